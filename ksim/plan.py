@@ -1,0 +1,214 @@
+"""A plan: a scenario with every default filled in, every name resolved and every mistake already refused.
+
+`ksim.scenario` makes it from a file or from Python objects; the simulation and the live twin carry it out. Times are Micros counted from time zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ksim_models.config import BrokerConfig, ProducerConfig
+from ksim_models.errors import ErrorCode
+from ksim_models.profiles import BrokerProfile, ClientProfile
+from ksim_models.units import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    name: str
+    assignment: tuple[tuple[str, ...], ...]
+    """Per partition: the brokers that hold a replica, the preferred leader first."""
+    exists: bool
+    given: tuple[tuple[str, str], ...]
+    """Topic settings that were set, by Kafka's own names; for the others each broker's own settings hold (`ksim_models.config.topic_config`)."""
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}-{number}" for number in range(len(self.assignment)))
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPlan:
+    name: str
+    config: BrokerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerPlan:
+    name: str
+    client: str
+    """"java" (or "librdkafka", once that client is supported)."""
+    profile: ClientProfile
+    config: ProducerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """How records get their keys. distinct 0: no key. Key k of n is drawn with weight 1 / (k+1)^skew."""
+
+    distinct: int = 0
+    skew: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """`size` records at once, every `every`."""
+
+    size: int
+    every: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadPlan:
+    index: int
+    """Position in the file, from 0."""
+    producer: str
+    topic: str
+    records: int
+    start: Micros
+    gap: Fraction
+    """Mean distance of two records in microseconds: `every`, or 1/rate."""
+    arrivals: str | Burst
+    """"steady", "poisson", or bursts."""
+    size_bytes: int
+    """Mean bytes of key + value."""
+    size_spread: int
+    """Half width of a uniform distribution, 0 for records of one size."""
+    keys: Keys
+    partition: int | None
+    """The record names its partition itself."""
+    window: int | None
+    """`wait`: at most so many unacknowledged records (1 = send().get()); None: no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Names one or more machines; resolved at the instant when the fault begins.
+
+    kind: "machine" (argument = its name), "leader", "followers", "isr" (argument = partition), "replica" (partition and index), "controller", "any-broker", "brokers", "rack" (argument).
+    """
+
+    kind: str
+    argument: str = ""
+    index: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "machine":
+            return self.argument
+        if self.kind == "replica":
+            return f"replica({self.argument}, {self.index})"
+        return f"{self.kind}({self.argument})" if self.argument else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTrigger:
+    """Which exchanges of an API count, and which of those fire. Matching exchanges are counted from 1, retries included."""
+
+    api: str
+    """"Produce", "Metadata", "InitProducerId", "ApiVersions" or "Fetch"."""
+    side: str
+    """"request" or "response": as written; `do` decides which frame is hit, this decides when the exchange is counted for other faults."""
+    sender: Who | None = None
+    receiver: Who | None = None
+    topic: str | None = None
+    partition: str | None = None
+    connection: str | None = None
+    nth: int = 1
+    times: int | None = None
+    """None: once for `nth`, without end for `every` and `probability`."""
+    every: int | None = None
+    probability: float | None = None
+    after: Micros = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CountTrigger:
+    """kind "acked": the count-th acknowledged record of all producers. "appended": the leader's log end of `partition` reaches count. "isr": its committed ISR is at most count, after having been larger."""
+
+    kind: str
+    count: int
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultPlan:
+    index: int
+    name: str
+    do: str
+    at: Micros | None
+    when: FrameTrigger | CountTrigger | None
+    duration: Micros | None
+    """`for`: undone after this; None: at the heal."""
+    who: tuple[Who, ...] = ()
+    between: tuple[tuple[Who, ...], tuple[Who, ...]] = ((), ())
+    one_way: bool = False
+    error: ErrorCode | None = None
+    processed: bool = False
+    partition: str | None = None
+    """`answer`: only this partition of the request."""
+    by: Micros = 0
+    """`delay`: how late."""
+    latency: Micros = 0
+    """`slow`: added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One way. p99 == median: constant."""
+
+    median: Micros
+    p99: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Extra latency from any of `sender` to any of `receiver`, one way."""
+
+    sender: str
+    receiver: str
+    latency: Latency
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    latency: Latency
+    bandwidth: Fraction | None = None
+    """Bytes per microsecond; None: unlimited."""
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One line of [expect]: `got` (a number or text of the report) compared with `operator` to `low` (and `high` for "..")."""
+
+    key: str
+    wanted: str
+    """As written."""
+    operator: str
+    low: Fraction | str
+    high: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    title: str
+    seed: int
+    broker_version: str
+    client_version: str
+    broker_profile: BrokerProfile
+    brokers: tuple[BrokerPlan, ...]
+    controllers: tuple[str, ...]
+    topics: tuple[TopicPlan, ...]
+    producers: tuple[ProducerPlan, ...]
+    workloads: tuple[WorkloadPlan, ...]
+    faults: tuple[FaultPlan, ...]
+    network: NetworkPlan
+    expect: tuple[Expectation, ...]
+    heal: bool
+    limit: Micros
+    warm: bool
+    notes: tuple[str, ...] = ()
+    """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
+    data: dict[str, object] = field(default_factory=dict)
+    """The scenario as data, for the run line of the history."""

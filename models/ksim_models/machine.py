@@ -1,0 +1,118 @@
+"""A machine: it is told what happened and when, and answers with what it wants done.
+
+The shape is etcd-raft's and aioquic's: no clock, no I/O, no chance. `ksim.loop` carries the effects out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, dataclass_transform
+
+from ksim_models.units import Micros
+
+T = TypeVar("T")
+
+FROZEN_AT_RUN_TIME = os.environ.get("KSIM_FROZEN") == "1"  # A test run with real frozen dataclasses catches a mutation that escaped the types.
+
+
+@dataclass_transform(frozen_default=True)
+def message(cls: type[T]) -> type[T]:
+    """A value that travels: frozen for the type checker, plain slots at run time (a frozen dataclass costs up to five times as much to make)."""
+    make: Callable[[type[T]], type[T]] = dataclass(slots=True, frozen=True) if FROZEN_AT_RUN_TIME else dataclass(slots=True, unsafe_hash=True)
+    return make(cls)
+
+
+# What can happen to a machine. Network events name the connection, not the peer: two connections to one peer may exist.
+
+
+@message
+class Wake:
+    """The moment in `wake_at` has come."""
+
+
+@message
+class Opened:
+    """A connection stands: at the side that asked for it, and (accepted) at the side that was called."""
+
+    connection: str
+    peer: str
+    accepted: bool
+
+
+@message
+class Received:
+    connection: str
+    message: object
+
+
+@message
+class Closed:
+    """The connection is gone, or could not be made. Bytes still under way are lost."""
+
+    connection: str
+
+
+@message
+class Crashed:
+    """The process is gone. What is volatile is forgotten here; what the page cache held survives (LR-3)."""
+
+
+@message
+class Restarted:
+    """The process starts again."""
+
+
+Event = Wake | Opened | Received | Closed | Crashed | Restarted
+
+
+# What a machine can ask for. Effects are carried out in the order returned; that order is a contract.
+
+
+@message
+class Open:
+    """Connect to `peer`. The machine chooses the connection's name; it must never have been used before."""
+
+    connection: str
+    peer: str
+
+
+@message
+class Send:
+    connection: str
+    message: object
+
+
+@message
+class Close:
+    connection: str
+
+
+@message
+class Note:
+    """Remember this fact (a class of `ksim_models.facts`)."""
+
+    fact: object
+
+
+Effect = Open | Send | Close | Note
+
+
+class Dice(Protocol):
+    """Chance, given to a machine: a function of what is drawn, not of how often something was drawn before."""
+
+    def at(self, *what: str | int) -> float:
+        """Uniform in [0, 1): the same for the same `what`, always."""
+        ...
+
+
+class Machine(Protocol):
+    name: str
+
+    @property
+    def wake_at(self) -> Micros | None:
+        """The next moment I have something to do by myself: computed, never set."""
+        ...
+
+    def handle(self, event: Event, now: Micros) -> Sequence[Effect]: ...

@@ -1,0 +1,275 @@
+"""What crosses the network: requests and responses, with the fields that decide something.
+
+Kafka: the request and response schemas of clients/src/main/resources/common/message. A partition is named by its topic and number ("payments-0"), a broker by its machine ("broker-1").
+A response carries no correlation id: a broker answers the requests of a connection in order (BP-1), so the sender knows which one it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ksim_models.errors import ErrorCode
+from ksim_models.machine import message
+
+Records = Sequence[int]
+"""Record numbers of one producer, in the order they stand in the batch. A `range` where they are consecutive, else a tuple."""
+
+NO_PRODUCER_ID = -1
+NO_SEQUENCE = -1
+NO_OFFSET = -1
+NO_LEADER = ""
+
+
+@message
+class RecordBatch:
+    """Records sent together. A leader stamps `base_offset` and `leader_epoch` when it appends."""
+
+    partition: str
+    producer: str
+    records: Records
+    size_bytes: int
+    producer_id: int = NO_PRODUCER_ID
+    producer_epoch: int = -1
+    base_sequence: int = NO_SEQUENCE
+    base_offset: int = NO_OFFSET
+    leader_epoch: int = -1
+
+    @property
+    def next_offset(self) -> int:
+        return self.base_offset + len(self.records)
+
+
+# Client and broker.
+
+
+@message
+class ApiVersionsRequest:
+    """The first exchange on every client connection (N9)."""
+
+
+@message
+class ApiVersionsResponse:
+    """What the broker speaks."""
+
+
+@message
+class MetadataRequest:
+    topics: tuple[str, ...]
+
+
+@message
+class PartitionMetadata:
+    partition: str
+    error: ErrorCode
+    leader: str
+    leader_epoch: int
+
+
+@message
+class TopicMetadata:
+    topic: str
+    error: ErrorCode
+    partitions: tuple[PartitionMetadata, ...]
+    """In the order of their numbers."""
+
+
+@message
+class MetadataResponse:
+    brokers: tuple[str, ...]
+    topics: tuple[TopicMetadata, ...]
+
+
+@message
+class InitProducerIdRequest:
+    """An idempotent producer without transactional id asks for its producer id (I1)."""
+
+
+@message
+class InitProducerIdResponse:
+    error: ErrorCode
+    producer_id: int
+    producer_epoch: int
+
+
+@message
+class ProduceRequest:
+    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44)."""
+
+    acks: int
+    timeout_ms: int
+    batches: tuple[RecordBatch, ...]
+
+
+@message
+class ProduceResult:
+    partition: str
+    error: ErrorCode
+    base_offset: int = NO_OFFSET
+    log_start_offset: int = -1
+    leader: str = NO_LEADER
+    """With NOT_LEADER_OR_FOLLOWER: the leader this broker knows (KIP-951), with its epoch."""
+    leader_epoch: int = -1
+
+
+@message
+class ProduceResponse:
+    results: tuple[ProduceResult, ...]
+
+
+# Follower and leader.
+
+
+@message
+class FetchPartition:
+    partition: str
+    fetch_offset: int
+    current_leader_epoch: int
+    last_fetched_epoch: int
+    """Epoch of the follower's last batch, -1 for an empty log (KIP-595 truncation on fetch)."""
+
+
+@message
+class FetchRequest:
+    """A follower's fetch, in a fetch session (KIP-227): names only the partitions that moved. A new session (`full`) names all."""
+
+    replica: str
+    broker_epoch: int
+    full: bool
+    partitions: tuple[FetchPartition, ...]
+    forgotten: tuple[str, ...]
+    max_wait_ms: int
+
+
+@message
+class FetchedPartition:
+    partition: str
+    error: ErrorCode
+    high_watermark: int = -1
+    log_start_offset: int = -1
+    batches: tuple[RecordBatch, ...] = ()
+    diverging_epoch: int = -1
+    diverging_end_offset: int = -1
+
+
+@message
+class FetchResponse:
+    """Names only partitions with something to say: data, a new high watermark, an error, a divergence."""
+
+    partitions: tuple[FetchedPartition, ...]
+
+
+# Broker and controller.
+
+
+@message
+class BrokerRegistrationRequest:
+    broker: str
+    incarnation: int
+    previous_broker_epoch: int
+    """The epoch in the clean-shutdown file, -1 after a crash (KC-58)."""
+
+
+@message
+class BrokerRegistrationResponse:
+    error: ErrorCode
+    broker_epoch: int
+
+
+@message
+class BrokerHeartbeatRequest:
+    broker: str
+    broker_epoch: int
+    current_metadata_offset: int
+    want_fence: bool
+
+
+@message
+class BrokerHeartbeatResponse:
+    error: ErrorCode
+    is_caught_up: bool
+    is_fenced: bool
+
+
+@message
+class AlterPartitionItem:
+    partition: str
+    leader_epoch: int
+    partition_epoch: int
+    new_isr: tuple[tuple[str, int], ...]
+    """(broker, broker epoch as its last fetch gave it, or -1), in replica order."""
+    recovering: bool
+
+
+@message
+class AlterPartitionRequest:
+    broker: str
+    broker_epoch: int
+    items: tuple[AlterPartitionItem, ...]
+
+
+@message
+class AlterPartitionResult:
+    partition: str
+    error: ErrorCode
+    leader: str = NO_LEADER
+    leader_epoch: int = -1
+    isr: tuple[str, ...] = ()
+    recovering: bool = False
+    partition_epoch: int = -1
+
+
+@message
+class AlterPartitionResponse:
+    """A request-level error (STALE_BROKER_EPOCH, NOT_CONTROLLER) comes without results."""
+
+    error: ErrorCode
+    results: tuple[AlterPartitionResult, ...]
+
+
+@message
+class MetadataFetchRequest:
+    """A broker asks the controller for the metadata records from `offset` on; parked until there are some."""
+
+    broker: str
+    offset: int
+
+
+@message
+class BrokerRecord:
+    """A broker's registration or a change of its fencing."""
+
+    broker: str
+    broker_epoch: int
+    fenced: bool
+
+
+@message
+class TopicRecord:
+    topic: str
+    partitions: int
+    config: tuple[tuple[str, str], ...]
+    """Topic settings that were set, by Kafka's names."""
+
+
+@message
+class PartitionRecord:
+    partition: str
+    replicas: tuple[str, ...]
+    isr: tuple[str, ...]
+    elr: tuple[str, ...]
+    last_known_elr: tuple[str, ...]
+    leader: str
+    leader_epoch: int
+    partition_epoch: int
+    recovering: bool
+
+
+MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord
+
+
+@message
+class MetadataFetchResponse:
+    """Committed records; `offset` is the one after the last of them."""
+
+    offset: int
+    records: tuple[MetadataRecord, ...]
