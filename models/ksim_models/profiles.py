@@ -1,0 +1,217 @@
+"""Versions are data: what one release of the client or of the brokers does differently, as named switches.
+
+Kafka: the switchboards of the rule books (client 0.2, broker 0). A rule stands once in a machine and asks a switch where releases differ; default values are in `config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+NEWEST = "4.3"
+
+LAST_PATCH = {
+    "2.8": 2,
+    "3.0": 2,
+    "3.1": 2,
+    "3.2": 3,
+    "3.3": 2,
+    "3.4": 1,
+    "3.5": 2,
+    "3.6": 2,
+    "3.7": 2,
+    "3.8": 1,
+    "3.9": 2,
+    "4.0": 2,
+    "4.1": 2,
+    "4.2": 0,
+    "4.3": 0,
+}
+"""The newest patch of each minor release whose behaviour is known here."""
+
+KAFKA_VERSIONS = tuple(LAST_PATCH)
+OLDEST_BROKERS = "3.3"
+"""The first release whose KRaft mode was for production."""
+
+Release = tuple[int, int, int]
+
+
+class IdempotenceRule(Enum):
+    """How a client settles `enable.idempotence` (section 1.3 of the client's rule book)."""
+
+    EXPLICIT_ONLY = "explicit-only"
+    """2.8, 3.0.0, 3.1.0: only what the user wrote counts; the default of 3.0.0 and 3.1.0 is declared but not applied (KAFKA-13598)."""
+    SILENTLY_OFF = "3.x"
+    """3.0.1, 3.1.1, 3.2 to 3.9: on by default; a conflict switches the default off silently and is an error where the user asked for it."""
+    IN_FLIGHT_ALWAYS_CHECKED = "4.x"
+    """4.0: more than five in flight is an error unless idempotence is false in so many words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProfile:
+    """One release of the Java producer."""
+
+    version: str
+    """As it was asked for, "3.9" or "3.9.1"."""
+    release: Release
+    idempotence_rule: IdempotenceRule
+    exponential_backoff: bool
+    """3.7 (KIP-580, A28, M2): the backoff doubles up to retry.backoff.max.ms, +-20 %; before, constant retry.backoff.ms without jitter."""
+    equivalent_response_backoff: bool
+    """3.7 (M2): metadata that brings no change makes the next refresh wait longer."""
+    new_epoch_skips_backoff: bool
+    """3.6.1 (KAFKA-15415, A30): a higher leader epoch cancels the backoff of a retry."""
+    leader_hint_in_produce: bool
+    """3.7 (KIP-951, M5): takes the new leader out of a produce response."""
+    request_timeout_is_timed_out: bool
+    """3.5 (N4): a request time-out at the client is REQUEST_TIMED_OUT; before, NETWORK_EXCEPTION."""
+    memory_kept_until_answer: bool
+    """3.9.2, 4.0.2, 4.1.2, 4.2 (KAFKA-19012, A24): a batch that expired in flight keeps its memory until the request is answered."""
+    uniform_sticky: bool
+    """3.3 (KIP-794, A46): records without a key stick to a partition by bytes; before, until a new batch is needed (KIP-480, A47)."""
+    expired_text_says_not_sent: bool
+    """4.3 (A39): the text of an expiry says that no response came."""
+    batch_size_at_least_one: bool
+    """3.3.2, 3.4 (section 0.2): batch.size = 0 counts as 1; with 3.3.0 and 3.3.1 a send without a key never returns."""
+    rebootstraps: bool
+    """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
+    rebootstraps_after_trigger: bool
+    """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
+
+
+class RegistrationLeavesIsr(Enum):
+    """When the registration of a broker also takes it out of the ISRs where others remain (KC-57)."""
+
+    NO = "no"
+    """Up to 3.7: ISR effects come from fencing only."""
+    UNMATCHED = "unmatched"
+    """3.8: when the previous broker epoch in the request is not the one registered."""
+    NEW_INCARNATION = "new-incarnation"
+    """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
+
+
+class HeartbeatRetry(Enum):
+    """How a broker repeats a failed registration or heartbeat (KC-15)."""
+
+    EXPONENTIAL = "exponential"
+    """Up to 3.9.1, and 4.0.0: from 100 ms, doubled, capped by the session time-out; one request may last half of it."""
+    FIXED = "fixed"
+    """3.9.2, 4.0.1, 4.1 (KAFKA-19294): every broker.heartbeat.interval.ms, which limits the request too."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerProfile:
+    """One release of brokers and controllers, in KRaft mode, on a freshly formatted cluster (VP-2)."""
+
+    version: str
+    release: Release
+    min_isr_capped_by_replication: bool
+    """3.7 (KAFKA-15583, BP-26): the effective minimum is min(min.insync.replicas, replication factor)."""
+    hw_frozen_below_min_isr: bool
+    """3.7 (KIP-966, RP-23): the high watermark stands still while the committed ISR is smaller than the minimum."""
+    hw_waits_only_for_eligible: bool
+    """3.6 (RP-22): a caught-up replica outside the ISR holds the high watermark back only if it could join."""
+    epoch_bump_on_isr_shrink: bool
+    """Before 3.6 (KAFKA-15021, KC-47): an ISR shrink raises the leader epoch."""
+    broker_epoch_in_fetch: bool
+    """3.5 (KIP-903): a follower's fetch and AlterPartition carry the broker epoch."""
+    eligible_leader_replicas: bool
+    """4.1 (KIP-966, KC-50): on for clusters formatted by this release. 4.0 has it, off by default."""
+    last_known_leader_needs_acceptable: bool
+    """4.1 (KAFKA-19522, KC-55): the last known leader is elected only if it is alive; in 4.0 the test had no effect."""
+    session_scan_in_slices: bool
+    """4.0 (KAFKA-17793, KC-2): stale sessions are looked for every eighth of the session; before, one event at the session's end."""
+    old_session_blocks_after_shutdown: bool
+    """4.0 (KC-13): a restart soon after a controlled shutdown waits for the old session too."""
+    parked_metadata_fetch_sees_commit: bool
+    """4.1 (KIP-1166, KC-80): a parked metadata fetch is answered when the commit advances; before, up to 500 ms later."""
+    leader_hint_in_produce: bool
+    """3.7 (KIP-951, BP-14): NOT_LEADER_OR_FOLLOWER names the leader this broker knows."""
+    drops_newer_epoch_batches: bool
+    """3.9.1, 4.0 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
+    clean_shutdown_epoch: bool
+    """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
+    registration_leaves_isr: RegistrationLeavesIsr
+    heartbeat_retry: HeartbeatRetry
+    start_up_ms: int
+    """From the start of the process to its registration. Measured until electable: 2.1-3.1 s with 4.3.0; 6.2-10.6 s with 3.9.1, but on a loaded machine (live-facts S5)."""
+
+
+def client_profile(version: str) -> ClientProfile:
+    """The Java client of this release; "X.Y" is its last patch. ValueError for a release that is not known."""
+    release = parse_release(version)
+    return ClientProfile(
+        version=version,
+        release=release,
+        idempotence_rule=_idempotence_rule(release),
+        exponential_backoff=release >= (3, 7, 0),
+        equivalent_response_backoff=release >= (3, 7, 0),
+        new_epoch_skips_backoff=release >= (3, 6, 1),
+        leader_hint_in_produce=release >= (3, 7, 0),
+        request_timeout_is_timed_out=release >= (3, 5, 0),
+        memory_kept_until_answer=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
+        uniform_sticky=release >= (3, 3, 0),
+        expired_text_says_not_sent=release >= (4, 3, 0),
+        batch_size_at_least_one=release >= (3, 3, 2),
+        rebootstraps=release >= (3, 8, 0),
+        rebootstraps_after_trigger=release >= (4, 0, 0),
+    )
+
+
+def broker_profile(version: str) -> BrokerProfile:
+    """The brokers of this release, or those of 3.3 for an older one. ValueError for a release that is not known."""
+    release = parse_release(version)
+    if release < (3, 3, 0):
+        version, release = OLDEST_BROKERS, parse_release(OLDEST_BROKERS)
+    return BrokerProfile(
+        version=version,
+        release=release,
+        min_isr_capped_by_replication=release >= (3, 7, 0),
+        hw_frozen_below_min_isr=release >= (3, 7, 0),
+        hw_waits_only_for_eligible=release >= (3, 6, 0),
+        epoch_bump_on_isr_shrink=release < (3, 6, 0),
+        broker_epoch_in_fetch=release >= (3, 5, 0),
+        eligible_leader_replicas=release >= (4, 1, 0),
+        last_known_leader_needs_acceptable=release >= (4, 1, 0),
+        session_scan_in_slices=release >= (4, 0, 0),
+        old_session_blocks_after_shutdown=release >= (4, 0, 0),
+        parked_metadata_fetch_sees_commit=release >= (4, 1, 0),
+        leader_hint_in_produce=release >= (3, 7, 0),
+        drops_newer_epoch_batches=release >= (3, 9, 1),
+        clean_shutdown_epoch=release >= (3, 7, 0),
+        registration_leaves_isr=_registration_leaves_isr(release),
+        heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
+        start_up_ms=2_500,
+    )
+
+
+def parse_release(version: str) -> Release:
+    """"3.9" is (3, 9, 2), its last patch; "3.9.1" is itself. ValueError, with what is possible, for anything else."""
+    minor, patch = ".".join(version.split(".")[:2]), version.split(".")[2:]
+    if minor in LAST_PATCH:
+        last = LAST_PATCH[minor]
+        major, number = (int(part) for part in minor.split("."))
+        if not patch:
+            return major, number, last
+        if len(patch) == 1 and patch[0] in {str(known) for known in range(last + 1)}:
+            return major, number, int(patch[0])
+        if len(patch) == 1:
+            raise ValueError(f'"{version}" is not a Kafka release known here: of {minor} there are {minor}.0 to {minor}.{last}; "{minor}" is the last of them.')
+    raise ValueError(f'"{version}" is not a Kafka release known here: choose one of {", ".join(KAFKA_VERSIONS)}, or a patch of one of them such as "3.9.1".')
+
+
+def _has_fix(release: Release, *fixed_in: Release) -> bool:
+    """A fix that came with a patch of several branches: present from that patch on within the branch, and after the last branch."""
+    return any(release[:2] == first[:2] and release >= first for first in fixed_in) or release >= fixed_in[-1]
+
+
+def _idempotence_rule(release: Release) -> IdempotenceRule:
+    if release < (3, 0, 1) or release == (3, 1, 0):
+        return IdempotenceRule.EXPLICIT_ONLY
+    return IdempotenceRule.SILENTLY_OFF if release < (4, 0, 0) else IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED
+
+
+def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
+    if release < (3, 8, 0):
+        return RegistrationLeavesIsr.NO
+    return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
