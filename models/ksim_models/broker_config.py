@@ -1,11 +1,18 @@
-"""What a broker and a topic are configured with, once every default is filled in.
+"""What a broker and a topic are configured with, once every default is filled in and every conflict is refused.
 
-Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of the broker's rule book).
+Kafka: KafkaConfig.validateValues, LogConfig (section 9 of the broker's rule book; CFG-2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, TOPIC_KEYS
+from ksim_models.producer_keys import PRODUCER_KEYS
+from ksim_models.profiles import BrokerProfile
+from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, Wrong, parse_value, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,111 @@ class BrokerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TopicConfig:
-    """A topic's own settings; what was not set there is the broker's."""
+    """A topic's settings as they hold on one broker: the topic's own, and the broker's where the topic has none."""
 
     min_insync_replicas: int = 1
     unclean_leader_election_enable: bool = False
     max_message_bytes: int = 1_048_588
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerResolution:
+    """A configuration without gaps, or None and every problem there is."""
+
+    config: BrokerConfig | None
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    effective: tuple[Effective, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicResolution:
+    """What was set for a topic, in Kafka's own spelling and units, for `topic_config`; empty where there are problems."""
+
+    given: tuple[tuple[str, str], ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    effective: tuple[Effective, ...]
+
+
+def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> BrokerResolution:
+    """Settle a broker's settings, weakest first. Never raises."""
+    reading = read_settings(settings, BROKER, profile.release, profile.version)
+    _check_order(reading, "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "a follower would leave the ISR while its fetch is parked (CFG-2)")
+    _check_order(reading, "replica.fetch.wait.max.ms", "replica.socket.timeout.ms", "a follower would hang up while its fetch is parked (CFG-2)")
+    if reading.number("broker.heartbeat.interval.ms") >= reading.number("broker.session.timeout.ms"):
+        reading.notes.append(
+            "broker.heartbeat.interval.ms is not smaller than broker.session.timeout.ms: the controller will fence brokers that are well (KC-2)."
+        )
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    fields: dict[str, Any] = {key.field: reading.value(key.name) for key in BROKER_KEYS.values() if key.field in BrokerConfig.__slots__}
+    return BrokerResolution(None if problems else BrokerConfig(**fields), problems, notes, reading.effective())
+
+
+def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
+    """Settle a topic's own settings, weakest first. Its effective settings name only what was set: the rest is each broker's. Never raises."""
+    reading = read_settings(settings, TOPIC, profile.release, profile.version)
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    effective = tuple(line for line in reading.effective() if line.name in reading.written)
+    given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective if TOPIC_KEYS[line.name].field in TopicConfig.__slots__)
+    return TopicResolution(() if problems else given, problems, notes, effective)
+
+
+def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> TopicConfig:
+    """A topic's settings as they hold on this broker; `given` comes from `resolve_topic`, so what it names is valid."""
+    fields: dict[str, Any] = {
+        "min_insync_replicas": broker.min_insync_replicas,
+        "unclean_leader_election_enable": broker.unclean_leader_election_enable,
+        "max_message_bytes": broker.message_max_bytes,
+    }
+    for name, text in given:
+        key = TOPIC_KEYS[name]
+        value = parse_value(key, text)
+        assert not isinstance(value, Wrong), f"{name}={text}"
+        if key.field in fields:
+            fields[key.field] = value
+    return TopicConfig(**fields)
+
+
+def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:
+    low, high = reading.number(smaller), reading.number(larger)
+    if low <= high:
+        return
+    name = smaller if smaller in reading.written else larger
+    possible = f"{smaller} of at most {larger} = {high}" if name == smaller else f"{larger} of at least {smaller} = {low}"
+    reading.refuse(name, possible, f"{smaller} = {low} is larger than {larger} = {high}: {why}. Choose {possible}.")
+
+
+def _in_kafka_spelling(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+UNKNOWN = "A name that nothing knows would change nothing, so it is taken for a mistake."
+
+BROKER = Catalogue(
+    whose="broker",
+    keys=BROKER_KEYS,
+    no_part_prefixes=BROKER_FAMILIES,
+    elsewhere={
+        **{name: "it is a producer's; write it under [producers.NAME] config" for name in PRODUCER_KEYS if name not in BROKER_KEYS},
+        **{name: "it is a topic's; write it under [topics.NAME] config" for name in TOPIC_KEYS if name not in BROKER_KEYS},
+        "max.message.bytes": "it is a topic's, and a broker's name for it is message.max.bytes",
+    },
+    other_names={},
+    unknown=UNKNOWN,
+)
+
+TOPIC = Catalogue(
+    whose="topic",
+    keys=TOPIC_KEYS,
+    no_part_prefixes=(),
+    elsewhere={
+        **{name: "it is a producer's; write it under [producers.NAME] config" for name in PRODUCER_KEYS if name not in TOPIC_KEYS},
+        **{name: "it is a broker's; write it under [cluster] config" for name in BROKER_KEYS if name not in TOPIC_KEYS},
+        "message.max.bytes": "it is a broker's, and a topic's name for it is max.message.bytes",
+        "replication.factor": "write it as replication under [topics.NAME]",
+        "partitions": "write it as partitions under [topics.NAME]",
+    },
+    other_names={},
+    unknown=UNKNOWN,
+)

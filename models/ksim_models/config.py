@@ -1,11 +1,33 @@
 """Settings by Kafka's names: from what a user wrote to a configuration without gaps, or to all the mistakes in it at once.
 
-Kafka: ProducerConfig, KafkaConfig, TopicConfig.
+Kafka: ProducerConfig, KafkaConfig, TopicConfig. This is the one place from which the rest of the project takes them.
 """
 
 from __future__ import annotations
 
-from ksim_models.broker_config import BrokerConfig, TopicConfig
-from ksim_models.producer_config import ProducerConfig
+from ksim_models.broker_config import BrokerConfig, BrokerResolution, TopicConfig, TopicResolution, resolve_broker, resolve_topic, topic_config
+from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, resolve_producer
+from ksim_models.quantities import parse_duration_us, parse_size, show_given
+from ksim_models.settings import Effective, Origin, Problem, Setting, nearest_of
 
-__all__ = ["BrokerConfig", "ProducerConfig", "TopicConfig"]
+__all__ = [
+    "ACKS_ALL",
+    "BrokerConfig",
+    "BrokerResolution",
+    "Effective",
+    "Origin",
+    "Problem",
+    "ProducerConfig",
+    "ProducerResolution",
+    "Setting",
+    "TopicConfig",
+    "TopicResolution",
+    "nearest_of",
+    "parse_duration_us",
+    "parse_size",
+    "resolve_broker",
+    "resolve_producer",
+    "resolve_topic",
+    "show_given",
+    "topic_config",
+]

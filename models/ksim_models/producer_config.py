@@ -1,13 +1,20 @@
-"""What a producer is configured with, once every default is filled in and every conflict is settled.
+"""What a producer is configured with, once every default is filled in and every conflict is settled or refused.
 
-Kafka: ProducerConfig and KafkaProducer's constructor (section 1 of the client's rule book).
+Kafka: ProducerConfig.postProcessParsedConfig and KafkaProducer's constructor (sections 1.1 to 1.3 of the client's rule book).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-INT_MAX = 2_147_483_647
+from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
+from ksim_models.idempotence_setting import settle_idempotence
+from ksim_models.producer_keys import CONSUMER_FAMILIES, LIBRDKAFKA_NAMES, PRODUCER_FAMILIES, PRODUCER_KEYS
+from ksim_models.profiles import ClientProfile
+from ksim_models.settings import INT_MAX, Catalogue, Effective, Problem, Reading, Setting, read_settings
+
 ACKS_ALL = -1
 
 
@@ -50,3 +57,91 @@ class ProducerConfig:
     def guarantees_message_order(self) -> bool:
         """C13: one request in flight, so a partition is muted while its batch is on the way."""
         return self.max_in_flight_requests_per_connection == 1
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerResolution:
+    """A configuration without gaps, or None and every problem there is."""
+
+    config: ProducerConfig | None
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    effective: tuple[Effective, ...]
+
+
+def resolve_producer(settings: Sequence[Setting], profile: ClientProfile) -> ProducerResolution:
+    """Settle a producer's settings, weakest first, as this client would when it is constructed. Never raises."""
+    reading = read_settings(settings, PRODUCER, profile.release, profile.version)
+    settle_idempotence(profile.idempotence_rule, reading)
+    _check_delivery_timeout(reading)
+    _check_retry_backoff(reading, profile)
+    _check_reconnect_backoff(reading)
+    if reading.number("buffer.memory") < reading.number("batch.size"):
+        reading.notes.append("buffer.memory is smaller than batch.size: the client starts, but every send() throws IllegalArgumentException (C8).")
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    return ProducerResolution(None if problems else _config(reading), problems, notes, reading.effective())
+
+
+def _config(reading: Reading) -> ProducerConfig:
+    fields: dict[str, Any] = {key.field: reading.value(key.name) for key in PRODUCER_KEYS.values() if key.field in ProducerConfig.__slots__}
+    fields["acks"] = ACKS_ALL if fields["acks"] == "all" else int(fields["acks"])
+    return ProducerConfig(**fields)
+
+
+def _check_delivery_timeout(reading: Reading) -> None:
+    """C3: the time for one sending, its wait in the batch included, must fit (KIP-91)."""
+    given = reading.number("delivery.timeout.ms")
+    need = min(min(reading.number("linger.ms"), INT_MAX) + reading.number("request.timeout.ms"), INT_MAX)
+    if given >= need:
+        return
+    if "delivery.timeout.ms" in reading.written:
+        reading.refuse(
+            "delivery.timeout.ms",
+            f"at least {need}, or a smaller linger.ms or request.timeout.ms",
+            f"delivery.timeout.ms = {given} is less than linger.ms + request.timeout.ms = {need}, so not even one sending would fit (C3, KIP-91)."
+            f" Kafka refuses it: delivery.timeout.ms should be equal to or larger than linger.ms + request.timeout.ms. Choose at least {need}.",
+        )
+    else:
+        reading.force("delivery.timeout.ms", need, "linger.ms + request.timeout.ms", "C3 (KIP-91)")
+        reading.notes.append(
+            f"delivery.timeout.ms, not set, is raised from {given} to linger.ms + request.timeout.ms = {need}, as the Java client does (C3, KIP-91)."
+        )
+
+
+def _check_retry_backoff(reading: Reading, profile: ClientProfile) -> None:
+    base, most = reading.number("retry.backoff.ms"), reading.number("retry.backoff.max.ms")
+    if not profile.exponential_backoff:
+        reading.force("retry.backoff.max.ms", base, f"the client of {profile.version}", "A28: constant before 3.7 (KIP-580)")
+    elif base > most:
+        reading.notes.append(
+            f"retry.backoff.ms = {base} is larger than retry.backoff.max.ms = {most}: every retry waits {most} ms, without jitter (C4, KIP-580)."
+        )
+
+
+def _check_reconnect_backoff(reading: Reading) -> None:
+    base, written = reading.number("reconnect.backoff.ms"), reading.written
+    if "reconnect.backoff.ms" in written and "reconnect.backoff.max.ms" not in written:
+        reading.force("reconnect.backoff.max.ms", base, "reconnect.backoff.ms", "C5")
+        reading.notes.append(f"reconnect.backoff.max.ms, not set, becomes reconnect.backoff.ms = {base}: every reconnect waits the same, without jitter (C5).")
+    first, most = reading.number("socket.connection.setup.timeout.ms"), reading.number("socket.connection.setup.timeout.max.ms")
+    if first > most:
+        reading.notes.append(
+            f"socket.connection.setup.timeout.ms = {first} is larger than its .max.ms = {most}: every connection attempt lasts {most} ms at most (C5)."
+        )
+
+
+def _elsewhere() -> Mapping[str, str]:
+    """Topic and broker settings in a producer's place: Java would ignore them, and their author would think them in force."""
+    named = {name: "it is a broker's; write it under [cluster] config" for name in BROKER_KEYS}
+    named.update({name: "it is a topic's or a broker's; write it under [topics.NAME] config" for name in TOPIC_KEYS})
+    return {name: advice for name, advice in named.items() if name not in PRODUCER_KEYS and name not in LIBRDKAFKA_NAMES}
+
+
+PRODUCER = Catalogue(
+    whose="producer",
+    keys=PRODUCER_KEYS,
+    no_part_prefixes=PRODUCER_FAMILIES + CONSUMER_FAMILIES,
+    elsewhere=_elsewhere(),
+    other_names=LIBRDKAFKA_NAMES,
+    unknown="The Java client would log that it does not know it, and run without it.",
+)

@@ -1,6 +1,7 @@
 """Versions are data: what one release of the client or of the brokers does differently, as named switches.
 
-Kafka: the switchboards of the rule books (client 0.2, broker 0). A rule stands once in a machine and asks a switch where releases differ; default values are in `config`.
+Kafka: the switchboards of the rule books (client 0.2, broker 0). A rule stands once in a machine and asks a switch where releases differ.
+Default values, which differ too, are in `config`.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class BrokerProfile:
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
     start_up_ms: int
-    """From the start of the process to its registration. Measured until electable: 2.1-3.1 s with 4.3.0; 6.2-10.6 s with 3.9.1, but on a loaded machine (live-facts S5)."""
+    """From the start of the process to its registration. Measured until electable (live-facts S5): 2.1-3.1 s with 4.3.0.
+    3.9.1 took 6.2-10.6 s, but on a loaded machine: not taken for a rule."""
 
 
 def client_profile(version: str) -> ClientProfile:
@@ -186,7 +188,7 @@ def broker_profile(version: str) -> BrokerProfile:
 
 
 def parse_release(version: str) -> Release:
-    """"3.9" is (3, 9, 2), its last patch; "3.9.1" is itself. ValueError, with what is possible, for anything else."""
+    """The release that a version names: "3.9" is (3, 9, 2), its last patch; "3.9.1" is itself. ValueError, with what is possible, for anything else."""
     minor, patch = ".".join(version.split(".")[:2]), version.split(".")[2:]
     if minor in LAST_PATCH:
         last = LAST_PATCH[minor]

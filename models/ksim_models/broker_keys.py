@@ -1,0 +1,173 @@
+"""Every broker, controller and topic setting that is known here: its type, range and default, and which of them play no part.
+
+Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of the broker's rule book).
+"""
+
+from __future__ import annotations
+
+from ksim_models.profiles import Release
+from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
+
+
+def _int(name: str, default: int, *, unit: Unit = Unit.NONE, low: int = 0, since: Release = ALWAYS) -> ConfigKey:
+    return ConfigKey(name, Kind.INT, ((ALWAYS, default),), unit, low, INT_MAX, since=since)
+
+
+def _long_ms(name: str, default: int, *, low: int = 0) -> ConfigKey:
+    return ConfigKey(name, Kind.LONG, ((ALWAYS, default),), Unit.MS, low, LONG_MAX)
+
+
+def _boolean(name: str, default: bool) -> ConfigKey:
+    return ConfigKey(name, Kind.BOOLEAN, ((ALWAYS, default),))
+
+
+def _not_yet(name: str, kind: Kind, default: Value, missing: str, *, unit: Unit = Unit.NONE, low: int = 0, choices: tuple[str, ...] = ()) -> ConfigKey:
+    return ConfigKey(name, kind, ((ALWAYS, default),), unit, low, choices=choices, not_yet=missing)
+
+
+NO_TRANSACTIONS = "there are no transactions here yet"
+NO_CONSUMERS = "there are no consumer groups here yet"
+NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
+NO_POWER_LOSS = "what a crash leaves is the page cache, flushed or not (LR-3); there is no power loss here yet"
+NO_SECURITY = "connections are neither encrypted nor authenticated here"
+THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
+
+_BROKER_KEYS = (
+    _int("min.insync.replicas", 1, low=1),
+    _boolean("unclean.leader.election.enable", False),
+    _int("message.max.bytes", 1_048_588, unit=Unit.BYTES),
+    _boolean("auto.create.topics.enable", True),
+    _int("num.partitions", 1, low=1),
+    _int("default.replication.factor", 1, low=1),
+    _long_ms("replica.lag.time.max.ms", 30_000),
+    _int("replica.fetch.wait.max.ms", 500, unit=Unit.MS),
+    _int("replica.fetch.min.bytes", 1, unit=Unit.BYTES),
+    _int("replica.fetch.backoff.ms", 1_000, unit=Unit.MS),
+    _int("replica.fetch.max.bytes", 1_048_576, unit=Unit.BYTES),
+    _int("replica.fetch.response.max.bytes", 10_485_760, unit=Unit.BYTES),
+    _int("replica.socket.timeout.ms", 30_000, unit=Unit.MS),
+    _long_ms("replica.high.watermark.checkpoint.interval.ms", 5_000),
+    _int("num.replica.fetchers", 1, low=1),
+    _int("broker.heartbeat.interval.ms", 2_000, unit=Unit.MS, low=1),
+    _int("broker.session.timeout.ms", 9_000, unit=Unit.MS, low=1),
+    _int("controller.quorum.append.linger.ms", 25, unit=Unit.MS),
+    _int("controller.quorum.election.timeout.ms", 1_000, unit=Unit.MS),
+    _int("controller.quorum.fetch.timeout.ms", 2_000, unit=Unit.MS),
+    _int("controller.quorum.election.backoff.max.ms", 1_000, unit=Unit.MS),
+    _int("metadata.max.idle.interval.ms", 500, unit=Unit.MS),
+    _boolean("auto.leader.rebalance.enable", True),
+    ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1),
+    _long_ms("unclean.leader.election.interval.ms", 300_000, low=1),
+    _boolean("controlled.shutdown.enable", True),
+    _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
+    _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
+    _int("request.timeout.ms", 30_000, unit=Unit.MS),
+    _long_ms("connections.max.idle.ms", 600_000, low=-1),
+    _not_yet("log.retention.ms", Kind.LONG, None, "retention", unit=Unit.MS, low=-1),
+    _not_yet("log.retention.minutes", Kind.INT, None, "retention"),
+    _not_yet("log.retention.hours", Kind.INT, 168, "retention"),
+    _not_yet("log.retention.bytes", Kind.LONG, -1, "retention", unit=Unit.BYTES, low=-1),
+    _not_yet("log.cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
+    _not_yet("log.segment.bytes", Kind.INT, 1_073_741_824, "segments of another size", unit=Unit.BYTES, low=14),
+    _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
+    _not_yet("socket.request.max.bytes", Kind.INT, 104_857_600, "a limit to the size of a request", unit=Unit.BYTES, low=1),
+    _not_yet("max.connections", Kind.INT, INT_MAX, "a limit to the number of connections"),
+    _not_yet("max.connections.per.ip", Kind.INT, INT_MAX, "a limit to the number of connections"),
+    _not_yet("replica.selector.class", Kind.TEXT, None, "fetching from followers"),
+    *playing_no_part(
+        NO_SERVICE_TIMES, "num.io.threads", "num.network.threads", "queued.max.requests", "background.threads", "num.recovery.threads.per.data.dir"
+    ),
+    *playing_no_part(
+        NO_POWER_LOSS,
+        *("log.flush.interval.messages", "log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
+        *("log.flush.offset.checkpoint.interval.ms", "log.flush.start.offset.checkpoint.interval.ms"),
+    ),
+    *playing_no_part(
+        "when a segment rolls decides only what retention would remove",
+        "log.roll.ms",
+        "log.roll.hours",
+        "log.roll.jitter.ms",
+        "log.retention.check.interval.ms",
+    ),
+    *playing_no_part(
+        "no record has a time-stamp from another clock here",
+        "log.message.timestamp.type",
+        "log.message.timestamp.after.max.ms",
+        "log.message.timestamp.before.max.ms",
+    ),
+    *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage"),
+    *playing_no_part(
+        "it changes nothing in a simulated start or shutdown",
+        "initial.broker.registration.timeout.ms",
+        "log.dir.failure.timeout.ms",
+        "controlled.shutdown.max.retries",
+    ),
+    *playing_no_part("compaction is not simulated, and nothing here is deleted by hand", "delete.topic.enable"),
+    *playing_no_part(
+        THE_SCENARIO_SAYS,
+        "broker.id",
+        "node.id",
+        "process.roles",
+        "listeners",
+        "advertised.listeners",
+        "broker.rack",
+        "log.dir",
+        "log.dirs",
+        "metadata.log.dir",
+    ),
+    *playing_no_part(
+        THE_SCENARIO_SAYS,
+        "inter.broker.listener.name",
+        "controller.listener.names",
+        "controller.quorum.voters",
+        "controller.quorum.bootstrap.servers",
+        "zookeeper.connect",
+    ),
+    *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
+)
+
+BROKER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _BROKER_KEYS}
+
+BROKER_FAMILIES = (
+    ("security.", NO_SECURITY),
+    ("sasl.", NO_SECURITY),
+    ("ssl.", NO_SECURITY),
+    ("authorizer.", NO_SECURITY),
+    ("super.users", NO_SECURITY),
+    ("delegation.token.", NO_SECURITY),
+    ("listener.", THE_SCENARIO_SAYS),
+    ("zookeeper.", "brokers run in KRaft mode here"),
+    ("offsets.", NO_CONSUMERS),
+    ("group.", NO_CONSUMERS),
+    ("share.", NO_CONSUMERS),
+    ("transaction", NO_TRANSACTIONS),
+    ("add.partitions.to.txn.", NO_TRANSACTIONS),
+    ("log.cleaner.", "compaction is not simulated"),
+    ("log.index.", "an index changes nothing in what becomes of a record"),
+    ("socket.", "the network is simulated"),
+    ("metric", "metrics are taken over the whole run"),
+    ("kafka.metrics.", "metrics are taken over the whole run"),
+    ("confluent.", "a setting of a vendor's distribution"),
+)
+
+_TOPIC_KEYS = (
+    _int("min.insync.replicas", 1, low=1),
+    _boolean("unclean.leader.election.enable", False),
+    _int("max.message.bytes", 1_048_588, unit=Unit.BYTES),
+    _not_yet("cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
+    _not_yet("retention.ms", Kind.LONG, 604_800_000, "retention", unit=Unit.MS, low=-1),
+    _not_yet("retention.bytes", Kind.LONG, -1, "retention", unit=Unit.BYTES, low=-1),
+    _not_yet("segment.bytes", Kind.INT, 1_073_741_824, "segments of another size", unit=Unit.BYTES, low=14),
+    _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
+    _not_yet("remote.storage.enable", Kind.BOOLEAN, False, "tiered storage"),
+    *playing_no_part(NO_POWER_LOSS, "flush.messages", "flush.ms"),
+    *playing_no_part("when a segment rolls decides only what retention would remove", "segment.ms", "segment.jitter.ms", "file.delete.delay.ms"),
+    *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
+    *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
+    *playing_no_part(
+        "no record has a time-stamp from another clock here", "message.timestamp.type", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms"
+    ),
+    *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
+)
+
+TOPIC_KEYS: dict[str, ConfigKey] = {key.name: key for key in _TOPIC_KEYS}

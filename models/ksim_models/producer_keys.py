@@ -1,0 +1,137 @@
+"""Every setting that a Java producer knows: its type, range and defaults, and which of them play no part here.
+
+Kafka: ProducerConfig, CommonClientConfigs (table 1.1 of the client's rule book); librdkafka's CONFIGURATION.md for the other names.
+"""
+
+from __future__ import annotations
+
+from ksim_models.profiles import Release
+from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
+
+
+def _int(name: str, default: int, *, unit: Unit = Unit.NONE, low: int = 0, since: Release = ALWAYS) -> ConfigKey:
+    return ConfigKey(name, Kind.INT, ((ALWAYS, default),), unit, low, INT_MAX, since=since)
+
+
+def _ms(name: str, default: int, *, kind: Kind = Kind.LONG, low: int = 0, since: Release = ALWAYS) -> ConfigKey:
+    return ConfigKey(name, kind, ((ALWAYS, default),), Unit.MS, low, INT_MAX if kind is Kind.INT else LONG_MAX, since=since)
+
+
+def _not_yet(
+    name: str, kind: Kind, default: Value, missing: str, *, unit: Unit = Unit.NONE, choices: tuple[str, ...] = (), since: Release = ALWAYS
+) -> ConfigKey:
+    return ConfigKey(name, kind, ((ALWAYS, default),), unit, choices=choices, since=since, not_yet=missing)
+
+
+WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
+SIMULATED_NETWORK = "the network is simulated"
+
+_KEYS = (
+    ConfigKey("acks", Kind.TEXT, ((ALWAYS, "1"), ((3, 0, 0), "all")), choices=("all", "-1", "0", "1")),
+    ConfigKey("enable.idempotence", Kind.BOOLEAN, ((ALWAYS, False), ((3, 0, 0), True))),
+    _int("retries", INT_MAX),
+    _ms("delivery.timeout.ms", 120_000, kind=Kind.INT),
+    _ms("request.timeout.ms", 30_000, kind=Kind.INT),
+    ConfigKey("linger.ms", Kind.LONG, ((ALWAYS, 0), ((4, 0, 0), 5)), Unit.MS),
+    _int("batch.size", 16_384, unit=Unit.BYTES),
+    ConfigKey("buffer.memory", Kind.LONG, ((ALWAYS, 33_554_432),), Unit.BYTES),
+    _ms("max.block.ms", 60_000),
+    _int("max.request.size", 1_048_576, unit=Unit.BYTES),
+    _int("max.in.flight.requests.per.connection", 5, low=1),
+    _ms("retry.backoff.ms", 100),
+    _ms("retry.backoff.max.ms", 1_000, since=(3, 7, 0)),
+    _ms("reconnect.backoff.ms", 50),
+    _ms("reconnect.backoff.max.ms", 1_000),
+    _ms("socket.connection.setup.timeout.ms", 10_000),
+    _ms("socket.connection.setup.timeout.max.ms", 30_000),
+    _ms("connections.max.idle.ms", 540_000, low=-1),
+    _ms("metadata.max.age.ms", 300_000),
+    _ms("metadata.max.idle.ms", 300_000, low=5_000),
+    ConfigKey("metadata.recovery.strategy", Kind.TEXT, ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")), choices=("none", "rebootstrap"), since=(3, 8, 0)),
+    _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, since=(4, 0, 0)),
+    _not_yet("transactional.id", Kind.TEXT, None, "transactions"),
+    _not_yet("compression.type", Kind.TEXT, "none", "compression", choices=("none", "gzip", "snappy", "lz4", "zstd")),
+    _not_yet("partitioner.class", Kind.TEXT, None, "another partitioner than the default"),
+    _not_yet("partitioner.ignore.keys", Kind.BOOLEAN, False, "ignoring keys", since=(3, 3, 0)),
+    _not_yet("partitioner.adaptive.partitioning.enable", Kind.BOOLEAN, True, "switching adaptive partitioning off", since=(3, 3, 0)),
+    _not_yet("partitioner.availability.timeout.ms", Kind.LONG, 0, "leaving out partitions of slow brokers", unit=Unit.MS, since=(3, 3, 0)),
+    ConfigKey("transaction.timeout.ms", Kind.INT, ((ALWAYS, 60_000),), Unit.MS, no_part=WITHOUT_TRANSACTIONS),
+    ConfigKey("transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=WITHOUT_TRANSACTIONS),
+    ConfigKey("send.buffer.bytes", Kind.INT, ((ALWAYS, 131_072),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
+    ConfigKey("receive.buffer.bytes", Kind.INT, ((ALWAYS, 32_768),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
+    *playing_no_part(
+        "the brokers are those of the scenario", "bootstrap.servers", "client.dns.lookup", "bootstrap.resolve.timeout.ms", "metadata.cluster.check.enable"
+    ),
+    *playing_no_part("clients go by the names that the scenario gives them", "client.id", "client.rack"),
+    *playing_no_part("records have sizes here, not contents", "key.serializer", "value.serializer"),
+    *playing_no_part("an interceptor cannot fail a record: what it throws is swallowed and logged", "interceptor.classes"),
+    *playing_no_part(
+        "metrics are taken over the whole run",
+        *("metric.reporters", "metrics.num.samples", "metrics.sample.window.ms", "metrics.recording.level", "enable.metrics.push", "auto.include.jmx.reporter"),
+    ),
+    *playing_no_part("without compression there is no level", "compression.gzip.level", "compression.lz4.level", "compression.zstd.level"),
+    *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers", "internal.auto.downgrade.txn.commit"),
+)
+
+PRODUCER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _KEYS}
+
+SECURITY = "connections are neither encrypted nor authenticated here"
+SERIALIZER = "a serializer's own setting, and records have sizes here, not contents"
+
+PRODUCER_FAMILIES = (
+    *((prefix, SECURITY) for prefix in ("security.", "sasl.", "ssl.")),
+    *(
+        (prefix, SERIALIZER)
+        for prefix in (
+            *("schema.registry.", "basic.auth.", "bearer.auth.", "auto.register.schemas", "use.latest.version", "key.serializer.", "value.serializer."),
+            *("key.subject.name.strategy", "value.subject.name.strategy"),
+        )
+    ),
+    ("metrics.context.", "metrics are taken over the whole run"),
+    ("config.providers.", "it changes nothing in what becomes of a record"),
+    ("confluent.", "a setting of a vendor's interceptors or reporters"),
+)
+"""Families of names that a production file has for other parts than the client itself."""
+
+CONSUMER_FAMILIES = tuple(
+    (name, "a consumer's setting, which a producer ignores")
+    for name in (
+        *("group.id", "group.instance.id", "group.protocol", "group.remote.assignor", "auto.offset.reset", "enable.auto.commit", "auto.commit.interval.ms"),
+        *(
+            "isolation.level",
+            "max.poll.",
+            "session.timeout.ms",
+            "heartbeat.interval.ms",
+            "fetch.m",
+            "max.partition.fetch.bytes",
+            "partition.assignment.strategy",
+        ),
+        *("key.deserializer", "value.deserializer", "check.crcs", "exclude.internal.topics", "allow.auto.create.topics", "default.api.timeout.ms"),
+    )
+)
+"""A file shared by a program's producer and consumer has these too."""
+
+LIBRDKAFKA_NAMES = {
+    "request.required.acks": "acks",
+    "message.timeout.ms": "delivery.timeout.ms",
+    "message.send.max.retries": "retries",
+    "queue.buffering.max.ms": "linger.ms",
+    "queue.buffering.max.kbytes": "buffer.memory",
+    "queue.buffering.max.messages": "buffer.memory",
+    "batch.num.messages": "batch.size",
+    "message.max.bytes": "max.request.size",
+    "max.in.flight": "max.in.flight.requests.per.connection",
+    "socket.timeout.ms": "request.timeout.ms",
+    "socket.connection.setup.timeout": "socket.connection.setup.timeout.ms",
+    "compression.codec": "compression.type",
+    "compression.level": "compression.type",
+    "partitioner": "partitioner.class",
+    "metadata.broker.list": "bootstrap.servers",
+    "topic.metadata.refresh.interval.ms": "metadata.max.age.ms",
+    "topic.metadata.propagation.max.ms": "max.block.ms",
+    "reconnect.backoff.jitter.ms": "reconnect.backoff.ms",
+    "socket.send.buffer.bytes": "send.buffer.bytes",
+    "socket.receive.buffer.bytes": "receive.buffer.bytes",
+    "sticky.partitioning.linger.ms": "partitioner.class",
+}
+"""librdkafka's names (section 7.1) -> the Java client's name for the same thing, or the nearest to it."""
