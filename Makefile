@@ -60,8 +60,10 @@ clean: ## remove the environments and everything that was built
 $(DEV)/ready: requirements/dev.txt pyproject.toml
 	@$(call set_up,$(DEV),requirements/dev.txt)
 
+ifneq ($(DEMO),$(DEV))
 $(DEMO)/ready: requirements/demo.txt pyproject.toml
 	@$(call set_up,$(DEMO),requirements/demo.txt)
+endif
 
 # $(1) the environment, $(2) its lock. The file `ready` is written last: an interrupted set-up is begun again. An environment that works and did not move is brought up to date in place.
 define set_up
