@@ -1,0 +1,118 @@
+"""Elections: from a partition's state and what happened to its replicas, to the next state.
+
+Kafka: PartitionChangeBuilder of the KRaft controller; KIP-966 (eligible leader replicas). Pure: nothing here knows a broker, a log or the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from ksim_models.messages import NO_LEADER, PartitionRecord
+from ksim_models.profiles import BrokerProfile
+
+PartitionState = PartitionRecord
+"""The newest record of a partition is its state: every record carries all of it."""
+
+
+class Election(Enum):
+    ANY = "any"
+    """Only a replica that has every committed record, or the last known leader (KC-41)."""
+    PREFERRED = "preferred"
+    """The first of the assignment if it is valid, whoever leads now (KC-42)."""
+    UNCLEAN = "unclean"
+    """As ANY, and any living replica where nobody else is left (KC-41, unclean.leader.election.enable)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionChange:
+    state: PartitionState
+    unclean: bool
+    """The new leader may lack committed records (KC-43, KC-55)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionChangeBuilder:
+    """One change of one partition: who leaves the ISR, who may lead, and what follows from it."""
+
+    partition: PartitionState
+    profile: BrokerProfile
+    is_acceptable: Callable[[str], bool]
+    """KC-40: registered, not fenced, not just leaving."""
+    min_insync_replicas: int
+    """As configured; what counts is at most the number of replicas (KC-50)."""
+    election: Election = Election.ANY
+    target_isr: tuple[str, ...] | None = None
+    """None: as it is."""
+    unclean_shutdown: tuple[str, ...] = ()
+    """Replicas that may have lost what they had: none of them stays in the ELR (KC-54)."""
+    recovering: bool | None = None
+    """None: as it is."""
+
+    def build(self) -> PartitionChange | None:
+        """The next state, or None where nothing changes (BV-197)."""
+        was = self.partition
+        isr = was.isr if self.target_isr is None else self.target_isr
+        elr = self._target_elr(isr)
+        recovering = was.recovering if self.recovering is None else self.recovering
+        leader, unclean = self._elect(isr, elr)
+        if unclean:  # KC-43: the others will truncate to it.
+            isr, elr, recovering = (leader,), (), True
+        elif leader != NO_LEADER and leader not in isr:  # KC-53: elected out of the ELR, so it had every committed record.
+            isr, elr = (leader,), tuple(replica for replica in elr if replica != leader)
+        elif not isr and not self.profile.eligible_leader_replicas:  # KC-21: the last replica standing stays.
+            isr = was.isr
+        last_known_elr = self._last_known_elr(leader)
+        if (leader, isr, elr, last_known_elr, recovering) == (was.leader, was.isr, was.elr, was.last_known_elr, was.recovering):
+            return None
+        new_epoch = leader != was.leader or unclean or (self.profile.epoch_bump_on_isr_shrink and any(replica not in isr for replica in was.isr))  # KC-47.
+        state = PartitionState(
+            partition=was.partition,
+            replicas=was.replicas,
+            isr=isr,
+            elr=elr,
+            last_known_elr=last_known_elr,
+            leader=leader,
+            leader_epoch=was.leader_epoch + 1 if new_epoch else was.leader_epoch,
+            partition_epoch=was.partition_epoch + 1,
+            recovering=recovering,
+        )
+        return PartitionChange(state, unclean)
+
+    def _target_elr(self, isr: tuple[str, ...]) -> tuple[str, ...]:
+        """KC-50: those who left while the ISR was too small for the high watermark to move still have every committed record (KC-51)."""
+        was = self.partition
+        if not self.profile.eligible_leader_replicas or len(isr) >= min(self.min_insync_replicas, len(was.replicas)):
+            return ()
+        return tuple(
+            replica for replica in was.replicas if (replica in was.elr or replica in was.isr) and replica not in isr and replica not in self.unclean_shutdown
+        )
+
+    def _elect(self, isr: tuple[str, ...], elr: tuple[str, ...]) -> tuple[str, bool]:
+        """The leader after this change, and whether it may lack committed records (KC-40 to KC-42)."""
+        was = self.partition
+        candidates = isr or elr  # The ELR counts only where the ISR is empty.
+        preferred = was.replicas[:1] if self.election is Election.PREFERRED else ()
+        for replica in (*preferred, was.leader, *was.replicas):
+            if replica in candidates and self.is_acceptable(replica):
+                return replica, False
+        # KC-55 reads the value stored before this change. In 4.0 the test whether that broker is alive had no effect.
+        if self.profile.eligible_leader_replicas and not candidates and len(was.last_known_elr) == 1:
+            last_known = was.last_known_elr[0]
+            if self.is_acceptable(last_known) or not self.profile.last_known_leader_needs_acceptable:
+                return last_known, True
+        if self.election is Election.UNCLEAN:
+            for replica in was.replicas:
+                if self.is_acceptable(replica):
+                    return replica, True
+        return NO_LEADER, False
+
+    def _last_known_elr(self, leader: str) -> tuple[str, ...]:
+        """KC-50: the leader that went when nobody followed it, until somebody leads again."""
+        was = self.partition
+        if leader != NO_LEADER or not self.profile.eligible_leader_replicas:
+            return ()
+        if not was.last_known_elr and was.leader != NO_LEADER:
+            return (was.leader,)
+        return was.last_known_elr
