@@ -38,16 +38,16 @@ def final_log(replica, *batches, leader=False):
 
 
 FACTS = [
-    (0, Offered("p1", range(0, 5), 0, 1_000)),
+    (0, Offered("p1", range(5), 0, 1_000)),
     (4_000, Offered("p1", range(5, 8), 3_900, 0, (3_900, 3_950, 4_000))),
     (4_000, Offered("p1", (9, 11), 4_000, 0)),
     (4_000, Refused("p1", (9, 11), "BufferExhaustedException", "no memory \u2014 at all")),
-    (5_000, Sent("p1", "payments-0", range(0, 5), "broker-1", "p1->broker-1#1", 1)),
+    (5_000, Sent("p1", "payments-0", range(5), "broker-1", "p1->broker-1#1", 1)),
     (5_000, Sent("p1", "payments-0", (5, 7), "broker-1", "p1->broker-1#1", 2)),
-    (5_500, Appended("broker-1", "payments-0", "p1", range(0, 5), 0, 0)),
+    (5_500, Appended("broker-1", "payments-0", "p1", range(5), 0, 0)),
     (6_000, Replicated("broker-2", "payments-0", 5)),
     (6_500, HighWatermark("broker-1", "payments-0", 5)),
-    (7_000, Acked("p1", "payments-0", range(0, 5), 0)),
+    (7_000, Acked("p1", "payments-0", range(5), 0)),
     (7_000, Acked("p1", "payments-0", (), -1)),
     (7_100, Failed("p1", "payments-0", range(5, 8), "TimeoutException", "Expiring 3 record(s)")),
     (7_200, Fault("cut", "cut", "begin", ("p1", "broker-1"), 0)),
@@ -239,7 +239,8 @@ def test_whatever_stands_in_a_file_reading_it_raises_nothing_but_a_history_error
 
 def test_every_class_of_facts_can_be_written_and_read():
     """A fact added to ksim_models.facts needs no code here."""
-    samples = {"str": "x", "int": 3, "bool": True, "Records": range(2), "tuple[str, ...]": ("a", "b"), "tuple[int, ...]": (4, 5), "tuple[LoggedBatch, ...]": (logged(0, 2, 0),)}
+    samples = {"str": "x", "int": 3, "bool": True, "Records": range(2), "tuple[str, ...]": ("a", "b"), "tuple[int, ...]": (4, 5)}
+    samples["tuple[LoggedBatch, ...]"] = (logged(0, 2, 0),)
     facts = [(at, cls(*(samples[field.type] for field in cls.__dataclass_fields__.values()))) for at, cls in enumerate((*OUTSIDE, *INTERNAL))]
 
     assert list(History.read(lines_of(history_of(facts)))) == facts

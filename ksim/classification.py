@@ -1,0 +1,193 @@
+"""What became of every record: the population laid beside the final logs of the leaders.
+
+Not Kafka's: the classes are those of scenario.md, section 3. All of it is arithmetic on ranges, so a million records cost what their batches cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ksim.history import History, HistoryError
+from ksim.population import Population, Producer, count
+from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, union
+from ksim_models.facts import Acked, Failed, FinalLog, Refused, Sent
+
+ANOMALIES = ("lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
+CLASSES = ("ok", "absent", *ANOMALIES)
+"""torn and aborted_read need transactions: without them no record falls under these."""
+
+Copy = tuple[int, int, int]
+"""Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""
+
+
+class Bound:
+    """To which partitions the records of each producer were bound, at some send."""
+
+    def __init__(self, history: History, population: Population) -> None:
+        self.history = history
+        self.outcomes: dict[tuple[str, str], list[Run]] = {}
+        for producer in population.producers.values():
+            for first, stop, (_, fact) in producer.ended:
+                if isinstance(fact, (Acked, Failed)):
+                    self.outcomes.setdefault((producer.name, fact.partition), []).append((first, stop))
+        self._sent: dict[tuple[str, str], list[Run]] | None = None
+
+    def astray(self, producer: str, partition: str, runs: Runs) -> Runs:
+        """Those of `runs` that were never bound for this partition. The Sent facts are read only where the outcomes do not say it already."""
+        rest = minus(runs, union(self.outcomes.get((producer, partition), [])))
+        return minus(rest, union(self.sent().get((producer, partition), []))) if rest else rest
+
+    def sent_anywhere(self, producer: str) -> Runs:
+        return union([run for (name, _), runs in self.sent().items() if name == producer for run in runs])
+
+    def sent(self) -> dict[tuple[str, str], list[Run]]:
+        if self._sent is None:
+            self._sent = {}
+            for _, fact in self.history.of(Sent):
+                self._sent.setdefault((fact.producer, fact.partition), []).extend(runs_of(fact.records))
+        return self._sent
+
+
+@dataclass(slots=True)
+class Classified:
+    population: Population
+    bound: Bound
+    logs: dict[str, FinalLog]
+    """Per partition: its leader's readable log."""
+    unreadable: list[str]
+    """Partitions whose final log nobody could read."""
+    replicas: dict[str, int]
+    copies: dict[tuple[str, str], list[Copy]]
+    """Per (producer, partition), in the order of the log."""
+    classes: dict[str, dict[str, Runs]] = field(default_factory=dict)
+    """Per class and producer."""
+    where: dict[tuple[str, str], dict[str, Runs]] = field(default_factory=dict)
+    """Per (class, producer): the partition to which the records were bound, where that matters for what the configuration allows."""
+
+
+def classify(history: History) -> Classified:
+    """Reads outside facts only. Raises HistoryError where the history contradicts itself."""
+    population = count(history)
+    result = _lay_out(history, population)
+    result.classes = {name: {} for name in CLASSES}
+    for producer in population.producers.values():
+        for name, runs in _classes_of(producer, result).items():
+            if runs:
+                result.classes[name][producer.name] = runs
+    return result
+
+
+def _lay_out(history: History, population: Population) -> Classified:
+    result = Classified(population, Bound(history, population), {}, [], {}, {})
+    for _, log in history.of(FinalLog):
+        result.replicas[log.partition] = result.replicas.get(log.partition, 0) + 1
+        if log.leader and log.readable:
+            if log.partition in result.logs:
+                raise HistoryError(history.source, 0, f"{log.partition} has two leaders' final logs: the history contradicts itself")
+            result.logs[log.partition] = log
+    for partition, log in result.logs.items():
+        for batch in log.batches:
+            if batch.producer in population.producers:
+                copies = result.copies.setdefault((batch.producer, partition), [])
+                offset = batch.base_offset
+                for first, stop in runs_of(batch.records):
+                    copies.append((first, stop, offset))
+                    offset += stop - first
+            elif batch.producer:  # Without a name: a record of the warm-up, outside every count.
+                raise HistoryError(history.source, 0, f"{partition} holds records of {batch.producer!r}, which offered none: the history contradicts itself")
+    for (name, partition), copies in result.copies.items():
+        if strange := minus(union([(first, stop) for first, stop, _ in copies]), population.producers[name].offered):
+            raise HistoryError(history.source, 0, f"{partition} holds {name}/{strange[0][0]}, which was never offered: the history contradicts itself")
+    told = [piece[2][1].partition for one in population.producers.values() for piece in one.pieces if not isinstance(piece[2][1], Refused)]
+    result.unreadable = [partition for partition in sorted({*result.replicas, *filter(None, told)}) if partition not in result.logs]
+    return result
+
+
+def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
+    name = producer.name
+    copies = {partition: result.copies[name, partition] for partition in result.logs if (name, partition) in result.copies}
+    in_log = {partition: union([(first, stop) for first, stop, _ in of]) for partition, of in copies.items()}
+    everywhere = _join(in_log.values())
+    acked, failed, refused = producer.ended_as(Acked), producer.ended_as(Failed), producer.ended_as(Refused)
+    not_acked = union([*failed, *refused])
+
+    missing, removed, unread = {}, {}, {}
+    for partition, pieces in _by_partition(producer).items():
+        runs = union([(first, stop) for first, stop, fact in pieces if isinstance(fact, Acked)])
+        if partition not in result.logs:
+            unread[partition] = union([(first, stop) for first, stop, _ in pieces])
+            continue
+        gone = minus(runs, in_log.get(partition, []))
+        removed[partition] = both(gone, _before(pieces, result.logs[partition].log_start_offset)) if gone else []
+        missing[partition] = minus(gone, removed[partition])
+    lost, unreadable = _join(missing.values()), _join(unread.values())
+
+    astray = {partition: result.bound.astray(name, partition, runs) for partition, runs in in_log.items()}
+    misrouted = _join(astray.values())
+    duplicated = repeated([(first, stop) for of in copies.values() for first, stop, _ in of])
+    reordered = union([run for partition, of in copies.items() for run in _behind_later(of, astray[partition])])
+    visible = _join(_below(of, min(result.logs[partition].high_watermark, result.logs[partition].last_stable_offset)) for partition, of in copies.items())
+    hidden = both(minus(everywhere, visible), union([*acked, *not_acked]))
+    anomalies = {
+        "lost": lost,
+        "ghost": both(not_acked, everywhere),
+        "duplicated": duplicated,
+        "reordered": reordered,
+        "misrouted": misrouted,
+        "hidden": hidden,
+        "removed": _join(removed.values()),
+    }
+    result.where["lost", name] = missing
+    result.where["hidden", name] = {partition: both(hidden, runs) for partition, runs in in_log.items()}
+    troubled = union([run for runs in anomalies.values() for run in runs])
+    return {"ok": minus(minus(acked, troubled), unreadable), "absent": minus(minus(not_acked, everywhere), unreadable), **anomalies}
+
+
+def _join(many: Iterable[Runs]) -> Runs:
+    return union([run for runs in many for run in runs])
+
+
+def _by_partition(producer: Producer) -> dict[str, list[tuple[int, int, Acked | Failed]]]:
+    result: dict[str, list[tuple[int, int, Acked | Failed]]] = {}
+    for first, stop, (_, fact) in producer.pieces:
+        if not isinstance(fact, Refused) and fact.partition:  # A send may fail before it has a partition.
+            result.setdefault(fact.partition, []).append((first, stop, fact))
+    return result
+
+
+def _before(pieces: list[tuple[int, int, Acked | Failed]], log_start: int) -> Runs:
+    """Records that were acknowledged at an offset below the start of the log."""
+    below = []
+    for _, _, fact in pieces:
+        if isinstance(fact, Acked) and 0 <= fact.offset < log_start:
+            offset = fact.offset
+            for start, end in runs_of(fact.records):
+                below.append((start, min(end, start + max(0, log_start - offset))))
+                offset += end - start
+    return union(below)
+
+
+def _below(copies: list[Copy], end: int) -> Runs:
+    """Records of which a copy stands below this offset."""
+    if not copies or copies[-1][2] + copies[-1][1] - copies[-1][0] <= end:
+        return union([(first, stop) for first, stop, _ in copies])
+    return union([(first, min(stop, first + end - offset)) for first, stop, offset in copies if offset < end])
+
+
+def _behind_later(copies: list[Copy], astray: Runs) -> Runs:
+    """Records whose first copy stands behind the first copy of a record that was offered later."""
+    if all(before[1] <= after[0] for before, after in pairwise(copies)):
+        return []
+    backwards = [(first, stop, place) for place, (first, stop, _) in reversed(list(enumerate(copies)))]
+    first_copies: dict[int, Runs] = {}
+    for first, stop, place in latest(backwards):  # Read backwards, the first copy is the last word.
+        first_copies.setdefault(place, []).append((first, stop))
+    behind: list[Run] = []
+    highest = 0
+    for place in sorted(first_copies):
+        runs = minus(first_copies[place], astray)
+        behind += both(runs, [(0, highest)])
+        highest = max([highest, *(stop for _, stop in runs)])
+    return union(behind)

@@ -1,0 +1,121 @@
+"""What a configuration allows: the anomalies that are not a bug of Kafka's but the price of a setting, each with its source.
+
+Kafka: the matrix of ordering, duplication and loss of the client's rule book (section 3.6) and the ack semantics of the broker's (section 1.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+ALL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The effective settings that bear on one producer's records in one partition."""
+
+    acks: int
+    idempotence: bool
+    retries: int
+    in_flight: int
+    client: str
+    min_insync_replicas: int
+    """As the broker takes it: never more than there are replicas."""
+    unclean_election: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    anomaly: str
+    because: str
+    holds: Callable[[Effective], bool]
+    source: str
+
+
+PERMITTED = (
+    Permission("lost", "acks=0", lambda c: c.acks == 0, "client S22, broker section 1.5"),
+    Permission("lost", "acks=1", lambda c: c.acks == 1, "broker section 1.5: the leader fails before a follower fetched it"),
+    Permission("lost", "unclean.leader.election.enable=true", lambda c: c.unclean_election, "broker section 1.5, measured in S5 (b)"),
+    Permission("lost", "min.insync.replicas=1", lambda c: c.acks == ALL and c.min_insync_replicas == 1, "client section 3.6, KC-56: the last replica standing"),
+    Permission("ghost", "a failed send says nothing about the log", lambda c: True, "client S21"),
+    Permission("duplicated", "enable.idempotence=false", lambda c: not c.idempotence and c.retries > 0 and c.acks != 0, "client section 3.6"),
+    Permission("reordered", "acks=0", lambda c: c.acks == 0, "client section 3.6: unread bytes of an old connection are served beside those of the new one"),
+    Permission(
+        "reordered",
+        "max.in.flight.requests.per.connection > 1 with enable.idempotence=false",
+        lambda c: not c.idempotence and c.retries > 0 and c.in_flight > 1,
+        "client A42, S23",
+    ),
+    Permission(
+        "reordered",
+        "librdkafka with enable.idempotence=false",
+        lambda c: not c.idempotence and c.retries > 0 and c.client.startswith("librdkafka"),
+        "client section 3.6: the next message is sent during the retry backoff",
+    ),
+    Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
+    Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
+    Permission("removed", "the log's start moved on request", lambda c: True, "scenario.md section 3"),
+)
+
+JEPSEN = {
+    "lost": "lost-write",
+    "ghost": "G1a",  # Its aborted read: a write that was reported failed is seen.
+    "duplicated": "duplicate",
+    "reordered": "nonmonotonic-send",
+    "misrouted": "inconsistent-offsets",  # The closest: a value stands where it does not belong.
+    "hidden": "unseen",
+    "torn": "G1b",  # Its intermediate read.
+    "aborted_read": "G1a",
+    "removed": "poll-skip",  # The closest: a consumer's next offset jumps.
+}
+"""The name of Jepsen's Kafka checker that comes closest."""
+
+
+def permission(anomaly: str, config: Effective) -> Permission | None:
+    """The first setting that allows this anomaly."""
+    return next((permission for permission in PERMITTED if permission.anomaly == anomaly and permission.holds(config)), None)
+
+
+def effective(run: Mapping[str, object], producer: str, partition: str, replicas: int) -> Effective | None:
+    """From the run line: config = {"producers": {name: {setting: value}}, "topics": ..., "brokers": ...}, Kafka's names. None where the producer is absent."""
+    own = _section(run, "producers").get(producer)
+    if not isinstance(own, dict):
+        return None
+    topic = _section(run, "topics").get(partition.rpartition("-")[0])
+    brokers = [settings for settings in _section(run, "brokers").values() if isinstance(settings, dict)]
+
+    def of_topic(setting: str) -> list[object]:
+        """The topic's own value, else those of all brokers: any of them may lead."""
+        if isinstance(topic, dict) and setting in topic:
+            return [topic[setting]]
+        return [settings[setting] for settings in brokers if setting in settings]
+
+    acks = own.get("acks", ALL)
+    client = own.get("client", run.get("client", "java"))
+    return Effective(
+        acks=ALL if acks == "all" else _number(acks, ALL),
+        idempotence=_flag(own.get("enable.idempotence", True)),
+        retries=_number(own.get("retries"), 2**31 - 1),
+        in_flight=_number(own.get("max.in.flight.requests.per.connection"), 5),
+        client=str(client.get(producer, "java") if isinstance(client, dict) else client),
+        min_insync_replicas=min([_number(value, 1) for value in of_topic("min.insync.replicas")] or [1], default=1) if replicas != 1 else 1,
+        unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
+    )
+
+
+def _section(run: Mapping[str, object], name: str) -> dict[str, object]:
+    config = run.get("config")
+    section = config.get(name) if isinstance(config, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def _number(value: object, default: int) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        return default
+
+
+def _flag(value: object) -> bool:
+    return str(value).lower() == "true"

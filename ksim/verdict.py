@@ -1,0 +1,187 @@
+"""The verdict: what became of every record, whether this configuration allows it, and a witness for each accusation.
+
+Not Kafka's: after Jepsen's Kafka checker. Defined in scenario.md, section 3.
+Reads outside facts only, so a history of the simulation and one of a live cluster are judged by the same code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ksim.classification import ANOMALIES, CLASSES, Classified, classify
+from ksim.history import History
+from ksim.permitted import JEPSEN, effective, permission
+from ksim.population import Producer
+from ksim.ranges import Runs, both, minus, total, union
+from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused
+
+MOST_OFFSETS = 20  # A witness is read by a person.
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """One record that shows the anomaly: the partition, and the offsets of its copies in all logs of leaders."""
+
+    record: str
+    partition: str
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    name: str
+    jepsen: str
+    """What Jepsen's Kafka checker calls the closest thing it knows."""
+    count: int
+    allowed: bool
+    """Every single one of them is allowed by the configuration."""
+    because: str
+    witness: Witness
+
+    def as_data(self) -> dict[str, object]:
+        witness = {"record": self.witness.record, "partition": self.witness.partition, "offsets": list(self.witness.offsets)}
+        return {"name": self.name, "jepsen": self.jepsen, "count": self.count, "allowed": self.allowed, "because": self.because, "witness": witness}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    records: dict[str, int]
+    """How many records fell under each name of the contract."""
+    anomalies: tuple[Anomaly, ...]
+    verdict: str
+    """"violated", "inconclusive" or "held"."""
+    reasons: tuple[str, ...]
+    """Why it would be inconclusive; they stand beside a violation too."""
+    first: str | None
+
+    def first_not_ok(self) -> str | None:
+        """The name of the record offered first among those that are not ok; None where all are."""
+        return self.first
+
+
+def judge(history: History) -> Verdict:
+    """Raises HistoryError where the history contradicts itself."""
+    result = classify(history)
+    records = _records(result)
+    anomalies = tuple(_anomaly(history, result, name) for name in ANOMALIES if result.classes[name])
+    reasons = tuple(_reasons(history, result))
+    verdict = "violated" if anomalies else "inconclusive" if reasons else "held"
+    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result))
+
+
+def classes(history: History) -> dict[str, dict[str, Runs]]:
+    """Per class of records (ok, absent, lost ...) and producer: the records as sorted runs (first, stop)."""
+    return classify(history).classes
+
+
+def _records(result: Classified) -> dict[str, int]:
+    producers = result.population.producers.values()
+    offered = sum(total(producer.offered) for producer in producers)
+    ended = {kind: sum(total(producer.ended_as(kind)) for producer in producers) for kind in (Acked, Failed, Refused)}
+    unknown = sum(total(producer.unknown) for producer in producers)
+    accepted = offered - ended[Refused]
+    assert accepted == ended[Acked] + ended[Failed] + unknown
+    counts = {name: sum(total(runs) for runs in result.classes[name].values()) for name in CLASSES}
+    told = {"offered": offered, "refused": ended[Refused], "accepted": accepted, "acked": ended[Acked], "failed": ended[Failed], "unknown": unknown}
+    return told | {"sends": result.population.sends} | counts
+
+
+def _anomaly(history: History, result: Classified, name: str) -> Anomaly:
+    found = result.classes[name]
+    worst: tuple[str, int] | None = None
+    because = ""
+    for producer, runs in found.items():
+        for partition, group in _groups(result, name, producer, runs).items():
+            why, rest = _allowance(history, result, name, producer, partition, group)
+            if rest and worst is None:
+                worst, because = (producer, rest[0][0]), why
+            elif not because:
+                because = why
+    first = next(iter(found))
+    producer, number = worst or (first, found[first][0][0])
+    count = sum(total(runs) for runs in found.values())
+    return Anomaly(name, JEPSEN[name], count, worst is None, because, _witness(result, producer, number))
+
+
+def _groups(result: Classified, name: str, producer: str, runs: Runs) -> dict[str, Runs]:
+    """By partition, where the topic's settings bear on what is allowed."""
+    return {partition: group for partition, group in result.where.get((name, producer), {"": runs}).items() if group}
+
+
+def _allowance(history: History, result: Classified, name: str, producer: str, partition: str, runs: Runs) -> tuple[str, Runs]:
+    """Why these records may show the anomaly, and those that may not."""
+    population = result.population.producers[producer]
+    if name == "ghost" and (never_sent := minus(both(runs, population.ended_as(Refused)), result.bound.sent_anywhere(producer))):
+        return "a refused record was never sent", never_sent
+    if name == "hidden":
+        runs = minus(runs, union([*population.ended_as(Failed), *population.ended_as(Refused)]))
+        if not runs:
+            return "a failed send says nothing about the log", []
+    config = effective(history.run, producer, partition, result.replicas.get(partition, 0))
+    allowed = permission(name, config) if config else None
+    if allowed:
+        return allowed.because, []
+    if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
+        return "the application sent the record again", []
+    return "nothing in this configuration allows it" if config else "the history does not tell the configuration", runs
+
+
+def _witness(result: Classified, producer: str, number: int) -> Witness:
+    offsets = []
+    partition = ""
+    for (name, log), copies in result.copies.items():
+        if name == producer:
+            here = [offset + number - first for first, stop, offset in copies if first <= number < stop]
+            partition = partition or (log if here else "")
+            offsets += here
+    for first, stop, (_, fact) in result.population.producers[producer].pieces:
+        if first <= number < stop and not isinstance(fact, Refused) and fact.partition:
+            partition = fact.partition
+    return Witness(result.population.name(producer, number), partition, tuple(offsets[:MOST_OFFSETS]))
+
+
+def _reasons(history: History, result: Classified) -> list[str]:
+    """Everything that makes a run without anomalies prove nothing."""
+    reasons = [f"the final log of {partition} could not be read" for partition in result.unreadable]
+    phases: dict[str, dict[str, Fault]] = {}
+    end: Ended | None = None
+    for _, fact in history.of(Fault, Ended):
+        if isinstance(fact, Ended):
+            end = fact
+        else:
+            phases.setdefault(fact.name, {})[fact.phase] = fact
+    reasons += [f"fault {name}: {why}" for name, of in phases.items() if (why := _exposure(of))]
+    if end is None:
+        return [*reasons, "the history does not tell the end of the run"]
+    for producer in result.population.producers.values():
+        if producer.unknown and producer.name in end.living_producers:
+            reasons.append(f"{total(producer.unknown)} records of {producer.name} are still pending at the limit")
+    return reasons
+
+
+def _exposure(phases: dict[str, Fault]) -> str:
+    """What speaks against a fault: "" where it hit something."""
+    happened = "begin" in phases or "hit" in phases
+    if not happened and "not-injected" in phases:
+        return f"not injected: {phases['not-injected'].why}"
+    if not happened:
+        return "never triggered"
+    if "summary" not in phases:
+        return "the history does not tell what it touched"
+    return "" if phases["summary"].touched else "touched nothing"
+
+
+def _first_not_ok(result: Classified) -> str | None:
+    candidates = []
+    for place, producer in enumerate(result.population.producers.values()):
+        for first, _ in minus(producer.offered, result.classes["ok"].get(producer.name, []))[:1]:
+            candidates.append((_offered_at(producer, first), place, result.population.name(producer.name, first)))
+    return min(candidates)[2] if candidates else None
+
+
+def _offered_at(producer: Producer, number: int) -> int:
+    for first, stop, (_, fact) in producer.offers:
+        if first <= number < stop and isinstance(fact, Offered):
+            place = fact.records.index(number)
+            return fact.times[place] if fact.times else fact.first_at + place * fact.step
+    raise AssertionError(f"{producer.name}/{number} was never offered")

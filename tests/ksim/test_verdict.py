@@ -1,0 +1,325 @@
+"""The verdict: every class of scenario.md section 3, what the configuration allows, and when a run proves nothing."""
+
+import pytest
+
+from ksim.history import History, HistoryError
+from ksim.verdict import Witness, classes, judge
+from ksim_models.facts import INTERNAL, Acked, Appended, Ended, Failed, Fault, FinalLog, HighWatermark, LoggedBatch, Offered, Refused, Replicated, Sent
+
+SAFE = {"acks": "all", "enable.idempotence": True, "retries": 2147483647, "max.in.flight.requests.per.connection": 5}
+PLAIN = SAFE | {"enable.idempotence": False}
+TOPICS = {"payments": {"min.insync.replicas": 2, "unclean.leader.election.enable": False}}
+
+
+def history_of(*facts, producer=SAFE, topics=TOPICS, **run):
+    history = History({"config": {"producers": {"p1": producer, "p2": producer}, "topics": topics, "brokers": {}}} | run)
+    for now, fact in enumerate(facts):
+        history.add(now, fact)
+    return history
+
+
+def offered(count, producer="p1", first=0):
+    return Offered(producer, range(first, first + count), 0, 1_000)
+
+
+def sent(records, partition="payments-0", producer="p1"):
+    return Sent(producer, partition, records, "broker-1", "c", 1)
+
+
+def acked(records, offset=0, partition="payments-0", producer="p1"):
+    return Acked(producer, partition, records, offset)
+
+
+def failed(records, partition="payments-0"):
+    return Failed("p1", partition, records, "TimeoutException", "Expiring")
+
+
+def log(*batches, partition="payments-0", producer="p1", high_watermark=None, start=0, readable=True, leader=True, replica="broker-1"):
+    logged, offset = [], start
+    for records in batches:
+        logged.append(LoggedBatch(offset, 0, producer, records, -1, -1, -1))
+        offset += len(records)
+    end = offset if high_watermark is None else high_watermark
+    return FinalLog(partition, replica, leader, readable, start, end, offset, offset, tuple(logged))
+
+
+def ended(*living, quiet=True):
+    return Ended(quiet, living or ("p1", "p2"), 0)
+
+
+def only(verdict):
+    """The anomalies by name, with their numbers."""
+    return {anomaly.name: anomaly.count for anomaly in verdict.anomalies}
+
+
+def test_records_acknowledged_and_once_in_the_log_in_order_are_ok():
+    verdict = judge(history_of(offered(5), sent(range(5)), acked(range(5)), log(range(5)), ended()))
+
+    assert verdict.verdict == "held"
+    assert verdict.records == {
+        "offered": 5, "refused": 0, "accepted": 5, "acked": 5, "failed": 0, "unknown": 0, "sends": 5,
+        "ok": 5, "absent": 0, "lost": 0, "ghost": 0, "duplicated": 0, "reordered": 0, "misrouted": 0, "hidden": 0, "torn": 0, "aborted_read": 0, "removed": 0,
+    }  # fmt: skip
+    assert verdict.anomalies == ()
+    assert verdict.first_not_ok() is None
+
+
+def test_an_acknowledged_record_that_is_not_in_the_leaders_final_log_is_lost():
+    verdict = judge(history_of(offered(5), acked(range(5)), log(range(2)), log(range(5), leader=False, replica="broker-2"), ended()))
+
+    assert only(verdict) == {"lost": 3}
+    assert (verdict.verdict, verdict.records["ok"]) == ("violated", 2)
+    assert verdict.anomalies[0].witness == Witness("2", "payments-0", ())
+    assert verdict.anomalies[0].jepsen == "lost-write"
+    assert verdict.first_not_ok() == "2"
+
+
+def test_a_failed_or_refused_record_that_is_not_in_the_log_is_absent_and_no_anomaly():
+    verdict = judge(history_of(offered(5), failed(range(1, 3)), Refused("p1", range(3, 5), "TimeoutException", ""), acked(range(1)), log(range(1)), ended()))
+
+    assert (verdict.verdict, verdict.records["absent"], verdict.records["refused"], verdict.records["failed"]) == ("held", 4, 2, 2)
+    assert verdict.records["accepted"] == 3
+    assert verdict.first_not_ok() == "1"
+
+
+def test_a_failed_record_that_is_in_the_log_is_a_ghost_and_every_configuration_allows_it():
+    """S21."""
+    verdict = judge(history_of(offered(3), failed(range(3)), log(range(3)), ended()))
+
+    assert only(verdict) == {"ghost": 3}
+    assert verdict.anomalies[0].allowed
+
+
+def test_a_refused_record_that_was_never_sent_may_not_be_in_the_log():
+    verdict = judge(history_of(offered(3), Refused("p1", range(3), "TimeoutException", ""), log(range(3)), ended()))
+
+    assert verdict.records["ghost"] == 3
+    assert not verdict.anomalies[0].allowed
+
+
+def test_two_copies_of_a_record_count_as_one_duplicated_record():
+    verdict = judge(history_of(offered(5), acked(range(5)), log(range(3), range(2, 5), range(2, 3)), ended(), producer=PLAIN))
+
+    assert only(verdict) == {"duplicated": 1}
+    assert verdict.anomalies[0].as_data() == {
+        "name": "duplicated",
+        "jepsen": "duplicate",
+        "count": 1,
+        "allowed": True,
+        "because": "enable.idempotence=false",
+        "witness": {"record": "2", "partition": "payments-0", "offsets": [2, 3, 6]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("numbers", "duplicated", "reordered"),
+    [
+        pytest.param("0 1 2 3 4 5 6 8 7 6 5 4 9 10", 3, 1, id="live S1 Java burst"),
+        pytest.param("0 1 2 3 4 5 6 4 5 6 7 8 9 10", 3, 0, id="live S1 rdk burst"),
+        pytest.param("0 1 2 3 7 6 5 4 3 8 9 10", 1, 3, id="live S3 Java plain"),
+        pytest.param("0 1 2 3 3 4 5", 1, 0, id="live S3 rdk plain"),
+        pytest.param("4 0 1 2 3", 0, 4, id="one record ahead of all others"),
+    ],
+)
+def test_a_record_whose_first_copy_stands_behind_a_later_one_is_reordered(numbers, duplicated, reordered):
+    written = [int(number) for number in numbers.split()]
+    count = max(written) + 1
+
+    as_batches = judge(history_of(offered(count), acked(range(count)), log(*(range(number, number + 1) for number in written)), ended()))
+    as_one_batch = judge(history_of(offered(count), acked(range(count)), log(tuple(written)), ended()))
+
+    assert (as_batches.records["duplicated"], as_batches.records["reordered"]) == (duplicated, reordered)
+    assert as_one_batch.records == as_batches.records
+
+
+def test_a_record_in_a_partition_it_was_never_bound_for_is_misrouted_and_lost_where_it_belongs():
+    verdict = judge(
+        history_of(offered(3), sent(range(3)), acked(range(3)), log(range(2)), log(range(2, 3), partition="payments-1"), ended(), producer=PLAIN)
+    )
+
+    assert only(verdict) == {"lost": 1, "misrouted": 1}
+    assert not verdict.anomalies[1].allowed
+
+
+def test_a_record_without_outcome_is_bound_for_the_partition_it_was_sent_to():
+    verdict = judge(history_of(offered(3), sent(range(3)), log(range(3)), ended("p2")))
+
+    assert (verdict.verdict, verdict.records["unknown"], verdict.records["ok"]) == ("held", 3, 0)
+
+
+def test_an_unknown_record_can_be_duplicated_but_neither_lost_nor_a_ghost():
+    verdict = judge(history_of(offered(3), sent(range(3)), log(range(1), range(1)), ended("p2")))
+
+    assert only(verdict) == {"duplicated": 1}
+
+
+def test_an_acknowledged_record_above_the_high_watermark_is_hidden():
+    facts = offered(5), acked(range(5)), log(range(2), range(2, 5), high_watermark=3), ended()
+
+    verdict = judge(history_of(*facts))
+    with_acks_1 = judge(history_of(*facts, producer=PLAIN | {"acks": "1"}))
+
+    assert only(verdict) == {"hidden": 2}
+    assert verdict.anomalies[0].witness == Witness("3", "payments-0", (3,))
+    assert [verdict.anomalies[0].allowed, with_acks_1.anomalies[0].allowed] == [False, True]
+
+
+def test_an_acknowledged_record_below_the_start_of_the_log_was_removed_not_lost():
+    verdict = judge(history_of(offered(5), acked(range(5)), log(range(3, 5), start=3), ended()))
+
+    assert only(verdict) == {"removed": 3}
+
+
+def test_a_record_sent_again_by_the_application_stays_one_record_and_its_last_outcome_counts():
+    verdict = judge(history_of(offered(3), failed(range(3)), offered(2), acked(range(2), offset=3), log(range(3), range(2)), ended()))
+
+    assert (verdict.records["offered"], verdict.records["sends"], verdict.records["acked"], verdict.records["failed"]) == (3, 5, 2, 1)
+    assert only(verdict) == {"ghost": 1, "duplicated": 2}
+    assert [anomaly.because for anomaly in verdict.anomalies if anomaly.name == "duplicated"] == ["the application sent the record again"]
+
+
+def test_a_record_sent_again_that_still_waits_has_no_outcome():
+    verdict = judge(history_of(offered(3), failed(range(3)), offered(2), log(), ended("p2")))
+
+    assert (verdict.records["failed"], verdict.records["unknown"]) == (1, 2)
+
+
+def test_the_records_of_two_producers_are_told_apart():
+    history = history_of(
+        offered(3), offered(3, "p2"), acked(range(3)), acked(range(3), producer="p2", partition="payments-1"),
+        log(range(3)), log(range(2), producer="p2", partition="payments-1"), ended(),
+    )  # fmt: skip
+
+    assert only(judge(history)) == {"lost": 1}
+    assert judge(history).first_not_ok() == "p2/2"
+    assert classes(history)["lost"] == {"p2": [(2, 3)]}
+
+
+def test_records_that_do_not_follow_each_other_are_judged_like_those_that_do():
+    even, odd = (0, 2, 4), (1, 3, 5)
+    verdict = judge(
+        history_of(offered(6), acked(even), acked(odd, partition="payments-1"), log(even), log(odd[:2], partition="payments-1"), ended())
+    )
+
+    assert (verdict.records["ok"], only(verdict)) == (5, {"lost": 1})
+
+
+LOST = offered(5), acked(range(5)), log(range(2)), ended()
+DUPLICATED = offered(5), acked(range(5)), log(range(5), range(2)), ended()
+REORDERED = offered(2), acked(range(2)), log(range(1, 2), range(1)), ended()
+
+
+@pytest.mark.parametrize(
+    ("facts", "producer", "topic", "allowed"),
+    [
+        pytest.param(LOST, SAFE, {}, False, id="3.6 acks=all, min.insync.replicas=2"),
+        pytest.param(LOST, PLAIN | {"acks": "1"}, {}, True, id="1.5 acks=1"),
+        pytest.param(LOST, PLAIN | {"acks": 0}, {}, True, id="S22 acks=0"),
+        pytest.param(LOST, SAFE, {"min.insync.replicas": "1"}, True, id="KC-56 min.insync.replicas=1"),
+        pytest.param(LOST, SAFE, {"unclean.leader.election.enable": "true"}, True, id="1.5 unclean election"),
+        pytest.param(DUPLICATED, SAFE, {}, False, id="3.6 idempotent"),
+        pytest.param(DUPLICATED, PLAIN, {}, True, id="3.6 idempotence off"),
+        pytest.param(DUPLICATED, PLAIN | {"retries": 0}, {}, False, id="3.6 retries=0"),
+        pytest.param(DUPLICATED, PLAIN | {"acks": "0"}, {}, False, id="3.6 acks=0 does not duplicate"),
+        pytest.param(REORDERED, SAFE, {}, False, id="3.6 idempotent keeps order"),
+        pytest.param(REORDERED, PLAIN, {}, True, id="A42 in flight 5"),
+        pytest.param(REORDERED, PLAIN | {"max.in.flight.requests.per.connection": 1}, {}, False, id="3.6 in flight 1"),
+        pytest.param(REORDERED, PLAIN | {"max.in.flight.requests.per.connection": 1, "client": "librdkafka"}, {}, True, id="3.6 librdkafka in flight 1"),
+        pytest.param(REORDERED, PLAIN | {"retries": 0}, {}, False, id="3.6 retries=0 leaves gaps, not permutations"),
+    ],
+)
+def test_what_a_configuration_allows(facts, producer, topic, allowed):
+    three = [log(leader=False, replica=f"broker-{number}") for number in (2, 3)]
+    verdict = judge(history_of(*facts, *three, producer=producer, topics={"payments": TOPICS["payments"] | topic}))
+
+    assert [anomaly.allowed for anomaly in verdict.anomalies] == [allowed]
+    assert verdict.verdict == "violated"
+
+
+def test_a_topics_settings_come_from_the_brokers_where_it_has_none_of_its_own():
+    config = {"producers": {"p1": SAFE}, "topics": {}, "brokers": {"broker-1": {"min.insync.replicas": 2}, "broker-2": {"min.insync.replicas": 1}}}
+    followers = log(leader=False, replica="broker-2")
+
+    assert judge(history_of(*LOST, followers, config=config)).anomalies[0].because == "min.insync.replicas=1"
+
+
+def test_nothing_is_allowed_by_a_configuration_that_is_not_told():
+    verdict = judge(history_of(*DUPLICATED, config={}))
+
+    assert (verdict.anomalies[0].allowed, verdict.anomalies[0].because) == (False, "the history does not tell the configuration")
+
+
+BEGIN, SUMMARY = Fault("cut", "cut", "begin", ("p1",), 0), Fault("cut", "cut", "summary", ("p1",), 0)
+
+
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [
+        ([Fault("cut", "cut", "not-injected", (), 0, "no leader")], "fault cut: not injected: no leader"),
+        ([SUMMARY], "fault cut: never triggered"),
+        ([BEGIN, SUMMARY], "fault cut: touched nothing"),
+        ([BEGIN], "fault cut: the history does not tell what it touched"),
+    ],
+)
+def test_a_fault_that_touched_nothing_makes_the_verdict_inconclusive(faults, reason):
+    verdict = judge(history_of(offered(5), acked(range(5)), *faults, log(range(5)), ended()))
+
+    assert (verdict.verdict, verdict.reasons) == ("inconclusive", (reason,))
+
+
+def test_a_fault_that_touched_a_batch_leaves_the_verdict_as_it_is():
+    touched = Fault("cut", "cut", "summary", ("p1",), 3)
+
+    assert judge(history_of(offered(5), acked(range(5)), BEGIN, touched, log(range(5)), ended())).verdict == "held"
+
+
+def test_a_send_of_a_living_client_that_is_pending_at_the_limit_makes_the_verdict_inconclusive():
+    facts = offered(5), sent(range(5)), acked(range(3)), log(range(5))
+
+    assert judge(history_of(*facts, ended("p1", quiet=False))).reasons == ("2 records of p1 are still pending at the limit",)
+    assert judge(history_of(*facts, ended("p2"))).verdict == "held"
+
+
+@pytest.mark.parametrize("logs", [[], [log(range(5), readable=False)], [log(range(5), leader=False)]])
+def test_a_partition_without_a_readable_leader_makes_the_verdict_inconclusive(logs):
+    verdict = judge(history_of(offered(5), acked(range(3)), failed(range(3, 5)), *logs, ended()))
+
+    assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("the final log of payments-0 could not be read",))
+    assert [verdict.records[name] for name in ("ok", "lost", "absent", "ghost")] == [0, 0, 0, 0]
+
+
+def test_a_history_without_an_end_is_inconclusive():
+    assert judge(history_of(offered(1), acked(range(1)), log(range(1)))).verdict == "inconclusive"
+
+
+def test_a_record_of_the_warm_up_is_outside_every_count():
+    warm = LoggedBatch(0, 0, "", range(1), -1, -1, -1)
+    own = LoggedBatch(1, 0, "p1", range(5), -1, -1, -1)
+    verdict = judge(history_of(offered(5), acked(range(5), 1), FinalLog("payments-0", "broker-1", True, True, 0, 6, 6, 6, (warm, own)), ended()))
+
+    assert (verdict.verdict, verdict.records["ok"]) == ("held", 5)
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ([offered(2), acked(range(3)), log(range(3)), ended()], "p1/2 has an outcome but was never offered"),
+        ([offered(2), acked(range(2)), log(range(3)), ended()], "payments-0 holds p1/2, which was never offered"),
+        ([offered(2), acked(range(2)), log(range(2), producer="p9"), ended()], "'p9', which offered none"),
+        ([offered(2), log(range(2)), log(range(2), replica="broker-2"), ended()], "two leaders"),
+    ],
+)
+def test_a_history_that_contradicts_itself_is_refused(facts, told):
+    with pytest.raises(HistoryError, match=told):
+        judge(history_of(*facts))
+
+
+def test_the_judge_never_looks_at_internal_facts():
+    lies = [
+        Appended("broker-1", "payments-0", "p1", range(90, 99), 90, 0),
+        Replicated("broker-2", "payments-0", 99),
+        HighWatermark("broker-1", "payments-0", 99),
+    ]
+    assert all(isinstance(lie, INTERNAL) for lie in lies)
+
+    assert judge(history_of(*lies, *LOST, *lies)) == judge(history_of(*LOST))
