@@ -1,0 +1,144 @@
+"""Changes: one value of a scenario replaced, from the command line or by a sweep, with its own origin.
+
+Kafka: `-X k=v` and `--producer-props k=v` as its perf tools and librdkafka's programs spell them; the rest is ksim's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ksim.problems import listed, nearest, shown
+from ksim.scenario_data import Data, split_path
+from ksim.scenario_file import failure
+from ksim.scenario_producers import producer_names
+from ksim.scenario_shape import CLUSTER, FAULT, NETWORK, PRODUCER, SCENARIO, TAIL, TOPIC, WORKLOAD, Shape
+from ksim.toml_lines import Path
+from ksim_models.config import Origin, Problem, Setting
+
+ALTERNATIVES = {"rate": "every", "every": "rate", "records": "for", "for": "records"}
+"""In a workload, one replaces the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    path: Path
+    value: object
+    """None takes the key away."""
+    origin: Origin
+
+
+def placed(data: Mapping[str, object], setting: Setting) -> list[Change]:
+    """One setting in every producer."""
+    return [Change(("producers", name, "config", setting.name), setting.value, setting.origin) for name in producer_names(data.get("producers"))]
+
+
+def changes_of(settings: Sequence[tuple[str, str]], data: Mapping[str, object], problems: list[Problem]) -> list[Change]:
+    """`-X acks=1` for every producer, `-X p1.acks=1`, `-X topic:payments.min.insync.replicas=1`, `-X broker.k=v`.
+
+    What names one is stronger than what names all.
+    """
+    for_all: list[Change] = []
+    for_one: list[Change] = []
+    seen: dict[str, str] = {}
+    for key, value in settings:
+        origin = Origin(f"-X {key}={value}")
+        if key in seen:
+            problems.append(Problem(key, "each setting once", None, f"{key} is given twice: {seen[key]} and {value}.", origin))
+            continue
+        seen[key] = value
+        path = _target(key, data, origin, problems)
+        if path is None:
+            continue
+        if path[0] == "producers" and len(path) == 2:
+            for_all.extend(placed(data, Setting(str(path[1]), value, origin)))
+        else:
+            (for_one if path[1] != "config" else for_all).append(Change(path, value, origin))
+    return [*for_all, *for_one]
+
+
+def _target(key: str, data: Mapping[str, object], origin: Origin, problems: list[Problem]) -> Path | None:
+    producers = producer_names(data.get("producers"))
+    if key.startswith("topic:"):
+        topics = data.get("topics")
+        names = list(topics) if isinstance(topics, Mapping) else []
+        rest = key.removeprefix("topic:")
+        owner = max((name for name in names if rest.startswith(f"{name}.")), key=len, default=None)
+        if owner is not None:
+            return ("topics", owner, "config", rest[len(owner) + 1 :])
+        wanted = rest.partition(".")[0]
+        close = nearest(wanted, names)
+        message = f"there is no topic {shown(wanted)} in this scenario.{f' Did you mean {close}?' if close else ''} Topics: {listed(names)}."
+        problems.append(Problem(wanted, listed(names), close, message, origin))
+        return None
+    first, _, rest = key.partition(".")
+    if rest and first == "broker":
+        return ("cluster", "config", rest)
+    if rest and first.startswith("broker-"):
+        return ("cluster", first, "config", rest)
+    owner = max((name for name in producers if key.startswith(f"{name}.")), key=len, default=None)
+    return ("producers", key) if owner is None else ("producers", owner, "config", key[len(owner) + 1 :])
+
+
+def change_at(data: Data, path: str | Path, value: object) -> list[Change]:
+    """A value at a path, and its alternative taken away: a workload with a new `rate` has no `every` any more."""
+    resolved = resolve_path(data, path)
+    origin = Origin(".".join(str(part) for part in resolved))
+    gone = ALTERNATIVES.get(str(resolved[2])) if resolved[0] == "workload" and len(resolved) == 3 else None
+    return [*([Change((*resolved[:2], gone), None, origin)] if gone else []), Change(resolved, value, origin)]
+
+
+def resolve_path(data: Data, path: str | Path) -> Path:
+    """The path with names for numbers and Kafka's dotted names whole. ScenarioError where it leads nowhere."""
+    parts = split_path(path)
+    written = path if isinstance(path, str) else ".".join(str(part) for part in path)
+    supported = [name for name, key in SCENARIO.items() if key.supported]
+    if not parts or parts[0] not in supported:
+        raise _nowhere(written, str(parts[0]) if parts else "", supported)
+    head, rest = str(parts[0]), parts[1:]
+    if head in ("workload", "fault"):
+        number = _element(data.get(head), rest, written)
+        return (head, number, *_inside(WORKLOAD if head == "workload" else FAULT, rest[1:], written))
+    if head in ("topics", "producers"):
+        tables = data.get(head)
+        names = producer_names(tables) if head == "producers" else list(tables) if isinstance(tables, dict) else []
+        if not rest or rest[0] not in names:
+            raise _nowhere(written, str(rest[0]) if rest else "", names)
+        return (head, rest[0], *_inside(TOPIC if head == "topics" else PRODUCER, rest[1:], written))
+    if head == "cluster":
+        if len(rest) > 2 and str(rest[0]).startswith("broker-"):
+            return (head, rest[0], *_inside({"config": CLUSTER["config"]}, rest[1:], written))
+        return (head, *_inside(CLUSTER, rest, written))
+    if head in ("network", "tail"):
+        return (head, *_inside(NETWORK if head == "network" else TAIL, rest, written))
+    if head == "expect":
+        return (head, ".".join(str(part) for part in rest))
+    return parts
+
+
+def _inside(shape: Shape, rest: Path, written: str) -> Path:
+    if not rest or rest[0] not in shape:
+        raise _nowhere(written, str(rest[0]) if rest else "", list(shape))
+    if rest[0] != "config":
+        return rest
+    if len(rest) == 1:
+        raise _nowhere(written, "config", ["config.acks"])
+    return ("config", ".".join(str(part) for part in rest[1:]))
+
+
+def _element(tables: object, rest: Path, written: str) -> int:
+    """By index from 0, or by the name of the fault."""
+    elements = tables if isinstance(tables, list) else []
+    if rest and isinstance(rest[0], int) and rest[0] < len(elements):
+        return rest[0]
+    names = [str(element.get("name", "")) if isinstance(element, dict) else "" for element in elements]
+    if rest and rest[0] in names and rest[0]:
+        return names.index(str(rest[0]))
+    raise _nowhere(written, str(rest[0]) if rest else "", [*(name for name in names if name), *(str(number) for number in range(len(elements)))])
+
+
+def _nowhere(written: str, part: str, names: Sequence[str]) -> Exception:
+    close = nearest(part, names)
+    hint = f" Did you mean {close}?" if close else ""
+    where = f": there is no {shown(part)}" if part else " ends too early"
+    return failure(written, None, f"this path leads nowhere{where}. Possible: {listed(names)}.{hint}", given=part, possible=listed(names), close=close)

@@ -1,0 +1,177 @@
+"""The cluster of a scenario: releases, brokers, controllers and topics, with every default filled in.
+
+Kafka: defaults of kafka-storage format and kafka-topics --create, except replication 3 instead of 1; scenario.md section 1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ksim.plan import BrokerPlan, TopicPlan
+from ksim.problems import listed, shown
+from ksim.scenario_reading import Reading, Table
+from ksim.scenario_shape import BROKER, CLUSTER, TOPIC, VERSIONS
+from ksim.scenario_values import FLAG, MOST_BROKERS, MOST_PARTITIONS, TEXT, whole
+from ksim_models.config import BrokerConfig, Setting, resolve_broker, resolve_topic, topic_config
+from ksim_models.profiles import KAFKA_VERSIONS, NEWEST, OLDEST_BROKERS, BrokerProfile, ClientProfile, broker_profile, client_profile, parse_release
+
+DEFAULT_BROKERS = 3
+DEFAULT_REPLICATION = 3
+LEGAL_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    brokers: BrokerProfile
+    clients: ClientProfile
+
+
+def read_releases(scenario: Table) -> Releases:
+    """Of brokers and clients. A problem leaves the newest in place, so that reading goes on."""
+    given = scenario.content.get("kafka")
+    reading = scenario.reading
+    if given is None:
+        reading.notes.append(f"warning: the scenario names no Kafka release; the newest known, {NEWEST}, is taken")
+        return Releases(broker_profile(NEWEST), client_profile(NEWEST))
+    if isinstance(given, dict):
+        table = reading.table(("kafka",), given, VERSIONS)
+        assert table is not None
+        brokers, clients = table.take("brokers", TEXT) or NEWEST, table.take("clients", TEXT) or NEWEST
+        for name in ("brokers", "clients"):
+            if not table.has(name):
+                reading.notes.append(f"warning: kafka names no release for the {name}; the newest known, {NEWEST}, is taken")
+        return Releases(broker_profile(_known(table, "brokers", brokers, brokers_only=True)), client_profile(_known(table, "clients", clients)))
+    version = _known(scenario, "kafka", given)
+    return Releases(broker_profile(_known(scenario, "kafka", version, brokers_only=True)), client_profile(version))
+
+
+def _known(table: Table, key: str, version: object, *, brokers_only: bool = False) -> str:
+    try:
+        release = parse_release(version if isinstance(version, str) else "")
+    except ValueError as reason:
+        sentence = str(reason) if isinstance(version, str) else f"{shown(version)} is not a Kafka release: write it as a text."
+        table.problem(key, f"{key}: {sentence}", given=shown(version), possible=listed(f'"{name}"' for name in KAFKA_VERSIONS), names=KAFKA_VERSIONS)
+        return NEWEST
+    assert isinstance(version, str)
+    if brokers_only and release < parse_release(OLDEST_BROKERS)[:2] + (0,):
+        table.reading.notes.append(
+            f"brokers of {version} are not known in KRaft mode: those of {OLDEST_BROKERS} are simulated, with clients of the release asked for"
+        )
+        return OLDEST_BROKERS
+    return version
+
+
+def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> tuple[list[BrokerPlan], list[str]]:
+    """Brokers and controllers. [cluster.broker-N] is stronger than [cluster]."""
+    numbered = {name: value for name, value in content.items() if _is_broker_table(name, value)} if isinstance(content, dict) else {}
+    plain = {name: value for name, value in content.items() if name not in numbered} if isinstance(content, dict) else content
+    table = reading.table(("cluster",), {} if plain is None else plain, CLUSTER)
+    if table is None:
+        table = Table(reading, ("cluster",), {}, CLUSTER)
+    count = table.take("brokers", whole(1, MOST_BROKERS)) or DEFAULT_BROKERS
+    controllers = table.take("controllers", whole(1, 9)) or 1
+    if controllers > 1:
+        table.problem("controllers", f"cluster.controllers = {controllers}: more than one controller is not yet supported.", possible="1")
+    names = [f"broker-{number}" for number in range(1, count + 1)]
+    own: dict[str, list[Setting]] = {}
+    for name, value in numbered.items():
+        broker = reading.table(("cluster", name), value, BROKER)
+        if name not in names:
+            reading.problem(("cluster", name), f"there is no {name} in this cluster of {count}.", given=name, names=names)
+        elif broker is not None:
+            own[name] = broker.settings()
+    shared = table.settings()
+    general = resolve_broker(shared, profile)
+    reading.problems.extend(general.problems)
+    reading.notes.extend(general.notes)
+    brokers = []
+    for name in names:
+        resolved = resolve_broker([*shared, *own[name]], profile) if name in own else general
+        reading.problems.extend(problem for problem in resolved.problems if problem not in general.problems)
+        reading.notes.extend(f"{name}: {note}" for note in resolved.notes if note not in general.notes)
+        brokers.append(BrokerPlan(name, resolved.config or BrokerConfig()))  # The plan is not used where there are problems.
+    return brokers, ["controller-1"]
+
+
+def _is_broker_table(name: str, value: object) -> bool:
+    return isinstance(value, dict) and name not in CLUSTER
+
+
+def read_topics(reading: Reading, content: object, brokers: list[BrokerPlan], profile: BrokerProfile) -> list[TopicPlan]:
+    topics = []
+    for name, (path, value) in reading.tables(("topics",), content).items():
+        table = reading.table(path, value, TOPIC)
+        if LEGAL_TOPIC.fullmatch(name) is None or name in (".", ".."):
+            reading.problem(path, f"{shown(name)} is not a topic's name (InvalidTopicException).", given=name, possible="up to 249 of a-z A-Z 0-9 . _ -")
+        if table is not None:
+            topics.append(_topic(table, name, brokers, profile))
+    return topics
+
+
+def _topic(table: Table, name: str, brokers: list[BrokerPlan], profile: BrokerProfile) -> TopicPlan:
+    if table.take("exists", FLAG) is False:
+        table.problem("exists", f"topics.{name}: exists = false, a topic that is absent on purpose, is not yet supported.", possible="true")
+    assignment = _assignment(table, name, [broker.name for broker in brokers])
+    resolved = resolve_topic(table.settings(), profile)
+    table.reading.problems.extend(resolved.problems)
+    table.reading.notes.extend(f"topic {name}: {note}" for note in resolved.notes)
+    topic = TopicPlan(name=name, assignment=assignment, exists=True, given=resolved.given)
+    replicas = len(assignment[0])
+    minimum = topic_config(topic.given, brokers[0].config).min_insync_replicas
+    if minimum > replicas:
+        effect = f"{replicas} count{'s' if replicas == 1 else ''} instead" if profile.min_isr_capped_by_replication else "every write with acks=all is refused"
+        table.reading.notes.append(
+            f"topic {name}: min.insync.replicas={minimum} is larger than its {replicas} replica{'s' if replicas > 1 else ''}: {effect} (BP-26)"
+        )
+    return topic
+
+
+def _assignment(table: Table, name: str, brokers: list[str]) -> tuple[tuple[str, ...], ...]:
+    """As given, or like Kafka's own: round robin, partition 0 beginning with broker-1."""
+    partitions = table.take("partitions", whole(1, MOST_PARTITIONS))
+    replication = table.take("replication", whole(1, 32_767))
+    if table.has("assignment"):
+        given = _given_assignment(table, brokers)
+        if given is not None:
+            if partitions not in (None, len(given)):
+                table.problem("partitions", f"topics.{name}: partitions = {partitions}, but the assignment has {len(given)}.", possible=str(len(given)))
+            if replication not in (None, len(given[0])):
+                table.problem(
+                    "replication", f"topics.{name}: replication = {replication}, but the assignment has {len(given[0])} replicas.", possible=str(len(given[0]))
+                )
+            return given
+    if replication is not None and replication > len(brokers):
+        table.problem(
+            "replication",
+            f"topics.{name}: replication = {replication} is more than {len(brokers)} broker{'s' if len(brokers) > 1 else ''} can hold:"
+            " Kafka refuses it (InvalidReplicationFactorException).",
+            possible=f"1 to {len(brokers)}, or more brokers",
+        )
+        replication = None
+    replicas = replication or min(DEFAULT_REPLICATION, len(brokers))
+    return tuple(tuple(brokers[(partition + position) % len(brokers)] for position in range(replicas)) for partition in range(partitions or 1))
+
+
+def _given_assignment(table: Table, brokers: list[str]) -> tuple[tuple[str, ...], ...] | None:
+    possible = "brokers by number per partition, such as [[1, 2, 3], [2, 3, 1]]"
+    lists = table.content["assignment"]
+    if not isinstance(lists, list) or not lists or not all(isinstance(replicas, list) and replicas for replicas in lists) or len(lists) > MOST_PARTITIONS:
+        table.problem("assignment", f"assignment = {shown(lists)} is not possible.", possible=possible)
+        return None
+    named = tuple(tuple(replica if isinstance(replica, str) else f"broker-{shown(replica)}" for replica in replicas) for replicas in lists)
+    mistakes = len(table.reading.problems)
+    for number, replicas in enumerate(named):
+        for replica in dict.fromkeys(replicas):
+            if replica not in brokers:
+                table.problem("assignment", f"assignment of partition {number}: there is no {replica}.", given=replica, names=brokers)
+            elif replicas.count(replica) > 1:
+                table.problem(
+                    "assignment",
+                    f"assignment of partition {number}: {replica} is named twice (InvalidReplicaAssignmentException).",
+                    given=replica,
+                    possible=possible,
+                )
+    if len({len(replicas) for replicas in named}) > 1:
+        table.problem("assignment", "assignment: all partitions need equally many replicas (InvalidReplicaAssignmentException).", possible=possible)
+    return named if len(table.reading.problems) == mistakes else None

@@ -1,0 +1,156 @@
+"""Faults: what goes wrong, when, to whom and for how long; contradictions are refused, because a fault that cannot happen proves nothing.
+
+Not Kafka's: the fault language of scenario.md section 2, shared by the simulation and the live twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
+from ksim.problems import listed, shown
+from ksim.scenario_names import BROKER, CONTROLLER, PRODUCER, Names, read_who
+from ksim.scenario_reading import Reading, Table, name_of
+from ksim.scenario_shape import FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
+from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
+from ksim_models.errors import ErrorCode
+
+EVERY_FAULT = ("name", "do", "at", "when")
+TAKES_DOWN = ("crash", "pause")
+
+
+def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPlan]:
+    faults: list[FaultPlan] = []
+    tables: list[Table] = []
+    for number, (path, value) in enumerate(reading.array(("fault",), content)):
+        later = isinstance(value, dict) and value.get("do") in LATER_FAULTS
+        shape = {**FAULT, **{name: Key("", {}) for name in LATER_FAULT_ARGUMENTS}} if later else FAULT
+        table = reading.table(path, value, shape)
+        if table is None:
+            continue
+        fault = _fault(table, number, names, [fault.name for fault in faults])
+        if fault is not None:
+            faults.append(fault)
+            tables.append(table)
+    for fault, table in zip(faults, tables, strict=True):
+        if fault.do == "restart":
+            _refuse_restart_of_the_living(table, fault, faults, names)
+    return faults
+
+
+def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> FaultPlan | None:
+    do = table.content.get("do")
+    if do is None:
+        table.problem("", f"{name_of(table.path)}: do is missing.", given="no do", possible=listed(FAULT_ARGUMENTS))
+        return None
+    if isinstance(do, str) and do in LATER_FAULTS:
+        table.problem("do", f"{name_of(table.path)}: {do} is not yet supported.", possible=listed(FAULT_ARGUMENTS))
+        return None
+    if table.choose("do", FAULT_ARGUMENTS, "a fault that is known") is None:
+        return None
+    assert isinstance(do, str)
+    _check_arguments(table, do)
+    first, second = _between(table, names)
+    return FaultPlan(
+        index=number,
+        name=_name(table, do, taken),
+        do=do,
+        at=table.take("at", DURATION),
+        when=_when(table, do, names),
+        duration=table.take("for", POSITIVE_DURATION),
+        who=(read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else (),
+        between=(first, second),
+        one_way=table.take("one_way", FLAG) or False,
+        error=_error(table),
+        processed=table.take("processed", FLAG) or False,
+        partition=read_partition(table, names),
+        by=table.take("by", POSITIVE_DURATION) or 0,
+        latency=table.take("latency", POSITIVE_DURATION) or 0,
+    )
+
+
+def _name(table: Table, do: str, taken: Sequence[str]) -> str:
+    name = table.take("name", TEXT)
+    if name is None:
+        name = next(candidate for number in range(1, len(taken) + 3) if (candidate := do if number == 1 else f"{do} {number}") not in taken)
+    elif name in taken:
+        table.problem("name", f"{name_of(table.path)}: another fault has the name {shown(name)}.", possible="a name of its own")
+    return name
+
+
+def _check_arguments(table: Table, do: str) -> None:
+    possible = FAULT_ARGUMENTS[do]
+    for name in table.content:
+        if name in FAULT and FAULT[name].supported and name not in possible and name not in EVERY_FAULT:
+            table.problem(name, f"{name_of(table.path)}: {do} has no {name}.", given=name, possible=listed(sorted(possible)))
+    for name in NEEDED_ARGUMENTS.get(do, ()):
+        if not table.has(name):
+            table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=f"{name} = ...")
+    if not table.has("at", "when"):
+        table.problem(
+            "do",
+            f"{name_of(table.path)}: nothing says when: at or when is needed.",
+            given="neither at nor when",
+            possible='at = "2s", or when = { request = "Produce", nth = 3 }',
+        )
+
+
+def _when(table: Table, do: str, names: Names) -> FrameTrigger | CountTrigger | None:
+    trigger = read_trigger(table, names, side="response" if do == "lose-response" else "request") if table.has("when") else None
+    if do in FRAME_FAULTS and isinstance(trigger, CountTrigger):
+        table.problem(
+            "when",
+            f"{name_of(table.path)}: {do} hits one exchange, so it needs when = {{ request = ... }}.",
+            possible='when = { request = "Produce", nth = 3 }',
+        )
+    if do in FRAME_FAULTS and trigger is None:
+        return FrameTrigger(api=PRODUCE, side="response" if do == "lose-response" else "request")
+    return trigger
+
+
+def _between(table: Table, names: Names) -> tuple[tuple[Who, ...], tuple[Who, ...]]:
+    if not table.has("between"):
+        return (), ()
+    given = table.content["between"]
+    if not isinstance(given, list) or len(given) != 2:
+        table.problem("between", f"between = {shown(given)}: it needs two ends.", possible='between = ["p1", "leader(payments-0)"]')
+        return (), ()
+    first, second = (read_who(table, "between", end, names) for end in given)
+    if first is None or second is None:
+        return (), ()
+    if len(first) == 1 and first == second and first[0].kind in ("machine", "leader", "controller", "replica", "any-broker"):
+        table.problem("between", f"between: {first[0]} is not connected with itself.", possible="two different machines")
+    elif not any(_are_connected(names.role(one), names.role(other)) for one in first for other in second):
+        ends = f"{listed(str(who) for who in first)} and {listed(str(who) for who in second)}"
+        table.problem("between", f"between: nothing connects {ends}.", possible="a producer and a broker, two brokers, or a broker and the controller")
+    return first, second
+
+
+def _are_connected(one: str, other: str) -> bool:
+    return {one, other} in ({PRODUCER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
+
+
+def _error(table: Table) -> ErrorCode | None:
+    errors = [error.name for error in ErrorCode if error is not ErrorCode.NONE]
+    name = table.choose("error", errors, "the name of a Kafka error")
+    return ErrorCode[name] if name is not None else None
+
+
+def _refuse_restart_of_the_living(table: Table, restart: FaultPlan, faults: Sequence[FaultPlan], names: Names) -> None:
+    """A machine that never goes down cannot come back."""
+    for who in restart.who:
+        downs = [fault for fault in faults if fault.do in TAKES_DOWN and any(_may_be_same(who, other, names) for other in fault.who)]
+        if not downs:
+            table.problem(
+                "who", f"{name_of(table.path)}: nothing takes {who} down, so it cannot restart.", given=str(who), possible="a crash or pause of it before"
+            )
+        elif restart.at is not None and restart.when is None and all(fault.at is not None and fault.at >= restart.at for fault in downs):
+            table.problem("at", f"{name_of(table.path)}: {who} goes down only after it is to restart.", possible="a later moment")
+
+
+def _may_be_same(one: Who, other: Who, names: Names) -> bool:
+    """Could both words come to mean one machine?"""
+    if one.kind == other.kind == "machine":
+        return one.argument == other.argument
+    return names.role(one) == names.role(other)

@@ -1,0 +1,95 @@
+"""From data to plan: every table read, every default filled in, every mistake found; nothing is carried out here.
+
+Not Kafka's: the edge of ksim, where arguments are validated once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from ksim.plan import Plan
+from ksim.problems import in_order
+from ksim.scenario_cluster import read_brokers, read_releases, read_topics
+from ksim.scenario_faults import read_faults
+from ksim.scenario_names import Names
+from ksim.scenario_producers import check_client, read_producers
+from ksim.scenario_reading import Reading, Source, Table
+from ksim.scenario_shape import FORMAT, SCENARIO
+from ksim.scenario_tail import read_expectations, read_network, read_tail
+from ksim.scenario_values import SEED, TEXT
+from ksim.scenario_workload import read_workloads
+from ksim_models.config import Effective, Problem
+
+UNTITLED = "A scenario without a title"
+NO_SEED = -1
+"""Stands in a plan until the run's seed is put there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The plan without a seed, and all there is to say about it. With problems the plan is not to be used."""
+
+    plan: Plan
+    seed: int | None
+    problems: tuple[Problem, ...]
+    effective: Mapping[str, tuple[Effective, ...]]
+
+
+def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, found_before: tuple[Problem, ...]) -> Made:
+    reading = Reading(source, problems=list(found_before))
+    scenario = _scenario_table(reading, data)
+    check_client(scenario)
+    releases = read_releases(scenario)
+    brokers, controllers = read_brokers(reading, data.get("cluster"), releases.brokers)
+    topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
+    producers = read_producers(reading, data.get("producers"), releases.clients, folder)
+    names = Names(
+        brokers=[broker.name for broker in brokers],
+        controllers=controllers,
+        producers=[producer.name for producer in producers.plans],
+        partitions={topic.name: topic.partitions for topic in topics},
+        replicas=max((len(topic.assignment[0]) for topic in topics), default=1),
+    )
+    workloads = read_workloads(reading, data.get("workload"), names)
+    faults = read_faults(reading, data.get("fault"), names)
+    network = read_network(reading, data.get("network"), names)
+    expectations = read_expectations(reading, data.get("expect"))
+    tail = read_tail(reading, data.get("tail"))
+    seed = scenario.take("seed", SEED)
+    plan = Plan(
+        title=scenario.take("title", TEXT) or UNTITLED,
+        seed=NO_SEED,
+        broker_version=releases.brokers.version,
+        client_version=releases.clients.version,
+        broker_profile=releases.brokers,
+        brokers=tuple(brokers),
+        controllers=tuple(controllers),
+        topics=tuple(topics),
+        producers=tuple(producers.plans),
+        workloads=tuple(workloads),
+        faults=tuple(faults),
+        network=network,
+        expect=tuple(expectations),
+        heal=tail.heal,
+        limit=tail.limit,
+        warm=tail.warm,
+        notes=tuple(dict.fromkeys(reading.notes)),
+    )
+    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective)
+
+
+def _scenario_table(reading: Reading, data: dict[str, object]) -> Table:
+    scenario = Table(reading, (), data, SCENARIO)
+    version = data.get("format", FORMAT)
+    if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
+        scenario.problem("format", f"format = {version}: this file is of a newer format than ksim reads.", possible=str(FORMAT))
+    elif version is not FORMAT and (isinstance(version, bool) or version != FORMAT):
+        scenario.problem("format", f"format: {version} is not a format that there ever was.", possible=str(FORMAT))
+    if "scenario" in data or "sweep" in data:
+        key = "scenario" if "scenario" in data else "sweep"
+        scenario.problem(key, "this is a sweep file, not a scenario: use `ksim sweep`.", given=key, possible="a scenario file")
+        scenario = Table(reading, (), {name: value for name, value in data.items() if name not in ("scenario", "sweep", "seeds", "metrics")}, SCENARIO)
+    scenario.check_keys()
+    return scenario

@@ -1,0 +1,170 @@
+"""Reading a scenario's data: values out, every mistake collected with its place.
+
+Not Kafka's: the reader of ksim's own file. It never stops at a mistake; what cannot be read is None and was reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from ksim.problems import listed, nearest, shown
+from ksim.scenario_shape import Shape
+from ksim.scenario_values import Kind
+from ksim.toml_lines import Path
+from ksim_models.config import Origin, Problem, Setting
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where each part of the data came from."""
+
+    file: str
+    origins: Mapping[Path, Origin]
+
+    def of(self, path: Path) -> Origin:
+        """The place of the key, or of the nearest table around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+        return Origin(self.file)
+
+
+@dataclass(slots=True)
+class Reading:
+    """All that was found out so far."""
+
+    source: Source
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def problem(self, path: Path, message: str, *, given: str = "", possible: str = "", names: Iterable[str] = ()) -> None:
+        """`names`: those that are possible; the nearest one is suggested, and all are listed where they are few."""
+        possible_names = list(names)
+        close = nearest(given.strip('"'), possible_names) if possible_names else None
+        if possible_names and not possible:
+            possible = listed(possible_names) if len(possible_names) <= 40 else ", ".join(possible_names[:40]) + " ..."
+        hint = f" Did you mean {close}?" if close else ""
+        if possible and possible not in message:
+            message = f"{message} Possible: {possible}."
+        self.problems.append(Problem(given=given, possible=possible, nearest=close, message=message + hint, origin=self.source.of(path)))
+
+    def table(self, path: Path, content: object, shape: Shape) -> Table | None:
+        """The table, its unknown and unsupported keys reported; None if it is no table."""
+        if not isinstance(content, dict):
+            self.problem(path, f"{name_of(path)} = {shown(content)} is not a table of keys.", given=shown(content), possible=listed(shape))
+            return None
+        table = Table(self, path, content, shape)
+        table.check_keys()
+        return table
+
+    def tables(self, path: Path, content: object) -> dict[str, tuple[Path, object]]:
+        """A table of tables, such as [topics]: name -> (path, content)."""
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            self.problem(path, f"{name_of(path)} = {shown(content)} is not a table: write [{name_of(path)}.NAME].", given=shown(content), possible="a table")
+            return {}
+        return {name: ((*path, name), value) for name, value in content.items()}
+
+    def array(self, path: Path, content: object) -> list[tuple[Path, object]]:
+        """An array of tables, such as [[fault]]: (path, content) of each."""
+        if content is None:
+            return []
+        if not isinstance(content, list):
+            self.problem(path, f"{name_of(path)} is not an array of tables: write [[{name_of(path)}]].", given=shown(content), possible=f"[[{name_of(path)}]]")
+            return []
+        return [((*path, number), value) for number, value in enumerate(content)]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the file."""
+
+    reading: Reading
+    path: Path
+    content: Mapping[str, object]
+    shape: Shape
+
+    def check_keys(self) -> None:
+        known = [name for name, key in self.shape.items() if key.supported]
+        for name in self.content:
+            if name not in self.shape:
+                self.problem(name, f"{self._where()}{name} is not a key that is known here.", given=name, names=known)
+            elif not self.shape[name].supported:
+                self.problem(name, f"{self._where()}{name}: not yet supported.", given=name, possible=listed(known))
+
+    def has(self, *names: str) -> bool:
+        return any(name in self.content for name in names)
+
+    def take(self, name: str, kind: Kind[T]) -> T | None:
+        """The value, or None where it is absent or was reported."""
+        if name not in self.content:
+            return None
+        return self.read(name, self.content[name], kind)
+
+    def read(self, name: str, value: object, kind: Kind[T]) -> T | None:
+        try:
+            return kind.read(value)
+        except ValueError as reason:
+            sentence = str(reason) or f"{shown(value)} is not possible"
+            self.problem(name, f"{self._where()}{name}: {sentence}.", given=shown(value), possible=kind.possible)
+            return None
+
+    def choose(self, name: str, names: Iterable[str], what: str) -> str | None:
+        """One of these names; the nearest one is suggested."""
+        value = self.content.get(name)
+        possible = list(names)
+        if isinstance(value, str) and value in possible:
+            return value
+        if value is not None:
+            self.problem(name, f"{self._where()}{name}: {shown(value)} is not {what}.", given=shown(value), names=possible)
+        return None
+
+    def problem(self, name: str, message: str, *, given: str = "", possible: str = "", names: Iterable[str] = ()) -> None:
+        self.reading.problem((*self.path, name), message, given=given or shown(self.content.get(name, "")), possible=possible, names=names)
+
+    def exactly_one(self, first: str, second: str) -> bool:
+        """Reports both, and neither."""
+        if self.has(first) and self.has(second):
+            self.problem(
+                second,
+                f"{self._where()}{first} and {second} are both given: exactly one is possible.",
+                given=f"{first} and {second}",
+                possible=f"{first} or {second}",
+            )
+        elif not self.has(first, second):
+            self.problem("", f"{self._where()}neither {first} nor {second} is given: exactly one is needed.", given="neither", possible=f"{first} or {second}")
+        return self.has(first) != self.has(second)
+
+    def settings(self) -> list[Setting]:
+        """The settings under `config`, in the order of the file, their names flat (`ksim.scenario_data`)."""
+        config = self.content.get("config")
+        if config is None:
+            return []
+        path = (*self.path, "config")
+        if not isinstance(config, dict):
+            self.problem("config", f"{self._where()}config is not a table of settings.", given=shown(config), possible='config.acks = "all"')
+            return []
+        settings = []
+        for name, value in config.items():
+            if isinstance(value, list) and all(isinstance(element, str | int) for element in value):
+                value = ",".join(str(element) for element in value)  # Kafka's lists are texts with commas.
+            if isinstance(value, bool | int | float | str):
+                settings.append(Setting(name, value, self.reading.source.of((*path, name))))
+            else:
+                self.reading.problem(
+                    (*path, name), f"{name} = {shown(value)} is not a value of a Kafka setting.", given=shown(value), possible="a text, a number, true or false"
+                )
+        return settings
+
+    def _where(self) -> str:
+        return f"{name_of(self.path)}: " if self.path else ""
+
+
+def name_of(path: Path) -> str:
+    """`workload.0` or `topics.payments`: as a sweep writes it."""
+    return ".".join(str(part) for part in path)

@@ -1,0 +1,235 @@
+"""The shape of a scenario file: every table, every key, what may stand behind it, in one place for the reader, the error messages and the JSON Schema.
+
+Not Kafka's: the file is ksim's own. Keys that are part of the file but not yet of ksim are here too, so that they are refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ksim import scenario_values as kinds
+from ksim.scenario_values import Kind, Schema
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    about: str
+    schema: Schema
+    supported: bool = True
+
+
+Shape = Mapping[str, Key]
+
+
+def key(kind: Kind[object] | Kind[str] | Kind[int] | Kind[bool], about: str) -> Key:
+    return Key(f"{about}: {kind.possible}.", kind.schema)
+
+
+def later(about: str) -> Key:
+    return Key(f"{about} (not yet supported).", {}, supported=False)
+
+
+ANY_OF_SCALARS: Schema = {"type": ["string", "integer", "number", "boolean"]}
+CONFIG = Key("Settings by Kafka's own dotted names.", {"type": "object"})
+WHO: Schema = {"type": ["string", "array"], "items": {"type": "string"}}
+PAIR: Schema = {"type": "array", "items": WHO, "minItems": 2, "maxItems": 2}
+
+LATENCY: Shape = {
+    "median": key(kinds.DURATION, "Half of the messages are faster"),
+    "p99": key(kinds.DURATION, "99 % of the messages are faster"),
+}
+LINK: Shape = {
+    "from": Key("The sender.", {"type": "string"}),
+    "to": Key("The receiver.", {"type": "string"}),
+    "latency": Key("Added to the general latency, one way.", {"type": ["string", "integer", "number", "object"]}),
+}
+NETWORK: Shape = {
+    "latency": Key('One way: a duration, or { median = "0.5ms", p99 = "3ms" }.', {"type": ["string", "integer", "number", "object"]}),
+    "bandwidth": key(kinds.BANDWIDTH, "Of each connection"),
+    "links": Key("Links that differ from the others.", {"type": "array"}),
+}
+TAIL: Shape = {
+    "heal": key(kinds.FLAG, "Repair all that is still wrong once everything was offered (default true)"),
+    "limit": key(kinds.POSITIVE_DURATION, 'How long after the heal the run may last (default "300s")'),
+    "warm": key(kinds.FLAG, "One warm-up record per producer and partition goes first (default false)"),
+}
+BROKER: Shape = {"config": CONFIG}
+CLUSTER: Shape = {
+    "brokers": key(kinds.whole(1, kinds.MOST_BROKERS), "How many brokers, broker-1 first (default 3)"),
+    "controllers": key(kinds.whole(1, 9), "How many controllers (default 1)"),
+    "racks": later("The rack of each broker"),
+    "features": later("Feature levels of the cluster"),
+    "config": CONFIG,
+}
+TOPIC: Shape = {
+    "partitions": key(kinds.whole(1, kinds.MOST_PARTITIONS), "How many partitions (default 1)"),
+    "replication": key(kinds.whole(1, 32_767), "How many replicas (default 3, or as many as there are brokers)"),
+    "assignment": Key("The brokers of each partition, the preferred leader first.", {"type": "array", "items": {"type": "array"}}),
+    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (only true so far)"),
+    "config": CONFIG,
+}
+PRODUCER: Shape = {
+    "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "client": key(kinds.TEXT, 'Its own client library (only "java" so far)'),
+    "config": CONFIG,
+}
+ARRIVALS: Shape = {
+    "burst": key(kinds.COUNT, "Records that come at once"),
+    "every": key(kinds.POSITIVE_DURATION, "From burst to burst"),
+}
+RECORD_SIZE: Shape = {
+    "mean": key(kinds.SIZE, "The mean"),
+    "spread": key(kinds.SIZE, "Half the width of a uniform distribution"),
+}
+RECORD_KEY: Shape = {
+    "distinct": key(kinds.COUNT, "How many different keys"),
+    "skew": key(kinds.SKEW, "0: all equally often (default 0)"),
+}
+WORKLOAD: Shape = {
+    "producer": key(kinds.TEXT, "May be left out when there is one"),
+    "topic": key(kinds.TEXT, "Where the records go"),
+    "records": key(kinds.COUNT, "How many records; or `for`"),
+    "for": key(kinds.POSITIVE_DURATION, "How long records come; or `records`"),
+    "rate": key(kinds.RATE, "Records per second; or `every`"),
+    "every": key(kinds.DURATION, "From record to record, 0ms for all at once; or `rate`"),
+    "arrivals": Key('"steady" (default), "poisson", or { burst = 50, every = "1s" }.', {"type": ["string", "object"]}),
+    "size": Key("Bytes of key and value, or { mean = 1000, spread = 200 } (default 100).", {"type": ["integer", "string", "object"]}),
+    "key": Key('"none" (default), "fixed", or { distinct = 50, skew = 1.0 }.', {"type": ["string", "object"]}),
+    "partition": key(kinds.NUMBER, "The records name their partition themselves"),
+    "wait": Key('"none" (default), "each" (send().get()), or the most unacknowledged records.', {"type": ["string", "integer"]}),
+    "start": key(kinds.DURATION, "When the first record comes"),
+    "on_failure": Key('What the application does with a failed record: only "report" so far.', {"type": ["string", "object"]}),
+    "transaction": later("Transactions"),
+}
+FRAME_TRIGGER: Shape = {
+    "request": Key('The API whose exchanges count (default "Produce").', {"type": "string"}),
+    "response": Key("The same exchange, named by its answer.", {"type": "string"}),
+    "from": Key("Only of this client.", {"type": "string"}),
+    "to": Key("Only to this broker.", {"type": "string"}),
+    "topic": key(kinds.TEXT, "Only exchanges that carry this topic"),
+    "partition": key(kinds.TEXT, 'Only exchanges that carry this partition, "payments-0"'),
+    "connection": key(kinds.TEXT, "Only on this connection"),
+    "nth": key(kinds.COUNT, "The how-manyth exchange, from 1 (default 1)"),
+    "times": key(kinds.COUNT, "It and the following ones"),
+    "every": key(kinds.COUNT, "Every so-manyth exchange"),
+    "probability": key(kinds.PROBABILITY, "Each exchange with this chance"),
+    "after": key(kinds.DURATION, "Only from this moment on"),
+}
+COUNT_TRIGGERS: Mapping[str, Shape] = {
+    "acked": {"acked": key(kinds.COUNT, "The how-manyth acknowledged record")},
+    "appended": {"appended": key(kinds.COUNT, "The leader's log end reaches this"), "partition": key(kinds.TEXT, "In this partition")},
+    "isr": {"isr": key(kinds.NUMBER, "The ISR is at most this large"), "partition": key(kinds.TEXT, "Of this partition")},
+}
+TRANSACTION_TRIGGER: Shape = {"transaction": later("A moment of a transaction"), "phase": later("A moment of a transaction")}
+FAULT: Shape = {
+    "name": key(kinds.TEXT, "For the report"),
+    "do": Key("What goes wrong.", {"type": "string"}),
+    "at": key(kinds.DURATION, "When, from time zero"),
+    "when": Key("What it waits for.", {"type": "object"}),
+    "for": key(kinds.POSITIVE_DURATION, "Undone after this"),
+    "who": Key("Whom it hits.", WHO),
+    "between": Key("The two ends of the connections that it hits.", PAIR),
+    "one_way": key(kinds.FLAG, "Only from the first end to the second"),
+    "latency": key(kinds.POSITIVE_DURATION, "Added"),
+    "bandwidth": later("A slower link"),
+    "by": key(kinds.POSITIVE_DURATION, "How late"),
+    "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
+    "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
+    "partition": key(kinds.TEXT, "Only this partition of the request"),
+}
+SCENARIO: Shape = {
+    "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
+    "title": key(kinds.TEXT, "One sentence"),
+    "kafka": Key('The release: "4.3", "3.9.1", or { brokers = "4.3", clients = "3.3" }.', {"type": ["string", "object"]}),
+    "client": key(kinds.TEXT, 'The client library (only "java" so far)'),
+    "seed": key(kinds.SEED, "Of all chance"),
+    "cluster": Key("Brokers and controllers.", {"type": "object"}),
+    "topics": Key("Topics by name.", {"type": "object"}),
+    "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
+    "consumers": later("Consumers"),
+    "applications": later("Applications that consume, transform and produce"),
+    "workload": Key("What is sent.", {"type": "array"}),
+    "fault": Key("What goes wrong.", {"type": "array"}),
+    "chaos": later("Random faults"),
+    "network": Key("Latency and bandwidth.", {"type": "object"}),
+    "model": later("Costs that only the simulation needs"),
+    "alert": later("Alert rules to rehearse"),
+    "expect": Key("What the author predicts.", {"type": "object"}),
+    "tail": Key("How the run ends.", {"type": "object"}),
+}
+VERSIONS: Shape = {
+    "brokers": key(kinds.TEXT, "The release of the brokers"),
+    "clients": key(kinds.TEXT, "The release of the clients"),
+}
+
+FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
+    "crash": frozenset({"who", "for"}),
+    "restart": frozenset({"who"}),
+    "pause": frozenset({"who", "for"}),
+    "cut": frozenset({"between", "one_way", "for"}),
+    "reset": frozenset({"between"}),
+    "slow": frozenset({"between", "latency", "for", "bandwidth"}),
+    "lose-request": frozenset({"for"}),
+    "lose-response": frozenset({"for"}),
+    "hang": frozenset({"for"}),
+    "delay": frozenset({"by", "for"}),
+    "answer": frozenset({"error", "processed", "partition", "for"}),
+}
+"""Which arguments go with which fault, besides name, do, at and when."""
+NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "crash": ("who",),
+    "restart": ("who",),
+    "pause": ("who",),
+    "cut": ("between",),
+    "reset": ("between",),
+    "slow": ("between", "latency"),
+    "delay": ("by",),
+    "answer": ("error",),
+}
+FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
+LATER_FAULTS = (
+    "power-loss",
+    "shutdown",
+    "disk-full",
+    "disk-error",
+    "slow-disk",
+    "slow-cpu",
+    "elect",
+    "alter",
+    "reassign",
+    "delete-records",
+    "recreate-topic",
+    "unserializable",
+    "oversize",
+)
+APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
+LATER_APIS = (
+    "ListOffsets",
+    "FindCoordinator",
+    "JoinGroup",
+    "SyncGroup",
+    "Heartbeat",
+    "LeaveGroup",
+    "OffsetCommit",
+    "OffsetFetch",
+    "OffsetForLeaderEpoch",
+    "AddPartitionsToTxn",
+    "AddOffsetsToTxn",
+    "EndTxn",
+    "TxnOffsetCommit",
+    "WriteTxnMarkers",
+    "ConsumerGroupHeartbeat",
+    "BrokerHeartbeat",
+    "BrokerRegistration",
+    "AlterPartition",
+)
+LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic", "workload", "nth", "size")
+
+RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
+METRICS = ("record-send-total", "record-retry-total", "record-error-total")
+LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
+VERDICTS = ("held", "violated", "inconclusive")
+EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")

@@ -1,0 +1,207 @@
+"""Workloads: which records come when, how large, with which keys, and how many may wait for their acknowledgement.
+
+Not Kafka's: the application in front of the producer (scenario.md section 1). Distances stay exact: 3 records per second are 1/3 s apart, not 333 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ksim.plan import Burst, Keys, WorkloadPlan
+from ksim.problems import shown
+from ksim.scenario_names import Names
+from ksim.scenario_reading import Reading, Table, name_of
+from ksim.scenario_shape import ARRIVALS, RECORD_KEY, RECORD_SIZE, WORKLOAD
+from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, SIZE, SKEW
+from ksim_models.units import SECOND, Micros
+
+DEFAULT_SIZE_BYTES = 100
+ON_FAILURE_LATER = ("resend", "stop")
+
+
+def read_workloads(reading: Reading, content: object, names: Names) -> list[WorkloadPlan]:
+    tables = reading.array(("workload",), content)
+    if not tables and not isinstance(content, str | int | float | dict):
+        reading.problem(
+            ("workload",),
+            "the scenario has no [[workload]]: nothing would be sent.",
+            given="nothing",
+            possible='[[workload]] topic = "payments", records = 100, every = "5ms"',
+        )
+    workloads = []
+    for number, (path, value) in enumerate(tables):
+        table = reading.table(path, value, WORKLOAD)
+        if table is not None:
+            workloads.append(_workload(table, number, names))
+    return workloads
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    records: int
+    gap: Fraction
+    how: str | Burst
+
+
+def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
+    topic = _topic(table, names)
+    arrivals = _arrivals(table)
+    size, spread = _size(table)
+    if table.has("key") and table.has("partition"):
+        table.problem("partition", "key and partition are both given: a record that names its partition needs no key.", possible="key or partition")
+    _refuse_what_is_later(table)
+    return WorkloadPlan(
+        index=number,
+        producer=_producer(table, names),
+        topic=topic,
+        records=arrivals.records,
+        start=table.take("start", DURATION) or 0,
+        gap=arrivals.gap,
+        arrivals=arrivals.how,
+        size_bytes=size,
+        size_spread=spread,
+        keys=_keys(table),
+        partition=_partition(table, topic, names),
+        window=_window(table),
+    )
+
+
+def _producer(table: Table, names: Names) -> str:
+    if table.has("producer"):
+        return table.choose("producer", names.producers, "a producer of this scenario") or names.producers[0]
+    if len(names.producers) > 1:
+        table.problem(
+            "", f"{name_of(table.path)}: there are {len(names.producers)} producers, so say which: producer = ...", given="no producer", names=names.producers
+        )
+    return names.producers[0]
+
+
+def _topic(table: Table, names: Names) -> str:
+    if not table.has("topic"):
+        table.problem("", f"{name_of(table.path)}: topic is missing.", given="no topic", names=names.partitions)
+    value = table.content.get("topic")
+    if isinstance(value, str) and not names.partitions:
+        table.problem("topic", f"there is no topic {shown(value)}: write [topics.{value}].", possible=f"[topics.{value}]")
+        return ""
+    return table.choose("topic", names.partitions, "a topic of this scenario") or ""
+
+
+def _partition(table: Table, topic: str, names: Names) -> int | None:
+    partition = table.take("partition", NUMBER)
+    count = len(names.partitions.get(topic, ()))
+    if partition is not None and topic and partition >= count:
+        table.problem("partition", f"{topic} has no partition {partition}.", possible=f"0 to {count - 1}" if count > 1 else "0")
+        return None
+    return partition
+
+
+def _arrivals(table: Table) -> Arrivals:
+    nothing = Arrivals(0, Fraction(0), "steady")
+    given = table.content.get("arrivals", "steady")
+    counted = table.exactly_one("records", "for")
+    records, lasting = table.take("records", COUNT), table.take("for", POSITIVE_DURATION)
+    if isinstance(given, dict):
+        burst = _burst(table, given)
+        if table.has("rate", "every"):
+            key = "rate" if table.has("rate") else "every"
+            table.problem(key, f"bursts come as arrivals says, so {key} has no place beside them.", possible="arrivals = { burst = 50, every = ... } alone")
+            return nothing
+        if burst is None or not counted or (records is None and lasting is None):
+            return nothing
+        count = records if records is not None else _at_most(table, burst.size * math.ceil(Fraction(lasting or 0, burst.every)))
+        return Arrivals(count, Fraction(burst.every, burst.size), burst)
+    if given not in ("steady", "poisson"):
+        table.problem("arrivals", f"arrivals = {shown(given)} is not possible.", names=("steady", "poisson", '{ burst = 50, every = "1s" }'))
+    spaced = table.exactly_one("rate", "every")
+    rate, every = table.take("rate", RATE), table.take("every", DURATION)
+    if not counted or not spaced or (rate is None and every is None) or (records is None and lasting is None):
+        return nothing
+    gap = SECOND / rate if rate is not None else Fraction(every or 0)
+    if gap == 0 and (lasting is not None or given == "poisson"):
+        table.problem(
+            "every",
+            f'every = "0ms" gives records all at once: that does not go with {"for" if lasting is not None else "poisson arrivals"}.',
+            possible="records = N, or a longer distance",
+        )
+        return nothing
+    if records is None:
+        assert lasting is not None
+        records = _count_within(table, lasting, gap, poisson=given == "poisson")
+    return Arrivals(records, gap, "poisson" if given == "poisson" else "steady")
+
+
+def _count_within(table: Table, lasting: Micros, gap: Fraction, *, poisson: bool) -> int:
+    """The arrivals at start <= t < start + for. Simplified: Poisson arrivals are as many as are expected, so that every seed offers equally many records."""
+    if not poisson:
+        return _at_most(table, math.ceil(lasting / gap))
+    records = max(1, round(lasting / gap))
+    table.reading.notes.append(
+        f"{name_of(table.path)}: Poisson arrivals with `for` are {records} records, the expected number; when they come is drawn from the seed"
+    )
+    return _at_most(table, records)
+
+
+def _at_most(table: Table, records: int) -> int:
+    if records > MOST_RECORDS:
+        table.problem("for", f"for: these are {records:_} records.", possible=f"at most {MOST_RECORDS:_} records")
+        return MOST_RECORDS
+    return records
+
+
+def _burst(table: Table, given: dict[str, object]) -> Burst | None:
+    burst = table.reading.table((*table.path, "arrivals"), given, ARRIVALS)
+    assert burst is not None
+    for name in ("burst", "every"):
+        if not burst.has(name):
+            burst.problem("", f"arrivals: {name} is missing.", given=shown(given), possible='{ burst = 50, every = "1s" }')
+    size, every = burst.take("burst", COUNT), burst.take("every", POSITIVE_DURATION)
+    return Burst(size, every) if size is not None and every is not None else None
+
+
+def _size(table: Table) -> tuple[int, int]:
+    given = table.content.get("size")
+    if isinstance(given, dict):
+        sizes = table.reading.table((*table.path, "size"), given, RECORD_SIZE)
+        assert sizes is not None
+        if not sizes.has("mean"):
+            sizes.problem("", "size: mean is missing.", given=shown(given), possible="{ mean = 1000, spread = 200 }")
+        mean, spread = sizes.take("mean", SIZE), sizes.take("spread", SIZE) or 0
+        if mean is not None and spread > mean:
+            sizes.problem(
+                "spread", f"size: the spread {spread} is larger than the mean {mean}: some records would be smaller than nothing.", possible=f"0 to {mean}"
+            )
+        return mean or 0, spread
+    size = table.take("size", SIZE)
+    return DEFAULT_SIZE_BYTES if size is None else size, 0
+
+
+def _keys(table: Table) -> Keys:
+    given = table.content.get("key", "none")
+    if isinstance(given, dict):
+        keys = table.reading.table((*table.path, "key"), given, RECORD_KEY)
+        assert keys is not None
+        if not keys.has("distinct"):
+            keys.problem("", "key: distinct is missing.", given=shown(given), possible="{ distinct = 50, skew = 1.0 }")
+        return Keys(keys.take("distinct", COUNT) or 1, keys.take("skew", SKEW) or Fraction(0))
+    if given not in ("none", "fixed"):
+        table.problem("key", f"key = {shown(given)} is not possible.", names=("none", "fixed", "{ distinct = 50, skew = 1.0 }"))
+    return Keys(1) if given == "fixed" else Keys()
+
+
+def _window(table: Table) -> int | None:
+    given = table.content.get("wait", "none")
+    if isinstance(given, int) and not isinstance(given, bool):
+        return table.take("wait", COUNT)
+    if given not in ("none", "each"):
+        table.problem("wait", f"wait = {shown(given)} is not possible.", names=("none", "each", "the most unacknowledged records, from 1"))
+    return 1 if given == "each" else None
+
+
+def _refuse_what_is_later(table: Table) -> None:
+    given = table.content.get("on_failure", "report")
+    if given in ON_FAILURE_LATER or isinstance(given, dict):
+        table.problem("on_failure", f"on_failure = {shown(given)} is not yet supported.", possible='"report"')
+    elif given != "report":
+        table.choose("on_failure", ["report"], "possible")
