@@ -28,7 +28,7 @@ class ErrorCode(IntEnum):
     """Simple name of the Java class; empty for NONE."""
     meaning: str
 
-    def __new__(cls, code: int, then: Then, exception: str, meaning: str) -> ErrorCode:
+    def __new__(cls, code: int, then: Then = FAIL, exception: str = "", meaning: str = "") -> ErrorCode:  # The defaults let type checkers accept ErrorCode(6).
         member = int.__new__(cls, code)
         member._value_ = code
         member.retriable = then is not Then.FAIL

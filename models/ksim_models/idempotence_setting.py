@@ -27,6 +27,8 @@ class Conflict:
 
 def settle_idempotence(rule: IdempotenceRule, reading: Reading) -> None:
     """Force `enable.idempotence` (and with the old rule `acks`) to what the client makes of it, or refuse."""
+    if not reading.can_compare("enable.idempotence"):
+        return
     asked = reading.written.get("enable.idempotence") is True
     if rule is IdempotenceRule.EXPLICIT_ONLY:
         _settle_by_what_is_written(asked, reading)

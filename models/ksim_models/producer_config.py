@@ -76,7 +76,7 @@ def resolve_producer(settings: Sequence[Setting], profile: ClientProfile) -> Pro
     _check_delivery_timeout(reading)
     _check_retry_backoff(reading, profile)
     _check_reconnect_backoff(reading)
-    if reading.number("buffer.memory") < reading.number("batch.size"):
+    if reading.can_compare("buffer.memory", "batch.size") and reading.number("buffer.memory") < reading.number("batch.size"):
         reading.notes.append("buffer.memory is smaller than batch.size: the client starts, but every send() throws IllegalArgumentException (C8).")
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     return ProducerResolution(None if problems else _config(reading), problems, notes, reading.effective())
@@ -92,7 +92,7 @@ def _check_delivery_timeout(reading: Reading) -> None:
     """C3: the time for one sending, its wait in the batch included, must fit (KIP-91)."""
     given = reading.number("delivery.timeout.ms")
     need = min(min(reading.number("linger.ms"), INT_MAX) + reading.number("request.timeout.ms"), INT_MAX)
-    if given >= need:
+    if given >= need or not reading.can_compare("delivery.timeout.ms", "linger.ms", "request.timeout.ms"):
         return
     if "delivery.timeout.ms" in reading.written:
         reading.refuse(
@@ -112,7 +112,7 @@ def _check_retry_backoff(reading: Reading, profile: ClientProfile) -> None:
     base, most = reading.number("retry.backoff.ms"), reading.number("retry.backoff.max.ms")
     if not profile.exponential_backoff:
         reading.force("retry.backoff.max.ms", base, f"the client of {profile.version}", "A28: constant before 3.7 (KIP-580)")
-    elif base > most:
+    elif base > most and reading.can_compare("retry.backoff.ms", "retry.backoff.max.ms"):
         reading.notes.append(
             f"retry.backoff.ms = {base} is larger than retry.backoff.max.ms = {most}: every retry waits {most} ms, without jitter (C4, KIP-580)."
         )
@@ -132,8 +132,8 @@ def _check_reconnect_backoff(reading: Reading) -> None:
 
 def _elsewhere() -> Mapping[str, str]:
     """Topic and broker settings in a producer's place: Java would ignore them, and their author would think them in force."""
-    named = {name: "it is a broker's; write it under [cluster] config" for name in BROKER_KEYS}
-    named.update({name: "it is a topic's or a broker's; write it under [topics.NAME] config" for name in TOPIC_KEYS})
+    named = dict.fromkeys(BROKER_KEYS, "it is a broker's; write it under [cluster] config")
+    named.update(dict.fromkeys(TOPIC_KEYS, "it is a topic's or a broker's; write it under [topics.NAME] config"))
     return {name: advice for name, advice in named.items() if name not in PRODUCER_KEYS and name not in LIBRDKAFKA_NAMES}
 
 

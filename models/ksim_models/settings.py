@@ -155,13 +155,15 @@ class Reading:
     version: str
     written: dict[str, Value] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    """What was written and is no value: the default stands in for it, and no conflict may be built on that."""
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     changed: dict[str, tuple[Value, str, str]] = field(default_factory=dict)
     """Name -> (value, "forced by ...", rule)."""
 
-    def defaults(self) -> dict[str, Value]:
-        return {key.name: key.default(self.release) for key in self.catalogue.keys.values() if key.kind is not Kind.ANYTHING}
+    def can_compare(self, *names: str) -> bool:
+        return not any(name in self.unreadable for name in names)
 
     def value(self, name: str) -> Value:
         """As it holds now: forced, written, or the default."""
@@ -230,6 +232,7 @@ def _read_one(setting: Setting, key: ConfigKey, reading: Reading) -> None:
         hint = f" Did you mean {parsed.nearest}?" if parsed.nearest else ""
         message = f"{given} is not possible: {parsed.because}. Possible: {key.possible}.{hint}"
         reading.problems.append(Problem(given, key.possible, parsed.nearest, message, setting.origin))
+        reading.unreadable.append(key.name)
         return
     if key.not_yet and parsed != key.default(reading.release):
         default = key.default(reading.release)
@@ -262,7 +265,7 @@ def parse_value(key: ConfigKey, given: object) -> Value | Wrong:
             if text is None:
                 return Wrong("it is no text")
             if key.choices and text not in key.choices:
-                return Wrong("Kafka does not know this value", nearest_of(text, key.choices))
+                return Wrong("Kafka takes no such value", nearest_of(text, key.choices))
             return text or Wrong("it is empty")
         case Kind.INT | Kind.LONG:
             return _parse_integer(key, text if text is not None else given)
@@ -302,18 +305,18 @@ def _reason_of_family(name: str, catalogue: Catalogue) -> str:
 
 
 def _unknown(setting: Setting, catalogue: Catalogue) -> Problem:
-    given = show_given(setting.name)
+    name = show_given(setting.name).strip('"')
+    given = f"{name} = {show_given(setting.value)}"
     if setting.name in catalogue.elsewhere:
         advice = catalogue.elsewhere[setting.name]
-        return Problem(given, advice, None, f"{given} is not a {catalogue.whose}'s setting: {advice}.", setting.origin)
+        return Problem(given, advice, None, f"{name} is not a {catalogue.whose}'s setting: {advice}.", setting.origin)
     possible = f"a {catalogue.whose} setting by Kafka's own name"
     dotted = setting.name[:100].strip().lower().replace("_", ".").replace("-", ".")
-    for name in (setting.name, dotted):
-        if name in catalogue.other_names:
-            nearest = catalogue.other_names[name]
-            message = f"{given} is librdkafka's name: Kafka's own name is {nearest}. {catalogue.unknown}"
-            return Problem(given, possible, nearest, message, setting.origin)
+    if dotted in catalogue.other_names:
+        nearest = catalogue.other_names[dotted]
+        message = f"{name} is librdkafka's name: the Java client's is {nearest}. {catalogue.unknown}"
+        return Problem(given, possible, nearest, message, setting.origin)
     near = dotted if dotted in catalogue.keys else nearest_of(dotted, [*catalogue.keys, *catalogue.other_names])
     near = catalogue.other_names.get(near, near) if near else None
     hint = f" Did you mean {near}?" if near else ""
-    return Problem(given, possible, near, f"{given} is not a setting that a {catalogue.whose} knows.{hint} {catalogue.unknown}", setting.origin)
+    return Problem(given, possible, near, f"{name} is not a setting that a {catalogue.whose} knows.{hint} {catalogue.unknown}", setting.origin)

@@ -1,0 +1,146 @@
+"""Version profiles: the switchboards of the client's section 0.2 and of the broker's section 0, release by release."""
+
+from __future__ import annotations
+
+from typing import get_type_hints
+
+import pytest
+
+from ksim_models.profiles import (
+    KAFKA_VERSIONS,
+    NEWEST,
+    BrokerProfile,
+    ClientProfile,
+    HeartbeatRetry,
+    IdempotenceRule,
+    RegistrationLeavesIsr,
+    broker_profile,
+    client_profile,
+    parse_release,
+)
+
+CLIENT_SWITCHES = [
+    # switch, the last release without it, the first one with it
+    ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
+    ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
+    ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
+    ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
+    ("exponential_backoff", "3.6", "3.7"),  # KIP-580
+    ("equivalent_response_backoff", "3.6", "3.7"),  # M2
+    ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("rebootstraps", "3.7", "3.8"),  # M6 i
+    ("rebootstraps_after_trigger", "3.9", "4.0"),  # M6 ii
+    ("memory_kept_until_answer", "3.9.1", "3.9.2"),  # KAFKA-19012, A24
+    ("memory_kept_until_answer", "4.0.1", "4.0.2"),
+    ("memory_kept_until_answer", "4.1.1", "4.1.2"),
+    ("memory_kept_until_answer", "4.1.1", "4.2.0"),
+    ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
+]
+
+BROKER_SWITCHES = [
+    ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
+    ("hw_waits_only_for_eligible", "3.5", "3.6"),  # RP-22
+    ("min_isr_capped_by_replication", "3.6", "3.7"),  # BP-26
+    ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
+    ("leader_hint_in_produce", "3.6", "3.7"),  # BP-14
+    ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
+    ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
+    ("session_scan_in_slices", "3.9", "4.0"),  # KC-2
+    ("old_session_blocks_after_shutdown", "3.9", "4.0"),  # KC-13
+    ("eligible_leader_replicas", "4.0", "4.1"),  # KC-50
+    ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
+    ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
+]
+
+
+@pytest.mark.parametrize(("switch", "last_without", "first_with"), CLIENT_SWITCHES)
+def test_a_client_behaviour_begins_with_its_release(switch: str, last_without: str, first_with: str) -> None:
+    assert getattr(client_profile(last_without), switch) is False
+    assert getattr(client_profile(first_with), switch) is True
+
+
+@pytest.mark.parametrize(("switch", "last_without", "first_with"), BROKER_SWITCHES)
+def test_a_broker_behaviour_begins_with_its_release(switch: str, last_without: str, first_with: str) -> None:
+    assert getattr(broker_profile(last_without), switch) is False
+    assert getattr(broker_profile(first_with), switch) is True
+
+
+def test_an_isr_shrink_raises_the_leader_epoch_before_3_6_only() -> None:
+    """KC-47"""
+    assert [version for version in KAFKA_VERSIONS if broker_profile(version).epoch_bump_on_isr_shrink] == ["2.8", "3.0", "3.1", "3.2", "3.3", "3.4", "3.5"]
+
+
+def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
+    client = {name for name, hint in get_type_hints(ClientProfile).items() if hint is bool}
+    broker = {name for name, hint in get_type_hints(BrokerProfile).items() if hint is bool}
+
+    assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
+    assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink"}
+
+
+@pytest.mark.parametrize(
+    ("version", "rule"),
+    [
+        ("2.8", IdempotenceRule.EXPLICIT_ONLY),
+        ("3.0.0", IdempotenceRule.EXPLICIT_ONLY),
+        ("3.0.1", IdempotenceRule.SILENTLY_OFF),
+        ("3.0", IdempotenceRule.SILENTLY_OFF),
+        ("3.1.0", IdempotenceRule.EXPLICIT_ONLY),
+        ("3.1.1", IdempotenceRule.SILENTLY_OFF),
+        ("3.1", IdempotenceRule.SILENTLY_OFF),
+        ("3.2.0", IdempotenceRule.SILENTLY_OFF),
+        ("3.9", IdempotenceRule.SILENTLY_OFF),
+        ("4.0.0", IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED),
+        ("4.3", IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED),
+    ],
+)
+def test_the_idempotence_rule_follows_the_release_and_its_patch(version: str, rule: IdempotenceRule) -> None:
+    """Section 1.3, KAFKA-13598"""
+    assert client_profile(version).idempotence_rule is rule
+
+
+@pytest.mark.parametrize(
+    ("version", "leaves"),
+    [
+        ("3.7", RegistrationLeavesIsr.NO),
+        ("3.8", RegistrationLeavesIsr.UNMATCHED),
+        ("3.9", RegistrationLeavesIsr.NEW_INCARNATION),
+        ("4.0", RegistrationLeavesIsr.NEW_INCARNATION),
+        ("4.3", RegistrationLeavesIsr.NEW_INCARNATION),
+    ],
+)
+def test_a_new_incarnation_leaves_the_isr_from_3_8_on(version: str, leaves: RegistrationLeavesIsr) -> None:
+    """KC-57"""
+    assert broker_profile(version).registration_leaves_isr is leaves
+
+
+@pytest.mark.parametrize(("version", "fixed"), [("3.9.1", False), ("3.9.2", True), ("4.0.0", False), ("4.0.1", True), ("4.1.0", True), ("4.3", True)])
+def test_a_broker_repeats_its_heartbeat_at_a_fixed_distance_since_kafka_19294(version: str, fixed: bool) -> None:
+    """KC-15"""
+    assert (broker_profile(version).heartbeat_retry is HeartbeatRetry.FIXED) is fixed
+
+
+def test_a_minor_release_means_its_last_patch() -> None:
+    assert parse_release("3.9") == (3, 9, 2)
+    assert parse_release("3.9.0") == (3, 9, 0)
+
+
+@pytest.mark.parametrize("version", ["2.8", "3.2", "3.2.3"])
+def test_brokers_older_than_3_3_are_those_of_3_3(version: str) -> None:
+    assert broker_profile(version) == broker_profile("3.3")
+    assert broker_profile(version).version == "3.3"
+
+
+def test_every_minor_release_from_2_8_to_the_newest_has_profiles() -> None:
+    assert KAFKA_VERSIONS == ("2.8", "3.0", "3.1", "3.2", "3.3", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "4.0", "4.1", "4.2", "4.3")
+    assert KAFKA_VERSIONS[-1] == NEWEST
+    assert [client_profile(version).version for version in KAFKA_VERSIONS] == list(KAFKA_VERSIONS)
+
+
+@pytest.mark.parametrize("version", ["", "4", "4.9", "3.10", "latest", "v4.0", " 4.0", "4.0.", "4.0.x", "4.0.0.1", "4.0.99", "3.9.2-rc1", "4.0.01", "4.٠"])
+def test_an_unknown_release_is_refused_with_those_that_are_possible(version: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        client_profile(version)
+
+    assert f'"{version}"' in str(refused.value)
+    assert "3.9" in str(refused.value) or "4.0.0 to 4.0.2" in str(refused.value)
