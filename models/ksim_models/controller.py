@@ -191,7 +191,7 @@ class Controller:
         clean = request.previous_broker_epoch == known.broker_epoch
         leaves = self._profile.registration_leaves_isr
         if leaves is RegistrationLeavesIsr.NEW_INCARNATION or (leaves is RegistrationLeavesIsr.UNMATCHED and not clean):
-            self._leave(request.broker, f"registered {request.broker}", now, lost_records=self._profile.eligible_leader_replicas and not clean)
+            self._leave(request.broker, f"registered {request.broker}", now, lost_records=not clean)
 
     def _on_heartbeat(self, connection: str, request: BrokerHeartbeatRequest, now: Micros, out: list[Effect]) -> None:
         """KC-12, KC-14, KC-17."""

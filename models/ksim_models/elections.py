@@ -41,7 +41,7 @@ class PartitionChangeBuilder:
     is_acceptable: Callable[[str], bool]
     """KC-40: registered, not fenced, not just leaving."""
     min_insync_replicas: int
-    """As configured; what counts is at most the number of replicas (KC-50)."""
+    """As configured. A cap at the number of replicas (KC-50) would change nothing: an ISR of that size leaves nobody for the ELR."""
     election: Election = Election.ANY
     target_isr: tuple[str, ...] | None = None
     """None: as it is."""
@@ -83,7 +83,7 @@ class PartitionChangeBuilder:
     def _target_elr(self, isr: tuple[str, ...]) -> tuple[str, ...]:
         """KC-50: those who left while the ISR was too small for the high watermark to move still have every committed record (KC-51)."""
         was = self.partition
-        if not self.profile.eligible_leader_replicas or len(isr) >= min(self.min_insync_replicas, len(was.replicas)):
+        if not self.profile.eligible_leader_replicas or len(isr) >= self.min_insync_replicas:
             return ()
         return tuple(
             replica for replica in was.replicas if (replica in was.elr or replica in was.isr) and replica not in isr and replica not in self.unclean_shutdown
@@ -113,6 +113,4 @@ class PartitionChangeBuilder:
         was = self.partition
         if leader != NO_LEADER or not self.profile.eligible_leader_replicas:
             return ()
-        if not was.last_known_elr and was.leader != NO_LEADER:
-            return (was.leader,)
-        return was.last_known_elr
+        return was.last_known_elr if was.leader == NO_LEADER else (was.leader,)

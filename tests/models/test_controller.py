@@ -135,7 +135,6 @@ def test_a_crash_forgets_what_was_not_committed() -> None:
     """KC-80, KC-84: the metadata log is the state."""
     cluster = LoneController()
     cluster.fence("3")
-    committed = cluster.controller.state_of("t-0")
     cluster.fetch("2", 7)
     cluster.tell(heartbeat_of(cluster, "1", want_fence=True))
     assert cluster.controller.leader_of("t-0") == "2"
@@ -143,6 +142,21 @@ def test_a_crash_forgets_what_was_not_committed() -> None:
     cluster.tell(Crashed())
     assert cluster.controller.wake_at is None
     cluster.tell(heartbeat_of(cluster, "1", want_fence=True))
+    cluster.tell(Restarted())
+    cluster.until(s(5))
+
+    cluster.fence("2")  # The fetch and the heartbeats of before the crash have no answer.
+    assert [to for _, to, _ in cluster.sent] == ["3 -> controller", "2 -> controller"]
+
+
+def test_a_restarted_controller_stands_where_its_log_ends() -> None:
+    """KC-80."""
+    cluster = LoneController()
+    cluster.fence("3")
+    committed = cluster.controller.state_of("t-0")
+    cluster.tell(heartbeat_of(cluster, "1", want_fence=True))
+
+    cluster.tell(Crashed())
     cluster.tell(Restarted())
     cluster.until(s(5))
 
@@ -178,6 +192,25 @@ def test_from_4_0_a_fenced_broker_too_waits_for_its_old_session(version: str, an
     cluster.fence("1")
 
     assert cluster.register("1") is answer
+
+
+def test_a_session_begins_with_the_registration() -> None:
+    """KC-2, KC-13: so a second restart soon after the first waits again."""
+    cluster = LoneController("4.3")
+    cluster.silence("1")
+    assert cluster.register("1") is ErrorCode.NONE
+
+    assert cluster.register("1") is ErrorCode.DUPLICATE_BROKER_REGISTRATION
+
+
+def test_a_session_is_valid_at_the_very_moment_it_ends() -> None:
+    """KC-2: stale strictly after the time-out."""
+    cluster = LoneController("4.3")
+    cluster.silence("1", s(9))
+    assert cluster.register("1") is ErrorCode.DUPLICATE_BROKER_REGISTRATION
+    cluster.silence("1", 1)
+
+    assert cluster.register("1") is ErrorCode.NONE
 
 
 def test_a_new_incarnation_gets_a_higher_epoch_and_starts_fenced() -> None:
@@ -362,6 +395,19 @@ def test_a_recovered_partition_cannot_be_called_recovering_by_its_leader() -> No
     cluster.alter(["1"])
 
     assert cluster.alter(["1"], recovering=True).error is ErrorCode.INVALID_REQUEST
+
+
+def test_a_recovering_partition_recovers_with_its_isr_or_alone() -> None:
+    """KC-63: RECOVERING with more than one member is refused."""
+    cluster = LoneController("3.9", given=(("unclean.leader.election.enable", "true"),))
+    cluster.alter(["1"])
+    cluster.fence("1")
+    assert cluster.controller.state_of("t-0").recovering
+
+    assert cluster.alter(["2", "3"], recovering=True).error is ErrorCode.INVALID_REQUEST
+    assert cluster.alter(["2"], recovering=True).error is ErrorCode.NONE
+    assert cluster.alter(["2", "3"]).error is ErrorCode.NONE
+    assert not cluster.controller.state_of("t-0").recovering
 
 
 def test_an_unknown_partition_is_an_error_of_its_own_item() -> None:

@@ -101,12 +101,20 @@ def test_the_last_known_leader_is_not_elected_while_the_elr_has_members() -> Non
     assert change(state("", "", elr="2", last_known_elr="1"), alive="1", version="4.3") is None
 
 
-def test_the_elr_is_measured_against_no_more_than_the_number_of_replicas() -> None:
+def test_the_elr_is_empty_where_every_replica_is_in_sync_however_many_are_asked_for() -> None:
     """KC-50: min.insync.replicas = 5 on three replicas counts as 3."""
     made = change(state("1", "12", elr="3"), isr="123", alive="123", version="4.3", min_isr=5)
 
     assert made is not None
     assert made.state.elr == ()
+
+
+def test_an_unclean_election_raises_the_leader_epoch_even_where_the_leader_stays() -> None:
+    """KC-47."""
+    made = change(state("1", "12"), isr="2", alive="1", election=Election.UNCLEAN)
+
+    assert made is not None
+    assert (made.state.leader, made.state.isr, made.state.leader_epoch, made.unclean) == ("1", ("1",), 6, True)
 
 
 def test_a_preferred_election_is_never_unclean_without_a_last_known_leader() -> None:
