@@ -1,0 +1,101 @@
+"""Broker and topic settings: who wins, what is refused (section 9, CFG-2), and what a topic takes from its broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim_models.config import BrokerConfig, Origin, Setting, TopicConfig, resolve_broker, resolve_topic, topic_config
+from ksim_models.profiles import broker_profile
+
+NEWEST_BROKERS = broker_profile("4.3")
+
+
+def written(values: dict[str, object]) -> list[Setting]:
+    return [Setting(name, value, Origin("scenario.toml", line)) for line, (name, value) in enumerate(values.items(), start=1)]
+
+
+def test_a_brokers_own_setting_wins_over_the_clusters() -> None:
+    cluster = Setting("replica.lag.time.max.ms", "10s", Origin("scenario.toml", 3))
+    own = Setting("replica.lag.time.max.ms", 3_000, Origin("scenario.toml", 9))
+
+    resolution = resolve_broker([cluster, own], NEWEST_BROKERS)
+
+    assert resolution.config == BrokerConfig(replica_lag_time_max_ms=3_000)
+
+
+BROKER_MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
+    ({"min.insync.replicas": 0}, None, "out of range"),
+    ({"min.insync.replica": 2}, "min.insync.replicas", "Did you mean min.insync.replicas?"),
+    ({"unclean.leader.election.enable": "maybe"}, None, "no boolean"),
+    ({"max.message.bytes": 5}, None, "a broker's name for it is message.max.bytes"),
+    ({"acks": "all"}, None, "[producers.NAME]"),
+    ({"retention.ms": 5}, None, "[topics.NAME]"),
+    ({"log.retention.hours": 1}, None, "retention: not yet supported"),
+    ({"log.cleanup.policy": "compact"}, None, "compaction: not yet supported"),
+    ({"replica.lag.time.max.ms": 400}, None, "(CFG-2)"),
+    ({"replica.fetch.wait.max.ms": "40s"}, None, "(CFG-2)"),
+    ({"replica.socket.timeout.ms": 400}, None, "(CFG-2)"),
+    ({"leader.imbalance.check.interval.seconds": "500ms"}, None, "no whole number of s"),
+]
+
+
+@pytest.mark.parametrize(("values", "nearest", "sentence"), BROKER_MISTAKES)
+def test_a_mistake_in_a_brokers_settings_is_told(values: dict[str, object], nearest: str | None, sentence: str) -> None:
+    resolution = resolve_broker(written(values), NEWEST_BROKERS)
+
+    assert resolution.config is None
+    assert resolution.problems[0].nearest == nearest
+    assert sentence in resolution.problems[0].message
+
+
+def test_a_production_brokers_file_runs_with_notes() -> None:
+    values: dict[str, object] = {
+        "node.id": "1",
+        "process.roles": "broker",
+        "listeners": "PLAINTEXT://:9092",
+        "log.dirs": "logs",
+        "num.io.threads": "8",
+        "ssl.keystore.type": "JKS",
+        "log.retention.hours": "168",
+        "log.segment.bytes": "1073741824",
+        "offsets.topic.replication.factor": "3",
+        "socket.send.buffer.bytes": "102400",
+        "transaction.state.log.min.isr": "2",
+        "group.initial.rebalance.delay.ms": "0",
+        "min.insync.replicas": "2",
+    }
+
+    resolution = resolve_broker(written(values), NEWEST_BROKERS)
+
+    assert resolution.config == BrokerConfig(min_insync_replicas=2)
+    assert any("num.io.threads plays no part" in note for note in resolution.notes)
+
+
+TOPIC_MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
+    ({"min.insync.replicas": "two"}, None, "no integer"),
+    ({"min.in.sync.replicas": 2}, "min.insync.replicas", "Did you mean"),
+    ({"message.max.bytes": 5}, None, "a topic's name for it is max.message.bytes"),
+    ({"replication.factor": 3}, None, "write it as replication"),
+    ({"linger.ms": 3}, None, "[producers.NAME]"),
+    ({"replica.lag.time.max.ms": 3}, None, "[cluster]"),
+    ({"cleanup.policy": "compact"}, None, "compaction: not yet supported"),
+    ({"retention.ms": "1h"}, None, "retention: not yet supported"),
+]
+
+
+@pytest.mark.parametrize(("values", "nearest", "sentence"), TOPIC_MISTAKES)
+def test_a_mistake_in_a_topics_settings_is_told(values: dict[str, object], nearest: str | None, sentence: str) -> None:
+    resolution = resolve_topic(written(values), NEWEST_BROKERS)
+
+    assert resolution.given == ()
+    assert [problem.nearest for problem in resolution.problems] == [nearest]
+    assert sentence in resolution.problems[0].message
+
+
+def test_a_topic_names_only_what_was_set_and_takes_the_rest_from_the_broker() -> None:
+    topic = resolve_topic(written({"min.insync.replicas": "2", "unclean.leader.election.enable": True, "retention.ms": "7d"}), NEWEST_BROKERS)
+    broker = BrokerConfig(min_insync_replicas=3, message_max_bytes=500)
+
+    assert topic.given == (("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true"))
+    assert topic_config(topic.given, broker) == TopicConfig(min_insync_replicas=2, unclean_leader_election_enable=True, max_message_bytes=500)
+    assert topic_config((), broker) == TopicConfig(min_insync_replicas=3, max_message_bytes=500)
