@@ -16,7 +16,7 @@ ifneq ($(shell $(DEMO)/bin/python -V >/dev/null 2>&1 && cat $(DEMO)/ready 2>/dev
 .PHONY: $(DEMO)/ready
 endif
 
-.PHONY: help demo test lint types docs bench lock wheel clean
+.PHONY: help demo test lint types docs bench wheel lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
