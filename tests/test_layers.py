@@ -63,7 +63,7 @@ IMPURE = frozenset(
 )
 """Of the standard library: clock, chance, files, network, threads, and the machine it runs on. A rule that needs one is no rule of Kafka's."""
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
-LASTING_MATH = frozenset({"sqrt", "isqrt", "floor", "ceil", "gcd", "lcm", "inf", "isfinite"})
+LASTING_MATH = frozenset({"sqrt", "isqrt", "frexp", "ldexp", "floor", "ceil", "gcd", "lcm", "inf", "isfinite"})
 """Exact or correctly rounded everywhere; `log`, `exp` and `pow` differ between platforms in the last bit, and one bit is another history."""
 DRAWING = [PACKAGES["ksim"] / f"{name}.py" for name in ("dice", "workload", "network", "faults", "frames", "loop")]
 EXCUSED = {("machine", "os")}  # The switch KSIM_FROZEN, read once, for tests.

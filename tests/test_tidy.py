@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINES_MAX = 450
 """A ratchet: it may only go down."""
 NOT_OURS = {"LICENSE"}
+BUILT = {"__pycache__", "build", "dist"}
 GENERATED = {".svg", ".png", ".ipynb", ".jsonl"}
 
 # Written in two halves, so that this file does not find itself.
@@ -28,13 +29,13 @@ MACHINE_PATH = re.compile(r"(?<![\w./~$)}<>-])/(?:work|root|home|Users)(?:/|\b(?
 
 
 def tracked_files() -> list[Path]:
-    """What git tracks and what it would: new files count at once. Without git (an unpacked archive) everything that is not hidden."""
+    """What git tracks and what it would: new files count at once. Without git (an unpacked archive) everything that is neither hidden nor built."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True, text=True
-        ).stdout.split("\0")
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
-        listed = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+        names = [path.relative_to(ROOT) for path in ROOT.rglob("*")]
+        listed = [str(name) for name in names if not any(part.startswith(".") or part in BUILT for part in name.parts)]
     return sorted({path for name in listed if name and (path := ROOT / name).is_file()})
 
 
@@ -42,7 +43,7 @@ def texts() -> Iterator[tuple[str, str]]:
     for path in tracked_files():
         if path.name in NOT_OURS or path.suffix in {".png"}:
             continue
-        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+        yield str(path.relative_to(ROOT)), path.read_bytes().decode("utf-8", errors="replace")
 
 
 def hits(pattern: re.Pattern[str], name: str, text: str) -> list[str]:
