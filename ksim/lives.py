@@ -1,0 +1,209 @@
+"""The life of every batch: when it waited for its outcome, for an answer of which broker, and for its copy on which follower.
+
+Not Kafka's: read from all facts of a simulation, internal ones included, after the run. `ksim.exposure` lays the faults beside it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ksim.history import History
+from ksim.population import Population, count
+from ksim.ranges import Run, latest, minus, runs_of, union
+from ksim_models.facts import Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
+from ksim_models.messages import NO_LEADER, NO_OFFSET
+from ksim_models.units import Micros, s
+
+Timeline = list[tuple[Micros, str]]
+"""Who led from when on, or whom a client took for the leader."""
+
+UNHEARD: Micros = s(10)
+"""A batch sent with acks=0 that no broker appends was on its way for this long, at most."""
+NEVER: Micros = 1 << 62
+
+
+@dataclass(slots=True)
+class Flight:
+    """A Produce request with this batch, until the client heard of it or gave it up."""
+
+    broker: str
+    start: Micros
+    stop: Micros = NEVER
+
+
+@dataclass(slots=True)
+class Wait:
+    """The leader has the batch, this follower has not."""
+
+    leader: str
+    follower: str
+    start: Micros
+    stop: Micros = NEVER
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records that were sent together; records that never left the client count as one batch per offer."""
+
+    producer: str
+    partition: str
+    start: Micros
+    """When its first record was offered."""
+    stop: Micros = NEVER
+    """When the application was told the outcome."""
+    flights: list[Flight] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+    short_of_replicas: list[Micros] = field(default_factory=list)
+    """When a leader refused it because the ISR was too small."""
+
+
+@dataclass(slots=True)
+class Copy:
+    """A leader's copy of a batch that a follower still lacks."""
+
+    end_offset: int
+    batch: Batch
+    wait: Wait
+
+
+class Lives:
+    def __init__(self, history: History, replicas: dict[str, tuple[str, ...]]) -> None:
+        """`replicas`: per partition the brokers that hold one, the preferred leader first."""
+        self.replicas = replicas
+        self.batches: dict[tuple[str, str, int, int], Batch] = {}
+        self.others: list[Batch] = []
+        """Records that were offered and never sent."""
+        self.leaders: dict[str, Timeline] = {partition: [(-NEVER, of[0])] for partition, of in replicas.items() if of}
+        self.leaderless: dict[str, list[tuple[Micros, Micros]]] = {}
+        """Per partition: from when to when nobody led."""
+        self.views: dict[tuple[str, str], Timeline] = {}
+        """Per client and partition: the leader in its metadata."""
+        self.isr: dict[str, list[tuple[Micros, tuple[str, ...]]]] = {partition: [(-NEVER, of)] for partition, of in replicas.items()}
+        self.registrations: dict[str, Timeline] = {}
+        """Per broker: "registered", "fenced", "unfenced"."""
+        self._named: dict[str, list[Run]] = {}
+        self._lacking: dict[tuple[str, str], deque[Copy]] = {}
+        population = count(history)
+        self._offers = {name: latest(producer.offers) for name, producer in population.producers.items()}
+        self._read(history)
+        self._never_sent(population)
+        self._settle_flights()
+
+    def every(self) -> Iterable[Batch]:
+        return [*self.batches.values(), *self.others]
+
+    def _read(self, history: History) -> None:
+        wanted = Acked, Appended, BrokerChanged, Failed, Learned, PartitionChanged, Rejected, Replicated, Retried, Sent
+        for at, fact in history.of(*wanted):
+            match fact:
+                case Replicated():
+                    self._replicated(at, fact)
+                case Sent():
+                    batch = self._batch(at, fact)
+                    self._heard(batch, at)
+                    batch.flights.append(Flight(fact.broker, at))
+                case Appended():
+                    self._appended(at, fact)
+                case Acked() | Failed():
+                    batch = self._batch(at, fact)
+                    batch.stop = at
+                    if isinstance(fact, Failed) or fact.offset != NO_OFFSET:
+                        self._heard(batch, at)
+                case Retried():
+                    self._heard(self._batch(at, fact), at)
+                case Rejected():
+                    if fact.error.startswith("NOT_ENOUGH_REPLICAS"):
+                        self._batch(at, fact).short_of_replicas.append(at)
+                case PartitionChanged():
+                    self._partition_changed(at, fact)
+                case Learned():
+                    self.views.setdefault((fact.client, fact.partition), []).append((at, fact.leader))
+                case BrokerChanged():
+                    self.registrations.setdefault(fact.broker, []).append((at, fact.state))
+
+    def _batch(self, at: Micros, fact: Sent | Acked | Failed | Appended | Rejected | Retried) -> Batch:
+        first = fact.records[0] if fact.records else -1
+        key = fact.producer, fact.partition, first, len(fact.records)
+        batch = self.batches.get(key)
+        if batch is None:
+            batch = self.batches[key] = Batch(fact.producer, fact.partition, min(at, self._offered_at(fact.producer, first, at)))
+            self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))
+        return batch
+
+    def _offered_at(self, producer: str, number: int, otherwise: Micros) -> Micros:
+        offers = self._offers.get(producer, [])
+        place = bisect_right(offers, number, key=lambda piece: piece[0]) - 1
+        if place < 0 or offers[place][1] <= number:
+            return otherwise
+        offer = offers[place][2][1]
+        assert isinstance(offer, Offered)
+        index = offer.records.index(number)
+        return offer.times[index] if offer.times else offer.first_at + index * offer.step
+
+    def _heard(self, batch: Batch, at: Micros) -> None:
+        """The client heard of its last request, or sends the batch again."""
+        if batch.flights and batch.flights[-1].stop == NEVER:
+            batch.flights[-1].stop = at
+
+    def _appended(self, at: Micros, fact: Appended) -> None:
+        batch = self._batch(at, fact)
+        if batch.stop <= at and batch.flights and batch.flights[-1].stop == NEVER:
+            batch.flights[-1].stop = at  # acks=0: the application was told before the leader had it.
+        for follower in self.replicas.get(fact.partition, ()):
+            if follower != fact.broker:
+                wait = Wait(fact.broker, follower, at)
+                batch.waits.append(wait)
+                self._lacking.setdefault((fact.partition, follower), deque()).append(Copy(fact.base_offset + len(fact.records), batch, wait))
+
+    def _replicated(self, at: Micros, fact: Replicated) -> None:
+        lacking = self._lacking.get((fact.partition, fact.broker))
+        while lacking and lacking[0].end_offset <= fact.log_end_offset:
+            lacking.popleft().wait.stop = at
+
+    def _partition_changed(self, at: Micros, fact: PartitionChanged) -> None:
+        self.isr.setdefault(fact.partition, []).append((at, fact.isr))
+        gaps = self.leaderless.setdefault(fact.partition, [])
+        if gaps and gaps[-1][1] == NEVER:
+            gaps[-1] = gaps[-1][0], at
+        if fact.leader == NO_LEADER:
+            gaps.append((at, NEVER))
+            return
+        leaders = self.leaders.setdefault(fact.partition, [])
+        if not leaders or leaders[-1][1] != fact.leader:
+            leaders.append((at, fact.leader))
+            self._new_leader(at, fact.partition, fact.leader)
+
+    def _new_leader(self, at: Micros, partition: str, leader: str) -> None:
+        """What the new leader lacks is gone for good: nobody waits for it any more. The rest comes from the new leader now."""
+        gone = self._lacking.pop((partition, leader), deque())
+        doomed = {(id(copy.batch), copy.end_offset) for copy in gone}  # Only asked for membership, so no order comes from it.
+        for copy in gone:
+            copy.wait.stop = at
+        for follower in self.replicas.get(partition, ()):
+            lacking = self._lacking.pop((partition, follower), deque())
+            for copy in lacking:
+                copy.wait.stop = at
+                if (id(copy.batch), copy.end_offset) not in doomed:
+                    wait = Wait(leader, follower, at)
+                    copy.batch.waits.append(wait)
+                    self._lacking.setdefault((partition, follower), deque()).append(Copy(copy.end_offset, copy.batch, wait))
+
+    def _never_sent(self, population: Population) -> None:
+        """Refused records, and those that nobody heard of again."""
+        for producer in population.producers.values():
+            name = producer.name
+            for first, _, (at, fact) in producer.pieces:
+                if isinstance(fact, Refused):
+                    self.others.append(Batch(name, "", self._offered_at(name, first, at), at))
+            seen = union([*self._named.get(name, []), *((first, stop) for first, stop, _ in producer.pieces)])
+            for first, stop, (at, _) in self._offers[name]:
+                self.others += [Batch(name, "", self._offered_at(name, start, at)) for start, _ in minus([(first, stop)], seen)]
+
+    def _settle_flights(self) -> None:
+        for batch in self.batches.values():
+            for flight in batch.flights:
+                if flight.stop == NEVER and batch.stop != NEVER:
+                    flight.stop = flight.start + UNHEARD
