@@ -9,6 +9,7 @@ import secrets
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.workermanage import WorkerController
 
 # A simulation takes as long as it takes: a slow machine must not turn a true property red.
 settings.register_profile("ksim", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -18,9 +19,16 @@ settings.load_profile("ksim")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """One seed for the whole run: chosen here, before Hypothesis' own plugin looks for it, and handed by xdist to every worker with the other options."""
+    """One seed for the whole run: chosen here, before Hypothesis' own plugin looks for it; a worker of xdist takes the one it was handed."""
     if config.getoption("--hypothesis-seed", None) is None:
-        config.option.hypothesis_seed = str(secrets.randbelow(2**32))
+        handed: dict[str, str] = getattr(config, "workerinput", {})
+        config.option.hypothesis_seed = handed["hypothesis_seed"] if handed else str(secrets.randbelow(2**32))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """xdist: a worker reads the command line again and so loses what was chosen after it."""
+    node.workerinput["hypothesis_seed"] = node.config.getoption("--hypothesis-seed")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import core
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES_MAX = 450
@@ -105,6 +106,12 @@ def test_the_name_of_every_test_is_a_sentence() -> None:
 
     assert len(tests) > 50, "hardly any test was read"
     assert short == []
+
+
+def test_every_worker_draws_from_the_seed_that_is_printed(pytestconfig: pytest.Config) -> None:
+    printed = getattr(pytestconfig, "workerinput", {}).get("hypothesis_seed") or pytestconfig.getoption("--hypothesis-seed")
+
+    assert str(core.global_force_seed) == printed
 
 
 def test_no_folder_of_tests_is_a_package() -> None:
