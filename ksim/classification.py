@@ -12,7 +12,7 @@ from itertools import pairwise
 from ksim.history import History, HistoryError
 from ksim.population import Population, Producer, count
 from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, union
-from ksim_models.facts import Acked, Failed, FinalLog, Refused, Sent
+from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Refused, Sent
 
 ANOMALIES = ("lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
 CLASSES = ("ok", "absent", *ANOMALIES)
@@ -61,6 +61,7 @@ class Classified:
     replicas: dict[str, int]
     copies: dict[tuple[str, str], list[Copy]]
     """Per (producer, partition), in the order of the log."""
+    told: list[Fault | Ended] = field(default_factory=list)
     classes: dict[str, dict[str, Runs]] = field(default_factory=dict)
     """Per class and producer."""
     where: dict[tuple[str, str], dict[str, Runs]] = field(default_factory=dict)
@@ -81,7 +82,10 @@ def classify(history: History) -> Classified:
 
 def _lay_out(history: History, population: Population) -> Classified:
     result = Classified(population, Bound(history, population), {}, [], {}, {})
-    for _, log in history.of(FinalLog):
+    for _, log in history.of(FinalLog, Fault, Ended):
+        if not isinstance(log, FinalLog):
+            result.told.append(log)
+            continue
         result.replicas[log.partition] = result.replicas.get(log.partition, 0) + 1
         if log.leader and log.readable:
             if log.partition in result.logs:

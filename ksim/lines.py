@@ -20,8 +20,7 @@ from ksim_models.facts import INTERNAL, OUTSIDE, Ended, LoggedBatch
 from ksim_models.messages import Records
 
 SCHEMA = 1
-LARGEST_RECORD = 2**53  # The largest whole number that every JSON reader keeps exact.
-LARGEST_NUMBER = 2**63
+LARGEST = 2**53  # Up to here every JSON reader keeps a whole number exact.
 
 
 class HistoryError(Exception):
@@ -163,8 +162,8 @@ def _flag(value: object, name: str) -> bool:
 
 
 def _whole(value: object, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST_NUMBER <= value < LARGEST_NUMBER:
-        raise BadLine(f"{name}: given {shown(value)}, possible is a whole number of at most 64 bits")
+    if not isinstance(value, int) or isinstance(value, bool) or not -LARGEST <= value <= LARGEST:
+        raise BadLine(f"{name}: given {shown(value)}, possible is a whole number of at most 53 bits")
     return value
 
 
@@ -180,9 +179,9 @@ def _write_records(value: object) -> object:
 def _read_records(value: object, name: str) -> object:
     if isinstance(value, str) and (ends := re.fullmatch(r"([0-9]{1,16})\.\.(-?[0-9]{1,16})", value)):
         first, last = int(ends[1]), int(ends[2])
-        if -1 <= first - 1 <= last < LARGEST_RECORD:
+        if -1 <= first - 1 <= last < LARGEST:
             return range(first, last + 1)
-    if isinstance(value, list) and all(type(number) is int and 0 <= number < LARGEST_RECORD for number in value):
+    if isinstance(value, list) and all(type(number) is int and 0 <= number < LARGEST for number in value):
         return tuple(value)
     raise BadLine(f'{name}: given {shown(value)}, possible is "FIRST..LAST" or a list of record numbers')
 

@@ -12,6 +12,9 @@ from ksim.ranges import Runs, both, latest, minus, repeated, runs_of, total, uni
 from ksim_models.facts import Acked, Failed, Offered, Refused
 from ksim_models.units import Micros
 
+MOST_RECORDS = 10**8
+LAST_MOMENT: Micros = 2**54
+
 Ending = Acked | Failed | Refused
 Piece = tuple[int, int, tuple[Micros, Ending]]
 """Records first ... stop - 1, and when and how their last send ended."""
@@ -43,10 +46,12 @@ class Population:
     producers: dict[str, Producer]
     """In the order in which they first offered a record."""
     sends: int
+    alone: bool
+    """There is one producer, also among those that never offered anything."""
 
     def name(self, producer: str, number: int) -> str:
         """A record's name: the bare number where there is one producer."""
-        return str(number) if len(self.producers) == 1 else f"{producer}/{number}"
+        return str(number) if self.alone else f"{producer}/{number}"
 
 
 def count(history: History) -> Population:
@@ -56,6 +61,8 @@ def count(history: History) -> Population:
         producer = producers.get(fact.producer)
         if producer is None:
             producer = producers[fact.producer] = Producer(fact.producer)
+        if type(fact) is Offered:
+            _check_offer(history, fact)
         told = producer.offers if type(fact) is Offered else producer.ended
         for first, stop in runs_of(fact.records):
             piece = first, stop, (at, fact)
@@ -64,7 +71,21 @@ def count(history: History) -> Population:
     for producer in producers.values():
         _settle(history, producer)
     sends = sum(total((first, stop) for first, stop, _ in producer.offers) for producer in producers.values())
-    return Population(producers, sends)
+    return Population(producers, sends, len(producers.keys() | _configured(history)) == 1)
+
+
+def _configured(history: History) -> set[str]:
+    config = history.run.get("config")
+    producers = config.get("producers") if isinstance(config, dict) else None
+    return set(producers) if isinstance(producers, dict) else set()
+
+
+def _check_offer(history: History, fact: Offered) -> None:
+    """What a file may say and no run can."""
+    if fact.times and len(fact.times) != len(fact.records):
+        raise HistoryError(history.source, 0, f"{fact.producer} offered {len(fact.records)} records at {len(fact.times)} times: each record has one time")
+    if fact.step < 0 or len(fact.records) > MOST_RECORDS or fact.first_at + fact.step * len(fact.records) > LAST_MOMENT:
+        raise HistoryError(history.source, 0, f"{fact.producer} offered {len(fact.records)} records, one each {fact.step} us: no run is that long")
 
 
 def _settle(history: History, producer: Producer) -> None:

@@ -64,7 +64,7 @@ def judge(history: History) -> Verdict:
     result = classify(history)
     records = _records(result)
     anomalies = tuple(_anomaly(history, result, name) for name in ANOMALIES if result.classes[name])
-    reasons = tuple(_reasons(history, result))
+    reasons = tuple(_reasons(result))
     verdict = "violated" if anomalies else "inconclusive" if reasons else "held"
     return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result))
 
@@ -140,12 +140,12 @@ def _witness(result: Classified, producer: str, number: int) -> Witness:
     return Witness(result.population.name(producer, number), partition, tuple(offsets[:MOST_OFFSETS]))
 
 
-def _reasons(history: History, result: Classified) -> list[str]:
+def _reasons(result: Classified) -> list[str]:
     """Everything that makes a run without anomalies prove nothing."""
     reasons = [f"the final log of {partition} could not be read" for partition in result.unreadable]
     phases: dict[str, dict[str, Fault]] = {}
     end: Ended | None = None
-    for _, fact in history.of(Fault, Ended):
+    for fact in result.told:
         if isinstance(fact, Ended):
             end = fact
         else:

@@ -12,7 +12,7 @@ TOPICS = {"payments": {"min.insync.replicas": 2, "unclean.leader.election.enable
 
 
 def history_of(*facts, producer=SAFE, topics=TOPICS, **run):
-    history = History({"config": {"producers": {"p1": producer, "p2": producer}, "topics": topics, "brokers": {}}} | run)
+    history = History({"config": {"producers": {"p1": producer}, "topics": topics, "brokers": {}}} | run)
     for now, fact in enumerate(facts):
         history.add(now, fact)
     return history
@@ -189,10 +189,12 @@ def test_the_records_of_two_producers_are_told_apart():
         offered(3), offered(3, "p2"), acked(range(3)), acked(range(3), producer="p2", partition="payments-1"),
         log(range(3)), log(range(2), producer="p2", partition="payments-1"), ended(),
     )  # fmt: skip
+    silent = {"producers": {"p1": SAFE, "p2": SAFE}}
 
     assert only(judge(history)) == {"lost": 1}
     assert judge(history).first_not_ok() == "p2/2"
     assert classes(history)["lost"] == {"p2": [(2, 3)]}
+    assert judge(history_of(*LOST, config=silent)).first_not_ok() == "p1/2"
 
 
 def test_records_that_do_not_follow_each_other_are_judged_like_those_that_do():
@@ -307,6 +309,9 @@ def test_a_record_of_the_warm_up_is_outside_every_count():
         ([offered(2), acked(range(2)), log(range(3)), ended()], "payments-0 holds p1/2, which was never offered"),
         ([offered(2), acked(range(2)), log(range(2), producer="p9"), ended()], "'p9', which offered none"),
         ([offered(2), log(range(2)), log(range(2), replica="broker-2"), ended()], "two leaders"),
+        ([Offered("p1", range(3), 0, 0, (1, 2)), ended()], "3 records at 2 times"),
+        ([Offered("p1", range(10**12), 0, 0), ended()], "no run is that long"),
+        ([Offered("p1", range(3), 0, -1), ended()], "one each -1 us"),
     ],
 )
 def test_a_history_that_contradicts_itself_is_refused(facts, told):
