@@ -6,6 +6,7 @@ Kafka's clients stop at the first mistake and only log a setting they do not kno
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import date, time
 from difflib import get_close_matches
 
 from ksim_models.config import Origin, Problem
@@ -56,7 +57,7 @@ def nearest(given: str, names: Iterable[str]) -> str | None:
     by_plain: dict[str, str] = {}
     for name in names:
         by_plain.setdefault(_plain(name), name)
-    close = get_close_matches(_plain(given[:100]), list(by_plain), n=1, cutoff=0.55)
+    close = get_close_matches(_plain(given[:100]), list(by_plain), n=1, cutoff=0.5)
     return by_plain[close[0]] if close else None
 
 
@@ -73,8 +74,10 @@ def shown(value: object) -> str:
             text = "{ " + ", ".join(str(key) for key in list(value)[:8]) + " }" if value else "{}"
         case list() | tuple():
             text = "[" + ", ".join(shown(element) for element in value[:8]) + (", ..." if len(value) > 8 else "") + "]"
-        case _:
+        case float() | date() | time():
             text = str(value)
+        case _:
+            text = f"an object of type {type(value).__name__}"  # Its own text may hold an address in memory.
     return text if len(text) <= SHOWN_CHARACTERS + 2 else text[:SHOWN_CHARACTERS] + " ..."
 
 

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 
 from ksim.plan import Plan
-from ksim.problems import ScenarioError
-from ksim.scenario_change import Change, change_at, changes_of, placed
+from ksim.problems import ScenarioError, shown
+from ksim.scenario_change import Change, change_at, changes_of, once_each, placed
 from ksim.scenario_data import Data, normal, with_setting
 from ksim.scenario_file import built_in, built_in_names, find, parse, properties
 from ksim.scenario_plan import Made, make_plan
 from ksim.scenario_reading import Reading, Source
+from ksim.scenario_values import LARGEST_SEED, SEED
 from ksim.toml_lines import Path
 from ksim_models.config import Effective, Origin, Problem, Setting
 
@@ -63,6 +64,9 @@ class Scenario:
         made = self._make()
         problems = list(made.problems)
         chosen = made.seed if seed is None else seed
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED):
+            message = f"seed = {shown(seed)} is not possible. Possible: {SEED.possible}."
+            problems.append(Problem(given=shown(seed), possible=SEED.possible, nearest=None, message=message, origin=Origin("seed")))
         if chosen is None and "seed" not in self._data:
             message = "no seed is given, and there is no default: "
             message += "write seed = 7 in the scenario, --seed 7 on the command line, or simulate(scenario, seed=7) in Python."
@@ -86,8 +90,12 @@ class Scenario:
         problems: list[Problem] = []
         changes = [Change((key,), value, Origin(f"--{key}")) for key, value in (("kafka", kafka), ("client", client), ("seed", seed)) if value is not None]
         if producer_config is not None:
-            changes += self._for_every_producer(properties(producer_config))
-        changes += self._for_every_producer([Setting(key, value, Origin("--producer-props")) for key, value in producer_props])
+            try:
+                changes += self._for_every_producer(properties(producer_config))
+            except ScenarioError as mistake:
+                problems += mistake.problems
+        props = once_each(producer_props, "--producer-props", problems)
+        changes += self._for_every_producer([Setting(key, value, Origin(f"--producer-props {key}={value}")) for key, value in props])
         changes += changes_of(settings, self._data, problems)
         return self._changed(changes, problems)
 

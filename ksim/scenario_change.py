@@ -5,16 +5,19 @@ Kafka: `-X k=v` and `--producer-props k=v` as its perf tools and librdkafka's pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ksim.problems import listed, nearest, shown
 from ksim.scenario_data import Data, split_path
 from ksim.scenario_file import failure
 from ksim.scenario_producers import producer_names
+from ksim.scenario_reading import MANY_NAMES
 from ksim.scenario_shape import CLUSTER, FAULT, NETWORK, PRODUCER, SCENARIO, TAIL, TOPIC, WORKLOAD, Shape
 from ksim.toml_lines import Path
+from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.config import Origin, Problem, Setting
+from ksim_models.producer_keys import PRODUCER_KEYS
 
 ALTERNATIVES = {"rate": "every", "every": "rate", "records": "for", "for": "records"}
 """In a workload, one replaces the other."""
@@ -40,13 +43,8 @@ def changes_of(settings: Sequence[tuple[str, str]], data: Mapping[str, object], 
     """
     for_all: list[Change] = []
     for_one: list[Change] = []
-    seen: dict[str, str] = {}
-    for key, value in settings:
+    for key, value in once_each(settings, "-X", problems):
         origin = Origin(f"-X {key}={value}")
-        if key in seen:
-            problems.append(Problem(key, "each setting once", None, f"{key} is given twice: {seen[key]} and {value}.", origin))
-            continue
-        seen[key] = value
         path = _target(key, data, origin, problems)
         if path is None:
             continue
@@ -55,6 +53,17 @@ def changes_of(settings: Sequence[tuple[str, str]], data: Mapping[str, object], 
         else:
             (for_one if path[1] != "config" else for_all).append(Change(path, value, origin))
     return [*for_all, *for_one]
+
+
+def once_each(settings: Sequence[tuple[str, str]], option: str, problems: list[Problem]) -> list[tuple[str, str]]:
+    """One setting twice in one place is a mistake, on the command line too."""
+    first: dict[str, str] = {}
+    for key, value in settings:
+        if key in first:
+            origin = Origin(f"{option} {key}={value}")
+            problems.append(Problem(key, "each setting once", None, f"{key} is given twice: {shown(first[key])} and {shown(value)}.", origin))
+        first.setdefault(key, value)
+    return list(first.items())
 
 
 def _target(key: str, data: Mapping[str, object], origin: Origin, problems: list[Problem]) -> Path | None:
@@ -104,11 +113,12 @@ def resolve_path(data: Data, path: str | Path) -> Path:
         names = producer_names(tables) if head == "producers" else list(tables) if isinstance(tables, dict) else []
         if not rest or rest[0] not in names:
             raise _nowhere(written, str(rest[0]) if rest else "", names)
-        return (head, rest[0], *_inside(TOPIC if head == "topics" else PRODUCER, rest[1:], written))
+        shape, settings = (TOPIC, TOPIC_KEYS) if head == "topics" else (PRODUCER, PRODUCER_KEYS)
+        return (head, rest[0], *_inside(shape, rest[1:], written, settings))
     if head == "cluster":
         if len(rest) > 2 and str(rest[0]).startswith("broker-"):
-            return (head, rest[0], *_inside({"config": CLUSTER["config"]}, rest[1:], written))
-        return (head, *_inside(CLUSTER, rest, written))
+            return (head, rest[0], *_inside({"config": CLUSTER["config"]}, rest[1:], written, BROKER_KEYS))
+        return (head, *_inside(CLUSTER, rest, written, BROKER_KEYS))
     if head in ("network", "tail"):
         return (head, *_inside(NETWORK if head == "network" else TAIL, rest, written))
     if head == "expect":
@@ -116,29 +126,32 @@ def resolve_path(data: Data, path: str | Path) -> Path:
     return parts
 
 
-def _inside(shape: Shape, rest: Path, written: str) -> Path:
+def _inside(shape: Shape, rest: Path, written: str, settings: Collection[str] = ()) -> Path:
     if not rest or rest[0] not in shape:
         raise _nowhere(written, str(rest[0]) if rest else "", list(shape))
     if rest[0] != "config":
         return rest
-    if len(rest) == 1:
-        raise _nowhere(written, "config", ["config.acks"])
-    return ("config", ".".join(str(part) for part in rest[1:]))
+    setting = ".".join(str(part) for part in rest[1:])
+    if setting not in settings:
+        raise _nowhere(written, setting, sorted(settings))
+    return ("config", setting)
 
 
 def _element(tables: object, rest: Path, written: str) -> int:
-    """By index from 0, or by the name of the fault."""
+    """By index from 0, or by the name of the fault, the first of its kind where it has none."""
     elements = tables if isinstance(tables, list) else []
     if rest and isinstance(rest[0], int) and rest[0] < len(elements):
         return rest[0]
-    names = [str(element.get("name", "")) if isinstance(element, dict) else "" for element in elements]
-    if rest and rest[0] in names and rest[0]:
-        return names.index(str(rest[0]))
+    names = [str(element.get("name", element.get("do", ""))) if isinstance(element, dict) else "" for element in elements]
+    for number, name in enumerate(names):
+        if rest and name and rest[0] in (name, name.replace(" ", "-")):  # A bare TOML key has no spaces.
+            return number
     raise _nowhere(written, str(rest[0]) if rest else "", [*(name for name in names if name), *(str(number) for number in range(len(elements)))])
 
 
 def _nowhere(written: str, part: str, names: Sequence[str]) -> Exception:
     close = nearest(part, names)
     hint = f" Did you mean {close}?" if close else ""
-    where = f": there is no {shown(part)}" if part else " ends too early"
-    return failure(written, None, f"this path leads nowhere{where}. Possible: {listed(names)}.{hint}", given=part, possible=listed(names), close=close)
+    where = f": there is no {shown(part)}" if part else ", because it ends too early"
+    possible = "" if close and len(names) > MANY_NAMES else f" Possible: {listed(names)}."
+    return failure(written, None, f"this path leads nowhere{where}.{possible}{hint}", given=part, possible=listed(names), close=close)

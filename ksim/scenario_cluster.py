@@ -51,7 +51,8 @@ def _known(table: Table, key: str, version: object, *, brokers_only: bool = Fals
         release = parse_release(version if isinstance(version, str) else "")
     except ValueError as reason:
         sentence = str(reason) if isinstance(version, str) else f"{shown(version)} is not a Kafka release: write it as a text."
-        table.problem(key, f"{key}: {sentence}", given=shown(version), possible=listed(f'"{name}"' for name in KAFKA_VERSIONS), names=KAFKA_VERSIONS)
+        path, possible = (*table.path, key), listed(f'"{name}"' for name in KAFKA_VERSIONS)
+        table.reading.problem(path, f"{key}: {sentence}", given=shown(version), possible=possible, names=KAFKA_VERSIONS, explained=isinstance(version, str))
         return NEWEST
     assert isinstance(version, str)
     if brokers_only and release < parse_release(OLDEST_BROKERS)[:2] + (0,):

@@ -18,7 +18,7 @@ from ksim.scenario_producers import check_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
 from ksim.scenario_tail import read_expectations, read_network, read_tail
-from ksim.scenario_values import SEED, TEXT
+from ksim.scenario_values import SEED, TEXT, whole
 from ksim.scenario_workload import read_workloads
 from ksim_models.config import Effective, Problem
 
@@ -85,8 +85,8 @@ def _scenario_table(reading: Reading, data: dict[str, object]) -> Table:
     version = data.get("format", FORMAT)
     if isinstance(version, int) and not isinstance(version, bool) and version > FORMAT:
         scenario.problem("format", f"format = {version}: this file is of a newer format than ksim reads.", possible=str(FORMAT))
-    elif version is not FORMAT and (isinstance(version, bool) or version != FORMAT):
-        scenario.problem("format", f"format: {version} is not a format that there ever was.", possible=str(FORMAT))
+    else:
+        scenario.take("format", whole(1, FORMAT, str(FORMAT)))
     if "scenario" in data or "sweep" in data:
         key = "scenario" if "scenario" in data else "sweep"
         scenario.problem(key, "this is a sweep file, not a scenario: use `ksim sweep`.", given=key, possible="a scenario file")

@@ -17,6 +17,8 @@ from ksim_models.config import Origin, Problem, Setting
 
 T = TypeVar("T")
 
+MANY_NAMES = 16  # Of more than these the message shows the nearest only; `possible` has them all.
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -26,7 +28,11 @@ class Source:
     origins: Mapping[Path, Origin]
 
     def of(self, path: Path) -> Origin:
-        """The place of the key, or of the nearest table around it."""
+        """The place of the key, or of the first thing in it, or of the nearest table around it."""
+        if path and path not in self.origins:
+            inside = (origin for other, origin in self.origins.items() if other[: len(path)] == path)
+            if (first := next(inside, None)) is not None:
+                return first
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]
@@ -41,14 +47,15 @@ class Reading:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def problem(self, path: Path, message: str, *, given: str = "", possible: str = "", names: Iterable[str] = ()) -> None:
-        """`names`: those that are possible; the nearest one is suggested, and all are listed where they are few."""
+    def problem(self, path: Path, message: str, *, given: str = "", possible: str = "", names: Iterable[str] = (), explained: bool = False) -> None:
+        """`names`: those that are possible; the nearest one is suggested. `explained`: the message itself says what is possible."""
         possible_names = list(names)
         close = nearest(given.strip('"'), possible_names) if possible_names else None
         if possible_names and not possible:
-            possible = listed(possible_names) if len(possible_names) <= 40 else ", ".join(possible_names[:40]) + " ..."
+            possible = listed(possible_names)
         hint = f" Did you mean {close}?" if close else ""
-        if possible and possible not in message:
+        endless = close is not None and len(possible_names) > MANY_NAMES
+        if possible and possible not in message and not endless and not explained:
             message = f"{message} Possible: {possible}."
         self.problems.append(Problem(given=given, possible=possible, nearest=close, message=message + hint, origin=self.source.of(path)))
 
@@ -110,8 +117,8 @@ class Table:
         try:
             return kind.read(value)
         except ValueError as reason:
-            sentence = str(reason) or f"{shown(value)} is not possible"
-            self.problem(name, f"{self._where()}{name}: {sentence}.", given=shown(value), possible=kind.possible)
+            sentence = str(reason) or f"{shown(value)} is not possible. Possible: {kind.possible}"
+            self.reading.problem((*self.path, name), f"{self._where()}{name}: {sentence}.", given=shown(value), possible=kind.possible, explained=True)
             return None
 
     def choose(self, name: str, names: Iterable[str], what: str) -> str | None:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ksim import scenario_values as kinds
 from ksim.scenario_values import Kind, Schema
+
+T = TypeVar("T")
 
 FORMAT = 1
 
@@ -24,7 +27,7 @@ class Key:
 Shape = Mapping[str, Key]
 
 
-def key(kind: Kind[object] | Kind[str] | Kind[int] | Kind[bool], about: str) -> Key:
+def key(kind: Kind[T], about: str) -> Key:
     return Key(f"{about}: {kind.possible}.", kind.schema)
 
 

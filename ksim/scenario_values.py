@@ -83,21 +83,21 @@ def exact(value: object) -> Fraction:
 def _duration(value: object) -> Micros:
     amount = parse_duration_us(value)
     if amount > LONGEST_US:
-        raise ValueError(f"{shown(value)} is longer than ten years")
+        raise ValueError(f"{shown(value)} is longer than ten years, which is the most")
     return amount
 
 
 def _positive_duration(value: object) -> Micros:
     amount = _duration(value)
     if amount == 0:
-        raise ValueError(f"{shown(value)}: zero is not possible here")
+        raise ValueError(f"{shown(value)} is nothing: write a duration above zero")
     return amount
 
 
 def _size(value: object) -> int:
     amount = parse_size(value)
     if amount > LARGEST_BYTES:
-        raise ValueError(f"{shown(value)} is more than {LARGEST_BYTES:_} bytes")
+        raise ValueError(f"{shown(value)} is more than {LARGEST_BYTES:_} bytes, which is the most")
     return amount
 
 
