@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from datetime import date, time
 from fractions import Fraction
 from numbers import Integral, Real
 
@@ -87,8 +88,8 @@ def with_setting(data: Data, path: Path, value: object) -> Data:
 
 def _plain(value: object, path: Path, reading: Reading, words: Mapping[str, str]) -> object:
     match value:
-        case bool() | int() | float() | str() | None:
-            return value
+        case bool() | int() | float() | str() | None | date() | time():
+            return value  # TOML has dates and times; no key takes one, and each says so itself.
         case Mapping():
             return _plain_table(value, path, reading, words)
         case list() | tuple():

@@ -83,7 +83,7 @@ def properties(path: str, folder: FilePath | None = None) -> list[Setting]:
                 origin = Origin(name, line)
                 if element.key in first_line:
                     message = f"{element.key} is given twice (also in line {first_line[element.key]})."
-                    problems.append(Problem(given=element.key, possible="each setting once", nearest="", message=message, origin=origin))
+                    problems.append(Problem(given=element.key, possible="each setting once", nearest=None, message=message, origin=origin))
                 first_line.setdefault(element.key, line)
                 settings.append(Setting(element.key, element.value.strip(), origin))
             line += len(re.findall(r"\r\n|\r|\n", element.source))
