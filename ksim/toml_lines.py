@@ -67,8 +67,6 @@ class _Lines:
             self.array_sizes[table] = number + 1
             self.lines.setdefault(table, line)
             table = (*table, number)
-        else:
-            table = self._inside(table)
         self._remember(table, line)
         return table
 
