@@ -18,9 +18,9 @@ def _ms(name: str, default: int, *, kind: Kind = Kind.LONG, low: int = 0, since:
 
 
 def _not_yet(
-    name: str, kind: Kind, default: Value, missing: str, *, unit: Unit = Unit.NONE, choices: tuple[str, ...] = (), since: Release = ALWAYS
+    name: str, kind: Kind, default: Value, missing: str, *, unit: Unit = Unit.NONE, low: int = 0, choices: tuple[str, ...] = (), since: Release = ALWAYS
 ) -> ConfigKey:
-    return ConfigKey(name, kind, ((ALWAYS, default),), unit, choices=choices, since=since, not_yet=missing)
+    return ConfigKey(name, kind, ((ALWAYS, default),), unit, low, choices=choices, since=since, not_yet=missing)
 
 
 WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
@@ -44,11 +44,18 @@ _KEYS = (
     _ms("reconnect.backoff.max.ms", 1_000),
     _ms("socket.connection.setup.timeout.ms", 10_000),
     _ms("socket.connection.setup.timeout.max.ms", 30_000),
-    _ms("connections.max.idle.ms", 540_000, low=-1),
+    _not_yet("connections.max.idle.ms", Kind.LONG, 540_000, "closing idle connections", unit=Unit.MS, low=-1),
     _ms("metadata.max.age.ms", 300_000),
-    _ms("metadata.max.idle.ms", 300_000, low=5_000),
-    ConfigKey("metadata.recovery.strategy", Kind.TEXT, ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")), choices=("none", "rebootstrap"), since=(3, 8, 0)),
-    _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, since=(4, 0, 0)),
+    _not_yet("metadata.max.idle.ms", Kind.LONG, 300_000, "forgetting idle topics", unit=Unit.MS, low=5_000),
+    ConfigKey(
+        "metadata.recovery.strategy",
+        Kind.TEXT,
+        ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")),
+        choices=("none", "rebootstrap"),
+        since=(3, 8, 0),
+        not_yet="choosing how a client without brokers recovers",
+    ),
+    _not_yet("metadata.recovery.rebootstrap.trigger.ms", Kind.LONG, 300_000, "returning to the bootstrap servers", unit=Unit.MS, since=(4, 0, 0)),
     _not_yet("transactional.id", Kind.TEXT, None, "transactions"),
     _not_yet("compression.type", Kind.TEXT, "none", "compression", choices=("none", "gzip", "snappy", "lz4", "zstd")),
     _not_yet("partitioner.class", Kind.TEXT, None, "another partitioner than the default"),

@@ -99,6 +99,11 @@ class ConfigKey:
     """What is missing here for another value than the default: refused by name."""
 
     @property
+    def most(self) -> int:
+        """The largest value that both the setting's range and its Java type allow."""
+        return min(self.high, INT_MAX) if self.kind is Kind.INT else self.high
+
+    @property
     def field(self) -> str:
         return self.name.replace(".", "_")
 
@@ -109,9 +114,9 @@ class ConfigKey:
                 return "true or false"
             case Kind.INT | Kind.LONG:
                 if self.unit is Unit.NONE:
-                    return f"an integer from {self.low} to {self.high}"
+                    return f"an integer from {self.low} to {self.most}"
                 example = '"16KiB"' if self.unit is Unit.BYTES else '"1.5s"'
-                return f"an integer from {self.low} to {self.high} ({self.unit.value}), or a text with a unit such as {example}"
+                return f"an integer from {self.low} to {self.most} ({self.unit.value}), or a text with a unit such as {example}"
             case _ if self.choices:
                 return ", ".join(self.choices)
             case _:
@@ -288,7 +293,7 @@ def _parse_integer(key: ConfigKey, given: object) -> int | Wrong:
         number, rest = divmod(exact, 1 if key.unit is Unit.BYTES else DURATIONS[key.unit.value])
         if rest:
             return Wrong(f"it is no whole number of {key.unit.value}")
-    if not key.low <= number <= min(key.high, INT_MAX if key.kind is Kind.INT else LONG_MAX):
+    if not key.low <= number <= key.most:
         return Wrong("it is out of range")
     return number
 

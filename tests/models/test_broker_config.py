@@ -48,6 +48,13 @@ def test_a_mistake_in_a_brokers_settings_is_told(values: dict[str, object], near
     assert sentence in resolution.problems[0].message
 
 
+def test_a_fetch_wait_as_long_as_the_lag_and_the_socket_timeout_is_legal() -> None:
+    """CFG-2: equality is legal."""
+    values: dict[str, object] = dict.fromkeys(("replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms"), "2s")
+
+    assert resolve_broker(written(values), NEWEST_BROKERS).problems == ()
+
+
 def test_a_production_brokers_file_runs_with_notes() -> None:
     values: dict[str, object] = {
         "node.id": "1",
