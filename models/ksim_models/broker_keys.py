@@ -30,6 +30,7 @@ NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
 NO_POWER_LOSS = "what a crash leaves is the page cache, flushed or not (LR-3); there is no power loss here yet"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
+ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is the size of a response"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
 
 _BROKER_KEYS = (
@@ -47,7 +48,7 @@ _BROKER_KEYS = (
     _int("replica.fetch.response.max.bytes", 10_485_760, unit=Unit.BYTES),
     _int("replica.socket.timeout.ms", 30_000, unit=Unit.MS),
     _long_ms("replica.high.watermark.checkpoint.interval.ms", 5_000),
-    _not_yet("num.replica.fetchers", Kind.INT, 1, "several fetchers per leader", low=1),
+    ConfigKey("num.replica.fetchers", Kind.INT, ((ALWAYS, 1),), low=1, high=INT_MAX, no_part=ONE_FETCHER),
     _int("broker.heartbeat.interval.ms", 2_000, unit=Unit.MS, low=1),
     _int("broker.session.timeout.ms", 9_000, unit=Unit.MS, low=1),
     _int("controller.quorum.append.linger.ms", 25, unit=Unit.MS),
