@@ -64,7 +64,17 @@ class Restarted:
     """The process starts again."""
 
 
-Event = Wake | Opened | Received | Closed | Crashed | Restarted
+@message
+class Paused:
+    """The process is about to be frozen (SIGSTOP, a long collection): told at the last moment before, so that what had already happened to it can be accounted for."""
+
+
+@message
+class Resumed:
+    """The process goes on. What arrived meanwhile follows, in order."""
+
+
+Event = Wake | Opened | Received | Closed | Crashed | Restarted | Paused | Resumed
 
 
 # What a machine can ask for. Effects are carried out in the order returned; that order is a contract.

@@ -1,0 +1,334 @@
+"""The event loop: machines on a network of TCP connections, in simulated time. The only file that knows SimPy.
+
+Within one instant the application sends first (machines take their arrivals before anything else), the network and the faults speak next, patience ends last.
+A connection is an ordered byte stream: a lost packet is a delay, never a message missing in the middle.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import simpy
+from simpy.core import EmptySchedule
+
+from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Machine, Note, Open, Opened, Paused, Received, Restarted, Resumed, Send, Wake
+from ksim_models.units import Micros
+
+NETWORK: Any = 1
+PATIENCE: Any = 2
+"""SimPy's priorities: what happens first within one instant."""
+
+
+class Happening:
+    """A lean event: the stock Environment asks for `callbacks` and `_ok` only."""
+
+    __slots__ = ("_ok", "callbacks", "what")
+
+    def __init__(self, callback: Callable[[Any], None], what: Any) -> None:
+        self.callbacks: Any = (callback,)
+        self._ok = True
+        self.what = what
+
+
+class Cell:
+    """A machine in its process: running, frozen or gone."""
+
+    __slots__ = ("alarm_at", "connections", "down", "frozen", "inbox", "machine", "name")
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.name = machine.name
+        self.alarm_at: Micros | None = None
+        self.down = False
+        self.frozen = False
+        self.inbox: deque[Event] = deque()
+        self.connections: dict[str, Connection] = {}
+
+
+class Wire:
+    """One direction of a connection."""
+
+    __slots__ = ("connection", "dead", "free_at", "held", "receiver", "sender", "sent")
+
+    def __init__(self, connection: Connection, sender: Cell, receiver: Cell) -> None:
+        self.connection = connection
+        self.sender = sender
+        self.receiver = receiver
+        self.free_at: Micros = 0
+        """When the last thing sent arrives: nothing sent later arrives before."""
+        self.held: list[Event] = []
+        """Sent into a cut: TCP repeats it until the cut is mended or the connection closed."""
+        self.dead = False
+        """Nothing more will ever arrive (a hang)."""
+        self.sent = 0
+
+
+class Connection:
+    __slots__ = ("forth", "back", "name", "open_at_acceptor", "open_at_opener")
+
+    def __init__(self, name: str, opener: Cell, acceptor: Cell) -> None:
+        self.name = name
+        self.forth = Wire(self, opener, acceptor)
+        self.back = Wire(self, acceptor, opener)
+        self.open_at_opener = True
+        self.open_at_acceptor = True
+
+    def is_open_at(self, cell: Cell) -> bool:
+        return self.open_at_opener if cell is self.forth.sender else self.open_at_acceptor
+
+
+class Network(Protocol):
+    """How long a message takes: `ksim.network`."""
+
+    def delay(self, sender: str, receiver: str, message: object, ordinal: int) -> Micros: ...
+
+
+class Interceptor(Protocol):
+    """What frame faults do to a message (`ksim.frames`): None lets it pass unharmed."""
+
+    def meet(self, connection: Connection, wire: Wire, message: object, now: Micros) -> bool:
+        """True if the message was dealt with and must not be sent on."""
+        ...
+
+
+class Loop:
+    def __init__(self, network: Network, note: Callable[[Micros, object], None], start: Micros) -> None:
+        self.environment = simpy.Environment(initial_time=start)
+        self.network = network
+        self.note = note
+        self.cells: dict[str, Cell] = {}
+        self.cuts: dict[tuple[str, str], int] = {}
+        """(from, to) -> how many cuts stand in the way."""
+        self.interceptor: Interceptor | None = None
+        self.events = 0
+        self._schedule: Any = self.environment.schedule
+
+    @property
+    def now(self) -> Micros:
+        return int(self.environment.now)
+
+    def add(self, machine: Machine) -> None:
+        cell = self.cells[machine.name] = Cell(machine)
+        self._arm(cell)
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Step until `until()` is true or nothing is left to happen."""
+        step = self.environment.step
+        try:
+            while not until():
+                step()
+                self.events += 1
+        except EmptySchedule:
+            pass
+
+    def call_at(self, at: Micros, do: Callable[[], None]) -> None:
+        """Faults speak with the network's voice."""
+        self._schedule(Happening(lambda happening: do(), None), NETWORK, max(0, at - self.now))
+
+    # Machines.
+
+    def _arm(self, cell: Cell) -> None:
+        """One lazily re-armed alarm per machine: earlier than the one that stands, or the next."""
+        at = cell.machine.wake_at
+        if at is not None and (cell.alarm_at is None or at < cell.alarm_at):
+            now = self.environment.now
+            cell.alarm_at = at if at > now else int(now)
+            self._schedule(Happening(self._ring, (cell, cell.alarm_at)), PATIENCE, cell.alarm_at - now)
+
+    def _ring(self, happening: Happening) -> None:
+        cell, armed_for = happening.what
+        if cell.alarm_at != armed_for:
+            return  # An earlier alarm took its place.
+        cell.alarm_at = None
+        if cell.down or cell.frozen:
+            return
+        now = int(self.environment.now)
+        at = cell.machine.wake_at
+        if at is not None and at <= now:
+            self._perform(cell, cell.machine.handle(Wake(), now), now)
+            at = cell.machine.wake_at
+            assert at is None or at > now, f"{cell.name} wants to be woken at {at} again and again"
+        self._arm(cell)
+
+    def tell(self, cell: Cell, event: Event) -> None:
+        """An event reaches a machine, or its inbox while it is frozen."""
+        if cell.down:
+            return
+        if cell.frozen:
+            cell.inbox.append(event)
+            return
+        now = int(self.environment.now)
+        self._perform(cell, cell.machine.handle(event, now), now)
+        self._arm(cell)
+
+    def wake(self, name: str) -> None:
+        """A spurious wake: it changes nothing but makes a machine take what has come."""
+        self.tell(self.cells[name], Wake())
+
+    def _perform(self, cell: Cell, effects: Sequence[Effect], now: Micros) -> None:
+        for effect in effects:
+            if type(effect) is Send:
+                connection = cell.connections.get(effect.connection)
+                if connection is not None:
+                    self._send(connection, cell, effect.message, now)
+            elif type(effect) is Note:
+                self.note(now, effect.fact)
+            elif type(effect) is Open:
+                self._open(cell, effect.connection, effect.peer, now)
+            elif type(effect) is Close:
+                connection = cell.connections.get(effect.connection)
+                if connection is not None:
+                    self.hang_up(connection, cell)
+
+    # Connections.
+
+    def _open(self, cell: Cell, name: str, peer: str, now: Micros) -> None:
+        connection = Connection(name, cell, self.cells[peer])
+        connection.open_at_acceptor = False
+        cell.connections[name] = connection
+        self._put(connection.forth, Opened(name, cell.name, True), now)
+
+    def _send(self, connection: Connection, cell: Cell, message: object, now: Micros) -> None:
+        wire = connection.forth if cell is connection.forth.sender else connection.back
+        if self.interceptor is not None and self.interceptor.meet(connection, wire, message, now):
+            return
+        self._put(wire, Received(connection.name, message), now)
+
+    def send_late(self, wire: Wire, message: object, by: Micros) -> None:
+        """Later by that much; what stands behind it is later too."""
+        self._put(wire, Received(wire.connection.name, message), self.now, by)
+
+    def _put(self, wire: Wire, event: Event, now: Micros, extra: Micros = 0) -> None:
+        if wire.dead and type(event) is Received:
+            return
+        if wire.held or (self.cuts and (wire.sender.name, wire.receiver.name) in self.cuts):
+            wire.held.append(event)
+            return
+        wire.sent += 1
+        arrives = now + extra + self.network.delay(wire.sender.name, wire.receiver.name, event, wire.sent)
+        if arrives < wire.free_at:
+            arrives = wire.free_at
+        wire.free_at = arrives
+        self._schedule(Happening(self._arrive, (wire, event)), NETWORK, arrives - now)
+
+    def _arrive(self, happening: Happening) -> None:
+        wire, event = happening.what
+        connection, receiver = wire.connection, wire.receiver
+        kind = type(event)
+        if kind is Received:
+            if receiver.connections.get(connection.name) is connection:
+                self.tell(receiver, event)
+        elif kind is Closed:
+            self._lose(connection, receiver)
+        elif wire is connection.forth:
+            self._accept(connection, receiver)
+        elif connection.open_at_opener:  # The other side has accepted.
+            self.tell(receiver, event)
+
+    def _accept(self, connection: Connection, acceptor: Cell) -> None:
+        """The other side's system accepts at once, even for a frozen process; nobody listens where the process is gone, and it refuses."""
+        now = self.now
+        if not connection.open_at_opener:
+            return
+        if acceptor.down:
+            self._put(connection.back, Closed(connection.name), now)
+            return
+        connection.open_at_acceptor = True
+        acceptor.connections[connection.name] = connection
+        self.tell(acceptor, Opened(connection.name, connection.forth.sender.name, True))
+        self._put(connection.back, Opened(connection.name, acceptor.name, False), now)
+
+    def _lose(self, connection: Connection, cell: Cell) -> None:
+        """This end learns that the connection is gone."""
+        if cell.connections.pop(connection.name, None) is not None:
+            self._mark_closed(connection, cell)
+            self.tell(cell, Closed(connection.name))
+
+    def _mark_closed(self, connection: Connection, cell: Cell) -> None:
+        if cell is connection.forth.sender:
+            connection.open_at_opener = False
+        else:
+            connection.open_at_acceptor = False
+
+    def hang_up(self, connection: Connection, cell: Cell) -> None:
+        """`cell` closes: it hears no more of it; the other side learns behind all that was sent before. What a cut still holds is gone."""
+        cell.connections.pop(connection.name, None)
+        self._mark_closed(connection, cell)
+        wire = connection.forth if cell is connection.forth.sender else connection.back
+        wire.held.clear()
+        self._put(wire, Closed(connection.name), self.now)
+
+    def break_connection(self, connection: Connection) -> None:
+        """A reset from outside: both sides learn, each behind what was under way to it."""
+        for wire in (connection.forth, connection.back):
+            wire.held.clear()
+            self._put(wire, Closed(connection.name), self.now)
+            wire.dead = True
+
+    # Faults.
+
+    def crash(self, name: str) -> None:
+        """kill -9: the process is gone, its sockets are closed by the system."""
+        cell = self.cells[name]
+        if cell.down:
+            return
+        cell.frozen = False
+        cell.inbox.clear()
+        self.tell(cell, Crashed())
+        cell.down = True
+        for connection in list(cell.connections.values()):
+            self.hang_up(connection, cell)
+
+    def restart(self, name: str) -> None:
+        cell = self.cells[name]
+        if cell.down:
+            cell.down = False
+            self.tell(cell, Restarted())
+
+    def pause(self, name: str) -> None:
+        cell = self.cells[name]
+        if not cell.down and not cell.frozen:
+            self.tell(cell, Paused())
+            cell.frozen = True
+
+    def resume(self, name: str) -> None:
+        cell = self.cells[name]
+        if not cell.frozen:
+            return
+        cell.frozen = False
+        self.tell(cell, Resumed())
+        while cell.inbox and not cell.frozen:
+            self.tell(cell, cell.inbox.popleft())
+        self._arm(cell)
+
+    def cut(self, sender: str, receiver: str) -> None:
+        self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1
+
+    def mend(self, sender: str, receiver: str) -> None:
+        """What was sent into the cut arrives now, in order, unless its connection was closed meanwhile."""
+        left = self.cuts.pop((sender, receiver)) - 1
+        if left:
+            self.cuts[sender, receiver] = left
+            return
+        for wire in self._wires_between(sender, receiver):
+            held, wire.held = wire.held, []
+            for event in held:
+                self._put(wire, event, self.now)
+
+    def reset(self, one: str, other: str) -> int:
+        """Close all connections between two machines; how many there were."""
+        connections = [connection for connection in self.cells[one].connections.values() if other in (connection.forth.sender.name, connection.forth.receiver.name)]
+        for connection in connections:
+            self.break_connection(connection)
+        return len(connections)
+
+    def _wires_between(self, sender: str, receiver: str) -> list[Wire]:
+        found: dict[int, Wire] = {}
+        for cell in (self.cells[sender], self.cells[receiver]):
+            for connection in cell.connections.values():
+                for wire in (connection.forth, connection.back):
+                    if wire.sender.name == sender and wire.receiver.name == receiver:
+                        found[id(wire)] = wire
+        return list(found.values())

@@ -1,0 +1,130 @@
+"""What a client knows of the cluster, and when it asks again.
+
+Kafka: Metadata, ProducerMetadata, NetworkClient.DefaultMetadataUpdater; KIP-580, KIP-951.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ksim_models.backoff import exponential_backoff
+from ksim_models.client_network import BOOTSTRAP
+from ksim_models.config import ProducerConfig
+from ksim_models.facts import Learned
+from ksim_models.machine import Dice, Effect, Note
+from ksim_models.messages import NO_LEADER, MetadataResponse
+from ksim_models.profiles import ClientProfile
+from ksim_models.units import Micros, ms
+
+LONG_AGO: Micros = -(2**60)
+
+
+class ClientMetadata:
+    def __init__(self, client: str, bootstrap: Sequence[str], config: ProducerConfig, profile: ClientProfile, dice: Dice) -> None:
+        self.client = client
+        self.profile = profile
+        self.dice = dice
+        self.backoff_ms = config.retry_backoff_ms, config.retry_backoff_max_ms if profile.exponential_backoff else config.retry_backoff_ms
+        self.max_age = ms(config.metadata_max_age_ms)
+        self.bootstrap = tuple(BOOTSTRAP + broker for broker in bootstrap)
+        self.nodes: tuple[str, ...] = self.bootstrap
+        self.topics: dict[str, tuple[str, ...]] = {}
+        """Topic -> its partitions in the order of their numbers; empty while the brokers do not know it."""
+        self.leaders: dict[str, tuple[str, int]] = {}
+        """Partition -> (leader, leader epoch)."""
+        self.wanted: dict[str, None] = {}
+        self.new_topics: dict[str, None] = {}
+        """Never answered yet: asked for at once (M2)."""
+        self.update_requested = False
+        self.asking = False
+        self.refreshed_at: Micros = LONG_AGO
+        """The last answer or failure."""
+        self.succeeded_at: Micros = LONG_AGO
+        self.failures = 0
+        self.equivalent = 0
+        """Answers in a row that brought no change (M2, 3.7)."""
+        self.refreshes = 0
+        self.leader_epochs_rose = False
+
+    def add(self, topic: str) -> None:
+        if topic not in self.wanted:
+            self.wanted[topic] = None
+            self.new_topics[topic] = None
+
+    def request_update(self) -> None:
+        self.update_requested = True
+
+    def leader_of(self, partition: str) -> tuple[str, int]:
+        return self.leaders.get(partition, (NO_LEADER, -1))
+
+    def partitions_led_by(self, node: str) -> list[str]:
+        return [partition for topic in self.topics.values() for partition in topic if self.leaders.get(partition, (NO_LEADER, -1))[0] == node]
+
+    @property
+    def due_at(self) -> Micros:
+        """When the next Metadata request should go out (M1, M2)."""
+        if self.asking:
+            return 2**62
+        if self.new_topics:
+            return LONG_AGO
+        if not self.update_requested:
+            return self.succeeded_at + self.max_age
+        if self.refreshed_at == LONG_AGO:
+            return LONG_AGO
+        return self.refreshed_at + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), self.dice.at("refresh", self.client, self.refreshes)))
+
+    def asked(self) -> tuple[str, ...]:
+        self.asking = True
+        self.update_requested = False
+        self.new_topics.clear()
+        return tuple(self.wanted)
+
+    def failed(self, now: Micros) -> None:
+        """N6: a request that was lost, or was due and could not be sent."""
+        self.asking = False
+        self.update_requested = True
+        self.refreshed_at = now
+        self.refreshes += 1
+        self.failures += 1
+
+    def learn(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
+        """Take it in; a lower leader epoch than the one known is ignored (M4). Errors about a partition ask for another refresh (M1)."""
+        self.asking = False
+        self.refreshed_at = now
+        self.refreshes += 1
+        if not response.brokers:
+            self.failures += 1
+            self.update_requested = True
+            return
+        self.failures = 0
+        self.succeeded_at = now
+        self.nodes = response.brokers
+        changed = False
+        for topic in response.topics:
+            if topic.error:
+                self.topics.setdefault(topic.topic, ())
+                self.update_requested = True
+                continue
+            names = tuple(partition.partition for partition in topic.partitions)
+            changed = changed or self.topics.get(topic.topic) != names
+            self.topics[topic.topic] = names
+            for partition in topic.partitions:
+                self.update_requested = self.update_requested or bool(partition.error)
+                _, known_epoch = self.leader_of(partition.partition)
+                if partition.leader_epoch >= known_epoch:
+                    changed = self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out) or changed
+        self.equivalent = 0 if changed or not self.profile.equivalent_response_backoff else self.equivalent + 1
+
+    def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
+        """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer and a known broker."""
+        if leader in self.nodes and partition in self.leaders and leader_epoch > self.leaders[partition][1]:
+            self._set_leader(partition, leader, leader_epoch, out)
+
+    def _set_leader(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> bool:
+        """True where the leader epoch rose."""
+        known = self.leaders.get(partition)
+        if known == (leader, leader_epoch):
+            return False
+        self.leaders[partition] = (leader, leader_epoch)
+        out.append(Note(Learned(self.client, partition, leader, leader_epoch)))
+        return known is None or leader_epoch > known[1]

@@ -1,0 +1,338 @@
+"""What a broker does for the partitions it leads: append, replicate, commit, acknowledge.
+
+Kafka: ReplicaManager, Partition, DelayedProduce, DelayedFetch. Append and producer state are one step; so are a follower's state, the ISR and the high watermark.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from ksim_models.config import BrokerConfig
+from ksim_models.errors import ErrorCode
+from ksim_models.facts import Appended, Deduplicated, HighWatermark, Rejected, TimedOut
+from ksim_models.fetch_session import FetchSession
+from ksim_models.image import Image
+from ksim_models.isr import Follower
+from ksim_models.machine import Effect, Note
+from ksim_models.messages import (
+    NO_OFFSET,
+    FetchedPartition,
+    FetchPartition,
+    FetchRequest,
+    FetchResponse,
+    ProduceRequest,
+    ProduceResponse,
+    ProduceResult,
+    RecordBatch,
+)
+from ksim_models.producer_state import Answer
+from ksim_models.profiles import BrokerProfile
+from ksim_models.replica import Replica
+from ksim_models.units import Micros, ms
+
+REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
+
+
+class ParkedProduce:
+    """An acks=all request that waits for its records to be committed (BP-41). One slow partition holds the whole answer (BP-43)."""
+
+    __slots__ = ("connection", "deadline", "request", "results", "waiting")
+
+    def __init__(self, connection: str, request: ProduceRequest, deadline: Micros) -> None:
+        self.connection = connection
+        self.request = request
+        self.deadline = deadline
+        self.results: dict[str, ProduceResult] = {}
+        self.waiting: dict[str, int] = {}
+        """Partition -> base offset."""
+
+    def settle(self, partition: str, error: ErrorCode) -> bool:
+        """This partition has its result; True when it was the last."""
+        self.results[partition] = ProduceResult(partition, error, self.waiting.pop(partition), 0)
+        return not self.waiting
+
+    def response(self) -> ProduceResponse:
+        return ProduceResponse(tuple(self.results[batch.partition] for batch in self.request.batches))
+
+
+class Leading:
+    def __init__(self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image) -> None:
+        self.broker = broker
+        self.profile = profile
+        self.lag_limit = ms(config.replica_lag_time_max_ms)
+        self.fetch_limit_bytes = config.replica_fetch_max_bytes
+        self.response_limit_bytes = config.replica_fetch_response_max_bytes
+        self.replicas = replicas
+        self.image = image
+        self.sessions: dict[str, FetchSession] = {}
+        self.parked: dict[str, ParkedProduce] = {}
+        self.committing: dict[str, deque[tuple[int, ParkedProduce]]] = {}
+        """Per partition: parked requests by the offset they need, in order of appending."""
+        self.answers: list[tuple[str, object]] = []
+        """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
+        self.proposals: list[Replica] = []
+        """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
+        self.short: dict[str, Replica] = {}
+        """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
+
+    @property
+    def wake_at(self) -> Micros | None:
+        at: Micros | None = None
+        for parked in self.parked.values():
+            if at is None or parked.deadline < at:
+                at = parked.deadline
+        for session in self.sessions.values():
+            until = session.parked_until
+            if until is not None and (at is None or until < at):
+                at = until
+        return at
+
+    def wake(self, now: Micros, out: list[Effect]) -> None:
+        for parked in [parked for parked in self.parked.values() if parked.deadline <= now]:
+            self._time_out(parked, out)
+        for session in self.sessions.values():
+            if session.parked_until is not None and session.parked_until <= now:
+                self._answer_fetch(session, self._read(session, now), now)
+
+    # Produce.
+
+    def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
+        """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
+        parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
+        for batch in request.batches:
+            error, base_offset = self._append(batch, request.acks, now, out)
+            if error is ErrorCode.NONE and request.acks == -1:
+                parked.waiting[batch.partition] = base_offset
+            else:
+                parked.results[batch.partition] = self._refusal(batch.partition, error) if error else ProduceResult(batch.partition, error, base_offset, 0)
+        for batch in request.batches:
+            if batch.partition in parked.waiting:
+                required = parked.waiting[batch.partition] + len(batch.records)  # For a duplicate: the end of the original (BP-27).
+                replica = self.replicas[batch.partition]
+                if replica.log.high_watermark >= required:
+                    parked.settle(batch.partition, self._committed_code(replica))
+                else:
+                    self.committing.setdefault(batch.partition, deque()).append((required, parked))
+        if not parked.waiting:
+            return parked.response()
+        self.parked[connection] = parked
+        return None
+
+    def _append(self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect]) -> tuple[ErrorCode, int]:
+        """BP-22, BP-24, BP-28, BP-29: in this order."""
+        replica = self.replicas.get(batch.partition)
+        leadership = replica.leadership if replica is not None else None
+        error = ErrorCode.NONE
+        if replica is None or leadership is None:
+            error = ErrorCode.NOT_LEADER_OR_FOLLOWER if batch.partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        elif acks == -1 and len(leadership.committed) < replica.min_isr:
+            error = ErrorCode.NOT_ENOUGH_REPLICAS
+        elif batch.size_bytes > replica.config.max_message_bytes:
+            error = ErrorCode.MESSAGE_TOO_LARGE
+        elif batch.producer_id >= 0:
+            answer, known_offset = replica.log.producers.judge(batch)
+            if answer is Answer.DUPLICATE:
+                out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
+                return ErrorCode.NONE, known_offset
+            error = REFUSALS.get(answer, ErrorCode.NONE)
+        if error or replica is None or leadership is None:
+            out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
+            return error, NO_OFFSET
+        log = replica.log
+        for session in self.sessions.values():
+            follower = leadership.followers.get(session.follower)
+            if follower is not None and follower.log_end_offset == log.log_end_offset:
+                follower.idled(log.log_end_offset, session.fetched_at)
+        stamped = replica.append(batch)
+        out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
+        self.advance(replica, now, out)
+        self.tell_followers(batch.partition, now)
+        return ErrorCode.NONE, stamped.base_offset
+
+    def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
+        if error is ErrorCode.NOT_LEADER_OR_FOLLOWER and self.profile.leader_hint_in_produce:
+            known = self.image.partitions[partition]  # BP-14, KIP-951.
+            return ProduceResult(partition, error, NO_OFFSET, -1, known.leader, known.leader_epoch)
+        return ProduceResult(partition, error, NO_OFFSET, -1)
+
+    def _time_out(self, parked: ParkedProduce, out: list[Effect]) -> None:
+        """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
+        for batch in parked.request.batches:
+            if batch.partition in parked.waiting:
+                out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
+                parked.settle(batch.partition, ErrorCode.REQUEST_TIMED_OUT)
+        self._answer_produce(parked)
+
+    def _answer_produce(self, parked: ParkedProduce) -> None:
+        del self.parked[parked.connection]
+        self.answers.append((parked.connection, parked.response()))
+
+    # Commit.
+
+    def _committed_code(self, replica: Replica) -> ErrorCode:
+        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now."""
+        assert replica.leadership is not None
+        return ErrorCode.NONE if len(replica.leadership.maximal) >= replica.min_isr else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
+
+    def advance(self, replica: Replica, now: Micros, out: list[Effect]) -> None:
+        """Move the high watermark as far as the replicas allow (RP-20, RP-24), and acknowledge what it passes (RP-25)."""
+        leadership = replica.leadership
+        assert leadership is not None
+        if self.profile.hw_frozen_below_min_isr and not replica.has_min_isr():
+            return  # RP-23
+        log = replica.log
+        to = leadership.committable(log.log_end_offset, now, self.lag_limit, self._eligible(leadership.followers) if len(leadership.maximal) < len(replica.replicas) else {})
+        if to <= log.high_watermark:
+            return
+        log.advance_high_watermark(to, now)
+        out.append(Note(HighWatermark(self.broker, replica.partition, to)))
+        for session in self.sessions.values():
+            if replica.partition in session.positions:
+                session.high_watermarks[replica.partition] = None
+        self._acknowledge(replica)
+
+    def _eligible(self, followers: Mapping[str, Follower]) -> dict[str, bool]:
+        if not self.profile.hw_waits_only_for_eligible:
+            return dict.fromkeys(followers, True)
+        return {name: self.image.is_isr_eligible(name, follower.broker_epoch) for name, follower in followers.items()}
+
+    def _acknowledge(self, replica: Replica) -> None:
+        waiting = self.committing.get(replica.partition)
+        while waiting and waiting[0][0] <= replica.log.high_watermark:
+            _, parked = waiting.popleft()
+            if replica.partition in parked.waiting and parked.settle(replica.partition, self._committed_code(replica)):
+                self._answer_produce(parked)
+
+    def abandon(self, replica: Replica) -> None:
+        """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
+        for _, parked in self.committing.pop(replica.partition, ()):
+            if replica.partition in parked.waiting and parked.settle(replica.partition, ErrorCode.NOT_LEADER_OR_FOLLOWER):
+                self._answer_produce(parked)
+        self.short.pop(replica.partition, None)
+
+    def watch(self, replica: Replica) -> None:
+        """The committed ISR changed: remember whether somebody is missing."""
+        assert replica.leadership is not None
+        if len(replica.leadership.committed) < len(replica.replicas):
+            self.short[replica.partition] = replica
+        else:
+            self.short.pop(replica.partition, None)
+
+    # Followers.
+
+    def fetch(self, connection: str, request: FetchRequest, now: Micros, out: list[Effect]) -> None:
+        session = self.sessions.get(connection)
+        if session is None:
+            session = self.sessions[connection] = FetchSession(connection, request)
+        session.take(request, now)
+        answer = self._read(session, now)  # Before the follower's state moves: the answer carries the high watermark from before this fetch (RP-5, RP-13).
+        for position in request.partitions:
+            self._note_progress(session, position, now, out)
+        for replica in list(self.short.values()):
+            if replica.partition in session.positions:
+                self._maybe_expand(replica, session.follower)
+        if answer is None:
+            session.park(request, now)
+        else:
+            self._answer_fetch(session, answer, now)
+
+    def _note_progress(self, session: FetchSession, position: FetchPartition, now: Micros, out: list[Effect]) -> None:
+        """RP-15. A read that failed or diverged leaves the follower's state alone (RP-14)."""
+        replica = self.replicas.get(position.partition)
+        if replica is None or replica.leadership is None or self._fetch_error(replica, session, position) or replica.diverges(position.last_fetched_epoch, position.fetch_offset):
+            return
+        follower = replica.leadership.followers[session.follower]
+        moved = follower.log_end_offset != position.fetch_offset
+        follower.fetched(position.fetch_offset, replica.log.log_end_offset, now, session.broker_epoch)
+        if moved:
+            self.advance(replica, now, out)
+
+    def _maybe_expand(self, replica: Replica, name: str) -> None:
+        leadership = replica.leadership
+        if leadership is None or name not in leadership.followers or not leadership.may_expand(name, replica.log.high_watermark):
+            return
+        if self.image.is_isr_eligible(name, leadership.followers[name].broker_epoch):
+            leadership.propose_expand(name)
+            self.proposals.append(replica)
+
+    def check_isr(self, now: Micros) -> None:
+        """RP-50: once per half lag limit, followers that fell behind are proposed out."""
+        for replica in self.replicas.values():
+            if replica.leadership is not None:
+                out_of_sync = replica.leadership.out_of_sync(replica.log.log_end_offset, now, self.lag_limit)
+                if out_of_sync:
+                    replica.leadership.propose_shrink(out_of_sync)
+                    self.proposals.append(replica)
+
+    def tell_followers(self, partition: str, now: Micros) -> None:
+        """Something happened to this partition that its followers' fetches may be waiting for: data, a new role or epoch (RP-80)."""
+        for session in self.sessions.values():
+            if partition in session.positions:
+                session.news[partition] = None
+                if session.parked_until is not None:
+                    answer = self._read(session, now)
+                    if answer is not None:
+                        self._answer_fetch(session, answer, now)
+
+    def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
+        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12)."""
+        if position.current_leader_epoch < replica.leader_epoch:
+            return ErrorCode.FENCED_LEADER_EPOCH
+        if position.current_leader_epoch > replica.leader_epoch:
+            return ErrorCode.UNKNOWN_LEADER_EPOCH
+        if replica.leadership is None:
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER
+        if session.follower not in replica.leadership.followers:
+            return ErrorCode.UNKNOWN_LEADER_EPOCH
+        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epoch(session.follower):
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER
+        if not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None:
+            return ErrorCode.OFFSET_OUT_OF_RANGE
+        return ErrorCode.NONE
+
+    def _read(self, session: FetchSession, now: Micros) -> list[FetchedPartition] | None:
+        """What there is to tell this follower; None if nothing that would wake its fetch."""
+        told = []
+        room = self.response_limit_bytes
+        for partition in session.news:
+            position = session.positions[partition]
+            replica = self.replicas.get(partition)
+            if replica is None:
+                told.append(FetchedPartition(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                continue
+            log = replica.log
+            error = self._fetch_error(replica, session, position)
+            diverging = None if error else replica.diverges(position.last_fetched_epoch, position.fetch_offset)
+            if diverging == (-1, -1):
+                error = ErrorCode.OFFSET_OUT_OF_RANGE
+            if error:
+                told.append(FetchedPartition(partition, error))
+            elif diverging is not None:
+                told.append(FetchedPartition(partition, ErrorCode.NONE, log.high_watermark, log.log_start_offset, (), *diverging))
+            elif position.fetch_offset < log.log_end_offset and (room > 0 or not told):
+                batches = log.read(position.fetch_offset, min(room, self.fetch_limit_bytes))
+                room -= sum(batch.size_bytes for batch in batches)
+                told.append(FetchedPartition(partition, ErrorCode.NONE, log.high_watermark, log.log_start_offset, batches))
+        return told or None
+
+    def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
+        """Say what there is, and with it every high watermark that moved."""
+        spoken = {entry.partition for entry in told} if told else ()
+        answer = list(told or ())
+        for partition in session.high_watermarks:
+            replica = self.replicas.get(partition)
+            if partition not in spoken and replica is not None and replica.leadership is not None:
+                answer.append(FetchedPartition(partition, ErrorCode.NONE, replica.log.high_watermark, replica.log.log_start_offset))
+        session.news = {partition: None for partition in session.news if partition not in spoken and self._is_behind(session, partition)}  # What found no room.
+        session.high_watermarks.clear()
+        session.unpark()
+        self.answers.append((session.connection, FetchResponse(tuple(answer))))
+
+    def _is_behind(self, session: FetchSession, partition: str) -> bool:
+        replica = self.replicas.get(partition)
+        return replica is not None and session.positions[partition].fetch_offset < replica.log.log_end_offset
+
+    def forget(self, connection: str) -> bool:
+        """A connection is gone; True if a follower fetched over it, whose session ends with it."""
+        return self.sessions.pop(connection, None) is not None

@@ -1,0 +1,153 @@
+"""A broker's dealings with the controller: registration, heartbeats, the metadata log, ISR changes.
+
+Kafka: BrokerLifecycleManager, DefaultAlterPartitionManager, NodeToControllerChannelManager, KafkaRaftClient as an observer.
+Simplified: one connection carries what Kafka sends over three (heartbeats, AlterPartition, metadata fetches), and a request waits as long as that connection stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ksim_models.config import BrokerConfig
+from ksim_models.errors import ErrorCode
+from ksim_models.machine import Effect, Open, Send
+from ksim_models.messages import (
+    AlterPartitionItem,
+    AlterPartitionRequest,
+    AlterPartitionResponse,
+    BrokerHeartbeatRequest,
+    BrokerHeartbeatResponse,
+    BrokerRegistrationRequest,
+    BrokerRegistrationResponse,
+    MetadataFetchRequest,
+    MetadataFetchResponse,
+)
+from ksim_models.units import Micros, ms
+
+STARTING_HEARTBEAT_EVERY: Micros = ms(10)  # KC-12
+ALTER_PARTITION_RETRY: Micros = ms(50)  # RP-56
+RECONNECT_FIRST: Micros = ms(50)
+RECONNECT_AT_MOST: Micros = ms(1000)
+
+
+class Membership:
+    def __init__(self, broker: str, config: BrokerConfig, controller: str, name_connection: Callable[[str], str], incarnation: int, start_at: Micros) -> None:
+        self.broker = broker
+        self.heartbeat_every = ms(config.broker_heartbeat_interval_ms)
+        self.registration_retry = self.heartbeat_every  # KC-15: a fixed delay since KAFKA-19294; before, an exponential one up to the session time-out.
+        self.controller = controller
+        self.name_connection = name_connection
+        self.incarnation = incarnation
+        self.epoch = -1
+        """Broker epoch; -1 until registered."""
+        self.fenced = True
+        self.connection: str | None = None
+        self.open = False
+        self.connect_at: Micros | None = start_at
+        self.reconnect_after = RECONNECT_FIRST
+        self.heartbeat_at: Micros | None = None
+        self.register_at: Micros | None = start_at
+        self.metadata_offset = 0
+        self.metadata_asked = False
+        self.items: dict[str, AlterPartitionItem] = {}
+        """Proposed ISR changes, one per partition (RP-56)."""
+        self.asked_items: tuple[AlterPartitionItem, ...] = ()
+        self.alter_at: Micros | None = None
+
+    def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
+        """The cluster was formed before the run: registered, unfenced, caught up."""
+        self.epoch, self.metadata_offset, self.fenced = epoch, metadata_offset, False
+        self.register_at, self.heartbeat_at = None, first_heartbeat_at
+
+    @property
+    def wake_at(self) -> Micros | None:
+        if self.connection is None:
+            return self.connect_at
+        if not self.open:
+            return None
+        at = self.register_at
+        if self.heartbeat_at is not None and (at is None or self.heartbeat_at < at):
+            at = self.heartbeat_at
+        if self.alter_at is not None and (at is None or self.alter_at < at):
+            at = self.alter_at
+        return at
+
+    def wake(self, now: Micros, out: list[Effect]) -> None:
+        if self.connection is None:
+            if self.connect_at is not None and self.connect_at <= now:
+                self.connection = self.name_connection(self.controller)
+                out.append(Open(self.connection, self.controller))
+            return
+        if not self.open:
+            return
+        if self.register_at is not None and self.register_at <= now:
+            self.register_at = None
+            out.append(Send(self.connection, BrokerRegistrationRequest(self.broker, self.incarnation, -1)))  # -1: no clean-shutdown file after a crash (KC-58).
+        if self.heartbeat_at is not None and self.heartbeat_at <= now:
+            self.heartbeat_at = None
+            caught_up = self.metadata_offset > self.epoch
+            out.append(Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up)))
+        if self.alter_at is not None and self.alter_at <= now:
+            self.alter_at = None
+            self.asked_items = tuple(self.items.values())
+            self.items.clear()
+            out.append(Send(self.connection, AlterPartitionRequest(self.broker, self.epoch, self.asked_items)))
+
+    def opened(self, now: Micros, out: list[Effect]) -> None:
+        assert self.connection is not None
+        self.open = True
+        self.reconnect_after = RECONNECT_FIRST
+        if self.epoch >= 0:
+            self._ask_for_metadata(out)
+            self.heartbeat_at = now if self.heartbeat_at is None else self.heartbeat_at  # One was under way when the last connection went.
+        self.wake(now, out)
+
+    def closed(self, now: Micros) -> None:
+        """What was asked and not answered is asked again on the next connection (KC-15, RP-56)."""
+        if self.epoch < 0:
+            self.register_at = now if self.register_at is None else self.register_at
+        for item in self.asked_items:
+            self.items.setdefault(item.partition, item)
+        self.asked_items = ()
+        self.alter_at = now if self.items else None
+        self.connection, self.open, self.metadata_asked = None, False, False
+        self.connect_at = now + self.reconnect_after
+        self.reconnect_after = min(2 * self.reconnect_after, RECONNECT_AT_MOST)
+
+    def registered(self, response: BrokerRegistrationResponse, now: Micros, out: list[Effect]) -> None:
+        if response.error:  # DUPLICATE_BROKER_REGISTRATION: our own old session is still valid (KC-13).
+            self.register_at = now + self.registration_retry
+            return
+        self.epoch = response.broker_epoch
+        self.heartbeat_at = now
+        self._ask_for_metadata(out)
+
+    def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
+        self.fenced = response.is_fenced
+        starting = response.is_fenced and not response.error
+        self.heartbeat_at = now + (STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+
+    def metadata_came(self, response: MetadataFetchResponse, out: list[Effect]) -> None:
+        self.metadata_offset = response.offset
+        self.metadata_asked = False
+        self._ask_for_metadata(out)
+
+    def _ask_for_metadata(self, out: list[Effect]) -> None:
+        if self.connection is not None and not self.metadata_asked:
+            self.metadata_asked = True
+            out.append(Send(self.connection, MetadataFetchRequest(self.broker, self.metadata_offset)))
+
+    def propose(self, item: AlterPartitionItem, now: Micros) -> None:
+        """At most one request at a time; further items wait for its answer (RP-56)."""
+        self.items[item.partition] = item
+        if not self.asked_items and self.alter_at is None:
+            self.alter_at = now
+
+    def altered(self, response: AlterPartitionResponse, now: Micros) -> None:
+        """A request-level error is retried for ever after 50 ms (RP-56)."""
+        if response.error is not ErrorCode.NONE:
+            for item in self.asked_items:
+                self.items.setdefault(item.partition, item)
+        self.asked_items = ()
+        if self.items:
+            self.alter_at = now + (ALTER_PARTITION_RETRY if response.error else 0)

@@ -1,0 +1,369 @@
+"""A producer: it takes records from its application, sends them in batches, and tries again until each has an outcome.
+
+Kafka: KafkaProducer, Sender, NetworkClient. One turn of the I/O thread follows each event: metadata, producer id, ready, drain, expire, send (8.2 of the rule book).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ksim_models.accumulator import NEVER, Accumulator
+from ksim_models.arrivals import Arrivals
+from ksim_models.batch import Batch
+from ksim_models.client_metadata import ClientMetadata
+from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
+from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode
+from ksim_models.facts import Acked, Failed, Offered, ProducerId, Retried, Sent
+from ksim_models.idempotence import Idempotence
+from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed
+from ksim_models.messages import (
+    ApiVersionsResponse,
+    InitProducerIdRequest,
+    InitProducerIdResponse,
+    MetadataRequest,
+    MetadataResponse,
+    ProduceRequest,
+    ProduceResponse,
+    ProduceResult,
+    RecordBatch,
+)
+from ksim_models.profiles import ClientProfile
+from ksim_models.sending import Sending
+from ksim_models.units import Micros, ms
+
+TRANSPORT_ERRORS = (ErrorCode.NETWORK_EXCEPTION, ErrorCode.REQUEST_TIMED_OUT)
+
+
+class Producer:
+    def __init__(self, name: str, profile: ClientProfile, config: ProducerConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
+        self.name = name
+        self.profile = profile
+        self.config = config
+        self.alive = True
+        self.network = ClientNetwork(name, config, dice)
+        self.metadata = ClientMetadata(name, bootstrap, config, profile, dice)
+        self.accumulator = Accumulator(name, config, profile, dice)
+        self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
+        self.idempotence = Idempotence() if config.enable_idempotence else None
+        self.in_flight: dict[str, list[Batch]] = {}
+        """Per partition, in the order of draining: where expiry looks (A37)."""
+        self.look_again_at: Micros = NEVER
+        """When a queued batch falls due, as of the last turn."""
+        self.looked_at: Micros = -1
+        """When the last turn was."""
+        self.waiting_for: tuple[str, ...] = ()
+        """Leaders of due batches that were not connected at the last turn."""
+        self.id_asked_at: str | None = None
+        self.id_retry_at: Micros = 0
+        self.one_at_a_time = config.max_in_flight_requests_per_connection == 1
+
+    # The clock.
+
+    @property
+    def wake_at(self) -> Micros | None:
+        if not self.alive:
+            return None
+        at = self.sending.wake_at
+        if self.idempotence is None or self.idempotence.has_id:  # Without a producer id nothing is drained and nothing expires (A41).
+            at = min(at, self.look_again_at, self.accumulator.next_expiry(self.in_flight))
+        network = self.network.wake_at
+        if network is not None and network < at:
+            at = network
+        if self.sending.begun:
+            at = min(at, self._wants_a_node_at())
+        return None if at >= NEVER else at
+
+    def _wants_a_node_at(self) -> Micros:
+        """When a connection may be tried again for metadata that is due, for a producer id, or for batches whose leader is not connected."""
+        at = self.metadata.due_at
+        nodes: list[str] = []
+        if at <= self.looked_at:
+            at = NEVER
+            nodes = list(self.metadata.nodes)
+        if self.idempotence is not None and not self.idempotence.has_id and self.id_asked_at is None:
+            nodes = list(self.metadata.nodes)
+        nodes += self.waiting_for
+        for name in nodes:
+            node = self.network.node(name)
+            if node.connection is None and self.looked_at < node.retry_at < at:
+                at = node.retry_at
+        if self.looked_at < self.id_retry_at < at:
+            at = self.id_retry_at
+        return at
+
+    # Events.
+
+    def handle(self, event: Event, now: Micros) -> list[Effect]:
+        out: list[Effect] = []
+        if not self.alive:
+            return out
+        if type(event) is Resumed:
+            self.sending.resumed(now)
+        self.sending.take(now, out)
+        match event:
+            case Received():
+                if event.connection in self.network.by_connection:
+                    self._on_response(event.connection, event.message, now, out)
+            case Opened():
+                if event.connection in self.network.by_connection:
+                    self.network.opened(event.connection, now, out)
+            case Closed():
+                if event.connection in self.network.by_connection:
+                    self._on_lost(self.network.lost(event.connection, now, "closed by the other side", out), now, out)
+            case Crashed():
+                self.close_books(out)
+                self.alive = False
+                return out
+            case _:
+                pass
+        for lost in self.network.time_out(now, out):
+            self._on_lost(lost, now, out)
+        self._turn(now, out)
+        return out
+
+    def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
+        node, request = self.network.answered(connection)
+        match message:
+            case ProduceResponse():
+                self._on_produced(node, request, message, now, out)
+            case MetadataResponse():
+                self.metadata.learn(message, now, out)
+            case ApiVersionsResponse():
+                self.network.checked(node, out)
+            case InitProducerIdResponse():
+                self._on_producer_id(message, now, out)
+
+    def _on_lost(self, lost: Lost, now: Micros, out: list[Effect]) -> None:
+        """Oldest first (N5); and metadata is asked for (N6)."""
+        error = ErrorCode.REQUEST_TIMED_OUT if lost.timed_out and self.profile.request_timeout_is_timed_out else ErrorCode.NETWORK_EXCEPTION
+        text = f"Disconnected from node {broker_of(lost.node)} due to timeout" if error is ErrorCode.REQUEST_TIMED_OUT else error.meaning
+        was_due = self.metadata.due_at <= now
+        self.metadata.request_update()
+        asked = False
+        for request in lost.requests:
+            if isinstance(request.message, MetadataRequest):
+                asked = True
+            elif isinstance(request.message, InitProducerIdRequest):
+                self.id_asked_at = None
+            for batch in request.batches:
+                self._complete(batch, ProduceResult(batch.partition, error), text, now, out)
+        if asked or (was_due and not self.metadata.asking):
+            self.metadata.failed(now)
+        if self.id_asked_at == lost.node:
+            self.id_asked_at = None
+
+    def _on_producer_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
+        """I1. Errors that are not retriable are fatal for the producer."""
+        self.id_asked_at = None
+        idempotence = self.idempotence
+        if idempotence is None or idempotence.has_id:
+            return
+        if not response.error:
+            idempotence.given(response.producer_id, response.producer_epoch)
+            out.append(Note(ProducerId(self.name, response.producer_id, response.producer_epoch, "InitProducerId")))
+        elif response.error.retriable:
+            self.id_retry_at = now + ms(self.config.retry_backoff_ms)
+        else:
+            idempotence.fatal = response.error
+
+    def _on_produced(self, node: str, request: Request, response: ProduceResponse, now: Micros, out: list[Effect]) -> None:
+        results = {result.partition: result for result in response.results}
+        for batch in request.batches:
+            result = results.get(batch.partition) or ProduceResult(batch.partition, ErrorCode.UNKNOWN_SERVER_ERROR)
+            self._complete(batch, result, result.error.meaning, now, out)
+
+    # Outcomes (S11 to S15).
+
+    def _complete(self, batch: Batch, result: ProduceResult, text: str, now: Micros, out: list[Effect]) -> None:
+        waiting = self.in_flight.get(batch.partition)
+        if waiting and batch in waiting:
+            waiting.remove(batch)
+        error = result.error
+        if error is ErrorCode.NONE or (error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER and not self._may_retry(batch, result, now)):
+            self._succeed(batch, result.base_offset, now, out)
+        elif self._may_retry(batch, result, now):
+            self.accumulator.put_back(batch, now)
+            out.append(Note(Retried(self.name, batch.partition, batch.records, error.name, batch.attempts, self.accumulator.backoff_of(batch))))
+        else:
+            self._fail(batch, error, error.exception, text, now, out, adjust=batch.attempts < self.config.retries)
+        if error.invalid_metadata:
+            self.metadata.request_update()
+            if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH) and self.profile.leader_hint_in_produce:
+                self.metadata.take_hint(batch.partition, result.leader, result.leader_epoch, out)
+        self.accumulator.muted.pop(batch.partition, None)
+
+    def _may_retry(self, batch: Batch, result: ProduceResult, now: Micros) -> bool:
+        """S12."""
+        if batch.done or batch.attempts >= self.config.retries or now - batch.created_at >= self.accumulator.delivery_timeout:
+            return False
+        if self.idempotence is not None:
+            return self.idempotence.may_retry(batch, result.error, result.log_start_offset)
+        return result.error.retriable
+
+    def _succeed(self, batch: Batch, base_offset: int, now: Micros, out: list[Effect]) -> None:
+        if self.idempotence is not None:
+            self.idempotence.succeeded(batch, base_offset)
+        if not batch.done:
+            out.append(Note(Acked(self.name, batch.partition, batch.records, base_offset)))
+        self._finish(batch, now, answered=True)
+
+    def _fail(self, batch: Batch, error: ErrorCode, exception: str, text: str, now: Micros, out: list[Effect], *, adjust: bool, answered: bool = True) -> None:
+        """S13: the first final state wins; a late answer only returns the memory (S15, A24)."""
+        if not batch.done:
+            self._offer(batch, out)
+            out.append(Note(Failed(self.name, batch.partition, batch.records, exception, text)))
+            if self.idempotence is not None:
+                self.idempotence.failed(batch, error, adjust=adjust)
+        self._finish(batch, now, answered=answered)
+
+    def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
+        if answered or not self.profile.memory_kept_until_answer:
+            self.accumulator.release(batch)
+            batch.capacity = 0
+        if not batch.done:
+            batch.done = True
+            self.sending.finished(batch, now)
+
+    def _offer(self, batch: Batch, out: list[Effect]) -> None:
+        """The history learns of the records when their batch leaves the queue for the first time: one fact per batch, however often the client woke meanwhile."""
+        if not batch.drained:
+            batch.drained = True
+            out.append(Note(Offered(self.name, batch.records, batch.offer_at, batch.offer_step, tuple(batch.offer_times or ()))))
+
+    # One turn of the I/O thread.
+
+    def _turn(self, now: Micros, out: list[Effect]) -> None:
+        self.looked_at = now
+        self.waiting_for = ()
+        self.look_again_at = NEVER
+        if not self.sending.begun:
+            return
+        self._maybe_update_metadata(now, out)
+        has_id = self.idempotence is None or self._has_producer_id(self.idempotence, now, out)
+        while True:
+            offered = self.sending.offered
+            if self.sending.is_blocked:
+                self.sending.take(now, out)  # What a send() waited for may have come: metadata, or memory.
+            if has_id:
+                while self._send_what_is_due(now, out):
+                    pass
+            if not self.sending.is_blocked or self.sending.offered == offered:
+                return
+
+    def _send_what_is_due(self, now: Micros, out: list[Effect]) -> bool:
+        """Ready, drain, expire, send (S5); True if something went, for then there may be more: one batch per partition and request (A31)."""
+        drained: list[tuple[str, list[Batch]]] = []
+        nodes, unknown, self.look_again_at = self.accumulator.look(now, self.metadata.leader_of)
+        if unknown:
+            self.metadata.request_update()
+            self._maybe_update_metadata(now, out)
+        for node in nodes:
+            if self.network.ready(node, now, out):
+                batches = self.accumulator.drain(node, self.metadata.partitions_led_by(node), now, self._may_drain)
+                if batches:
+                    drained.append((node, batches))
+            elif self.network.node(node).connection is None:
+                self.waiting_for = (*self.waiting_for, node)
+        for _, batches in drained:
+            for batch in batches:
+                self._depart(batch, out)
+        self._expire(now, out)
+        for node, batches in drained:
+            self._send(node, batches, now, out)
+        return bool(drained)
+
+    def _may_drain(self, batch: Batch) -> bool:
+        return self.idempotence is None or self.idempotence.may_drain(batch)
+
+    def _maybe_update_metadata(self, now: Micros, out: list[Effect]) -> None:
+        if self.metadata.due_at > now:
+            return
+        node = self.network.least_loaded(self.metadata.nodes, now)
+        if node is not None and self.network.ready(node, now, out):
+            self.network.send(node, MetadataRequest(self.metadata.asked()), (), now, out)
+
+    def _has_producer_id(self, idempotence: Idempotence, now: Micros, out: list[Effect]) -> bool:
+        """S1, I1, I11, I12. Without an id nothing is drained and nothing expires (A41)."""
+        if idempotence.fatal:
+            self._abort_all(idempotence.fatal, now, out)
+            return False
+        idempotence.resolve()
+        if idempotence.to_bump and idempotence.has_id:
+            idempotence.bump(lambda batch: batch in self.in_flight.get(batch.partition, ()))
+            if idempotence.has_id:
+                out.append(Note(ProducerId(self.name, idempotence.producer_id, idempotence.epoch, "epoch bump")))
+        if idempotence.has_id:
+            return True
+        if self.id_asked_at is None and self.id_retry_at <= now:
+            node = self.network.least_loaded(self.metadata.nodes, now)
+            if node is not None and self.network.ready(node, now, out):
+                self.network.send(node, InitProducerIdRequest(), (), now, out)
+                self.id_asked_at = node
+        return False
+
+    def _abort_all(self, error: ErrorCode, now: Micros, out: list[Effect]) -> None:
+        """S1.2: in a fatal state every incomplete batch fails with the error that caused it."""
+        for batch in [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]:
+            if not batch.done:
+                self._fail(batch, error, error.exception, error.meaning, now, out, adjust=False, answered=False)
+        for queue in self.accumulator.queues.values():
+            queue.clear()
+
+    def _depart(self, batch: Batch, out: list[Effect]) -> None:
+        """The batch leaves the queue: it gets its sequence (A35), its partition is muted where only one may be in flight (A36)."""
+        self._offer(batch, out)
+        if self.idempotence is not None:
+            self.idempotence.number(batch)
+        self.in_flight.setdefault(batch.partition, []).append(batch)
+        if self.one_at_a_time:
+            self.accumulator.muted[batch.partition] = None
+
+    def _expire(self, now: Micros, out: list[Effect]) -> None:
+        """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
+        if self.accumulator.next_expiry(self.in_flight) > now:
+            return
+        queued = self.accumulator.take_expired(now)
+        flying: list[Batch] = []
+        for waiting in self.in_flight.values():
+            while waiting and now - waiting[0].created_at >= self.accumulator.delivery_timeout:
+                flying.append(waiting.pop(0))
+        for batch in (*queued, *flying):
+            age_ms = (now - batch.created_at) // 1000
+            text = f"Expiring {batch.count} record(s) for {batch.partition}:{age_ms} ms has passed since batch creation"
+            if self.profile.expired_text_says_not_sent:
+                text += ". The request has not been sent, or no server response has been received yet."
+            if self.idempotence is not None:
+                self.idempotence.expired(batch)
+            self._fail(batch, ErrorCode.REQUEST_TIMED_OUT, "TimeoutException", text, now, out, adjust=False, answered=batch in queued)
+
+    def _send(self, node: str, batches: list[Batch], now: Micros, out: list[Effect]) -> None:
+        """One Produce request per node with all its batches (S5). With acks=0 that is the outcome (S22)."""
+        acks = self.config.acks
+        on_wire = []
+        for batch in batches:
+            on_wire.append(RecordBatch(batch.partition, self.name, batch.records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+        connection = self.network.nodes[node].connection
+        assert connection is not None
+        for batch in batches:
+            out.append(Note(Sent(self.name, batch.partition, batch.records, broker_of(node), connection, batch.attempts + 1)))
+        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
+        if acks == 0:
+            for batch in batches:
+                self._complete(batch, ProduceResult(batch.partition, ErrorCode.NONE), "", now, out)
+
+    # The end.
+
+    def close_books(self, out: list[Effect]) -> None:
+        """The run, or the client's life, is over: what was offered and never left the queue is told."""
+        for batch in self.accumulator.waiting():
+            self._offer(batch, out)
+        self.sending.close_books(out)
+
+    @property
+    def is_done(self) -> bool:
+        """Everything was offered and has an outcome."""
+        return not self.alive or (self.sending.is_done and not self.accumulator_holds())
+
+    def accumulator_holds(self) -> bool:
+        return any(self.accumulator.queues.values()) or any(self.in_flight.values())

@@ -1,0 +1,60 @@
+"""One replica on one broker: its log, and whether it leads or follows.
+
+Kafka: Partition. The log outlives the process, the role does not.
+"""
+
+from __future__ import annotations
+
+from ksim_models.config import TopicConfig
+from ksim_models.isr import Leadership
+from ksim_models.log import Log
+from ksim_models.messages import NO_LEADER, NO_OFFSET, PartitionRecord, RecordBatch
+
+
+class Replica:
+    __slots__ = ("config", "leader", "leader_epoch", "leadership", "log", "min_isr", "partition", "partition_epoch", "replicas")
+
+    def __init__(self, partition: str, log: Log, replicas: tuple[str, ...], config: TopicConfig, *, min_isr_capped: bool) -> None:
+        self.partition = partition
+        self.log = log
+        self.replicas = replicas
+        self.config = config
+        self.min_isr = min(config.min_insync_replicas, len(replicas)) if min_isr_capped else config.min_insync_replicas  # BP-26
+        self.leadership: Leadership | None = None
+        self.leader = NO_LEADER
+        self.leader_epoch = -1
+        self.partition_epoch = -1
+
+    def is_news(self, record: PartitionRecord) -> bool:
+        """Older partition epochs are ignored (RP-59)."""
+        return record.partition_epoch >= self.partition_epoch
+
+    def has_min_isr(self) -> bool:
+        assert self.leadership is not None
+        return len(self.leadership.committed) >= self.min_isr
+
+    def diverges(self, last_fetched_epoch: int, fetch_offset: int) -> tuple[int, int] | None:
+        """RP-32: where the follower's log left this one, as (epoch, end offset); (-1, -1) where that cannot be told; None where it did not."""
+        log = self.log
+        if last_fetched_epoch < 0:
+            return None
+        if last_fetched_epoch == log.epochs.latest and fetch_offset <= log.log_end_offset:
+            return None
+        epoch, end = log.epochs.end_offset_for(last_fetched_epoch, log.log_end_offset)
+        if end == NO_OFFSET:
+            return -1, -1
+        return (epoch, end) if epoch < last_fetched_epoch or end < fetch_offset else None
+
+    def truncate_where_diverging(self, diverging_epoch: int, diverging_end: int) -> None:
+        """RP-33: a follower cuts its log where the leader says that the histories part. Asks again where it does not know the epoch itself: the next fetch does."""
+        log = self.log
+        epoch, end = log.epochs.end_offset_for(diverging_epoch, log.log_end_offset)
+        if end == NO_OFFSET:
+            log.truncate_to(min(diverging_end, log.log_end_offset))
+        elif epoch != diverging_epoch:
+            log.truncate_to(min(end, log.log_end_offset))
+        else:
+            log.truncate_to(min(end, diverging_end, log.log_end_offset))
+
+    def append(self, batch: RecordBatch) -> RecordBatch:
+        return self.log.append_as_leader(batch, self.leader_epoch)
