@@ -89,6 +89,11 @@ class Controller:
 
     # What the simulation may ask. Changes count at once, as in the controller's own decisions.
 
+    @property
+    def metadata_log(self) -> Sequence[MetadataRecord]:
+        """What is committed."""
+        return self._log
+
     def state_of(self, partition: str) -> PartitionState:
         return self._partitions[partition]
 

@@ -85,7 +85,7 @@ class Membership:
             out.append(Send(self.connection, BrokerRegistrationRequest(self.broker, self.incarnation, -1)))  # -1: no clean-shutdown file after a crash (KC-58).
         if self.heartbeat_at is not None and self.heartbeat_at <= now:
             self.heartbeat_at = None
-            caught_up = self.metadata_offset > self.epoch
+            caught_up = self.metadata_offset >= self.epoch
             out.append(Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up)))
         if self.alter_at is not None and self.alter_at <= now:
             self.alter_at = None

@@ -1,0 +1,230 @@
+"""The faults of a scenario, inflicted on the simulation: when each begins, whom it strikes, when it ends.
+
+Names are resolved at the instant when a fault begins, and the history says to what. What resolves to nothing is not injected, and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
+
+from ksim.dice import Dice
+from ksim.frames import Frames
+from ksim.loop import Loop
+from ksim.network import LinkDelays
+from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Plan, Who
+from ksim_models.controller import Controller
+from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
+from ksim_models.units import Micros
+
+DOWN = ("crash", "pause")
+
+
+class Faults:
+    def __init__(self, plan: Plan, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.network = network
+        self.controller = controller
+        self.dice = dice
+        self.standing: dict[int, Callable[[], None]] = {}
+        """Faults that have begun and not ended: how each is undone."""
+        self.busy_until: Micros = 0
+        """Every `at` and `for` known so far has passed then."""
+        self.begun: dict[int, int] = {}
+        self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
+        frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
+        self.frames = Frames(frames, loop, dice, self.resolve, self._note) if frames else None
+        loop.interceptor = self.frames
+        for fault in plan.faults:
+            if fault.at is not None:
+                self.busy_until = max(self.busy_until, fault.at + (fault.duration or 0))
+                if fault.when is None:
+                    loop.call_at(fault.at, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
+
+    def watchers(self) -> Mapping[type, list[Counter]]:
+        """Which facts the counting triggers wait for."""
+        kinds = {"acked": Acked, "appended": Appended, "isr": PartitionChanged}
+        found: dict[type, list[Counter]] = {}
+        for counter in self.counters:
+            found.setdefault(kinds[counter.trigger.kind], []).append(counter)
+        return found
+
+    # Who.
+
+    def resolve(self, who: Who, fault: FaultPlan) -> tuple[str, ...]:
+        match who.kind:
+            case "machine":
+                return (who.argument,)
+            case "leader":
+                leader = self.controller.leader_of(who.argument)
+                return (leader,) if leader else ()
+            case "followers":
+                leader = self.controller.leader_of(who.argument)
+                return tuple(name for name in self.controller.state_of(who.argument).replicas if name != leader)
+            case "replica":
+                return (self.controller.state_of(who.argument).replicas[who.index],)
+            case "isr":
+                return self.controller.isr_of(who.argument)
+            case "controller":
+                return (self.controller.name,)
+            case "any-broker":
+                brokers = self.plan.brokers
+                return (brokers[int(self.dice.at("any-broker", fault.index, self.begun.get(fault.index, 0)) * len(brokers))].name,)
+            case "brokers":
+                return tuple(broker.name for broker in self.plan.brokers)
+            case _:
+                raise AssertionError(f"the scenario was checked: {who}")
+
+    def _all(self, whos: Iterable[Who], fault: FaultPlan) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for who in whos for name in self.resolve(who, fault)))
+
+    def _pairs(self, fault: FaultPlan) -> list[tuple[str, str]]:
+        """Both ends; a set that holds the other end leaves it out."""
+        one, other = (self._all(end, fault) for end in fault.between)
+        return [(a, b) for a, b in product(one, other) if a != b]
+
+    # Begin and end.
+
+    def _begin(self, fault: FaultPlan) -> None:
+        if fault.index in self.standing:
+            return
+        now = self.loop.now
+        resolved, undo = self._inflict(fault)
+        if not resolved:
+            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, self._why_not(fault)))
+            return
+        self.begun[fault.index] = self.begun.get(fault.index, 0) + 1
+        self._note(Fault(fault.name, fault.do, "begin", resolved, 0))
+        if undo is not None:
+            self.standing[fault.index] = lambda: self._end(fault, resolved, undo)
+            if fault.duration is not None:
+                self.busy_until = max(self.busy_until, now + fault.duration)
+                self.loop.call_at(now + fault.duration, lambda: self._end_in_time(fault))
+
+    def fire(self, fault: FaultPlan) -> None:
+        """Its trigger has come: at this instant, behind what the machine at hand still does."""
+        self.loop.call_at(self.loop.now, lambda: self._begin(fault))
+
+    def _end_in_time(self, fault: FaultPlan) -> None:
+        if fault.index in self.standing:
+            self.standing.pop(fault.index)()
+
+    def _end(self, fault: FaultPlan, resolved: tuple[str, ...], undo: Callable[[], None]) -> None:
+        undo()
+        self._note(Fault(fault.name, fault.do, "end", resolved, 0))
+
+    def _inflict(self, fault: FaultPlan) -> tuple[tuple[str, ...], Callable[[], None] | None]:
+        """Do it. Answers to what it resolved, and how it is undone (None: it is over at once)."""
+        loop = self.loop
+        match fault.do:
+            case "crash":
+                living = tuple(name for name in self._all(fault.who, fault) if not loop.cells[name].down)
+                for name in living:
+                    loop.crash(name)
+                return living, lambda: self._restart(living)
+            case "pause":
+                awake = tuple(name for name in self._all(fault.who, fault) if not loop.cells[name].down and not loop.cells[name].frozen)
+                for name in awake:
+                    loop.pause(name)
+                return awake, lambda: self._for_each(awake, loop.resume)
+            case "restart":
+                dead = tuple(name for name in self._all(fault.who, fault) if loop.cells[name].down)
+                self._restart(dead)
+                return dead, None
+            case "cut":
+                pairs = self._directed(fault)
+                for a, b in pairs:
+                    loop.cut(a, b)
+                return self._paths(fault), lambda: self._for_pairs(pairs, loop.mend)
+            case "reset":
+                touched = tuple(f"{a} <-> {b}" for a, b in self._pairs(fault) if loop.reset(a, b))
+                return touched, None
+            case "slow":
+                pairs = self._directed(fault)
+                self._for_pairs(pairs, lambda a, b: self.network.slow_down(a, b, fault.latency))
+                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: self.network.slow_down(a, b, -fault.latency))
+            case _:
+                raise AssertionError(f"the scenario was checked: {fault.do}")
+
+    def _directed(self, fault: FaultPlan) -> list[tuple[str, str]]:
+        pairs = self._pairs(fault)
+        return pairs if fault.one_way else [direction for a, b in pairs for direction in ((a, b), (b, a))]
+
+    def _paths(self, fault: FaultPlan) -> tuple[str, ...]:
+        arrow = "->" if fault.one_way else "<->"
+        return tuple(f"{a} {arrow} {b}" for a, b in self._pairs(fault))
+
+    def _restart(self, names: tuple[str, ...]) -> None:
+        """A crashed client stays dead: its records have no one to report to."""
+        producers = {producer.name for producer in self.plan.producers}
+        self._for_each(tuple(name for name in names if name not in producers), self.loop.restart)
+
+    def _for_each(self, names: tuple[str, ...], do: Callable[[str], None]) -> None:
+        for name in names:
+            do(name)
+
+    def _for_pairs(self, pairs: list[tuple[str, str]], do: Callable[[str, str], None]) -> None:
+        for a, b in pairs:
+            do(a, b)
+
+    def _why_not(self, fault: FaultPlan) -> str:
+        if fault.do in DOWN:
+            return f"{', '.join(map(str, fault.who))}: nobody that it could strike at that moment"
+        if fault.do == "restart":
+            return f"{', '.join(map(str, fault.who))} is running"
+        return "there was no connection between the two" if fault.do == "reset" else "it names nobody at that moment"
+
+    # The end of chaos.
+
+    @property
+    def last_known_end(self) -> Micros:
+        """Every `at`, `for` and, of frame faults that have fired, `for` has passed."""
+        ends = [fault.first_hit_at + fault.plan.duration for fault in (self.frames.faults if self.frames else ()) if fault.first_hit_at is not None and fault.plan.duration is not None]
+        return max([self.busy_until, *ends])
+
+    def heal(self) -> None:
+        """All that is still wrong is repaired; what has not fired never will."""
+        for undo in [self.standing.pop(index) for index in sorted(self.standing)]:
+            undo()
+        if self.frames is not None:
+            self.frames.heal()
+        for counter in self.counters:
+            counter.over = True
+        brokers = (*(broker.name for broker in self.plan.brokers), self.controller.name)
+        for name in brokers:
+            self.loop.restart(name)
+
+    def _note(self, fact: Fault) -> None:
+        self.loop.note(self.loop.now, fact)
+
+
+class Counter:
+    """A fault that waits for a count: acknowledged records, a log end, the size of an ISR."""
+
+    def __init__(self, fault: FaultPlan, trigger: CountTrigger, faults: Faults) -> None:
+        self.fault = fault
+        self.trigger = trigger
+        self.faults = faults
+        self.acked = 0
+        self.was_larger = False
+        self.over = False
+
+    def see(self, now: Micros, fact: object) -> None:
+        if self.over or (self.fault.at is not None and now < self.fault.at):
+            return
+        if self._reached(fact):
+            self.over = True
+            self.faults.fire(self.fault)
+
+    def _reached(self, fact: object) -> bool:
+        trigger = self.trigger
+        if isinstance(fact, Acked):
+            self.acked += len(fact.records)
+            return self.acked >= trigger.count
+        if isinstance(fact, Appended):
+            return fact.partition == trigger.partition and fact.base_offset + len(fact.records) >= trigger.count
+        if isinstance(fact, PartitionChanged) and fact.partition == trigger.partition:
+            self.was_larger = self.was_larger or len(fact.isr) > trigger.count
+            return self.was_larger and len(fact.isr) <= trigger.count
+        return False

@@ -1,0 +1,246 @@
+"""One run: the cluster is up, the clients start, the faults strike, everything is mended, and when all is quiet the logs are read.
+
+`simulate` is a function of scenario and seed: the same bytes of history on every machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+
+from ksim.dice import Dice
+from ksim.exposure import expose
+from ksim.faults import Faults
+from ksim.history import History
+from ksim.loop import Loop
+from ksim.metrics import Metrics, measure
+from ksim.network import LinkDelays
+from ksim.plan import Plan
+from ksim.scenario import Scenario
+from ksim.verdict import Verdict, judge
+from ksim.workload import schedule
+from ksim_models.broker import Broker
+from ksim_models.config import ProducerConfig, topic_config
+from ksim_models.controller import Controller, NewTopic
+from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
+from ksim_models.log import Log
+from ksim_models.machine import Effect, Note
+from ksim_models.producer import Producer
+from ksim_models.units import Micros, ms
+
+BEFORE: Micros = ms(-4000)
+"""The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
+
+
+class Run:
+    """What one simulation left behind."""
+
+    __slots__ = ("_metrics", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
+
+    def __init__(self, plan: Plan, history: History, events: int, simulated_us: Micros, wall_ms: float) -> None:
+        self.plan = plan
+        self.history = history
+        self.events = events
+        self.simulated_us = simulated_us
+        self.wall_ms = wall_ms
+        self._verdict: Verdict | None = None
+        self._metrics: Metrics | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Judged when first asked for, from outside facts only."""
+        if self._verdict is None:
+            self._verdict = judge(self.history)
+        return self._verdict
+
+    @property
+    def metrics(self) -> Metrics:
+        if self._metrics is None:
+            self._metrics = measure(self.history)
+        return self._metrics
+
+
+def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
+    """Run it. Raises ScenarioError where the scenario is not possible. digest=False is accepted for the contract's sake: the digest is computed when it is asked for."""
+    plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
+    began = time.perf_counter()
+    simulation = Simulation(plan)
+    simulation.run()
+    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
+
+
+class Simulation:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        dice = Dice(plan.seed)
+        self.history = History(run_line(plan))
+        self.network = LinkDelays(plan.network, dice)
+        self.loop = Loop(self.network, self._note, BEFORE)
+        heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
+        self.controller = self._add_controller(dice, heartbeats)
+        self.brokers = self._add_brokers(dice, heartbeats)
+        self.producers = self._add_producers(dice)
+        self.faults = Faults(plan, self.loop, self.network, self.controller, dice)
+        self.watchers = self.faults.watchers()
+        self.healed_at: Micros | None = None
+        self.heal_wanted = False
+        self.over = False
+
+    # Who takes part.
+
+    def _add_controller(self, dice: Dice, heartbeats: dict[str, Micros]) -> Controller:
+        plan = self.plan
+        topics = [NewTopic(topic.name, topic.assignment, topic.given) for topic in plan.topics if topic.exists]
+        controller = Controller(
+            plan.controllers[0], plan.broker_profile, plan.brokers[0].config, dice, [broker.name for broker in plan.brokers], topics, first_contact=heartbeats
+        )
+        self.loop.add(controller)
+        return controller
+
+    def _add_brokers(self, dice: Dice, heartbeats: dict[str, Micros]) -> list[Broker]:
+        brokers = []
+        for number, plan in enumerate(self.plan.brokers, 1):
+            member = (number, tuple(self.controller.metadata_log))
+            broker = Broker(plan.name, number, self.plan.broker_profile, plan.config, self.controller.name, dice, start_at=heartbeats[plan.name], member=member)
+            brokers.append(broker)
+            self.loop.add(broker)
+        return brokers
+
+    def _add_producers(self, dice: Dice) -> list[Producer]:
+        producers = []
+        bootstrap = [broker.name for broker in self.plan.brokers]
+        for plan in self.plan.producers:
+            workloads = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
+            producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
+            producers.append(producer)
+            self.loop.add(producer)
+        return producers
+
+    def _note(self, at: Micros, fact: object) -> None:
+        self.history.add(at, fact)
+        for counter in self.watchers.get(type(fact), ()):
+            counter.see(at, fact)
+
+    # The course of a run.
+
+    def run(self) -> None:
+        quiet_from = max([0, self.faults.busy_until, *(self._last_arrival(producer) for producer in self.producers)])
+        self.loop.call_at(quiet_from, self._want_heal)
+        self.loop.run(self._is_over)
+        self._close_books()
+
+    def _last_arrival(self, producer: Producer) -> Micros:
+        return max((thread.arrivals.time_of(thread.arrivals.total - 1) for thread in producer.sending.threads if thread.arrivals.total), default=0)
+
+    def _want_heal(self) -> None:
+        """All that was scheduled has passed. Producers that sleep until their batch is due are asked to take what has come."""
+        for producer in self.producers:
+            self.loop.wake(producer.name)
+        self.heal_wanted = True
+
+    def _is_over(self) -> bool:
+        if not self.heal_wanted:
+            return False
+        now = self.loop.now
+        if self.healed_at is None:
+            if now < self.faults.last_known_end or not all(self._has_offered(producer) for producer in self.producers):
+                return False
+            self.healed_at = now
+            if self.plan.heal:
+                self.faults.heal()
+            self.loop.call_at(now + self.plan.limit, self._give_up)
+            return False
+        return self.over or self._is_quiet()
+
+    def _has_offered(self, producer: Producer) -> bool:
+        """A process that is frozen until the heal offers nothing more before it."""
+        return not producer.alive or producer.sending.all_offered or self.loop.cells[producer.name].frozen
+
+    def _give_up(self) -> None:
+        self.over = True
+
+    def _is_quiet(self) -> bool:
+        """Nothing is pending: every send has its outcome, every broker is back, every replica has caught up."""
+        if not all(producer.is_done for producer in self.producers):
+            return False
+        if not self.plan.heal:
+            return True
+        return self.controller.settled and all(broker.settled for broker in self.brokers) and all(self._has_converged(partition) for partition in self._partitions())
+
+    def _partitions(self) -> Iterable[str]:
+        return (partition for topic in self.plan.topics if topic.exists for partition in topic.partitions)
+
+    def _has_converged(self, partition: str) -> bool:
+        state = self.controller.state_of(partition)
+        logs = [self._broker(name).logs.get(partition) for name in state.replicas]
+        if not state.leader or len(state.isr) < len(state.replicas):
+            return False
+        end = self._broker(state.leader).logs[partition].log_end_offset
+        return all(log is not None and log.log_end_offset == end for log in logs) and self._broker(state.leader).logs[partition].high_watermark == end
+
+    def _broker(self, name: str) -> Broker:
+        return next(broker for broker in self.brokers if broker.name == name)
+
+    # The final truth.
+
+    def _close_books(self) -> None:
+        now = self.loop.now
+        for producer in self.producers:
+            if producer.alive:
+                out: list[Effect] = []
+                producer.close_books(out)
+                for effect in out:
+                    if isinstance(effect, Note):
+                        self._note(now, effect.fact)
+        for partition in self._partitions():
+            self._read_final_logs(partition, now)
+        touched = expose(self.history, self.plan)
+        for fault in self.plan.faults:
+            resolved = tuple(dict.fromkeys(name for _, fact in self.history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved))
+            self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
+        living = tuple(producer.name for producer in self.producers if producer.alive)
+        self._note(now, Ended(not self.over, living, self.loop.events))
+
+    def _read_final_logs(self, partition: str, now: Micros) -> None:
+        state = self.controller.state_of(partition)
+        for name in state.replicas:
+            broker = self._broker(name)
+            log = broker.logs.get(partition)
+            if log is not None:
+                leads = name == state.leader
+                self._note(now, final_log(partition, name, log, leader=leads, readable=leads and broker.running))
+
+
+def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable: bool) -> FinalLog:
+    batches = tuple(
+        LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence) for batch in log.batches
+    )
+    return FinalLog(partition, replica, leader, readable, log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset, batches)
+
+
+def run_line(plan: Plan) -> dict[str, object]:
+    """What a judge needs to know of a run: the scenario, and the configuration that was in force."""
+    names = [field.name for field in fields(ProducerConfig)]
+    producers = {producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers}
+    brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
+    topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
+    return {
+        "scenario": plan.data,
+        "title": plan.title,
+        "seed": plan.seed,
+        "how": "simulated",
+        "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
+        "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
+        "config": {"producers": producers, "topics": topics, "brokers": brokers},
+    }
+
+
+def replication_settings(config: object) -> dict[str, object]:
+    names: Callable[[str], str] = lambda name: name.replace(".", "_")  # noqa: E731
+    return {name: getattr(config, names(name)) for name in ("min.insync.replicas", "unclean.leader.election.enable")}
+
+
+def _one_or_each(values: dict[str, str]) -> object:
+    different = set(values.values())
+    return different.pop() if len(different) == 1 else values
