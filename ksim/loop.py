@@ -56,7 +56,7 @@ class Wire:
         self.connection = connection
         self.sender = sender
         self.receiver = receiver
-        self.free_at: Micros = 0
+        self.free_at: Micros = -(2**62)
         """When the last thing sent arrives: nothing sent later arrives before."""
         self.held: list[Event] = []
         """Sent into a cut: TCP repeats it until the cut is mended or the connection closed."""
