@@ -5,6 +5,8 @@ Kafka: ProducerBatch, MemoryRecordsBuilder, DefaultRecord. Sizes are those of me
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ksim_models.messages import NO_SEQUENCE, Records
 from ksim_models.units import Micros
 
@@ -19,6 +21,7 @@ def varint_bytes(value: int) -> int:
     return 1 + sum(value >= tier for tier in TIERS)
 
 
+@lru_cache(maxsize=4096)
 def record_bytes(size: int, offset_delta: int) -> int:
     """One record of `size` bytes of key and value. Simplified: its timestamp delta is counted as one byte (true for batches younger than 64 ms), its key's length as one byte."""
     body = 1 + 1 + varint_bytes(offset_delta) + 1 + varint_bytes(size) + size + 1
