@@ -31,6 +31,7 @@ class Faults:
         """Faults that have begun and not ended: how each is undone."""
         self.busy_until: Micros = 0
         """Every `at` and `for` known so far has passed then."""
+        self.healed = False
         self.begun: dict[int, int] = {}
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
@@ -98,9 +99,10 @@ class Faults:
         self._note(Fault(fault.name, fault.do, "begin", resolved, 0))
         if undo is not None:
             self.standing[fault.index] = lambda: self._end(fault, resolved, undo)
-            if fault.duration is not None:
-                self.busy_until = max(self.busy_until, now + fault.duration)
-                self.loop.call_at(now + fault.duration, lambda: self._end_in_time(fault))
+            if fault.duration is not None or self.healed:  # What strikes after the heal and has no end of its own is mended at once.
+                until = now + (fault.duration or 0)
+                self.busy_until = max(self.busy_until, until)
+                self.loop.call_at(until, lambda: self._end_in_time(fault))
 
     def fire(self, fault: FaultPlan) -> None:
         """Its trigger has come: at this instant, behind what the machine at hand still does."""
@@ -184,13 +186,12 @@ class Faults:
         return max([self.busy_until, *ends])
 
     def heal(self) -> None:
-        """All that is still wrong is repaired; what has not fired never will."""
+        """All that is still wrong is repaired."""
+        self.healed = True
         for undo in [self.standing.pop(index) for index in sorted(self.standing)]:
             undo()
         if self.frames is not None:
             self.frames.heal()
-        for counter in self.counters:
-            counter.over = True
         brokers = (*(broker.name for broker in self.plan.brokers), self.controller.name)
         for name in brokers:
             self.loop.restart(name)

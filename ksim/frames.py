@@ -33,7 +33,6 @@ from ksim_models.units import Micros
 
 APIS: dict[type, str] = {ProduceRequest: "Produce", MetadataRequest: "Metadata", InitProducerIdRequest: "InitProducerId", ApiVersionsRequest: "ApiVersions", FetchRequest: "Fetch"}
 HITS_THE_REQUEST = ("lose-request",)
-RESPONSE_FAULTS = ("lose-response",)
 
 
 class Exchange:
@@ -215,8 +214,10 @@ class Frames:
         self.note(Fault(fault.plan.name, fault.plan.do, "hit", (frame,), fault.hits))
 
     def heal(self) -> None:
+        """Faults without end are over. One that is still to hit a certain number of exchanges may yet do so: it ends by itself."""
         for fault in self.faults:
-            fault.over = True
+            if fault.trigger.times is None and (fault.trigger.every is not None or fault.trigger.probability is not None):
+                fault.over = True
 
     # Answers with an error.
 
@@ -246,7 +247,7 @@ class Frames:
             case FetchResponse():
                 return FetchResponse(tuple(FetchedPartition(fetched.partition, error) for fetched in response.partitions))
             case MetadataResponse():
-                return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))  # type: ignore[type-var]
+                return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
             case _:
                 return response
 

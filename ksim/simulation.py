@@ -162,7 +162,7 @@ class Simulation:
 
     def _is_quiet(self) -> bool:
         """Nothing is pending: every send has its outcome, every broker is back, every replica has caught up."""
-        if not all(producer.is_done for producer in self.producers):
+        if self.faults.standing or not all(producer.is_done for producer in self.producers):
             return False
         if not self.plan.heal:
             return True
