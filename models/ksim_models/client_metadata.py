@@ -89,7 +89,7 @@ class ClientMetadata:
 
     def learn(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
         """Take it in; a lower leader epoch than the one known is ignored (M4). Errors about a partition ask for another refresh (M1)."""
-        self.asking = False
+        self.asking = self.update_requested = False  # What was requested while this one was under way is answered by it (Metadata.update).
         self.refreshed_at = now
         self.refreshes += 1
         if not response.brokers:
