@@ -67,7 +67,7 @@ class FrameFault:
     def counts_responses(self) -> bool:
         return self.trigger.side == "response" and self.plan.do not in HITS_THE_REQUEST and not (self.plan.do == "answer" and not self.plan.processed)
 
-    def fires(self, api: str, client: str, broker: str, connection: str, message: object, now: Micros, *, response: bool) -> bool:
+    def fires(self, api: str, client: str, broker: str, connection: str, message: object, now: Micros) -> bool:
         """Count this exchange if it matches, and say whether the fault hits it."""
         trigger = self.trigger
         if self.over or api != trigger.api or now < self.active_from + trigger.after:
@@ -137,9 +137,7 @@ class Frames:
     def _meet_request(self, connection: Connection, wire: Wire, api: str, message: object, now: Micros) -> bool:
         client, broker = wire.sender.name, wire.receiver.name
         exchange = Exchange(api, message)
-        for fault in self.faults:
-            if fault.counts_responses or not fault.fires(api, client, broker, connection.name, message, now, response=False):
-                continue
+        for fault in self._fired(exchange, client, broker, connection.name, now, responses=False):
             do = fault.plan.do
             frame = f"{client} -> {broker}"
             if do == "lose-request":
@@ -165,6 +163,11 @@ class Frames:
         self._expect(connection, exchange, message)
         return False
 
+    def _fired(self, exchange: Exchange, client: str, broker: str, connection: str, now: Micros, *, responses: bool) -> list[FrameFault]:
+        """Every fault counts what passes by, whichever of them strikes first."""
+        faults = [fault for fault in self.faults if fault.counts_responses == responses]
+        return [fault for fault in faults if fault.fires(exchange.api, client, broker, connection, exchange.request, now)]
+
     def _expect(self, connection: Connection, exchange: Exchange, message: object) -> None:
         if not (isinstance(message, ProduceRequest) and message.acks == 0):
             self.exchanges.setdefault(connection.name, deque()).append(exchange)
@@ -173,12 +176,7 @@ class Frames:
         waiting = self.exchanges[connection.name]
         exchange = waiting.popleft()
         client, broker = wire.receiver.name, wire.sender.name
-        fault = exchange.fault
-        if fault is None:
-            for other in self.faults:
-                if other.counts_responses and other.fires(exchange.api, client, broker, connection.name, exchange.request, now, response=True):
-                    fault = other
-                    break
+        fault = next(iter([*([exchange.fault] if exchange.fault else []), *self._fired(exchange, client, broker, connection.name, now, responses=True)]), None)
         dealt_with = fault is not None and self._hit_response(fault, connection, wire, message)
         if not dealt_with and waiting and waiting[0].ready:
             self.loop.send_late(wire, message, 0)
