@@ -1,0 +1,218 @@
+"""How fast is a run? Ratios taken in one process, so that they hold on another machine; the page beside this file is written by it.
+
+    python experiments/performance/bench.py
+
+A bare callback is the unit: one slotted event through the stock SimPy Environment that schedules the next.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import simpy
+
+from ksim.history import History
+from ksim.loop import NETWORK, Happening
+from ksim.plan import Plan
+from ksim.scenario import Scenario
+from ksim.simulation import Run, Simulation, simulate
+from ksim_models.facts import Sent
+
+HERE = Path(__file__).parent
+ROUNDS = 7
+
+FAILOVER = """
+format = 1
+title  = "200 records, one every 5 ms; the leader crashes and is back at 12 s"
+kafka  = "4.3"
+seed   = 7
+[topics.payments]
+config.min.insync.replicas = 2
+[producers.p1]
+[[workload]]
+topic = "payments"
+records = 200
+every = "5ms"
+size = 100
+[[fault]]
+at = "495.8ms"
+do = "crash"
+who = "leader(payments-0)"
+for = "11504.2ms"
+"""
+
+THROUGHPUT = """
+format = 1
+title  = "100,000 records of 100 B per second"
+kafka  = "4.3"
+seed   = 7
+[topics.payments]
+[producers.p1]
+[[workload]]
+topic = "payments"
+records = {records}
+rate = 100000
+size = 100
+"""
+
+
+def best(measure: Callable[[], float], rounds: int = ROUNDS) -> float:
+    return min(measure() for _ in range(rounds))
+
+
+def bare_callback(count: int = 200_000) -> float:
+    """Seconds for one."""
+    environment = simpy.Environment()
+    left = count
+
+    def ring(_: Happening) -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            environment.schedule(Happening(ring, None), NETWORK, 1)  # type: ignore[arg-type]
+
+    environment.schedule(Happening(ring, None), NETWORK, 1)  # type: ignore[arg-type]
+    began = time.perf_counter()
+    environment.run()
+    return (time.perf_counter() - began) / count
+
+
+def plan_of(text: str) -> Plan:
+    return Scenario.loads(text).plan()
+
+
+def timed(plan: Plan) -> tuple[float, float, Run]:
+    """Seconds for the run alone, seconds for judging it, and the run."""
+    began = time.perf_counter()
+    run = simulate(plan)
+    ran = time.perf_counter()
+    assert run.verdict.verdict
+    return ran - began, time.perf_counter() - ran, run
+
+
+def fastest(plan: Plan, rounds: int) -> tuple[float, float, Run]:
+    return min((timed(plan) for _ in range(rounds)), key=lambda figures: figures[0])
+
+
+class Deaf(History):
+    """Remembers nothing: the difference to a real history is what recording costs."""
+
+    def add(self, now: int, fact: object) -> None:
+        pass
+
+
+def without_recording(plan: Plan) -> float:
+    simulation = Simulation(plan)
+    simulation.history = Deaf({})
+    simulation.loop.note = lambda at, fact: None
+    simulation._close_books = lambda: None  # type: ignore[method-assign]  # Its exposure reads the history.
+    began = time.perf_counter()
+    simulation.run()
+    return time.perf_counter() - began
+
+
+def with_recording(plan: Plan) -> float:
+    simulation = Simulation(plan)
+    simulation._close_books = lambda: None  # type: ignore[method-assign]
+    began = time.perf_counter()
+    simulation.run()
+    return time.perf_counter() - began
+
+
+def history_bytes(plan: Plan) -> float:
+    """What the history of a run occupies, per batch."""
+    run = simulate(plan)
+    facts = list(run.history)
+    batches = sum(type(fact) is Sent for _, fact in facts)
+    tracemalloc.start()
+    copy = History(run.history.run)
+    for at, fact in facts:
+        copy.add(at, fact)
+    occupied, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return occupied / batches
+
+
+def command_ratio() -> float:
+    """`ksim --help` against a bare `import click`, whole processes, in turn."""
+    ours, theirs = [], []
+    for _ in range(5):
+        for found, arguments in ((ours, ["-m", "ksim", "--help"]), (theirs, ["-c", "import click"])):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+            found.append(time.perf_counter() - began)
+    return min(ours) / min(theirs)
+
+
+def measure() -> dict[str, float]:
+    unit = best(bare_callback)
+    failover, judged, run = fastest(plan_of(FAILOVER), 4 * ROUNDS)
+    long_plan, short_plan = plan_of(THROUGHPUT.format(records=1_000_000)), plan_of(THROUGHPUT.format(records=100_000))
+    long, long_judged, long_run = fastest(long_plan, 3)
+    short, short_judged, _ = fastest(short_plan, ROUNDS)
+    batches = sum(1 for _ in long_run.history.of(Sent))
+    recorded, unrecorded = best(lambda: with_recording(short_plan)), best(lambda: without_recording(short_plan))
+    return {
+        "bare callback, us": unit * 1e6,
+        "failover run, bare callbacks": (failover + judged) / unit,
+        "failover run, ms": (failover + judged) * 1e3,
+        "failover run, events": float(run.events),
+        "throughput run, records per second": 1_000_000 / long,
+        "throughput run, events per batch": long_run.events / batches,
+        "one event, bare callbacks (throughput)": long / long_run.events / unit,
+        "one event, bare callbacks (failover)": failover / run.events / unit,
+        "recording, share of a run": (recorded - unrecorded) / recorded,
+        "judging, share of a run": long_judged / long,
+        "ten times the records, times the time": (long + long_judged) / (short + short_judged),
+        "history, bytes per batch": history_bytes(short_plan),
+        "ksim --help, times import click": command_ratio(),
+    }
+
+
+AIMS: dict[str, tuple[str, float]] = {
+    "failover run, bare callbacks": ("<=", 16_000),
+    "throughput run, records per second": (">=", 1_500_000),
+    "throughput run, events per batch": ("<=", 8),
+    "one event, bare callbacks (throughput)": ("<=", 20),
+    "one event, bare callbacks (failover)": ("<=", 20),
+    "recording, share of a run": ("<=", 0.25),
+    "judging, share of a run": ("<=", 0.15),
+    "ten times the records, times the time": ("<=", 10.5),
+    "history, bytes per batch": ("<=", 200),
+    "ksim --help, times import click": ("<=", 4),
+}
+
+
+def page(figures: dict[str, float]) -> str:
+    lines = [
+        "# How fast is a run?",
+        "",
+        "Written by `make bench`; ratios within one process, best of several rounds. A *bare callback* is one slotted event through the stock SimPy Environment that schedules the next.",
+        f"CPython {platform.python_version()}, {platform.machine()}.",
+        "",
+        "| figure | measured | aim | |",
+        "|---|---|---|---|",
+    ]
+    for name, value in figures.items():
+        shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        if name in AIMS:
+            operator, limit = AIMS[name]
+            met = value <= limit if operator == "<=" else value >= limit
+            lines.append(f"| {name} | {shown} | {operator} {limit:,g} | {'met' if met else f'falls short by a factor of {max(value / limit, limit / value):.2f}'} |")
+        else:
+            lines.append(f"| {name} | {shown} | | |")
+    return "\n".join([*lines, "", (HERE / "in_the_way.md").read_text(encoding="utf-8").rstrip(), ""])
+
+
+if __name__ == "__main__":
+    figures = measure()
+    (HERE / "results.json").write_text(json.dumps({"python": platform.python_version(), "machine": platform.machine(), "figures": figures}, indent=1) + "\n", encoding="utf-8")
+    (HERE / "README.md").write_text(page(figures), encoding="utf-8")
+    sys.stdout.write(page(figures))
