@@ -98,7 +98,7 @@ class Following:
                 fetcher.to_name[partition] = None
         positions = []
         for partition in fetcher.to_name:
-            if partition not in fetcher.delayed:
+            if partition not in fetcher.delayed:  # A delayed one is named when its time has come.
                 replica = self.replicas[partition]
                 fetcher.asked_epochs[partition] = replica.leader_epoch
                 positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest))
@@ -157,6 +157,8 @@ class Following:
             if fetched.error is ErrorCode.OFFSET_OUT_OF_RANGE:
                 self._meet_out_of_range(replica, fetched)
             fetcher.delayed[replica.partition] = now + self.backoff
+            fetcher.forgotten[replica.partition] = None  # The session does not hold it meanwhile.
+            fetcher.asked_epochs[replica.partition] = -1
         elif fetched.diverging_end_offset >= 0:
             replica.truncate_where_diverging(fetched.diverging_epoch, fetched.diverging_end_offset)
             fetcher.to_name[replica.partition] = None
