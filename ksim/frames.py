@@ -140,6 +140,11 @@ class Frames:
         for fault in self._fired(exchange, client, broker, connection.name, now, responses=False):
             do = fault.plan.do
             frame = f"{client} -> {broker}"
+            if isinstance(message, ProduceRequest) and message.acks == 0:
+                if fault.counts_responses or do == "lose-response" or fault.plan.processed:
+                    continue  # There is no answer that it could hit.
+                if do == "answer":
+                    do = "lose-request"  # What a broker does that refuses: it closes the connection (BP-13).
             if do == "lose-request":
                 self._hit(fault, frame)
                 self._break(connection)
@@ -200,7 +205,7 @@ class Frames:
 
     def _send_ready(self, connection: Connection) -> None:
         """Answers that a broker never gave take their turn behind those it did."""
-        waiting = self.exchanges[connection.name]
+        waiting = self.exchanges.get(connection.name)
         while waiting and waiting[0].ready:
             self.loop.send_late(connection.back, waiting.popleft().answer, self.loop.network.delay(connection.forth.sender.name, connection.forth.receiver.name, None, 0))
 
