@@ -1,5 +1,6 @@
-"""`python -m ksim` is the command `ksim`."""
+"""`python -m ksim`: the command line, where no script is installed."""
 
 from ksim.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

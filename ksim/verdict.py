@@ -6,7 +6,7 @@ Reads outside facts only, so a history of the simulation and one of a live clust
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ksim.classification import ANOMALIES, CLASSES, Classified, classify
 from ksim.history import History
@@ -23,8 +23,11 @@ class Witness:
     """One record that shows the anomaly: the partition, and the offsets of its copies in all logs of leaders."""
 
     record: str
+    """As a person writes it: the bare number where there is one producer."""
     partition: str
     offsets: tuple[int, ...]
+    full_name: str = field(default="", compare=False)
+    """"p1/2", whatever the number of producers: the name for machines to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Anomaly:
     witness: Witness
 
     def as_data(self) -> dict[str, object]:
-        witness = {"record": self.witness.record, "partition": self.witness.partition, "offsets": list(self.witness.offsets)}
+        witness = {"record": self.witness.full_name, "partition": self.witness.partition, "offsets": list(self.witness.offsets)}
         return {"name": self.name, "jepsen": self.jepsen, "count": self.count, "allowed": self.allowed, "because": self.because, "witness": witness}
 
 
@@ -137,7 +140,7 @@ def _witness(result: Classified, producer: str, number: int) -> Witness:
     for first, stop, (_, fact) in result.population.producers[producer].pieces:
         if first <= number < stop and not isinstance(fact, Refused) and fact.partition:
             partition = fact.partition
-    return Witness(result.population.name(producer, number), partition, tuple(offsets[:MOST_OFFSETS]))
+    return Witness(result.population.name(producer, number), partition, tuple(offsets[:MOST_OFFSETS]), f"{producer}/{number}")
 
 
 def _reasons(result: Classified) -> list[str]:

@@ -107,7 +107,7 @@ def test_two_copies_of_a_record_count_as_one_duplicated_record():
         "count": 1,
         "allowed": True,
         "because": "enable.idempotence=false",
-        "witness": {"record": "2", "partition": "payments-0", "offsets": [2, 3, 6]},
+        "witness": {"record": "p1/2", "partition": "payments-0", "offsets": [2, 3, 6]},
     }
 
 

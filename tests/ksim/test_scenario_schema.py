@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from ksim.scenario import names
 from ksim.scenario_file import built_in
-from ksim.schema import schema
+from ksim.scenario_schema import schema
 
 VALIDATOR: Any = Draft202012Validator(schema())
 

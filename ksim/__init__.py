@@ -1,0 +1,64 @@
+"""ksim: what becomes of every record? A deterministic simulator of Apache Kafka's producer and broker failure semantics.
+
+Everything public is named here and loaded when it is first asked for, so that `import ksim` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ksim.explanation import explain
+    from ksim.history import History
+    from ksim.problems import ScenarioError
+    from ksim.scenario import Scenario
+    from ksim.scenario_schema import schema
+    from ksim.simulation import Run, simulate
+    from ksim.sweeps import sweep
+    from ksim.verdict import judge
+
+__all__ = ["History", "Run", "Scenario", "ScenarioError", "__version__", "explain", "judge", "schema", "show_versions", "simulate", "sweep"]
+
+HOMES = {
+    "History": "history",
+    "Run": "simulation",
+    "Scenario": "scenario",
+    "ScenarioError": "problems",
+    "explain": "explanation",
+    "judge": "verdict",
+    "schema": "scenario_schema",
+    "simulate": "simulation",
+    "sweep": "sweeps",
+}
+"""Public name -> the module it lives in."""
+LIBRARIES = ("simpy", "numpy", "pydantic", "click", "rich", "javaproperties", "matplotlib", "pandas")
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module 'ksim' has no attribute {name!r}")
+    found: object = getattr(import_module(f"ksim.{HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def show_versions() -> str:
+    """The versions of ksim, of Python and of the libraries that are installed, one per line: what a report of a mistake should hold."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(library: str) -> str:
+        try:
+            return version(library)
+        except PackageNotFoundError:
+            return "not installed"
+
+    lines = [("ksim", __version__), ("python", platform.python_version()), ("system", platform.system()), *((name, installed(name)) for name in LIBRARIES)]
+    return "\n".join(f"{name:<15}{text}" for name, text in lines)

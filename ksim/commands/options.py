@@ -1,0 +1,121 @@
+"""Options that several commands share, and how their words are read.
+
+Kafka: `--producer.config` and `--producer-props` as kafka-producer-perf-test spells them (`--command-config` and `--command-property` since 4.2).
+`-X` is the spelling of librdkafka's programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ksim.scenario import Scenario
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MANY_WORDS = ("--producer-props", "--command-property")
+"""Each takes all the k=v that follow it."""
+
+
+class KeyValue(click.ParamType):  # type: ignore[type-arg]  # Generic for the type checker only.
+    name = "k=v"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, rest = str(value).partition("=")
+        if not equals or not key.strip():
+            self.fail(f"{value!r} is no setting: write NAME=VALUE, as in acks=1.", param, ctx)
+        return key.strip(), rest.strip()
+
+
+class Seeds(click.ParamType):  # type: ignore[type-arg]  # Generic for the type checker only.
+    name = "A..B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        if isinstance(value, range):
+            return value
+        first, dots, last = str(value).partition("..")
+        if not dots or not (_is_plain(first) and _is_plain(last)) or int(first) > int(last):
+            self.fail(f"{value!r} is no range of seeds: write FIRST..LAST, both included, as in 0..99.", param, ctx)
+        return range(int(first), int(last) + 1)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+class WithSettings(click.Command):
+    """A command of which an option may be followed by several k=v, as Kafka's own tools have it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _spread(args))
+
+
+def _spread(args: list[str]) -> list[str]:
+    """`--producer-props a=1 b=2` becomes the option twice."""
+    spread: list[str] = []
+    option = ""
+    for place, word in enumerate(args):
+        if word == "--":
+            return [*spread, *args[place:]]
+        if word in MANY_WORDS:
+            option = word
+            if place + 1 == len(args) or not _is_setting(args[place + 1]):
+                spread.append(word)  # Nothing follows: click says so.
+        elif option and _is_setting(word):
+            spread += [option, word]
+        else:
+            option = ""
+            spread.append(word)
+    return spread
+
+
+def _is_setting(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def scenario_options(function: F) -> F:
+    """Settings from the command line, stronger than the file."""
+    for option in reversed(
+        (
+            click.option(
+                "-X", "settings", metavar="K=V", type=KeyValue(), multiple=True, help="A setting: acks=1, p1.acks=1, topic:NAME.k=v, broker.k=v. Repeatable."
+            ),
+            click.option("--producer.config", "--command-config", "producer_config", metavar="FILE", help="A .properties file, for every producer."),
+            click.option(
+                "--producer-props", "--command-property", "producer_props", metavar="K=V ...", type=KeyValue(), multiple=True, help="Producer settings."
+            ),
+            click.option("--kafka", metavar="X.Y", help="Rules and defaults of this release."),
+            click.option("--client", metavar="NAME", help="The client library."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object.")(function)
+
+
+def force_option(function: F) -> F:
+    return click.option("--force", is_flag=True, help="Overwrite files that exist.")(function)
+
+
+def changed(
+    scenario: Scenario,
+    settings: tuple[tuple[str, str], ...],
+    producer_config: str | None,
+    producer_props: tuple[tuple[str, str], ...],
+    kafka: str | None,
+    client: str | None,
+) -> Scenario:
+    return scenario.override(settings, producer_config=producer_config, producer_props=producer_props, kafka=kafka, client=client)
+
+
+def examples(*lines: str) -> str:
+    """For the end of a command's help; a test runs each of them."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,164 @@
+"""`ksim run`: the main job. One scenario, one verdict; or many seeds, one line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ksim.commands.files import check_free, unwritable
+from ksim.commands.options import Seeds, WithSettings, changed, examples, force_option, json_option, scenario_options
+
+if TYPE_CHECKING:
+    from ksim.report import Report
+    from ksim.scenario import Scenario
+    from ksim.simulation import Run
+
+
+@click.command(
+    cls=WithSettings,
+    short_help="Simulate a scenario, judge it, print what became of every record.",
+    epilog=examples("ksim run leader-crash -X acks=1 -X enable.idempotence=false", "ksim run lost-ack --seeds 0..9"),
+)
+@click.argument("file")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
+@click.option("--seeds", type=Seeds(), help="A run for each of these seeds, both ends included.")
+@scenario_options
+@json_option
+@click.option("--history", metavar="OUT", help="Write everything that happened, as JSON lines.")
+@click.option("--story", is_flag=True, help="Tell what happened, line by line.")
+@click.option("--plot", metavar="OUT.svg", help="Draw what happened over time.")
+@click.option("--check-only", is_flag=True, help="Find the mistakes, run nothing.")
+@click.option("--quiet", is_flag=True, help="The verdict alone.")
+@force_option
+def command(
+    file: str,
+    seed: int | None,
+    seeds: range | None,
+    settings: tuple[tuple[str, str], ...],
+    producer_config: str | None,
+    producer_props: tuple[tuple[str, str], ...],
+    kafka: str | None,
+    client: str | None,
+    as_json: bool,
+    history: str | None,
+    story: bool,
+    plot: str | None,
+    check_only: bool,
+    quiet: bool,
+    force: bool,
+) -> int:
+    """Simulate FILE, judge it, print what became of every record.
+
+    FILE is a scenario file, the name of a built-in scenario (`ksim scenarios`), or - for standard input.
+    The exit code says the verdict: 0 held, 1 violated, 4 inconclusive; where the scenario says what it expects, 0 means that it came so.
+    """
+    from ksim.scenario import Scenario
+
+    if seeds is not None:
+        _refuse_beside("--seeds", {"--seed": seed is not None, "--history": history, "--story": story, "--plot": plot})
+    if as_json:
+        _refuse_beside("--json", {"--story": story, "--quiet": quiet})
+    check_free(history, force=force)
+    check_free(plot, force=force)
+    scenario = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client)
+    if check_only:
+        return _check(scenario, seed, as_json=as_json, quiet=quiet)
+    if seeds is not None:
+        return _run_many(scenario, seeds, as_json=as_json, quiet=quiet)
+    return _run_one(scenario, seed, as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)
+
+
+def _refuse_beside(option: str, others: dict[str, object]) -> None:
+    for other, given in others.items():
+        if given:
+            raise click.UsageError(f"{option} does not go with {other}.")
+
+
+def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) -> int:
+    """A missing seed is no mistake here: nothing is run."""
+    notes = scenario.check().notes if seed is None else scenario.plan(seed).notes
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "error": None, "problems": []}))
+    elif not quiet:
+        click.echo(f"{scenario.title}: no mistakes")
+        for note in notes:
+            click.echo(f"note: {note}")
+    return 0
+
+
+def _run_one(scenario: Scenario, seed: int | None, *, as_json: bool, history: str | None, story: bool, plot: str | None, quiet: bool) -> int:
+    from ksim.report import report_on
+    from ksim.simulation import simulate
+
+    run = simulate(scenario.plan(seed))
+    if history is not None:
+        _write_history(run, history)
+    if plot is not None:
+        _draw(run, plot)
+    told = report_on(run)
+    if as_json:
+        click.echo(json.dumps(told.data))
+        return told.exit_code
+    from ksim.report_text import show, verdict_line
+
+    if story:
+        from ksim.transcript import tell
+
+        for line in tell(run.history):
+            click.echo(line)
+        click.echo()
+    if quiet:
+        click.echo(verdict_line(told))
+    else:
+        show(told, sys.stdout)
+    return told.exit_code
+
+
+def _run_many(scenario: Scenario, seeds: range, *, as_json: bool, quiet: bool) -> int:
+    from ksim.report import combined_exit_code, report_on
+    from ksim.simulation import simulate
+
+    codes: list[int] = []
+    verdicts: dict[str, int] = {}
+    for seed in seeds:
+        told = report_on(simulate(scenario.plan(seed)))
+        codes.append(told.exit_code)
+        verdicts[told.verdict.verdict] = verdicts.get(told.verdict.verdict, 0) + 1
+        if as_json:
+            click.echo(json.dumps(told.data))
+        elif not quiet:
+            _one_line(told, first=len(codes) == 1)
+    if not as_json:
+        click.echo(f"{len(codes)} runs: " + ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())))
+    return combined_exit_code(codes)
+
+
+def _one_line(told: Report, *, first: bool) -> None:
+    from ksim.report_text import seed_line
+
+    if first:
+        click.echo(told.data["scenario"])
+        for note in told.notes:
+            click.echo(f"note: {note}")
+    click.echo(seed_line(told))
+
+
+def _write_history(run: Run, path: str) -> None:
+    try:
+        run.history.write(path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def _draw(run: Run, path: str) -> None:
+    try:
+        from ksim.plots import save_timeline
+
+        save_timeline(run, path)
+    except ImportError as error:
+        raise click.UsageError(f"--plot needs matplotlib, which is not installed: pip install 'ksim-kafka[plot]' ({error}).") from None
+    except OSError as error:
+        raise unwritable(path, error) from None
