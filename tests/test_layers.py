@@ -119,12 +119,12 @@ def wrong_arrows(package: str, module: str, source: str, modules: frozenset[str]
             below = rank_of(target, layers)
             if below is None:
                 why = f"imports {name}, which has no layer"
+            elif module in HISTORY_ALONE and target in DRIVERS:
+                why = f"needs a history only, not {target}"
             elif below < rank:
                 why = f"reaches up to {target}"
             elif below == rank and (module in APART or target in APART):
                 why = f"imports {target}, which stands beside it and must stay apart"
-            elif module in HISTORY_ALONE and target in DRIVERS:
-                why = f"needs a history only, not {target}"
         elif package == "ksim_models":
             if top == "ksim":
                 why = "imports ksim: the arrow goes the other way"
