@@ -32,6 +32,7 @@ class Faults:
         self.busy_until: Micros = 0
         """Every `at` and `for` known so far has passed then."""
         self.healed = False
+        self.firing = 0
         self.begun: dict[int, int] = {}
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
@@ -106,7 +107,12 @@ class Faults:
 
     def fire(self, fault: FaultPlan) -> None:
         """Its trigger has come: at this instant, behind what the machine at hand still does."""
-        self.loop.call_at(self.loop.now, lambda: self._begin(fault))
+        self.firing += 1
+        self.loop.call_at(self.loop.now, lambda: self._begin_fired(fault))
+
+    def _begin_fired(self, fault: FaultPlan) -> None:
+        self.firing -= 1
+        self._begin(fault)
 
     def _end_in_time(self, fault: FaultPlan) -> None:
         if fault.index in self.standing:
@@ -180,6 +186,11 @@ class Faults:
     # The end of chaos.
 
     @property
+    def at_work(self) -> bool:
+        """Something has begun and not ended, or is about to begin."""
+        return bool(self.standing) or self.firing > 0
+
+    @property
     def last_known_end(self) -> Micros:
         """Every `at`, `for` and, of frame faults that have fired, `for` has passed."""
         ends = [fault.first_hit_at + fault.plan.duration for fault in (self.frames.faults if self.frames else ()) if fault.first_hit_at is not None and fault.plan.duration is not None]
@@ -208,7 +219,7 @@ class Counter:
         self.trigger = trigger
         self.faults = faults
         self.acked = 0
-        self.was_larger = False
+        self.was_larger = trigger.kind == "isr" and len(faults.controller.isr_of(trigger.partition)) > trigger.count
         self.over = False
 
     def see(self, now: Micros, fact: object) -> None:

@@ -324,6 +324,17 @@ class Loop:
             self.break_connection(connection)
         return len(connections)
 
+    def is_carrying(self, kind: type) -> bool:
+        """Is a message of this kind still on its way to somebody who will read it?"""
+        for _, _, _, happening in self.environment._queue:
+            if isinstance(happening, Happening) and isinstance(happening.what, tuple) and isinstance(happening.what[0], Wire):
+                wire, event = happening.what
+                if type(event) is Received and type(event.message) is kind and wire.connection.is_open_at(wire.receiver):
+                    return True
+        cells = self.cells.values()
+        held = (event for cell in cells for connection in cell.connections.values() for wire in (connection.forth, connection.back) for event in wire.held)
+        return any(type(event) is Received and type(event.message) is kind for event in (*held, *(event for cell in cells for event in cell.inbox)))
+
     def _wires_between(self, sender: str, receiver: str) -> list[Wire]:
         found: dict[int, Wire] = {}
         for cell in (self.cells[sender], self.cells[receiver]):

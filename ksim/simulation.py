@@ -26,6 +26,7 @@ from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
+from ksim_models.messages import ProduceRequest
 from ksim_models.producer import Producer
 from ksim_models.units import Micros, ms
 
@@ -162,8 +163,10 @@ class Simulation:
 
     def _is_quiet(self) -> bool:
         """Nothing is pending: every send has its outcome, every broker is back, every replica has caught up."""
-        if self.faults.standing or not all(producer.is_done for producer in self.producers):
+        if self.faults.at_work or not all(producer.is_done for producer in self.producers):
             return False
+        if self.loop.is_carrying(ProduceRequest) or any(broker.is_serving(ProduceRequest) for broker in self.brokers):
+            return False  # Sent and given up, or acks=0: it may yet be appended.
         if not self.plan.heal:
             return True
         return self.controller.settled and all(broker.settled for broker in self.brokers) and all(self._has_converged(partition) for partition in self._partitions())

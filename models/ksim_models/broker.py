@@ -365,6 +365,10 @@ class Broker:
 
     # For the simulation's own questions.
 
+    def is_serving(self, kind: type) -> bool:
+        """A request of this kind is parked, or stands behind another."""
+        return (kind is ProduceRequest and bool(self.leading.parked)) or any(type(request) is kind for inbound in self.inbound.values() for request in inbound.queue)
+
     @property
     def settled(self) -> bool:
         """Running, unfenced, nothing asked of the controller."""

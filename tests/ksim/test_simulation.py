@@ -1,0 +1,228 @@
+"""One run: who takes part, what strikes when, how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ksim.plan import Plan
+from ksim.scenario import Scenario
+from ksim.simulation import Run, simulate
+from ksim_models.facts import Acked, Blocked, Deduplicated, Disconnected, Ended, Fault, FinalLog, Learned, Offered, PartitionChanged, Refused, Rejected, Sent
+from ksim_models.units import ms
+
+HEADER = 'format = 1\ntitle = "a test"\nkafka = "4.3"\nseed = 7\n'
+PLAIN = HEADER + '[topics.t]\nconfig.min.insync.replicas = 2\n[producers.p1]\n[[workload]]\ntopic = "t"\nrecords = 200\nevery = "5ms"\n'
+
+
+def run(faults: str = "", base: str = PLAIN) -> Run:
+    return simulate(Scenario.loads(base + faults))
+
+
+def phases(run: Run, name: str) -> list[tuple[float, str, tuple[str, ...]]]:
+    return [(at / 1000, fact.phase, fact.resolved) for at, fact in run.history.of(Fault) if fact.name == name]
+
+
+def test_without_faults_every_record_is_ok_and_the_run_ends_with_the_last_acknowledgement() -> None:
+    found = run()
+
+    assert found.verdict.verdict == "held"
+    assert found.verdict.records["ok"] == 200
+    assert found.simulated_us < ms(1010)
+
+
+def test_the_heal_comes_when_all_was_offered_and_every_at_and_for_has_passed() -> None:
+    found = run('[[fault]]\nname = "early"\nat = "100ms"\ndo = "crash"\nwho = "broker-3"\n[[fault]]\nname = "late"\nat = "3s"\ndo = "cut"\nbetween = ["broker-1", "broker-2"]\nfor = "500ms"\n')
+
+    assert phases(found, "early")[:2] == [(100.0, "begin", ("broker-3",)), (3500.0, "end", ("broker-3",))]
+    assert phases(found, "late")[:2] == [(3000.0, "begin", ("broker-1 <-> broker-2",)), (3500.0, "end", ("broker-1 <-> broker-2",))]
+
+
+def test_a_set_that_holds_the_other_end_of_a_cut_leaves_it_out() -> None:
+    found = run('[[fault]]\nname = "island"\nat = "100ms"\ndo = "cut"\nbetween = ["broker-1", "brokers"]\nfor = "1s"\n')
+
+    assert phases(found, "island")[0][2] == ("broker-1 <-> broker-2", "broker-1 <-> broker-3")
+
+
+def test_a_fault_that_finds_nobody_is_not_injected_and_the_verdict_inconclusive() -> None:
+    found = run('[[fault]]\nname = "first"\nat = "1s"\ndo = "crash"\nwho = "broker-3"\nfor = "2s"\n[[fault]]\nname = "again"\nat = "2s"\ndo = "crash"\nwho = "broker-3"\n')
+
+    assert phases(found, "again")[0][1] == "not-injected"
+    assert found.verdict.verdict == "inconclusive"
+
+
+def test_a_count_of_acknowledged_records_fires_a_fault_at_that_instant() -> None:
+    found = run('[[fault]]\nname = "enough"\nwhen = { acked = 50 }\ndo = "crash"\nwho = "leader(t-0)"\nfor = "12s"\n')
+    struck_at = phases(found, "enough")[0][0]
+
+    assert sum(len(fact.records) for at, fact in found.history.of(Acked) if at / 1000 < struck_at) < 50 <= sum(len(fact.records) for at, fact in found.history.of(Acked) if at / 1000 <= struck_at)
+
+
+def test_an_isr_that_has_shrunk_fires_a_fault() -> None:
+    found = run('[[fault]]\nat = "0ms"\ndo = "crash"\nwho = "broker-2"\nfor = "12s"\n[[fault]]\nname = "then"\nwhen = { isr = 2, partition = "t-0" }\ndo = "crash"\nwho = "broker-3"\nfor = "5s"\n')
+    shrunk_at = next(at for at, fact in found.history.of(PartitionChanged) if len(fact.isr) == 2)
+
+    assert phases(found, "then")[0][0] == shrunk_at / 1000
+
+
+def test_a_trigger_that_fires_after_the_heal_is_mended_at_once() -> None:
+    found = run('[[fault]]\nname = "late"\nwhen = { acked = 200 }\ndo = "crash"\nwho = "broker-3"\n')
+    begin, end = phases(found, "late")[:2]
+
+    assert (begin[1], end[1], begin[0]) == ("begin", "end", end[0])
+    assert [fact.quiet for _, fact in found.history.of(Ended)] == [True]
+
+
+@pytest.mark.parametrize("do", ["lose-request", "lose-response"])
+def test_a_frame_fault_hits_the_frame_it_names_and_no_other(do: str) -> None:
+    found = run(f'[[fault]]\nname = "it"\nwhen = {{ request = "Produce", nth = 3, times = 2 }}\ndo = "{do}"\n')
+
+    assert [phase for _, phase, _ in phases(found, "it")] == ["hit", "hit", "summary"]
+    assert phases(found, "it")[0][2] == (("broker-1 -> p1",) if do == "lose-response" else ("p1 -> broker-1",))
+    assert found.verdict.records["ok"] == 200, "idempotence is on"
+
+
+def test_faults_on_the_same_exchange_each_count_it() -> None:
+    found = run('[[fault]]\nname = "slow"\nwhen = { request = "Produce", nth = 2 }\ndo = "delay"\nby = "50ms"\n[[fault]]\nname = "third"\nwhen = { request = "Produce", nth = 3 }\ndo = "lose-response"\n')
+    third = [fact.records for _, fact in found.history.of(Sent)][2]
+
+    assert [fact.records for _, fact in found.history.of(Sent) if fact.attempt == 2][0] == third
+
+
+def test_an_answer_that_no_broker_gave_takes_its_turn_behind_those_it_did() -> None:
+    found = run('[[fault]]\nwhen = { request = "Produce", nth = 4 }\ndo = "answer"\nerror = "NOT_ENOUGH_REPLICAS"\n')
+
+    assert found.verdict.records["ok"] == 200
+    assert not list(found.history.of(Rejected)), "the broker never saw the request"
+
+
+def test_an_answer_after_the_work_was_done_makes_the_client_send_again_what_is_in_the_log() -> None:
+    found = run('[[fault]]\nwhen = { request = "Produce", nth = 4 }\ndo = "answer"\nerror = "NOT_ENOUGH_REPLICAS_AFTER_APPEND"\nprocessed = true\n')
+
+    assert len(list(found.history.of(Deduplicated))) == 1
+
+
+def test_acks_0_has_no_answer_so_a_lost_answer_touches_nothing() -> None:
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.acks = 0\nconfig.enable.idempotence = false\n")
+
+    assert run('[[fault]]\nwhen = { request = "Produce", nth = 4 }\ndo = "lose-response"\n', base).verdict.verdict == "inconclusive"
+
+
+def test_a_refusal_with_acks_0_shows_only_as_a_closed_connection() -> None:
+    """BP-13."""
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.acks = 0\nconfig.enable.idempotence = false\n")
+    found = run('[[fault]]\nwhen = { request = "Produce", nth = 4 }\ndo = "answer"\nerror = "NOT_LEADER_OR_FOLLOWER"\n', base)
+
+    assert [fact.broker for _, fact in found.history.of(Disconnected)] == ["broker-1"]
+    assert found.verdict.records["lost"] == len([fact.records for _, fact in found.history.of(Sent)][3])
+
+
+def test_a_cut_tells_nobody_and_only_the_request_time_out_ends_an_attempt() -> None:
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.request.timeout.ms = 2000\n")
+    found = run('[[fault]]\nat = "500ms"\ndo = "cut"\nbetween = ["p1", "leader(t-0)"]\nfor = "3s"\n', base)
+    losses = [(at / 1000, fact.why) for at, fact in found.history.of(Disconnected)]
+
+    assert losses[0] == (2501.0, "request timed out"), "sent at 500 ms; strictly more than 2000 ms must have passed (N4)"
+    assert found.verdict.records["ok"] == 200
+
+
+def test_a_cut_shorter_than_the_time_out_only_delays() -> None:
+    found = run('[[fault]]\nat = "500ms"\ndo = "cut"\nbetween = ["p1", "leader(t-0)"]\nfor = "700ms"\n')
+
+    assert not list(found.history.of(Disconnected))
+    assert found.verdict.records["ok"] == 200
+
+
+def test_slow_adds_latency_for_a_while() -> None:
+    found = run('[[fault]]\nat = "300ms"\ndo = "slow"\nbetween = ["p1", "brokers"]\nlatency = "40ms"\nfor = "200ms"\n')
+
+    assert found.metrics.latency_ms["max"] > 80
+    assert found.verdict.verdict == "held"
+
+
+def test_a_paused_client_sends_what_fell_due_when_it_goes_on() -> None:
+    found = run('[[fault]]\nat = "500ms"\ndo = "pause"\nwho = "p1"\nfor = "300ms"\n')
+    late = [fact for _, fact in found.history.of(Offered) if fact.first_at == 800_000]
+
+    assert late, "their send() was called when the process went on"
+    assert found.verdict.records["ok"] == 200
+
+
+def test_a_crashed_client_leaves_records_without_an_outcome_and_stays_dead() -> None:
+    found = run('[[fault]]\nat = "501ms"\ndo = "crash"\nwho = "p1"\n')
+    records = found.verdict.records
+
+    assert (records["offered"], records["acked"] + records["unknown"]) == (101, 101)
+    assert records["unknown"] > 0
+    assert [fact.living_producers for _, fact in found.history.of(Ended)] == [()]
+
+
+def test_a_crashed_controller_elects_nobody_until_it_is_back() -> None:
+    found = run('[[fault]]\nat = "400ms"\ndo = "crash"\nwho = "controller-1"\nfor = "20s"\n[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "40s"\n')
+
+    assert min(at for at, fact in found.history.of(PartitionChanged) if fact.leader == "broker-2") > ms(20_000)
+    assert found.verdict.records["lost"] == 0
+
+
+def test_a_partition_that_does_not_exist_is_refused_after_max_block_ms() -> None:
+    """A3."""
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.max.block.ms = 2000\n").replace("records = 200", "records = 2")
+    found = run('[[fault]]\nat = "0ms"\ndo = "cut"\nbetween = ["p1", "brokers"]\nfor = "10s"\n', base)
+
+    assert [fact.error for _, fact in found.history.of(Refused)] == ["TimeoutException", "TimeoutException"]
+    assert [at / 1000 for at, _ in found.history.of(Refused)] == [2000.0, 4000.0], "one after the other: the thread was blocked"
+    assert [fact.why for _, fact in found.history.of(Blocked)] == ["metadata", "metadata"]
+
+
+def test_a_full_buffer_blocks_and_then_refuses() -> None:
+    """A20, A22."""
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.buffer.memory = 32768\nconfig.max.block.ms = 500\n").replace("size", "").replace('every = "5ms"\n', 'every = "1ms"\nsize = 1000\n')
+    found = run('[[fault]]\nat = "50ms"\ndo = "cut"\nbetween = ["p1", "brokers"]\nfor = "3s"\n', base)
+
+    assert {fact.error for _, fact in found.history.of(Refused)} == {"BufferExhaustedException"}
+    records = found.verdict.records
+    assert records["offered"] == 200 == records["refused"] + records["acked"] + records["failed"]
+
+
+def test_wait_each_keeps_one_record_unacknowledged() -> None:
+    found = run(base=PLAIN + 'wait = "each"\n')
+
+    assert [len(fact.records) for _, fact in found.history.of(Acked)] == [1] * 200
+
+
+def test_records_spread_over_partitions_and_each_partition_keeps_its_order() -> None:
+    base = PLAIN.replace("[topics.t]\n", "[topics.t]\npartitions = 4\n") + "key = { distinct = 40, skew = 1.0 }\n"
+    found = run('[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "12s"\n', base)
+    used = {log.partition for _, log in found.history.of(FinalLog) if log.leader and log.batches}
+
+    assert used == {"t-0", "t-1", "t-2", "t-3"}
+    assert (found.verdict.verdict, found.verdict.records["ok"]) == ("held", 200)
+
+
+def test_a_client_of_3_9_has_the_new_leader_in_the_answer_of_the_old_one() -> None:
+    """M5, KIP-951: the broker that lost its leadership while frozen names its successor."""
+    found = run('[[fault]]\nat = "500ms"\ndo = "pause"\nwho = "leader(t-0)"\nfor = "12s"\n')
+
+    assert [fact.leader for _, fact in found.history.of(Learned)][-1] in ("broker-2", "broker-3")
+    assert found.verdict.records["ok"] == 200
+
+
+def test_a_run_is_a_function_of_plan_and_seed() -> None:
+    scenario = Scenario.load("leader-crash")
+    plan: Plan = scenario.plan(11)
+
+    assert simulate(plan).history.digest == simulate(scenario, seed=11).history.digest != simulate(scenario, seed=12).history.digest
+
+
+def test_the_digest_is_the_same_in_every_process_whatever_its_hash_seed() -> None:
+    code = 'from ksim.scenario import Scenario; from ksim.simulation import simulate; print(*(simulate(Scenario.load(n)).history.digest for n in ("lost-ack", "leader-crash", "reorder")))'
+    root = Path(__file__).resolve().parents[2]
+    paths = os.pathsep.join([str(root), str(root / "models")])
+
+    found = {subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout for seed in ("0", "1", "4711")}
+
+    assert len(found) == 1
