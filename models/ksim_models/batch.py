@@ -33,6 +33,25 @@ def upper_bound_bytes(size: int) -> int:
     return BATCH_OVERHEAD + RECORD_OVERHEAD_AT_MOST + 1 + varint_bytes(size) + size
 
 
+@lru_cache(maxsize=4096)
+def room_in(capacity: int, used: int, count: int, size: int) -> tuple[int, int]:
+    """How many records of `size` bytes fit behind `count` records in `used` of `capacity` bytes, and the bytes left then."""
+    fits, delta = 0, count
+    if delta == 0:
+        fits, used, delta = 1, used + record_bytes(size, 0), 1
+    for tier in TIERS:
+        if delta >= tier:
+            continue
+        each = record_bytes(size, delta)
+        more = min((capacity - used) // each, tier - delta)
+        if more <= 0:
+            break
+        fits, used, delta = fits + more, used + more * each, delta + more
+        if delta < tier:
+            break
+    return fits, capacity - used
+
+
 class Batch:
     __slots__ = (
         "attempts",
@@ -107,22 +126,7 @@ class Batch:
 
     def room_for(self, size: int) -> tuple[int, int]:
         """How many records of `size` bytes still fit (A12), and how many bytes are left then. The first always fits."""
-        if self.closed:
-            return 0, 0
-        fits, used, delta = 0, self.size_bytes, self.count
-        if delta == 0:
-            fits, used, delta = 1, used + record_bytes(size, 0), 1
-        for tier in TIERS:
-            if delta >= tier:
-                continue
-            each = record_bytes(size, delta)
-            more = min((self.capacity - used) // each, tier - delta)
-            if more <= 0:
-                break
-            fits, used, delta = fits + more, used + more * each, delta + more
-            if delta < tier:
-                break
-        return fits, self.capacity - used
+        return (0, 0) if self.closed else room_in(self.capacity, self.size_bytes, self.count, size)
 
     def add(self, number: int, count: int, size: int) -> None:
         """`count` consecutive records from `number` on, of `size` bytes each."""
@@ -134,8 +138,7 @@ class Batch:
             self.numbers = [*range(self.first, self.first + self.count), *range(number, number + count)]
         delta = self.count
         while count:
-            tier = next(tier for tier in TIERS if delta < tier)
-            some = min(count, tier - delta)
+            some = min(count, (64 if delta < 64 else 8192 if delta < 8192 else TIERS[2]) - delta)
             self.size_bytes += some * record_bytes(size, delta)
             delta, count = delta + some, count - some
         self.count = delta

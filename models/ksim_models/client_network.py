@@ -160,7 +160,10 @@ class ClientNetwork:
 
     def time_out(self, now: Micros, out: list[Effect]) -> list[Lost]:
         """Requests older than request.timeout.ms, and set-ups older than theirs, end their connection (N4, N8)."""
-        gone = []
+        gone: list[Lost] = []
+        at = self.wake_at
+        if at is None or at > now:
+            return gone
         for node in list(self.nodes.values()):
             connection = node.connection
             if connection is None:

@@ -227,11 +227,14 @@ class Leading:
             session = self.sessions[connection] = FetchSession(connection, request)
         session.take(request, now)
         answer = self._read(session, now)  # Before the follower's state moves: the answer carries the high watermark from before this fetch (RP-5, RP-13).
+        refused = [told.partition for told in answer if told.error or told.diverging_end_offset >= 0] if answer else ()
         for position in request.partitions:
-            self._note_progress(session, position, now, out)
-        for replica in list(self.short.values()):
-            if replica.partition in session.positions:
-                self._maybe_expand(replica, session.follower)
+            if position.partition not in refused:
+                self._note_progress(session, position, now, out)
+        if self.short:
+            for replica in list(self.short.values()):
+                if replica.partition in session.positions:
+                    self._maybe_expand(replica, session.follower)
         if answer is None:
             session.park(request, now)
         else:
@@ -239,9 +242,8 @@ class Leading:
 
     def _note_progress(self, session: FetchSession, position: FetchPartition, now: Micros, out: list[Effect]) -> None:
         """RP-15. A read that failed or diverged leaves the follower's state alone (RP-14)."""
-        replica = self.replicas.get(position.partition)
-        if replica is None or replica.leadership is None or self._fetch_error(replica, session, position) or replica.diverges(position.last_fetched_epoch, position.fetch_offset):
-            return
+        replica = self.replicas[position.partition]
+        assert replica.leadership is not None
         follower = replica.leadership.followers[session.follower]
         moved = follower.log_end_offset != position.fetch_offset
         follower.fetched(position.fetch_offset, replica.log.log_end_offset, now, session.broker_epoch)

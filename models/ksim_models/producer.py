@@ -57,31 +57,42 @@ class Producer:
         self.id_asked_at: str | None = None
         self.id_retry_at: Micros = 0
         self.one_at_a_time = config.max_in_flight_requests_per_connection == 1
+        self.arrivals_matter_at: Micros = 0
+        """The next moment at which a record makes a difference; before it, an answer need not wait for the records that came meanwhile."""
+        self.nothing_expires_before: Micros = 0
+        """A lower bound, so that not every event has to look at every batch."""
+        self.wake_at: Micros | None = self._next_wake()
 
     # The clock.
 
-    @property
-    def wake_at(self) -> Micros | None:
-        if not self.alive:
-            return None
-        at = self.sending.wake_at
-        if self.idempotence is None or self.idempotence.has_id:  # Without a producer id nothing is drained and nothing expires (A41).
-            at = min(at, self.look_again_at, self.accumulator.next_expiry(self.in_flight))
+    def _next_wake(self) -> Micros | None:
+        """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
+        at = self.arrivals_matter_at = self.sending.wake_at
+        if self.sending.begun and (self.idempotence is None or self.idempotence.producer_id >= 0):  # Without a producer id nothing is drained and nothing expires (A41).
+            if self.look_again_at < at:
+                at = self.look_again_at
+            if self.nothing_expires_before < at:
+                at = self.nothing_expires_before
         network = self.network.wake_at
         if network is not None and network < at:
             at = network
         if self.sending.begun:
-            at = min(at, self._wants_a_node_at())
+            node = self._wants_a_node_at()
+            if node < at:
+                at = node
         return None if at >= NEVER else at
 
     def _wants_a_node_at(self) -> Micros:
         """When a connection may be tried again for metadata that is due, for a producer id, or for batches whose leader is not connected."""
         at = self.metadata.due_at
+        asks_for_id = self.idempotence is not None and self.idempotence.producer_id < 0 and self.id_asked_at is None
+        if at > self.looked_at and not asks_for_id and not self.waiting_for:
+            return at
         nodes: list[str] = []
         if at <= self.looked_at:
             at = NEVER
             nodes = list(self.metadata.nodes)
-        if self.idempotence is not None and not self.idempotence.has_id and self.id_asked_at is None:
+        if asks_for_id:
             nodes = list(self.metadata.nodes)
         nodes += self.waiting_for
         for name in nodes:
@@ -100,7 +111,8 @@ class Producer:
             return out
         if type(event) is Resumed:
             self.sending.resumed(now)
-        self.sending.take(now, out)
+        if type(event) is not Received or self.arrivals_matter_at <= now:
+            self.sending.take(now, out)
         match event:
             case Received():
                 if event.connection in self.network.by_connection:
@@ -114,12 +126,14 @@ class Producer:
             case Crashed():
                 self.close_books(out)
                 self.alive = False
+                self.wake_at = None
                 return out
             case _:
                 pass
         for lost in self.network.time_out(now, out):
             self._on_lost(lost, now, out)
         self._turn(now, out)
+        self.wake_at = self._next_wake()
         return out
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
@@ -243,26 +257,32 @@ class Producer:
         has_id = self.idempotence is None or self._has_producer_id(self.idempotence, now, out)
         while True:
             offered = self.sending.offered
-            if self.sending.is_blocked:
+            if self.sending.blocked:
                 self.sending.take(now, out)  # What a send() waited for may have come: metadata, or memory.
             if has_id:
                 while self._send_what_is_due(now, out):
                     pass
-            if not self.sending.is_blocked or self.sending.offered == offered:
+            if not self.sending.blocked or self.sending.offered == offered:
                 return
 
     def _send_what_is_due(self, now: Micros, out: list[Effect]) -> bool:
-        """Ready, drain, expire, send (S5); True if something went, for then there may be more: one batch per partition and request (A31)."""
+        """Ready, drain, expire, send (S5); True if something went and more stands behind it: one batch per partition and request (A31)."""
         drained: list[tuple[str, list[Batch]]] = []
         nodes, unknown, self.look_again_at = self.accumulator.look(now, self.metadata.leader_of)
         if unknown:
             self.metadata.request_update()
             self._maybe_update_metadata(now, out)
+        taken = more = False
         for node in nodes:
             if self.network.ready(node, now, out):
-                batches = self.accumulator.drain(node, self.metadata.partitions_led_by(node), now, self._may_drain)
+                if not taken:
+                    self.sending.take(now, out)  # An open batch leaves with all that has come.
+                    taken = True
+                led = self.metadata.partitions_led_by(node)
+                batches = self.accumulator.drain(node, led, now, self._may_drain)
                 if batches:
                     drained.append((node, batches))
+                    more = more or len(batches) < len(led)
             elif self.network.node(node).connection is None:
                 self.waiting_for = (*self.waiting_for, node)
         for _, batches in drained:
@@ -271,7 +291,8 @@ class Producer:
         self._expire(now, out)
         for node, batches in drained:
             self._send(node, batches, now, out)
-        return bool(drained)
+            more = more or any(self.accumulator.queues[batch.partition] for batch in batches)
+        return more
 
     def _may_drain(self, batch: Batch) -> bool:
         return self.idempotence is None or self.idempotence.may_drain(batch)
@@ -321,8 +342,9 @@ class Producer:
 
     def _expire(self, now: Micros, out: list[Effect]) -> None:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
-        if self.accumulator.next_expiry(self.in_flight) > now:
+        if now < self.nothing_expires_before:
             return
+        self.sending.take(now, out)
         queued = self.accumulator.take_expired(now)
         flying: list[Batch] = []
         for waiting in self.in_flight.values():
@@ -336,6 +358,7 @@ class Producer:
             if self.idempotence is not None:
                 self.idempotence.expired(batch)
             self._fail(batch, ErrorCode.REQUEST_TIMED_OUT, "TimeoutException", text, now, out, adjust=False, answered=batch in queued)
+        self.nothing_expires_before = min(self.accumulator.next_expiry(self.in_flight), now + self.accumulator.delivery_timeout)
 
     def _send(self, node: str, batches: list[Batch], now: Micros, out: list[Effect]) -> None:
         """One Produce request per node with all its batches (S5). With acks=0 that is the outcome (S22)."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ksim_models.accumulator import NEVER, Accumulator
 from ksim_models.application import Sticky, Thread
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import Batch, upper_bound_bytes
+from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
@@ -34,14 +34,12 @@ class Sending:
         """Records handed over so far: the number of the next one."""
         self.begun = False
         """The client has had something to do."""
+        self.blocked = 0
+        """Threads whose send() has not returned."""
 
     @property
     def is_done(self) -> bool:
         return all(thread.next >= thread.arrivals.total and not thread.blocked_on for thread in self.threads)
-
-    @property
-    def is_blocked(self) -> bool:
-        return any(thread.blocked_on for thread in self.threads)
 
     @property
     def all_offered(self) -> bool:
@@ -67,13 +65,12 @@ class Sending:
         size = thread.arrivals.size
         assert size is not None
         batch = self.accumulator.open_batch(partition)
-        lingers = self.accumulator.linger
         if batch is None:
-            lingers_until = at + lingers
-            batch = Batch(0, partition, max(self.accumulator.batch_size, upper_bound_bytes(size)), at)
+            lingers_until = at + self.accumulator.linger
+            room, left = room_in(max(self.accumulator.batch_size, upper_bound_bytes(size)), BATCH_OVERHEAD, 0, size)
         else:
             lingers_until = NEVER
-        room, left = batch.room_for(size)
+            room, left = batch.room_for(size)
         filled_by = thread.next + (room - 1 if left == 0 else room)
         if filled_by >= thread.arrivals.total:
             return lingers_until if lingers_until != NEVER else None
@@ -94,12 +91,14 @@ class Sending:
 
     def take(self, now: Micros, out: list[Effect]) -> None:
         """Hand over all records whose time has come, in the order of their times; blocked calls first, in the order they were blocked (A21)."""
-        for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
-            self._try_again(thread, now, out)
+        if self.blocked:
+            for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
+                self._try_again(thread, now, out)
         while True:
-            thread, at = self._first_due(now)
-            if thread is None:
+            first = self._first_due(now)
+            if first is None:
                 return
+            thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
             if partition is None:
@@ -110,26 +109,21 @@ class Sending:
             else:
                 self._send_range(thread, partition, at, now, out)
 
-    def _first_due(self, now: Micros) -> tuple[Thread | None, Micros]:
-        first, at = None, NEVER
+    def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
+        first: tuple[Thread, Micros] | None = None
         for thread in self.threads:
             due = thread.next_time()
-            if due is not None and due <= now and due < at:
-                first, at = thread, due
-        return first, at
+            if due is not None and due <= now and (first is None or due < first[1]):
+                first = thread, due
+        return first
 
     def _try_again(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         """A send() that was blocked: has what it waits for come, or its patience ended? What comes at the last moment still counts."""
-        was = thread.blocked_on
-        thread.blocked_on = ""
-        if was == "memory":
-            self.accumulator.waiters -= 1
+        self._unblock(thread)
         self._send_one(thread, now, out, blocked_before=True)
         if thread.blocked_on and now >= thread.patience_ends:
-            if thread.blocked_on == "memory":
-                self.accumulator.waiters -= 1
             self._refuse(thread, *self._impatience(thread), out)
-            thread.blocked_on = ""
+            self._unblock(thread)
         if not thread.blocked_on:
             thread.free_at = now
 
@@ -148,8 +142,15 @@ class Sending:
         out.append(Note(Offered(self.producer, records, thread.sent_at, 0)))
         out.append(Note(Refused(self.producer, records, error, text)))
 
+    def _unblock(self, thread: Thread) -> None:
+        self.blocked -= 1
+        if thread.blocked_on == "memory":
+            self.accumulator.waiters -= 1
+        thread.blocked_on = ""
+
     def _block(self, thread: Thread, why: str, out: list[Effect], *, known: bool) -> None:
         thread.blocked_on = why
+        self.blocked += 1
         if why == "memory":
             self.accumulator.waiters += 1
         if not known:
