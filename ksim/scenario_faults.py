@@ -34,6 +34,7 @@ def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPl
             faults.append(fault)
             tables.append(table)
     for fault, table in zip(faults, tables, strict=True):
+        _refuse_return_of_a_client(table, fault, names)
         if fault.do == "restart":
             _refuse_restart_of_the_living(table, fault, faults, names)
     return faults
@@ -135,6 +136,18 @@ def _error(table: Table) -> ErrorCode | None:
     errors = [error.name for error in ErrorCode if error is not ErrorCode.NONE]
     name = table.choose("error", errors, "the name of a Kafka error")
     return ErrorCode[name] if name is not None else None
+
+
+def _refuse_return_of_a_client(table: Table, fault: FaultPlan, names: Names) -> None:
+    """A crashed client stays dead: its successor is another producer, with another producer id (I2)."""
+    clients = [str(who) for who in fault.who if names.role(who) == PRODUCER]
+    if clients and (fault.do == "restart" or (fault.do == "crash" and fault.duration is not None)):
+        table.problem(
+            "for" if fault.do == "crash" else "do",
+            f"{name_of(table.path)}: the restart of a client is not yet supported; a crashed one stays dead.",
+            given=listed(clients),
+            possible="crash without for, or pause with for",
+        )
 
 
 def _refuse_restart_of_the_living(table: Table, restart: FaultPlan, faults: Sequence[FaultPlan], names: Names) -> None:

@@ -19,7 +19,7 @@ from ksim.network import LinkDelays
 from ksim.plan import Plan
 from ksim.scenario import Scenario
 from ksim.verdict import Verdict, judge
-from ksim.workload import schedule
+from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
 from ksim_models.config import ProducerConfig, topic_config
 from ksim_models.controller import Controller, NewTopic
@@ -112,7 +112,10 @@ class Simulation:
         producers = []
         bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
-            workloads = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
+            workloads: list[Schedule] = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
+            if self.plan.warm:
+                topics = dict.fromkeys(workload.topic for workload in workloads)
+                workloads = [*(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))), *workloads]
             producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
             self.loop.add(producer)

@@ -14,6 +14,8 @@ from ksim.dice import Dice
 from ksim.plan import Burst, Keys, Latency, WorkloadPlan
 from ksim_models.units import Micros
 
+WARM_UP_AT: Micros = -1_000_000
+WARM_UP_BYTES = 100
 LN_2 = 0.6931471805599453
 LN_100 = 4.605170185988092
 SERIES = tuple(1.0 / n for n in range(41, 0, -2))
@@ -97,6 +99,7 @@ class Schedule:
         self.window = plan.window
         self.size = plan.size_bytes if plan.size_spread == 0 else None
         self.partition = plan.partition
+        self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None
         self._plan = plan
         self._dice = dice
@@ -189,6 +192,20 @@ class Poisson(Schedule):
 
     def count_until(self, now: Micros) -> int:
         return bisect_right(self._times, now)
+
+
+class WarmUp(Schedule):
+    """One record to one partition, a second before time zero, outside every count."""
+
+    def __init__(self, topic: str, partition: int, dice: Dice) -> None:
+        super().__init__(WorkloadPlan(-1, "", topic, 1, WARM_UP_AT, Fraction(0), "steady", WARM_UP_BYTES, 0, Keys(), partition, None), dice)
+        self.warm_up = True
+
+    def time_of(self, index: int) -> Micros:
+        return WARM_UP_AT
+
+    def count_until(self, now: Micros) -> int:
+        return int(now >= WARM_UP_AT)
 
 
 def schedule(plan: WorkloadPlan, dice: Dice) -> Schedule:

@@ -39,6 +39,10 @@ class Thread:
             return None
         return max(arrivals.time_of(self.next), self.free_at)
 
+    @property
+    def is_done(self) -> bool:
+        return self.next >= self.arrivals.total and not self.blocked_on
+
     def is_steady(self) -> bool:
         """Its records are alike and depend on no outcome, so a whole range of them can be taken at once."""
         arrivals = self.arrivals

@@ -22,6 +22,8 @@ class Arrivals(Protocol):
     partition: int | None
     """The partition that every record names itself; else None."""
     keyed: bool
+    warm_up: bool
+    """Outside every count: it only makes the client connect before time zero."""
 
     def time_of(self, index: int) -> Micros:
         """When record `index` is handed over, if the application is not held up."""

@@ -32,7 +32,8 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.units import Micros, ms
 
-TRANSPORT_ERRORS = (ErrorCode.NETWORK_EXCEPTION, ErrorCode.REQUEST_TIMED_OUT)
+WARM_UP = ""
+"""The producer's name on batches of the warm-up, which belong to nobody."""
 
 
 class Producer:
@@ -198,7 +199,7 @@ class Producer:
             self._succeed(batch, result.base_offset, now, out)
         elif self._may_retry(batch, result, now):
             self.accumulator.put_back(batch, now)
-            out.append(Note(Retried(self.name, batch.partition, batch.records, error.name, batch.attempts, self.accumulator.backoff_of(batch))))
+            self._tell(batch, out, Retried(self.name, batch.partition, batch.records, error.name, batch.attempts, self.accumulator.backoff_of(batch)))
         else:
             self._fail(batch, error, error.exception, text, now, out, adjust=batch.attempts < self.config.retries)
         if error.invalid_metadata:
@@ -219,14 +220,14 @@ class Producer:
         if self.idempotence is not None:
             self.idempotence.succeeded(batch, base_offset)
         if not batch.done:
-            out.append(Note(Acked(self.name, batch.partition, batch.records, base_offset)))
+            self._tell(batch, out, Acked(self.name, batch.partition, batch.records, base_offset))
         self._finish(batch, now, answered=True)
 
     def _fail(self, batch: Batch, error: ErrorCode, exception: str, text: str, now: Micros, out: list[Effect], *, adjust: bool, answered: bool = True) -> None:
         """S13: the first final state wins; a late answer only returns the memory (S15, A24)."""
         if not batch.done:
             self._offer(batch, out)
-            out.append(Note(Failed(self.name, batch.partition, batch.records, exception, text)))
+            self._tell(batch, out, Failed(self.name, batch.partition, batch.records, exception, text))
             if self.idempotence is not None:
                 self.idempotence.failed(batch, error, adjust=adjust)
         self._finish(batch, now, answered=answered)
@@ -243,7 +244,12 @@ class Producer:
         """The history learns of the records when their batch leaves the queue for the first time: one fact per batch, however often the client woke meanwhile."""
         if not batch.drained:
             batch.drained = True
-            out.append(Note(Offered(self.name, batch.records, batch.offer_at, batch.offer_step, tuple(batch.offer_times or ()))))
+            self._tell(batch, out, Offered(self.name, batch.records, batch.offer_at, batch.offer_step, tuple(batch.offer_times or ())))
+
+    def _tell(self, batch: Batch, out: list[Effect], fact: object) -> None:
+        """The warm-up is no part of the history."""
+        if batch.first >= 0:
+            out.append(Note(fact))
 
     # One turn of the I/O thread.
 
@@ -365,11 +371,11 @@ class Producer:
         acks = self.config.acks
         on_wire = []
         for batch in batches:
-            on_wire.append(RecordBatch(batch.partition, self.name, batch.records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+            on_wire.append(RecordBatch(batch.partition, self.name if batch.first >= 0 else WARM_UP, batch.records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
         connection = self.network.nodes[node].connection
         assert connection is not None
         for batch in batches:
-            out.append(Note(Sent(self.name, batch.partition, batch.records, broker_of(node), connection, batch.attempts + 1)))
+            self._tell(batch, out, Sent(self.name, batch.partition, batch.records, broker_of(node), connection, batch.attempts + 1))
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:

@@ -31,7 +31,8 @@ class Sending:
         self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
         self.sticky: dict[str, Sticky] = {}
         self.offered = 0
-        """Records handed over so far: the number of the next one."""
+        """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
+        self.warmed_up = 0
         self.begun = False
         """The client has had something to do."""
         self.blocked = 0
@@ -39,7 +40,7 @@ class Sending:
 
     @property
     def is_done(self) -> bool:
-        return all(thread.next >= thread.arrivals.total and not thread.blocked_on for thread in self.threads)
+        return all(thread.is_done for thread in self.threads)
 
     @property
     def all_offered(self) -> bool:
@@ -78,7 +79,7 @@ class Sending:
 
     def _only_partition(self, thread: Thread) -> str | None:
         """The one partition that all records of this thread go to, where a range of them can be taken at once."""
-        if len(self.threads) > 1 or not thread.is_steady():
+        if not thread.is_steady() or (len(self.threads) > 1 and any(other is not thread and not other.is_done for other in self.threads)):
             return None
         partitions = self.metadata.topics.get(thread.arrivals.topic)
         if not partitions:
@@ -101,10 +102,8 @@ class Sending:
             thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
-            if partition is None:
-                self.offered += 1
-                thread.next += 1
-                thread.number, thread.sent_at, thread.patience_ends = self.offered - 1, at, at + self.max_block
+            if partition is None or thread.arrivals.warm_up:
+                self._call(thread, at)
                 self._send_one(thread, at, out)
             else:
                 self._send_range(thread, partition, at, now, out)
@@ -116,6 +115,17 @@ class Sending:
             if due is not None and due <= now and (first is None or due < first[1]):
                 first = thread, due
         return first
+
+    def _call(self, thread: Thread, at: Micros) -> None:
+        """send() is called: the record gets its number."""
+        thread.next += 1
+        thread.sent_at, thread.patience_ends = at, at + self.max_block
+        if thread.arrivals.warm_up:
+            self.warmed_up += 1
+            thread.number = -self.warmed_up
+        else:
+            thread.number = self.offered
+            self.offered += 1
 
     def _try_again(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         """A send() that was blocked: has what it waits for come, or its patience ended? What comes at the last moment still counts."""
@@ -138,6 +148,8 @@ class Sending:
         return "TimeoutException", f"Topic {topic} not present in metadata after {waited} ms."
 
     def _refuse(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
+        if thread.number < 0:
+            return
         records = range(thread.number, thread.number + 1)
         out.append(Note(Offered(self.producer, records, thread.sent_at, 0)))
         out.append(Note(Refused(self.producer, records, error, text)))
@@ -153,7 +165,7 @@ class Sending:
         self.blocked += 1
         if why == "memory":
             self.accumulator.waiters += 1
-        if not known:
+        if not known and thread.number >= 0:
             out.append(Note(Blocked(self.producer, thread.number, why, thread.patience_ends)))
 
     # One record.
@@ -180,6 +192,8 @@ class Sending:
             return
         batch.offered(thread.sent_at, 0, 1)
         batch.add(thread.number, 1, size)
+        if arrivals.warm_up:
+            batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:
             batch.threads[thread.index] = batch.threads.get(thread.index, 0) + 1
             thread.outstanding += 1
@@ -230,9 +244,7 @@ class Sending:
             if batch is None or not room:
                 batch = self.accumulator.new_batch(partition, upper, at) if upper <= min(self.config.max_request_size, self.accumulator.total_memory) else None
                 if batch is None:  # Too large, or no memory: that is one record's affair.
-                    self.offered += 1
-                    thread.next += 1
-                    thread.number, thread.sent_at, thread.patience_ends = self.offered - 1, at, at + self.max_block
+                    self._call(thread, at)
                     self._send_one(thread, at, out)
                     if thread.blocked_on:
                         return
@@ -290,5 +302,5 @@ class Sending:
     def close_books(self, out: list[Effect]) -> None:
         """A record whose send() never returned was offered; it has no outcome."""
         for thread in self.threads:
-            if thread.blocked_on:
+            if thread.blocked_on and thread.number >= 0:
                 out.append(Note(Offered(self.producer, range(thread.number, thread.number + 1), thread.sent_at, 0)))

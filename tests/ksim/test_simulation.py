@@ -226,3 +226,38 @@ def test_the_digest_is_the_same_in_every_process_whatever_its_hash_seed() -> Non
     found = {subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout for seed in ("0", "1", "4711")}
 
     assert len(found) == 1
+
+
+def test_a_warm_client_sends_its_first_record_at_once_and_the_warm_up_counts_nowhere() -> None:
+    cold, warm = run(), run("[tail]\nwarm = true\n")
+
+    assert next(at for at, _ in warm.history.of(Sent)) < next(at for at, _ in cold.history.of(Sent))
+    assert warm.verdict.records["offered"] == warm.verdict.records["ok"] == 200
+    assert not list(warm.history.of(Blocked))
+
+
+def test_a_refusal_that_only_the_first_batch_met_can_break_idempotence() -> None:
+    """H-111: a partition accepts any first sequence of a producer it does not know, so the second batch overtakes; the epoch bump that follows repeats it."""
+    base = HEADER.replace("4.3", "3.3") + (
+        '[topics.t]\nconfig.min.insync.replicas = 2\n[producers.p1]\nconfig.linger.ms = 0\nconfig.batch.size = 1\nconfig.request.timeout.ms = 1000\n'
+        'config.max.in.flight.requests.per.connection = 2\n[[workload]]\ntopic = "t"\nrecords = 2\nevery = "0ms"\n'
+    )
+    found = run(
+        '[[fault]]\nat = "0ms"\ndo = "crash"\nwho = "broker-2"\nfor = "1ms"\n[[fault]]\nwhen = { request = "Produce", nth = 1 }\ndo = "answer"\nerror = "NOT_ENOUGH_REPLICAS"\n', base
+    )
+
+    assert found.verdict.records["duplicated"] == 1
+    assert not found.verdict.anomalies[0].allowed, "the configuration does not promise it"
+
+
+def test_a_partition_that_waited_out_an_error_is_fetched_from_where_the_follower_stands() -> None:
+    """Found by drawn scenarios: the leader went on from a position that the follower had left behind."""
+    found = simulate(
+        Scenario(
+            title="drawn", kafka="3.6", seed=4397, topics={"t": {"partitions": 2, "config": {"min.insync.replicas": 2}}},
+            producers={"p1": {"config": {"linger.ms": 0, "batch.size": 1, "max.in.flight.requests.per.connection": 1, "request.timeout.ms": 1000, "delivery.timeout.ms": 31000}}},
+            workload=[{"topic": "t", "records": 2, "every": "0ms", "size": 10}], fault=[{"do": "crash", "who": "broker-1", "at": "0ms", "for": "1670ms"}],
+        )
+    )
+
+    assert found.verdict.records["ok"] == 2
