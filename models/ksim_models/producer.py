@@ -371,7 +371,8 @@ class Producer:
         acks = self.config.acks
         on_wire = []
         for batch in batches:
-            on_wire.append(RecordBatch(batch.partition, self.name if batch.first >= 0 else WARM_UP, batch.records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+            name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
+            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
         connection = self.network.nodes[node].connection
         assert connection is not None
         for batch in batches:
