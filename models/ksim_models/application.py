@@ -20,7 +20,7 @@ class Thread:
         self.arrivals = arrivals
         self.next = 0
         """The next record of its workload."""
-        self.free_at: Micros = 0
+        self.free_at: Micros = -(2**62)
         """When the last send() returned."""
         self.outstanding = 0
         self.blocked_on = ""
