@@ -53,8 +53,8 @@ class NodeConnection:
         self.failures = 0
         """Disconnects since it was last ready (N7)."""
         self.failed_setups = 0
-        self.attempted_at: Micros = -1
-        self.retry_at: Micros = 0
+        self.attempted_at: Micros = -(2**62)
+        self.retry_at: Micros = -(2**62)
         """Not before: the reconnect backoff."""
         self.deadline: Micros = 0
         """Of the connection set-up."""

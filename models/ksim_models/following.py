@@ -29,7 +29,7 @@ class Fetcher:
         self.open = False
         self.full = True
         self.asked_at: Micros | None = None
-        self.retry_at: Micros = 0
+        self.retry_at: Micros = -(2**62)
         self.asked_epochs: dict[str, int] = {}
         """Partition -> leader epoch under which it was last named; -1 before."""
         self.to_name: dict[str, None] = {}

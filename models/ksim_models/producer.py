@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ksim_models.accumulator import NEVER, Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
-from ksim_models.client_metadata import ClientMetadata
+from ksim_models.client_metadata import LONG_AGO, ClientMetadata
 from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -51,12 +51,12 @@ class Producer:
         """Per partition, in the order of draining: where expiry looks (A37)."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
-        self.looked_at: Micros = -1
+        self.looked_at: Micros = LONG_AGO
         """When the last turn was."""
         self.waiting_for: tuple[str, ...] = ()
         """Leaders of due batches that were not connected at the last turn."""
         self.id_asked_at: str | None = None
-        self.id_retry_at: Micros = 0
+        self.id_retry_at: Micros = LONG_AGO
         self.one_at_a_time = config.max_in_flight_requests_per_connection == 1
         self.arrivals_matter_at: Micros = 0
         """The next moment at which a record makes a difference; before it, an answer need not wait for the records that came meanwhile."""
