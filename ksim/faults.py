@@ -193,7 +193,11 @@ class Faults:
     @property
     def last_known_end(self) -> Micros:
         """Every `at`, `for` and, of frame faults that have fired, `for` has passed."""
-        ends = [fault.first_hit_at + fault.plan.duration for fault in (self.frames.faults if self.frames else ()) if fault.first_hit_at is not None and fault.plan.duration is not None]
+        ends = [
+            fault.first_hit_at + fault.plan.duration
+            for fault in (self.frames.faults if self.frames else ())
+            if fault.first_hit_at is not None and fault.plan.duration is not None
+        ]
         return max([self.busy_until, *ends])
 
     def heal(self) -> None:

@@ -1,6 +1,7 @@
 """Faults of single frames: this Produce response is lost, that request is answered with an error.
 
-The exchanges of an API are counted where the frame that the fault names passes by; a broker answers in order, so the oldest unanswered request of a connection is the one a response belongs to.
+The exchanges of an API are counted where the frame that the fault names passes by;
+a broker answers in order, so the oldest unanswered request of a connection is the one a response belongs to.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ from ksim_models.messages import (
 )
 from ksim_models.units import Micros
 
-APIS: dict[type, str] = {ProduceRequest: "Produce", MetadataRequest: "Metadata", InitProducerIdRequest: "InitProducerId", ApiVersionsRequest: "ApiVersions", FetchRequest: "Fetch"}
+APIS: dict[type, str] = {
+    ProduceRequest: "Produce",
+    MetadataRequest: "Metadata",
+    InitProducerIdRequest: "InitProducerId",
+    ApiVersionsRequest: "ApiVersions",
+    FetchRequest: "Fetch",
+}
 HITS_THE_REQUEST = ("lose-request",)
 
 
@@ -103,7 +110,10 @@ class FrameFault:
             partitions = tuple(position.partition for position in message.partitions)
         elif isinstance(message, MetadataRequest) and trigger.partition is None:
             return trigger.topic in message.topics
-        return any((trigger.partition is None or partition == trigger.partition) and (trigger.topic is None or partition.rpartition("-")[0] == trigger.topic) for partition in partitions)
+        return any(
+            (trigger.partition is None or partition == trigger.partition) and (trigger.topic is None or partition.rpartition("-")[0] == trigger.topic)
+            for partition in partitions
+        )
 
     def _chosen(self) -> bool:
         trigger = self.trigger
@@ -119,7 +129,14 @@ class FrameFault:
 class Frames:
     """All frame faults of a run: asked about every message that a machine sends."""
 
-    def __init__(self, faults: list[tuple[FaultPlan, FrameTrigger]], loop: Loop, dice: Dice, resolve: Callable[[Who, FaultPlan], tuple[str, ...]], note: Callable[[Fault], None]) -> None:
+    def __init__(
+        self,
+        faults: list[tuple[FaultPlan, FrameTrigger]],
+        loop: Loop,
+        dice: Dice,
+        resolve: Callable[[Who, FaultPlan], tuple[str, ...]],
+        note: Callable[[Fault], None],
+    ) -> None:
         self.loop = loop
         self.dice = dice
         self.resolve = resolve
@@ -207,7 +224,9 @@ class Frames:
         """Answers that a broker never gave take their turn behind those it did."""
         waiting = self.exchanges.get(connection.name)
         while waiting and waiting[0].ready:
-            self.loop.send_late(connection.back, waiting.popleft().answer, self.loop.network.delay(connection.forth.sender.name, connection.forth.receiver.name, None, 0))
+            self.loop.send_late(
+                connection.back, waiting.popleft().answer, self.loop.network.delay(connection.forth.sender.name, connection.forth.receiver.name, None, 0)
+            )
 
     def _break(self, connection: Connection) -> None:
         self.exchanges.pop(connection.name, None)

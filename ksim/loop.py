@@ -319,7 +319,9 @@ class Loop:
 
     def reset(self, one: str, other: str) -> int:
         """Close all connections between two machines; how many there were."""
-        connections = [connection for connection in self.cells[one].connections.values() if other in (connection.forth.sender.name, connection.forth.receiver.name)]
+        connections = [
+            connection for connection in self.cells[one].connections.values() if other in (connection.forth.sender.name, connection.forth.receiver.name)
+        ]
         for connection in connections:
             self.break_connection(connection)
         return len(connections)

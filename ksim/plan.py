@@ -86,7 +86,8 @@ class WorkloadPlan:
 class Who:
     """Names one or more machines; resolved at the instant when the fault begins.
 
-    kind: "machine" (argument = its name), "leader", "followers", "isr" (argument = partition), "replica" (partition and index), "controller", "any-broker", "brokers", "rack" (argument).
+    kind: "machine" (argument = its name), "leader", "followers", "isr" (argument = partition), "replica" (partition and index), "controller", "any-broker",
+    "brokers", "rack" (argument).
     """
 
     kind: str
@@ -124,7 +125,10 @@ class FrameTrigger:
 
 @dataclass(frozen=True, slots=True)
 class CountTrigger:
-    """kind "acked": the count-th acknowledged record of all producers. "appended": the leader's log end of `partition` reaches count. "isr": its committed ISR is at most count, after having been larger."""
+    """kind "acked": the count-th acknowledged record of all producers. "appended": the leader's log end of `partition` reaches count.
+
+    "isr": its committed ISR is at most count, after having been larger.
+    """
 
     kind: str
     count: int

@@ -63,7 +63,10 @@ class Run:
 
 
 def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
-    """Run it. Raises ScenarioError where the scenario is not possible. digest=False is accepted for the contract's sake: the digest is computed when it is asked for."""
+    """Run it. Raises ScenarioError where the scenario is not possible.
+
+    digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
+    """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
     began = time.perf_counter()
     simulation = Simulation(plan)
@@ -115,7 +118,10 @@ class Simulation:
             workloads: list[Schedule] = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
-                workloads = [*(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))), *workloads]
+                workloads = [
+                    *(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))),
+                    *workloads,
+                ]
             producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
             self.loop.add(producer)
@@ -172,7 +178,11 @@ class Simulation:
             return False  # Sent and given up, or acks=0: it may yet be appended.
         if not self.plan.heal:
             return True
-        return self.controller.settled and all(broker.settled for broker in self.brokers) and all(self._has_converged(partition) for partition in self._partitions())
+        return (
+            self.controller.settled
+            and all(broker.settled for broker in self.brokers)
+            and all(self._has_converged(partition) for partition in self._partitions())
+        )
 
     def _partitions(self) -> Iterable[str]:
         return (partition for topic in self.plan.topics if topic.exists for partition in topic.partitions)
@@ -203,7 +213,11 @@ class Simulation:
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(dict.fromkeys(name for _, fact in self.history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved))
+            resolved = tuple(
+                dict.fromkeys(
+                    name for _, fact in self.history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
+                )
+            )
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))
@@ -220,7 +234,8 @@ class Simulation:
 
 def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable: bool) -> FinalLog:
     batches = tuple(
-        LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence) for batch in log.batches
+        LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence)
+        for batch in log.batches
     )
     return FinalLog(partition, replica, leader, readable, log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset, batches)
 
@@ -228,7 +243,9 @@ def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable:
 def run_line(plan: Plan) -> dict[str, object]:
     """What a judge needs to know of a run: the scenario, and the configuration that was in force."""
     names = [field.name for field in fields(ProducerConfig)]
-    producers = {producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers}
+    producers = {
+        producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
+    }
     brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
     topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
     return {

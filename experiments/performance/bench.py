@@ -194,7 +194,8 @@ def page(figures: dict[str, float]) -> str:
     lines = [
         "# How fast is a run?",
         "",
-        "Written by `make bench`; ratios within one process, best of several rounds. A *bare callback* is one slotted event through the stock SimPy Environment that schedules the next.",
+        "Written by `make bench`: ratios within one process, best of several rounds.",
+        "A *bare callback* is one slotted event through the stock SimPy Environment that schedules the next.",
         f"CPython {platform.python_version()}, {platform.machine()}.",
         "",
         "| figure | measured | aim | |",
@@ -205,7 +206,9 @@ def page(figures: dict[str, float]) -> str:
         if name in AIMS:
             operator, limit = AIMS[name]
             met = value <= limit if operator == "<=" else value >= limit
-            lines.append(f"| {name} | {shown} | {operator} {limit:,g} | {'met' if met else f'falls short by a factor of {max(value / limit, limit / value):.2f}'} |")
+            lines.append(
+                f"| {name} | {shown} | {operator} {limit:,g} | {'met' if met else f'falls short by a factor of {max(value / limit, limit / value):.2f}'} |"
+            )
         else:
             lines.append(f"| {name} | {shown} | | |")
     return "\n".join([*lines, "", (HERE / "in_the_way.md").read_text(encoding="utf-8").rstrip(), ""])
@@ -213,6 +216,8 @@ def page(figures: dict[str, float]) -> str:
 
 if __name__ == "__main__":
     figures = measure()
-    (HERE / "results.json").write_text(json.dumps({"python": platform.python_version(), "machine": platform.machine(), "figures": figures}, indent=1) + "\n", encoding="utf-8")
+    (HERE / "results.json").write_text(
+        json.dumps({"python": platform.python_version(), "machine": platform.machine(), "figures": figures}, indent=1) + "\n", encoding="utf-8"
+    )
     (HERE / "README.md").write_text(page(figures), encoding="utf-8")
     sys.stdout.write(page(figures))

@@ -9,7 +9,10 @@ JITTER = 0.2
 
 
 def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float) -> int:
-    """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by 20 % either way, cut to whole ms, never above the maximum. draw: uniform in [0, 1)."""
+    """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by 20 % either way, cut to whole ms, never above the maximum.
+
+    draw: uniform in [0, 1).
+    """
     if max_ms <= initial_ms:
         return min(initial_ms, max_ms)
     doubled = float(initial_ms)

@@ -23,7 +23,9 @@ def varint_bytes(value: int) -> int:
 
 @lru_cache(maxsize=4096)
 def record_bytes(size: int, offset_delta: int) -> int:
-    """One record of `size` bytes of key and value. Simplified: its timestamp delta is counted as one byte (true for batches younger than 64 ms), its key's length as one byte."""
+    """One record of `size` bytes of key and value. Simplified:
+    its timestamp delta is counted as one byte (true for batches younger than 64 ms), its key's length as one byte.
+    """
     body = 1 + 1 + varint_bytes(offset_delta) + 1 + varint_bytes(size) + size + 1
     return varint_bytes(body) + body
 

@@ -71,7 +71,16 @@ class Inbound:
 
 class Broker:
     def __init__(
-        self, name: str, number: int, profile: BrokerProfile, config: BrokerConfig, controller: str, dice: Dice, *, start_at: Micros, member: tuple[int, Sequence[MetadataRecord]] | None = None
+        self,
+        name: str,
+        number: int,
+        profile: BrokerProfile,
+        config: BrokerConfig,
+        controller: str,
+        dice: Dice,
+        *,
+        start_at: Micros,
+        member: tuple[int, Sequence[MetadataRecord]] | None = None,
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
         self.name = name
@@ -345,7 +354,9 @@ class Broker:
         self.following.stop(record.partition)
         log.epochs.assign(record.leader_epoch, log.log_end_offset)  # RP-40
         if replica.leadership is None:
-            replica.leadership = Leadership(self.name, record.replicas, record.isr, record.leader_epoch, record.partition_epoch, record.recovering, log.log_end_offset, now)
+            replica.leadership = Leadership(
+                self.name, record.replicas, record.isr, record.leader_epoch, record.partition_epoch, record.recovering, log.log_end_offset, now
+            )
         else:
             replica.leadership.lead_again(record.isr, record.leader_epoch, record.partition_epoch, record.recovering, log.log_end_offset, now)
         self.leading.watch(replica)
@@ -367,7 +378,9 @@ class Broker:
 
     def is_serving(self, kind: type) -> bool:
         """A request of this kind is parked, or stands behind another."""
-        return (kind is ProduceRequest and bool(self.leading.parked)) or any(type(request) is kind for inbound in self.inbound.values() for request in inbound.queue)
+        return (kind is ProduceRequest and bool(self.leading.parked)) or any(
+            type(request) is kind for inbound in self.inbound.values() for request in inbound.queue
+        )
 
     @property
     def settled(self) -> bool:

@@ -71,7 +71,9 @@ class ClientMetadata:
             return self.succeeded_at + self.max_age
         if self.refreshed_at == LONG_AGO:
             return LONG_AGO
-        return self.refreshed_at + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), self.dice.at("refresh", self.client, self.refreshes)))
+        return self.refreshed_at + ms(
+            exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), self.dice.at("refresh", self.client, self.refreshes))
+        )
 
     def asked(self) -> tuple[str, ...]:
         self.asking = True

@@ -178,7 +178,10 @@ class ClientNetwork:
 
     @property
     def wake_at(self) -> Micros | None:
-        """Time-outs only: who wants to reconnect asks `retry_at`. Simplified (N14): a time-out is noticed 1 ms after it, not at the end of the poll that runs then."""
+        """Time-outs only: who wants to reconnect asks `retry_at`.
+
+        Simplified (N14): a time-out is noticed 1 ms after it, not at the end of the poll that runs then.
+        """
         at: Micros | None = None
         for node in self.nodes.values():
             if node.in_flight:

@@ -1,6 +1,7 @@
 """Facts: the lines of a history, small and typed, one per batch rather than one per record.
 
-A fact does not carry its moment: the history stores it beside. The first group is what an outsider can see, in simulation and on a live cluster alike, and is all that `judge` reads.
+A fact does not carry its moment: the history stores it beside.
+The first group is what an outsider can see, in simulation and on a live cluster alike, and is all that `judge` reads.
 The second group is internal: it serves explanations, invariants and pictures.
 """
 
@@ -14,7 +15,10 @@ from ksim_models.messages import Records
 
 @message
 class Offered:
-    """Records handed to send(). Record i of `records` was offered at `first_at + i * step`, or at `times[i]` where the distances differ. `at` of this line: when the client took them."""
+    """Records handed to send(). Record i of `records` was offered at `first_at + i * step`, or at `times[i]` where the distances differ.
+
+    `at` of this line: when the client took them.
+    """
 
     producer: str
     records: Records
@@ -70,7 +74,8 @@ class Failed:
 class Fault:
     """A fault begins, hits one frame, ends, or is summed up at the end of the run.
 
-    phase: "begin", "hit", "end", "not-injected" or "summary". `resolved`: the machines or frames, as ("broker-1",) or ("broker-1 -> p1",). `touched` is final in the summary only.
+    phase: "begin", "hit", "end", "not-injected" or "summary". `resolved`: the machines or frames, as ("broker-1",) or ("broker-1 -> p1",).
+    `touched` is final in the summary only.
     """
 
     name: str

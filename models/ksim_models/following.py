@@ -1,6 +1,7 @@
 """What a broker does for the partitions it follows: fetch from the leader, append what comes, cut what diverged.
 
-Kafka: AbstractFetcherThread, ReplicaFetcherThread; KIP-227, KIP-595 (truncation on fetch). One fetcher per leader broker, one fetch at a time for all its partitions (RP-1).
+Kafka: AbstractFetcherThread, ReplicaFetcherThread; KIP-227, KIP-595 (truncation on fetch).
+One fetcher per leader broker, one fetch at a time for all its partitions (RP-1).
 Simplified: one fetcher thread per leader (num.replica.fetchers = 1, the default).
 """
 
@@ -44,7 +45,9 @@ class Fetcher:
 
 
 class Following:
-    def __init__(self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], name_connection: Callable[[str], str]) -> None:
+    def __init__(
+        self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], name_connection: Callable[[str], str]
+    ) -> None:
         self.broker = broker
         self.profile = profile
         self.backoff = ms(config.replica_fetch_backoff_ms)
@@ -103,7 +106,9 @@ class Following:
                 fetcher.asked_epochs[partition] = replica.leader_epoch
                 positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest))
         fetcher.to_name.clear()
-        out.append(Send(fetcher.connection, FetchRequest(self.broker, broker_epoch, fetcher.full, tuple(positions), tuple(fetcher.forgotten), self.max_wait_ms)))
+        out.append(
+            Send(fetcher.connection, FetchRequest(self.broker, broker_epoch, fetcher.full, tuple(positions), tuple(fetcher.forgotten), self.max_wait_ms))
+        )
         fetcher.forgotten.clear()
         fetcher.full = False
         fetcher.asked_at = now

@@ -36,7 +36,9 @@ class Follower:
         self.broker_epoch = broker_epoch
 
     def idled(self, leader_end: int, session_fetch_at: Micros) -> None:
-        """Before an append, where the follower stood at the log end: its session's fetches since have each found it caught up, though none named this partition."""
+        """Before an append, where the follower stood at the log end:
+        its session's fetches since have each found it caught up, though none named this partition.
+        """
         self.last_caught_up = max(self.last_caught_up, session_fetch_at)
         self.leader_end_at_last_fetch = leader_end
         self.last_fetch_at = max(self.last_fetch_at, session_fetch_at)
@@ -49,9 +51,31 @@ class Follower:
 class Leadership:
     """A leader's own state of one partition, from the moment it leads until it does not."""
 
-    __slots__ = ("committed", "epoch_start_offset", "expanding", "followers", "in_flight", "leader", "leader_epoch", "maximal", "partition_epoch", "recovering", "shrinking")
+    __slots__ = (
+        "committed",
+        "epoch_start_offset",
+        "expanding",
+        "followers",
+        "in_flight",
+        "leader",
+        "leader_epoch",
+        "maximal",
+        "partition_epoch",
+        "recovering",
+        "shrinking",
+    )
 
-    def __init__(self, leader: str, replicas: Sequence[str], isr: tuple[str, ...], leader_epoch: int, partition_epoch: int, recovering: bool, epoch_start_offset: int, now: Micros) -> None:
+    def __init__(
+        self,
+        leader: str,
+        replicas: Sequence[str],
+        isr: tuple[str, ...],
+        leader_epoch: int,
+        partition_epoch: int,
+        recovering: bool,
+        epoch_start_offset: int,
+        now: Micros,
+    ) -> None:
         self.leader = leader
         self.followers: dict[str, Follower] = {replica: Follower() for replica in replicas if replica != leader}
         self.committed = isr

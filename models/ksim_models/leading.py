@@ -1,6 +1,7 @@
 """What a broker does for the partitions it leads: append, replicate, commit, acknowledge.
 
-Kafka: ReplicaManager, Partition, DelayedProduce, DelayedFetch. Append and producer state are one step; so are a follower's state, the ISR and the high watermark.
+Kafka: ReplicaManager, Partition, DelayedProduce, DelayedFetch.
+Append and producer state are one step; so are a follower's state, the ISR and the high watermark.
 """
 
 from __future__ import annotations
@@ -182,7 +183,9 @@ class Leading:
         if self.profile.hw_frozen_below_min_isr and not replica.has_min_isr():
             return  # RP-23
         log = replica.log
-        to = leadership.committable(log.log_end_offset, now, self.lag_limit, self._eligible(leadership.followers) if len(leadership.maximal) < len(replica.replicas) else {})
+        to = leadership.committable(
+            log.log_end_offset, now, self.lag_limit, self._eligible(leadership.followers) if len(leadership.maximal) < len(replica.replicas) else {}
+        )
         if to <= log.high_watermark:
             return
         log.advance_high_watermark(to, now)
@@ -289,7 +292,10 @@ class Leading:
             return ErrorCode.UNKNOWN_LEADER_EPOCH
         if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epoch(session.follower):
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
-        if not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None:
+        if (
+            not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset
+            and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None
+        ):
             return ErrorCode.OFFSET_OUT_OF_RANGE
         return ErrorCode.NONE
 

@@ -1,6 +1,7 @@
 """A replica's log: batches one behind another, which leader epoch began where, and how much of it is committed.
 
-Kafka: UnifiedLog, LeaderEpochFileCache, LogLoader; KIP-101, KIP-279. Offsets are exclusive ends: the log end is the next offset to be written, the high watermark the first not known to be committed.
+Kafka: UnifiedLog, LeaderEpochFileCache, LogLoader; KIP-101, KIP-279.
+Offsets are exclusive ends: the log end is the next offset to be written, the high watermark the first not known to be committed.
 """
 
 from __future__ import annotations

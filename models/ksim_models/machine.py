@@ -66,7 +66,9 @@ class Restarted:
 
 @message
 class Paused:
-    """The process is about to be frozen (SIGSTOP, a long collection): told at the last moment before, so that what had already happened to it can be accounted for."""
+    """The process is about to be frozen (SIGSTOP, a long collection):
+    told at the last moment before, so that what had already happened to it can be accounted for.
+    """
 
 
 @message

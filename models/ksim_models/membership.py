@@ -1,7 +1,8 @@
 """A broker's dealings with the controller: registration, heartbeats, the metadata log, ISR changes.
 
 Kafka: BrokerLifecycleManager, DefaultAlterPartitionManager, NodeToControllerChannelManager, KafkaRaftClient as an observer.
-Simplified: one connection carries what Kafka sends over three (heartbeats, AlterPartition, metadata fetches), and a request waits as long as that connection stands.
+Simplified: one connection carries what Kafka sends over three (heartbeats, AlterPartition, metadata fetches),
+and a request waits as long as that connection stands.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What crosses the network: requests and responses, with the fields that decide something.
 
-Kafka: the request and response schemas of clients/src/main/resources/common/message. A partition is named by its topic and number ("payments-0"), a broker by its machine ("broker-1").
+Kafka: the request and response schemas of clients/src/main/resources/common/message.
+A partition is named by its topic and number ("payments-0"), a broker by its machine ("broker-1").
 A response carries no correlation id: a broker answers the requests of a connection in order (BP-1), so the sender knows which one it is.
 """
 

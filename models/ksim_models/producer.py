@@ -1,6 +1,7 @@
 """A producer: it takes records from its application, sends them in batches, and tries again until each has an outcome.
 
-Kafka: KafkaProducer, Sender, NetworkClient. One turn of the I/O thread follows each event: metadata, producer id, ready, drain, expire, send (8.2 of the rule book).
+Kafka: KafkaProducer, Sender, NetworkClient. One turn of the I/O thread follows each event:
+metadata, producer id, ready, drain, expire, send (8.2 of the rule book).
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Producer:
     def _next_wake(self) -> Micros | None:
         """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
         at = self.arrivals_matter_at = self.sending.wake_at
-        if self.sending.begun and (self.idempotence is None or self.idempotence.producer_id >= 0):  # Without a producer id nothing is drained and nothing expires (A41).
+        if self.sending.begun and (
+            self.idempotence is None or self.idempotence.producer_id >= 0
+        ):  # Without a producer id nothing is drained and nothing expires (A41).
             if self.look_again_at < at:
                 at = self.look_again_at
             if self.nothing_expires_before < at:
@@ -241,7 +244,9 @@ class Producer:
             self.sending.finished(batch, now)
 
     def _offer(self, batch: Batch, out: list[Effect]) -> None:
-        """The history learns of the records when their batch leaves the queue for the first time: one fact per batch, however often the client woke meanwhile."""
+        """The history learns of the records when their batch leaves the queue for the first time:
+        one fact per batch, however often the client woke meanwhile.
+        """
         if not batch.drained:
             batch.drained = True
             self._tell(batch, out, Offered(self.name, batch.records, batch.offer_at, batch.offer_step, tuple(batch.offer_times or ())))

@@ -46,7 +46,10 @@ class Replica:
         return (epoch, end) if epoch < last_fetched_epoch or end < fetch_offset else None
 
     def truncate_where_diverging(self, diverging_epoch: int, diverging_end: int) -> None:
-        """RP-33: a follower cuts its log where the leader says that the histories part. Asks again where it does not know the epoch itself: the next fetch does."""
+        """RP-33: a follower cuts its log where the leader says that the histories part.
+
+        Asks again where it does not know the epoch itself: the next fetch does.
+        """
         log = self.log
         epoch, end = log.epochs.end_offset_for(diverging_epoch, log.log_end_offset)
         if end == NO_OFFSET:

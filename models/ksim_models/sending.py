@@ -20,7 +20,16 @@ from ksim_models.units import Micros, ms
 
 
 class Sending:
-    def __init__(self, producer: str, config: ProducerConfig, profile: ClientProfile, accumulator: Accumulator, metadata: ClientMetadata, workloads: Sequence[Arrivals], dice: Dice) -> None:
+    def __init__(
+        self,
+        producer: str,
+        config: ProducerConfig,
+        profile: ClientProfile,
+        accumulator: Accumulator,
+        metadata: ClientMetadata,
+        workloads: Sequence[Arrivals],
+        dice: Dice,
+    ) -> None:
         self.producer = producer
         self.config = config
         self.profile = profile
@@ -141,10 +150,16 @@ class Sending:
         """A3, A22."""
         topic, waited = thread.arrivals.topic, self.config.max_block_ms
         if thread.blocked_on == "memory":
-            return "BufferExhaustedException", f"Failed to allocate memory within the configured max blocking time {waited} ms. Total memory: {self.accumulator.total_memory} bytes."
+            return (
+                "BufferExhaustedException",
+                f"Failed to allocate memory within the configured max blocking time {waited} ms. Total memory: {self.accumulator.total_memory} bytes.",
+            )
         partitions = self.metadata.topics.get(topic)
         if partitions:
-            return "TimeoutException", f"Partition {thread.arrivals.partition} of topic {topic} with partition count {len(partitions)} is not present in metadata after {waited} ms."
+            return (
+                "TimeoutException",
+                f"Partition {thread.arrivals.partition} of topic {topic} with partition count {len(partitions)} is not present in metadata after {waited} ms.",
+            )
         return "TimeoutException", f"Topic {topic} not present in metadata after {waited} ms."
 
     def _refuse(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
@@ -205,7 +220,12 @@ class Sending:
         upper = upper_bound_bytes(size)
         for limit, name in ((self.config.max_request_size, "max.request.size"), (self.accumulator.total_memory, "buffer.memory")):
             if upper > limit:
-                self._refuse(thread, "RecordTooLargeException", f"The message is {upper} bytes when serialized which is larger than {limit}, which is the value of the {name} configuration.", out)
+                self._refuse(
+                    thread,
+                    "RecordTooLargeException",
+                    f"The message is {upper} bytes when serialized which is larger than {limit}, which is the value of the {name} configuration.",
+                    out,
+                )
                 return True
         return False
 

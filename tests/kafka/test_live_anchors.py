@@ -1,4 +1,6 @@
-"""What a real cluster did under the same faults (live facts S1, S2, S1d, S5, S6): outcomes, log orders and moments must agree within the spread measured there."""
+"""What a real cluster did under the same faults (live facts S1, S2, S1d, S5, S6):
+outcomes, log orders and moments must agree within the spread measured there.
+"""
 
 from __future__ import annotations
 

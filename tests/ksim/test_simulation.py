@@ -36,7 +36,10 @@ def test_without_faults_every_record_is_ok_and_the_run_ends_with_the_last_acknow
 
 
 def test_the_heal_comes_when_all_was_offered_and_every_at_and_for_has_passed() -> None:
-    found = run('[[fault]]\nname = "early"\nat = "100ms"\ndo = "crash"\nwho = "broker-3"\n[[fault]]\nname = "late"\nat = "3s"\ndo = "cut"\nbetween = ["broker-1", "broker-2"]\nfor = "500ms"\n')
+    found = run(
+        '[[fault]]\nname = "early"\nat = "100ms"\ndo = "crash"\nwho = "broker-3"\n'
+        '[[fault]]\nname = "late"\nat = "3s"\ndo = "cut"\nbetween = ["broker-1", "broker-2"]\nfor = "500ms"\n'
+    )
 
     assert phases(found, "early")[:2] == [(100.0, "begin", ("broker-3",)), (3500.0, "end", ("broker-3",))]
     assert phases(found, "late")[:2] == [(3000.0, "begin", ("broker-1 <-> broker-2",)), (3500.0, "end", ("broker-1 <-> broker-2",))]
@@ -49,7 +52,10 @@ def test_a_set_that_holds_the_other_end_of_a_cut_leaves_it_out() -> None:
 
 
 def test_a_fault_that_finds_nobody_is_not_injected_and_the_verdict_inconclusive() -> None:
-    found = run('[[fault]]\nname = "first"\nat = "1s"\ndo = "crash"\nwho = "broker-3"\nfor = "2s"\n[[fault]]\nname = "again"\nat = "2s"\ndo = "crash"\nwho = "broker-3"\n')
+    found = run(
+        '[[fault]]\nname = "first"\nat = "1s"\ndo = "crash"\nwho = "broker-3"\nfor = "2s"\n'
+        '[[fault]]\nname = "again"\nat = "2s"\ndo = "crash"\nwho = "broker-3"\n'
+    )
 
     assert phases(found, "again")[0][1] == "not-injected"
     assert found.verdict.verdict == "inconclusive"
@@ -59,11 +65,18 @@ def test_a_count_of_acknowledged_records_fires_a_fault_at_that_instant() -> None
     found = run('[[fault]]\nname = "enough"\nwhen = { acked = 50 }\ndo = "crash"\nwho = "leader(t-0)"\nfor = "12s"\n')
     struck_at = phases(found, "enough")[0][0]
 
-    assert sum(len(fact.records) for at, fact in found.history.of(Acked) if at / 1000 < struck_at) < 50 <= sum(len(fact.records) for at, fact in found.history.of(Acked) if at / 1000 <= struck_at)
+    assert (
+        sum(len(fact.records) for at, fact in found.history.of(Acked) if at / 1000 < struck_at)
+        < 50
+        <= sum(len(fact.records) for at, fact in found.history.of(Acked) if at / 1000 <= struck_at)
+    )
 
 
 def test_an_isr_that_has_shrunk_fires_a_fault() -> None:
-    found = run('[[fault]]\nat = "0ms"\ndo = "crash"\nwho = "broker-2"\nfor = "12s"\n[[fault]]\nname = "then"\nwhen = { isr = 2, partition = "t-0" }\ndo = "crash"\nwho = "broker-3"\nfor = "5s"\n')
+    found = run(
+        '[[fault]]\nat = "0ms"\ndo = "crash"\nwho = "broker-2"\nfor = "12s"\n'
+        '[[fault]]\nname = "then"\nwhen = { isr = 2, partition = "t-0" }\ndo = "crash"\nwho = "broker-3"\nfor = "5s"\n'
+    )
     shrunk_at = next(at for at, fact in found.history.of(PartitionChanged) if len(fact.isr) == 2)
 
     assert phases(found, "then")[0][0] == shrunk_at / 1000
@@ -87,10 +100,14 @@ def test_a_frame_fault_hits_the_frame_it_names_and_no_other(do: str) -> None:
 
 
 def test_faults_on_the_same_exchange_each_count_it() -> None:
-    found = run('[[fault]]\nname = "slow"\nwhen = { request = "Produce", nth = 2 }\ndo = "delay"\nby = "50ms"\n[[fault]]\nname = "third"\nwhen = { request = "Produce", nth = 3 }\ndo = "lose-response"\n')
-    third = [fact.records for _, fact in found.history.of(Sent)][2]
+    found = run(
+        '[[fault]]\nname = "slow"\nwhen = { request = "Produce", nth = 2 }\ndo = "delay"\nby = "50ms"\n'
+        '[[fault]]\nname = "third"\nwhen = { request = "Produce", nth = 3 }\ndo = "lose-response"\n'
+    )
+    first, second, third, *_ = (fact.records for _, fact in found.history.of(Sent))
 
-    assert [fact.records for _, fact in found.history.of(Sent) if fact.attempt == 2][0] == third
+    assert next(fact.records for _, fact in found.history.of(Sent) if fact.attempt == 2) == third
+    assert first != second
 
 
 def test_an_answer_that_no_broker_gave_takes_its_turn_behind_those_it_did() -> None:
@@ -162,7 +179,9 @@ def test_a_crashed_client_leaves_records_without_an_outcome_and_stays_dead() -> 
 
 
 def test_a_crashed_controller_elects_nobody_until_it_is_back() -> None:
-    found = run('[[fault]]\nat = "400ms"\ndo = "crash"\nwho = "controller-1"\nfor = "20s"\n[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "40s"\n')
+    found = run(
+        '[[fault]]\nat = "400ms"\ndo = "crash"\nwho = "controller-1"\nfor = "20s"\n[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "40s"\n'
+    )
 
     assert min(at for at, fact in found.history.of(PartitionChanged) if fact.leader == "broker-2") > ms(20_000)
     assert found.verdict.records["lost"] == 0
@@ -180,7 +199,11 @@ def test_a_partition_that_does_not_exist_is_refused_after_max_block_ms() -> None
 
 def test_a_full_buffer_blocks_and_then_refuses() -> None:
     """A20, A22."""
-    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.buffer.memory = 32768\nconfig.max.block.ms = 500\n").replace("size", "").replace('every = "5ms"\n', 'every = "1ms"\nsize = 1000\n')
+    base = (
+        PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.buffer.memory = 32768\nconfig.max.block.ms = 500\n")
+        .replace("size", "")
+        .replace('every = "5ms"\n', 'every = "1ms"\nsize = 1000\n')
+    )
     found = run('[[fault]]\nat = "50ms"\ndo = "cut"\nbetween = ["p1", "brokers"]\nfor = "3s"\n', base)
 
     assert {fact.error for _, fact in found.history.of(Refused)} == {"BufferExhaustedException"}
@@ -219,11 +242,17 @@ def test_a_run_is_a_function_of_plan_and_seed() -> None:
 
 
 def test_the_digest_is_the_same_in_every_process_whatever_its_hash_seed() -> None:
-    code = 'from ksim.scenario import Scenario; from ksim.simulation import simulate; print(*(simulate(Scenario.load(n)).history.digest for n in ("lost-ack", "leader-crash", "reorder")))'
+    code = (
+        "from ksim.scenario import Scenario; from ksim.simulation import simulate; "
+        'print(*(simulate(Scenario.load(n)).history.digest for n in ("lost-ack", "leader-crash", "reorder")))'
+    )
     root = Path(__file__).resolve().parents[2]
     paths = os.pathsep.join([str(root), str(root / "models")])
 
-    found = {subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout for seed in ("0", "1", "4711")}
+    found = {
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": paths, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout
+        for seed in ("0", "1", "4711")
+    }
 
     assert len(found) == 1
 
@@ -239,11 +268,13 @@ def test_a_warm_client_sends_its_first_record_at_once_and_the_warm_up_counts_now
 def test_a_refusal_that_only_the_first_batch_met_can_break_idempotence() -> None:
     """H-111: a partition accepts any first sequence of a producer it does not know, so the second batch overtakes; the epoch bump that follows repeats it."""
     base = HEADER.replace("4.3", "3.3") + (
-        '[topics.t]\nconfig.min.insync.replicas = 2\n[producers.p1]\nconfig.linger.ms = 0\nconfig.batch.size = 1\nconfig.request.timeout.ms = 1000\n'
+        "[topics.t]\nconfig.min.insync.replicas = 2\n[producers.p1]\nconfig.linger.ms = 0\nconfig.batch.size = 1\nconfig.request.timeout.ms = 1000\n"
         'config.max.in.flight.requests.per.connection = 2\n[[workload]]\ntopic = "t"\nrecords = 2\nevery = "0ms"\n'
     )
     found = run(
-        '[[fault]]\nat = "0ms"\ndo = "crash"\nwho = "broker-2"\nfor = "1ms"\n[[fault]]\nwhen = { request = "Produce", nth = 1 }\ndo = "answer"\nerror = "NOT_ENOUGH_REPLICAS"\n', base
+        '[[fault]]\nat = "0ms"\ndo = "crash"\nwho = "broker-2"\nfor = "1ms"\n'
+        '[[fault]]\nwhen = { request = "Produce", nth = 1 }\ndo = "answer"\nerror = "NOT_ENOUGH_REPLICAS"\n',
+        base,
     )
 
     assert found.verdict.records["duplicated"] == 1
@@ -254,9 +285,23 @@ def test_a_partition_that_waited_out_an_error_is_fetched_from_where_the_follower
     """Found by drawn scenarios: the leader went on from a position that the follower had left behind."""
     found = simulate(
         Scenario(
-            title="drawn", kafka="3.6", seed=4397, topics={"t": {"partitions": 2, "config": {"min.insync.replicas": 2}}},
-            producers={"p1": {"config": {"linger.ms": 0, "batch.size": 1, "max.in.flight.requests.per.connection": 1, "request.timeout.ms": 1000, "delivery.timeout.ms": 31000}}},
-            workload=[{"topic": "t", "records": 2, "every": "0ms", "size": 10}], fault=[{"do": "crash", "who": "broker-1", "at": "0ms", "for": "1670ms"}],
+            title="drawn",
+            kafka="3.6",
+            seed=4397,
+            topics={"t": {"partitions": 2, "config": {"min.insync.replicas": 2}}},
+            producers={
+                "p1": {
+                    "config": {
+                        "linger.ms": 0,
+                        "batch.size": 1,
+                        "max.in.flight.requests.per.connection": 1,
+                        "request.timeout.ms": 1000,
+                        "delivery.timeout.ms": 31000,
+                    }
+                }
+            },
+            workload=[{"topic": "t", "records": 2, "every": "0ms", "size": 10}],
+            fault=[{"do": "crash", "who": "broker-1", "at": "0ms", "for": "1670ms"}],
         )
     )
 

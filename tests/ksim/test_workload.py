@@ -14,15 +14,30 @@ from ksim.dice import Dice
 from ksim.plan import Burst, Keys, Latency, WorkloadPlan
 from ksim.workload import LatencyDraw, exponential, key_weights, murmur2, natural_log, schedule
 
-
+NO_KEYS = Keys()
 RECORDED = {"uniform": "24d08e1ae3fcc3b6", "exponential": "c38dc908d52e7c1e", "latency": "9d40e9845db5d138", "at": "297dfbe9da8da2c2"}
 
 
-def plan(*, records: int = 100, start: int = 0, gap: Fraction = Fraction(5000), arrivals: str | Burst = "steady", size: int = 100, spread: int = 0, keys: Keys = Keys()) -> WorkloadPlan:  # noqa: B008
+def plan(
+    *,
+    records: int = 100,
+    start: int = 0,
+    gap: Fraction = Fraction(5000),
+    arrivals: str | Burst = "steady",
+    size: int = 100,
+    spread: int = 0,
+    keys: Keys = NO_KEYS,
+) -> WorkloadPlan:
     return WorkloadPlan(0, "p1", "t", records, start, gap, arrivals, size, spread, keys, None, None)
 
 
-@given(gap=st.fractions(0, 10_000, max_denominator=7), start=st.integers(0, 1000), now=st.integers(-10, 200_000), burst=st.integers(1, 9), kind=st.sampled_from(["steady", "poisson", "burst"]))
+@given(
+    gap=st.fractions(0, 10_000, max_denominator=7),
+    start=st.integers(0, 1000),
+    now=st.integers(-10, 200_000),
+    burst=st.integers(1, 9),
+    kind=st.sampled_from(["steady", "poisson", "burst"]),
+)
 def test_count_until_is_the_number_of_records_whose_time_has_come(gap: Fraction, start: int, now: int, burst: int, kind: str) -> None:
     arrivals = schedule(plan(start=start, gap=gap, arrivals=Burst(burst, int(gap)) if kind == "burst" else kind), Dice(1))
     times = [arrivals.time_of(index) for index in range(100)]
@@ -42,7 +57,13 @@ def test_step_of_is_the_distance_of_records_that_are_equally_far_apart(first: in
 
 def test_murmur2_is_the_hash_that_decides_a_keys_partition_in_every_java_client() -> None:
     """A6. The values are those of Kafka's own unit test (UtilsTest.testMurmur2), made positive."""
-    known = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536, b"a-little-bit-longer-string": -1486304829, b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971}
+    known = {
+        b"21": -973932308,
+        b"foobar": -790332482,
+        b"a-little-bit-long-string": -985981536,
+        b"a-little-bit-longer-string": -1486304829,
+        b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    }
 
     assert {key: murmur2(key) for key in known} == {key: value & 0x7FFFFFFF for key, value in known.items()}
 
@@ -66,7 +87,6 @@ def test_ten_thousand_draws_of_each_transform_are_what_they_were() -> None:
     }
 
     assert {name: hashlib.sha256(repr(values).encode()).hexdigest()[:16] for name, values in drawn.items()} == RECORDED
-
 
 
 def test_latency_has_the_median_and_the_99th_percentile_it_was_given() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import given, settings
-from strategies import scenarios
 
 from ksim.scenario import Scenario
 from ksim.simulation import Run, simulate
 from ksim_models.facts import Ended, FinalLog
+from strategies import scenarios
 
 
 def run(data: dict[str, Any]) -> Run:
