@@ -46,15 +46,13 @@ def draw(found: Sequence[Outcome]) -> Figure:
     for row, outcome in enumerate(found):
         axes = figure.add_axes((0.03, 0.66 - 0.265 * row, 0.94, 0.17))
         _strip(axes, outcome, first, last, crash, with_label=row == 0)
-    figure.text(
-        0.03,
-        0.03,
-        f"Each square is one copy of a record in the final log; a crossed box is a record that is not in it. Records {first} to {last}, in the order of send(), one per millisecond.\n"
-        f"The others stand in it once. Kafka {found[0].run.plan.broker_version}, 3 brokers, min.insync.replicas=2, seed {found[0].run.plan.seed}; drawn by ksim demo.",
-        fontsize=8.5,
-        color=FAINT,
-        linespacing=1.5,
+    plan = found[0].run.plan
+    footnote = (
+        "Each square is one copy of a record in the final log; a crossed box is a record that is not in it. "
+        f"Records {first} to {last}, in the order of send(), one per millisecond.\n"
+        f"The others stand in it once. Kafka {plan.broker_version}, {len(plan.brokers)} brokers, min.insync.replicas=2, seed {plan.seed}; drawn by ksim demo."
     )
+    figure.text(0.03, 0.03, footnote, fontsize=8.5, color=FAINT, linespacing=1.5)
     return figure
 
 
