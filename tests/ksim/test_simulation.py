@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ksim.plan import Plan
-from ksim.scenario import Scenario
+from ksim.report import report_on
+from ksim.scenario import Scenario, names
 from ksim.simulation import Run, simulate
 from ksim_models.facts import Acked, Blocked, Deduplicated, Disconnected, Ended, Fault, FinalLog, Learned, Offered, PartitionChanged, Refused, Rejected, Sent
 from ksim_models.units import ms
@@ -306,3 +307,11 @@ def test_a_partition_that_waited_out_an_error_is_fetched_from_where_the_follower
     )
 
     assert found.verdict.records["ok"] == 2
+
+
+@pytest.mark.parametrize("name", [name for name, _ in names()])
+def test_every_built_in_scenario_ends_as_its_author_predicts(name: str) -> None:
+    found = report_on(simulate(Scenario.load(name)))
+
+    assert found.met, found.data["expect"]
+    assert found.exit_code == 0
