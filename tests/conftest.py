@@ -1,4 +1,4 @@
-"""What every test run shares: property tests that can be repeated.
+"""What every test run shares: property tests that can be repeated, and stories that can be rewritten.
 
 Hypothesis chooses new examples in every run; the seed it began from is printed, so that `--hypothesis-seed=N` draws the same ones again.
 """
@@ -15,6 +15,10 @@ from xdist.workermanage import WorkerController
 settings.register_profile("ksim", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("ksim"), max_examples=2_000)
 settings.load_profile("ksim")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the stories of tests/stories anew; review the difference before you commit it")
 
 
 @pytest.hookimpl(tryfirst=True)
