@@ -50,7 +50,9 @@ def command(as_json: bool, force: bool) -> None:
         from ksim.demo_picture import save
 
         save(found, PICTURE)
-    except ImportError:
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
         click.echo("No picture: matplotlib is not installed. To get it: pip install 'ksim-kafka[plot]'")
     except OSError as error:
         raise unwritable(PICTURE, error) from None

@@ -159,6 +159,8 @@ def _draw(run: Run, path: str) -> None:
 
         save_timeline(run, path)
     except ImportError as error:
-        raise click.UsageError(f"--plot needs matplotlib, which is not installed: pip install 'ksim-kafka[plot]' ({error}).") from None
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise click.UsageError("--plot needs matplotlib, which is not installed: pip install 'ksim-kafka[plot]'.") from None
     except OSError as error:
         raise unwritable(path, error) from None
