@@ -237,7 +237,8 @@ def test_bp_24_below_min_isr_acks_all_is_refused_before_the_append_and_the_other
     refused = stage.produce(1)
     accepted = [stage.produce(1, acks=acks) for acks in (0, 1)]
 
-    assert refused is not None and refused.results[0].error is ErrorCode.NOT_ENOUGH_REPLICAS
+    assert refused is not None
+    assert refused.results[0].error is ErrorCode.NOT_ENOUGH_REPLICAS
     assert [response.results[0].error for response in accepted if response] == [ErrorCode.NONE, ErrorCode.NONE]
     assert stage.replica.log.log_end_offset == 2
 
@@ -308,7 +309,8 @@ def test_a_fetch_under_another_epoch_is_refused_and_moves_nothing(epoch: int, er
     stage.fetch("b2", 3, epoch=epoch)
 
     (answer,) = stage.answers()
-    assert isinstance(answer, FetchResponse) and answer.partitions[0].error is error
+    assert isinstance(answer, FetchResponse)
+    assert answer.partitions[0].error is error
     assert stage.leadership.followers["b2"].log_end_offset == 0, "RP-14"
 
 
@@ -317,7 +319,8 @@ def test_bv_163_a_fetch_from_a_broker_outside_the_assignment_is_refused() -> Non
     stage.fetch("b4", 0, broker_epoch=-1)
 
     (answer,) = stage.answers()
-    assert isinstance(answer, FetchResponse) and answer.partitions[0].error is ErrorCode.UNKNOWN_LEADER_EPOCH
+    assert isinstance(answer, FetchResponse)
+    assert answer.partitions[0].error is ErrorCode.UNKNOWN_LEADER_EPOCH
 
 
 def test_rp_12_a_fetch_of_an_older_incarnation_counts_for_nothing() -> None:
@@ -327,7 +330,8 @@ def test_rp_12_a_fetch_of_an_older_incarnation_counts_for_nothing() -> None:
     stage.fetch("b2", 5, broker_epoch=2)
 
     (answer,) = stage.answers()
-    assert isinstance(answer, FetchResponse) and answer.partitions[0].error is ErrorCode.NOT_LEADER_OR_FOLLOWER
+    assert isinstance(answer, FetchResponse)
+    assert answer.partitions[0].error is ErrorCode.NOT_LEADER_OR_FOLLOWER
     assert stage.leadership.followers["b2"].log_end_offset == -1
 
 
@@ -355,7 +359,8 @@ def test_bv_173_a_parked_fetch_is_answered_when_its_leader_steps_down() -> None:
     stage.leading.tell_followers("t-0", T0)
 
     (answer,) = stage.answers()
-    assert isinstance(answer, FetchResponse) and answer.partitions[0].error is ErrorCode.FENCED_LEADER_EPOCH
+    assert isinstance(answer, FetchResponse)
+    assert answer.partitions[0].error is ErrorCode.FENCED_LEADER_EPOCH
 
 
 LATER = {
