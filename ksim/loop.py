@@ -164,8 +164,9 @@ class Loop:
         self._arm(cell)
 
     def wake(self, name: str) -> None:
-        """A spurious wake: it changes nothing but makes a machine take what has come."""
-        self.tell(self.cells[name], Wake())
+        """A spurious wake: it changes nothing but makes a machine take what has come. No alarm rings for a frozen process."""
+        if not self.cells[name].frozen:
+            self.tell(self.cells[name], Wake())
 
     def _perform(self, cell: Cell, effects: Sequence[Effect], now: Micros) -> None:
         for effect in effects:

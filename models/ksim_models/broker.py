@@ -156,6 +156,8 @@ class Broker:
         self._boot(now + ms(self.profile.start_up_ms))
 
     def _on_wake(self, now: Micros, out: list[Effect]) -> None:
+        if now < self.booted_at:
+            return
         if self.given_records:
             self._apply(self.given_records, now, out)
             self.given_records = ()

@@ -244,12 +244,14 @@ class Producer:
             self.sending.finished(batch, now)
 
     def _offer(self, batch: Batch, out: list[Effect]) -> None:
-        """The history learns of the records when their batch leaves the queue for the first time:
-        one fact per batch, however often the client woke meanwhile.
+        """The history learns of the records when their batch leaves the queue for the first time.
+
+        That is one fact per batch, however often the client woke meanwhile.
         """
         if not batch.drained:
             batch.drained = True
-            self._tell(batch, out, Offered(self.name, batch.records, batch.offer_at, batch.offer_step, tuple(batch.offer_times or ())))
+            step = batch.offer_step if batch.count > 1 and not batch.offer_times else 0
+            self._tell(batch, out, Offered(self.name, batch.records, batch.offer_at, step, tuple(batch.offer_times or ())))
 
     def _tell(self, batch: Batch, out: list[Effect], fact: object) -> None:
         """The warm-up is no part of the history."""

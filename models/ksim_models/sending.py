@@ -76,8 +76,11 @@ class Sending:
         assert size is not None
         batch = self.accumulator.open_batch(partition)
         if batch is None:
+            capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
+            if capacity > self.accumulator.free_memory:
+                return at  # send() will block.
             lingers_until = at + self.accumulator.linger
-            room, left = room_in(max(self.accumulator.batch_size, upper_bound_bytes(size)), BATCH_OVERHEAD, 0, size)
+            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
         else:
             lingers_until = NEVER
             room, left = batch.room_for(size)
