@@ -40,7 +40,8 @@ class Calls:
     """send() calls as the test makes them."""
 
     def __init__(self, partition: int, size: int = 100) -> None:
-        self.topic, self.window, self.keyed, self.warm_up = "t", None, False, False
+        self.topic, self.keyed, self.warm_up = "t", False, False
+        self.window: int | None = None
         self.partition: int | None = partition
         self.size: int | None = size
         self.times: list[Micros] = []

@@ -14,7 +14,7 @@ frames = st.fixed_dictionaries({"request": st.just("Produce"), "nth": st.integer
 
 
 @st.composite
-def faults(draw: st.DrawFn, *, fabricated: bool = True) -> dict[str, Any]:
+def faults(draw: st.DrawFn, /, *, fabricated: bool = True) -> dict[str, Any]:
     """Any fault that needs no special configuration; brokers crash as processes do, so their logs survive. fabricated: also answers that no broker gave."""
     do = draw(st.sampled_from(["crash", "pause", "cut", "reset", "lose-request", "lose-response", "delay", *(["answer"] if fabricated else [])]))
     match do:
@@ -35,7 +35,7 @@ def faults(draw: st.DrawFn, *, fabricated: bool = True) -> dict[str, Any]:
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, *, fabricated: bool = True, **forced: Any) -> dict[str, Any]:
+def scenarios(draw: st.DrawFn, /, *, fabricated: bool = True, **forced: Any) -> dict[str, Any]:
     """A producer on a healthy cluster of three, and up to four faults. `forced`: producer settings by Kafka's names with underscores."""
     producer: dict[str, Any] = {
         "linger.ms": draw(st.sampled_from([0, 5, 20])),
@@ -50,6 +50,13 @@ def scenarios(draw: st.DrawFn, *, fabricated: bool = True, **forced: Any) -> dic
         "seed": draw(st.integers(0, 10**6)),
         "topics": {"t": {"partitions": draw(st.integers(1, 3)), "config": {"min.insync.replicas": 2}}},
         "producers": {"p1": {"config": producer}},
-        "workload": [{"topic": "t", "records": draw(st.integers(1, 150)), "every": draw(st.sampled_from(["0ms", "1ms", "5ms", "20ms"])), "size": draw(st.sampled_from([10, 100, 1000]))}],
+        "workload": [
+            {
+                "topic": "t",
+                "records": draw(st.integers(1, 150)),
+                "every": draw(st.sampled_from(["0ms", "1ms", "5ms", "20ms"])),
+                "size": draw(st.sampled_from([10, 100, 1000])),
+            }
+        ],
         "fault": draw(st.lists(faults(fabricated=fabricated), min_size=1, max_size=4)),
     }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Failed, Sent
 from scripted import Client
 
-S_SET = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 1_500}
+S_SET: dict[str, Any] = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 1_500}
 
 
-def idempotent(**config: object) -> Client:
-    return Client(enable_idempotence=True, **({"request_timeout_ms": 5_000, "delivery_timeout_ms": 120_000} | config))
+def idempotent(**config: Any) -> Client:
+    settings: dict[str, Any] = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 120_000} | config
+    return Client(enable_idempotence=True, **settings)
 
 
 def test_pv_001_an_acknowledged_batch_is_out_of_flight() -> None:

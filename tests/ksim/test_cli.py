@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -520,7 +521,7 @@ def test_a_title_that_the_terminal_cannot_show_does_no_harm(encoding: str, folde
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell with pipes as POSIX has them")
 def test_a_reader_that_goes_away_is_no_reason_to_complain() -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "models"), os.environ.get("PYTHONPATH", "")])
-    ksim_run = f"{sys.executable} -m ksim run small.toml --json --seeds 0..300"
+    ksim_run = f"{shlex.quote(sys.executable)} -m ksim run small.toml --json --seeds 0..300"
     done = subprocess.run(["sh", "-c", f"{ksim_run} | head -1 > first"], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": paths})
 
     assert done.stderr == ""

@@ -1,7 +1,11 @@
 """The history: contract (scenario.md section 3): every fact, its moment, one digest, JSON lines there and back."""
 
+from __future__ import annotations
+
 import io
 import json
+from dataclasses import fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,11 +32,11 @@ from ksim_models.facts import (
 )
 
 
-def logged(first, count, base_offset):
+def logged(first: Any, count: Any, base_offset: Any) -> Any:
     return LoggedBatch(base_offset, 0, "p1", range(first, first + count), 7, 0, first)
 
 
-def final_log(replica, *batches, leader=False):
+def final_log(replica: Any, *batches: Any, leader: Any = False) -> Any:
     end = sum(len(batch.records) for batch in batches)
     return FinalLog("payments-0", replica, leader, True, 0, end, end, end, batches)
 
@@ -62,20 +66,20 @@ FACTS = [
 ]
 
 
-def history_of(facts, **options):
+def history_of(facts: Any, **options: Any) -> Any:
     history = History({"seed": 7, "how": "simulated"}, **options)
     for at, fact in facts:
         history.add(at, fact)
     return history
 
 
-def lines_of(history):
+def lines_of(history: Any) -> Any:
     text = io.StringIO()
     history.write(text)
     return text.getvalue().splitlines()
 
 
-def test_a_history_gives_back_every_fact_in_order_with_its_moment():
+def test_a_history_gives_back_every_fact_in_order_with_its_moment() -> None:
     history = history_of(FACTS)
 
     assert list(history) == FACTS
@@ -83,7 +87,7 @@ def test_a_history_gives_back_every_fact_in_order_with_its_moment():
     assert all(type(got[1].records) is type(given[1].records) for got, given in zip(history, FACTS) if hasattr(given[1], "records"))
 
 
-def test_a_history_written_and_read_again_is_the_same_history(tmp_path):
+def test_a_history_written_and_read_again_is_the_same_history(tmp_path: Any) -> None:
     history = history_of(FACTS)
     history.write(tmp_path / "run.jsonl")
 
@@ -94,7 +98,7 @@ def test_a_history_written_and_read_again_is_the_same_history(tmp_path):
     assert again.run == {"seed": 7, "how": "simulated"}
 
 
-def test_the_lines_bear_the_names_of_the_contract():
+def test_the_lines_bear_the_names_of_the_contract() -> None:
     lines = [json.loads(line) for line in lines_of(history_of(FACTS))]
 
     assert lines[0] == {"fact": "run", "at": 0, "schema": 1, "seed": 7, "how": "simulated"}
@@ -103,12 +107,12 @@ def test_the_lines_bear_the_names_of_the_contract():
     assert lines[1] == {"fact": "offered", "at": 0, "producer": "p1", "records": "0..4", "first_at": 0, "step": 1000, "times": []}
 
 
-def test_the_digest_of_a_known_history_never_changes():
+def test_the_digest_of_a_known_history_never_changes() -> None:
     """Recorded once: the same bytes on every platform and Python version."""
     assert history_of(FACTS).digest == "sha256:b2b739875356fd716c4f15d855856879086e2567698d73fde6783d367b7d7195"
 
 
-def test_the_digest_covers_every_fact_but_the_run_line():
+def test_the_digest_covers_every_fact_but_the_run_line() -> None:
     history = history_of(FACTS)
 
     assert History({"seed": 8}).digest == History({}).digest
@@ -117,7 +121,7 @@ def test_the_digest_covers_every_fact_but_the_run_line():
     assert history_of([(at + 1, fact) for at, fact in FACTS]).digest != history.digest
 
 
-def test_the_digest_is_the_same_whether_the_facts_are_kept_or_not(monkeypatch):
+def test_the_digest_is_the_same_whether_the_facts_are_kept_or_not(monkeypatch: Any) -> None:
     monkeypatch.setattr("ksim.packed.CHUNK", 100)
     forgetful = history_of(FACTS, keep=False)
 
@@ -127,7 +131,7 @@ def test_the_digest_is_the_same_whether_the_facts_are_kept_or_not(monkeypatch):
         list(forgetful)
 
 
-def test_facts_are_chosen_by_class():
+def test_facts_are_chosen_by_class() -> None:
     history = history_of(FACTS)
 
     assert list(history.of(Acked, Failed)) == [line for line in FACTS if isinstance(line[1], (Acked, Failed))]
@@ -136,7 +140,7 @@ def test_facts_are_chosen_by_class():
     assert list(history.outside()) == [line for line in FACTS if isinstance(line[1], OUTSIDE)]
 
 
-def test_a_number_that_does_not_fit_its_field_is_kept_all_the_same():
+def test_a_number_that_does_not_fit_its_field_is_kept_all_the_same() -> None:
     far = 1 << 40
     facts = [
         (far, Acked("p1", "payments-0", range(far, far + 2), far)),
@@ -152,13 +156,13 @@ def test_a_number_that_does_not_fit_its_field_is_kept_all_the_same():
     assert History.read(lines_of(history_of(facts))).digest == history_of(facts).digest
 
 
-def test_more_names_than_have_numbers_are_kept_all_the_same():
+def test_more_names_than_have_numbers_are_kept_all_the_same() -> None:
     facts = [(number, Replicated(f"broker-{number}", "payments-0", 5)) for number in range(65_600)]
 
     assert list(history_of(facts)) == facts
 
 
-def test_a_hot_fact_takes_about_twenty_bytes():
+def test_a_hot_fact_takes_about_twenty_bytes() -> None:
     """Issue: at most 200 bytes per batch of history."""
     facts = []
     for number in range(1_000):
@@ -205,7 +209,7 @@ RUN = '{"fact":"run","at":0,"schema":1}'
         ([RUN, '{"at":' + "9" * 5_000 + "}"], 2, ""),
     ],
 )
-def test_a_bad_line_is_told_with_its_number_what_was_given_and_what_is_possible(lines, line, told):
+def test_a_bad_line_is_told_with_its_number_what_was_given_and_what_is_possible(lines: Any, line: Any, told: Any) -> None:
     with pytest.raises(HistoryError) as caught:
         History.read(lines)
 
@@ -213,7 +217,7 @@ def test_a_bad_line_is_told_with_its_number_what_was_given_and_what_is_possible(
     assert told in caught.value.message
 
 
-def test_a_bad_line_inside_a_final_log_is_told():
+def test_a_bad_line_inside_a_final_log_is_told() -> None:
     line = json.loads(lines_of(history_of([FACTS[15]]))[1])
     line["batches"] = [7]
 
@@ -221,7 +225,7 @@ def test_a_bad_line_inside_a_final_log_is_told():
         History.read([RUN, json.dumps(line)])
 
 
-def test_a_file_that_is_absent_or_no_text_is_told_by_name(tmp_path):
+def test_a_file_that_is_absent_or_no_text_is_told_by_name(tmp_path: Any) -> None:
     (tmp_path / "noise").write_bytes(b"\xff\xfe\x00")
 
     for name in ("absent", "noise", ""):
@@ -232,15 +236,15 @@ def test_a_file_that_is_absent_or_no_text_is_told_by_name(tmp_path):
 
 
 @given(st.lists(st.text()))
-def test_whatever_stands_in_a_file_reading_it_raises_nothing_but_a_history_error(lines):
+def test_whatever_stands_in_a_file_reading_it_raises_nothing_but_a_history_error(lines: Any) -> None:
     with pytest.raises(HistoryError):
         History.read([*lines, "{"])
 
 
-def test_every_class_of_facts_can_be_written_and_read():
+def test_every_class_of_facts_can_be_written_and_read() -> None:
     """A fact added to ksim_models.facts needs no code here."""
-    samples = {"str": "x", "int": 3, "bool": True, "Records": range(2), "tuple[str, ...]": ("a", "b"), "tuple[int, ...]": (4, 5)}
+    samples: dict[str, Any] = {"str": "x", "int": 3, "bool": True, "Records": range(2), "tuple[str, ...]": ("a", "b"), "tuple[int, ...]": (4, 5)}
     samples["tuple[LoggedBatch, ...]"] = (logged(0, 2, 0),)
-    facts = [(at, cls(*(samples[field.type] for field in cls.__dataclass_fields__.values()))) for at, cls in enumerate((*OUTSIDE, *INTERNAL))]
+    facts = [(at, cls(*(samples[str(field.type)] for field in fields(cls)))) for at, cls in enumerate((*OUTSIDE, *INTERNAL))]
 
     assert list(History.read(lines_of(history_of(facts)))) == facts

@@ -1,5 +1,9 @@
 """The verdict: every class of scenario.md section 3, what the configuration allows, and when a run proves nothing."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from ksim.history import History, HistoryError
@@ -11,30 +15,39 @@ PLAIN = SAFE | {"enable.idempotence": False}
 TOPICS = {"payments": {"min.insync.replicas": 2, "unclean.leader.election.enable": False}}
 
 
-def history_of(*facts, producer=SAFE, topics=TOPICS, **run):
+def history_of(*facts: Any, producer: Any = SAFE, topics: Any = TOPICS, **run: Any) -> Any:
     history = History({"config": {"producers": {"p1": producer}, "topics": topics, "brokers": {}}} | run)
     for now, fact in enumerate(facts):
         history.add(now, fact)
     return history
 
 
-def offered(count, producer="p1", first=0):
+def offered(count: Any, producer: Any = "p1", first: Any = 0) -> Any:
     return Offered(producer, range(first, first + count), 0, 1_000)
 
 
-def sent(records, partition="payments-0", producer="p1"):
+def sent(records: Any, partition: Any = "payments-0", producer: Any = "p1") -> Any:
     return Sent(producer, partition, records, "broker-1", "c", 1)
 
 
-def acked(records, offset=0, partition="payments-0", producer="p1"):
+def acked(records: Any, offset: Any = 0, partition: Any = "payments-0", producer: Any = "p1") -> Any:
     return Acked(producer, partition, records, offset)
 
 
-def failed(records, partition="payments-0"):
+def failed(records: Any, partition: Any = "payments-0") -> Any:
     return Failed("p1", partition, records, "TimeoutException", "Expiring")
 
 
-def log(*batches, partition="payments-0", producer="p1", high_watermark=None, start=0, readable=True, leader=True, replica="broker-1"):
+def log(
+    *batches: Any,
+    partition: Any = "payments-0",
+    producer: Any = "p1",
+    high_watermark: Any = None,
+    start: Any = 0,
+    readable: Any = True,
+    leader: Any = True,
+    replica: Any = "broker-1",
+) -> Any:
     logged, offset = [], start
     for records in batches:
         logged.append(LoggedBatch(offset, 0, producer, records, -1, -1, -1))
@@ -43,16 +56,16 @@ def log(*batches, partition="payments-0", producer="p1", high_watermark=None, st
     return FinalLog(partition, replica, leader, readable, start, end, offset, offset, tuple(logged))
 
 
-def ended(*living, quiet=True):
+def ended(*living: Any, quiet: Any = True) -> Any:
     return Ended(quiet, living or ("p1", "p2"), 0)
 
 
-def only(verdict):
+def only(verdict: Any) -> Any:
     """The anomalies by name, with their numbers."""
     return {anomaly.name: anomaly.count for anomaly in verdict.anomalies}
 
 
-def test_records_acknowledged_and_once_in_the_log_in_order_are_ok():
+def test_records_acknowledged_and_once_in_the_log_in_order_are_ok() -> None:
     verdict = judge(history_of(offered(5), sent(range(5)), acked(range(5)), log(range(5)), ended()))
 
     assert verdict.verdict == "held"
@@ -64,7 +77,7 @@ def test_records_acknowledged_and_once_in_the_log_in_order_are_ok():
     assert verdict.first_not_ok() is None
 
 
-def test_an_acknowledged_record_that_is_not_in_the_leaders_final_log_is_lost():
+def test_an_acknowledged_record_that_is_not_in_the_leaders_final_log_is_lost() -> None:
     verdict = judge(history_of(offered(5), acked(range(5)), log(range(2)), log(range(5), leader=False, replica="broker-2"), ended()))
 
     assert only(verdict) == {"lost": 3}
@@ -74,7 +87,7 @@ def test_an_acknowledged_record_that_is_not_in_the_leaders_final_log_is_lost():
     assert verdict.first_not_ok() == "2"
 
 
-def test_a_failed_or_refused_record_that_is_not_in_the_log_is_absent_and_no_anomaly():
+def test_a_failed_or_refused_record_that_is_not_in_the_log_is_absent_and_no_anomaly() -> None:
     verdict = judge(history_of(offered(5), failed(range(1, 3)), Refused("p1", range(3, 5), "TimeoutException", ""), acked(range(1)), log(range(1)), ended()))
 
     assert (verdict.verdict, verdict.records["absent"], verdict.records["refused"], verdict.records["failed"]) == ("held", 4, 2, 2)
@@ -82,7 +95,7 @@ def test_a_failed_or_refused_record_that_is_not_in_the_log_is_absent_and_no_anom
     assert verdict.first_not_ok() == "1"
 
 
-def test_a_failed_record_that_is_in_the_log_is_a_ghost_and_every_configuration_allows_it():
+def test_a_failed_record_that_is_in_the_log_is_a_ghost_and_every_configuration_allows_it() -> None:
     """S21."""
     verdict = judge(history_of(offered(3), failed(range(3)), log(range(3)), ended()))
 
@@ -90,14 +103,14 @@ def test_a_failed_record_that_is_in_the_log_is_a_ghost_and_every_configuration_a
     assert verdict.anomalies[0].allowed
 
 
-def test_a_refused_record_that_was_never_sent_may_not_be_in_the_log():
+def test_a_refused_record_that_was_never_sent_may_not_be_in_the_log() -> None:
     verdict = judge(history_of(offered(3), Refused("p1", range(3), "TimeoutException", ""), log(range(3)), ended()))
 
     assert verdict.records["ghost"] == 3
     assert not verdict.anomalies[0].allowed
 
 
-def test_two_copies_of_a_record_count_as_one_duplicated_record():
+def test_two_copies_of_a_record_count_as_one_duplicated_record() -> None:
     verdict = judge(history_of(offered(5), acked(range(5)), log(range(3), range(2, 5), range(2, 3)), ended(), producer=PLAIN))
 
     assert only(verdict) == {"duplicated": 1}
@@ -121,7 +134,7 @@ def test_two_copies_of_a_record_count_as_one_duplicated_record():
         pytest.param("4 0 1 2 3", 0, 4, id="one record ahead of all others"),
     ],
 )
-def test_a_record_whose_first_copy_stands_behind_a_later_one_is_reordered(numbers, duplicated, reordered):
+def test_a_record_whose_first_copy_stands_behind_a_later_one_is_reordered(numbers: Any, duplicated: Any, reordered: Any) -> None:
     written = [int(number) for number in numbers.split()]
     count = max(written) + 1
 
@@ -132,28 +145,26 @@ def test_a_record_whose_first_copy_stands_behind_a_later_one_is_reordered(number
     assert as_one_batch.records == as_batches.records
 
 
-def test_a_record_in_a_partition_it_was_never_bound_for_is_misrouted_and_lost_where_it_belongs():
-    verdict = judge(
-        history_of(offered(3), sent(range(3)), acked(range(3)), log(range(2)), log(range(2, 3), partition="payments-1"), ended(), producer=PLAIN)
-    )
+def test_a_record_in_a_partition_it_was_never_bound_for_is_misrouted_and_lost_where_it_belongs() -> None:
+    verdict = judge(history_of(offered(3), sent(range(3)), acked(range(3)), log(range(2)), log(range(2, 3), partition="payments-1"), ended(), producer=PLAIN))
 
     assert only(verdict) == {"lost": 1, "misrouted": 1}
     assert not verdict.anomalies[1].allowed
 
 
-def test_a_record_without_outcome_is_bound_for_the_partition_it_was_sent_to():
+def test_a_record_without_outcome_is_bound_for_the_partition_it_was_sent_to() -> None:
     verdict = judge(history_of(offered(3), sent(range(3)), log(range(3)), ended("p2")))
 
     assert (verdict.verdict, verdict.records["unknown"], verdict.records["ok"]) == ("held", 3, 0)
 
 
-def test_an_unknown_record_can_be_duplicated_but_neither_lost_nor_a_ghost():
+def test_an_unknown_record_can_be_duplicated_but_neither_lost_nor_a_ghost() -> None:
     verdict = judge(history_of(offered(3), sent(range(3)), log(range(1), range(1)), ended("p2")))
 
     assert only(verdict) == {"duplicated": 1}
 
 
-def test_an_acknowledged_record_above_the_high_watermark_is_hidden():
+def test_an_acknowledged_record_above_the_high_watermark_is_hidden() -> None:
     facts = offered(5), acked(range(5)), log(range(2), range(2, 5), high_watermark=3), ended()
 
     verdict = judge(history_of(*facts))
@@ -164,13 +175,13 @@ def test_an_acknowledged_record_above_the_high_watermark_is_hidden():
     assert [verdict.anomalies[0].allowed, with_acks_1.anomalies[0].allowed] == [False, True]
 
 
-def test_an_acknowledged_record_below_the_start_of_the_log_was_removed_not_lost():
+def test_an_acknowledged_record_below_the_start_of_the_log_was_removed_not_lost() -> None:
     verdict = judge(history_of(offered(5), acked(range(5)), log(range(3, 5), start=3), ended()))
 
     assert only(verdict) == {"removed": 3}
 
 
-def test_a_record_sent_again_by_the_application_stays_one_record_and_its_last_outcome_counts():
+def test_a_record_sent_again_by_the_application_stays_one_record_and_its_last_outcome_counts() -> None:
     verdict = judge(history_of(offered(3), failed(range(3)), offered(2), acked(range(2), offset=3), log(range(3), range(2)), ended()))
 
     assert (verdict.records["offered"], verdict.records["sends"], verdict.records["acked"], verdict.records["failed"]) == (3, 5, 2, 1)
@@ -178,13 +189,13 @@ def test_a_record_sent_again_by_the_application_stays_one_record_and_its_last_ou
     assert [anomaly.because for anomaly in verdict.anomalies if anomaly.name == "duplicated"] == ["the application sent the record again"]
 
 
-def test_a_record_sent_again_that_still_waits_has_no_outcome():
+def test_a_record_sent_again_that_still_waits_has_no_outcome() -> None:
     verdict = judge(history_of(offered(3), failed(range(3)), offered(2), log(), ended("p2")))
 
     assert (verdict.records["failed"], verdict.records["unknown"]) == (1, 2)
 
 
-def test_the_records_of_two_producers_are_told_apart():
+def test_the_records_of_two_producers_are_told_apart() -> None:
     history = history_of(
         offered(3), offered(3, "p2"), acked(range(3)), acked(range(3), producer="p2", partition="payments-1"),
         log(range(3)), log(range(2), producer="p2", partition="payments-1"), ended(),
@@ -197,11 +208,9 @@ def test_the_records_of_two_producers_are_told_apart():
     assert judge(history_of(*LOST, config=silent)).first_not_ok() == "p1/2"
 
 
-def test_records_that_do_not_follow_each_other_are_judged_like_those_that_do():
+def test_records_that_do_not_follow_each_other_are_judged_like_those_that_do() -> None:
     even, odd = (0, 2, 4), (1, 3, 5)
-    verdict = judge(
-        history_of(offered(6), acked(even), acked(odd, partition="payments-1"), log(even), log(odd[:2], partition="payments-1"), ended())
-    )
+    verdict = judge(history_of(offered(6), acked(even), acked(odd, partition="payments-1"), log(even), log(odd[:2], partition="payments-1"), ended()))
 
     assert (verdict.records["ok"], only(verdict)) == (5, {"lost": 1})
 
@@ -230,7 +239,7 @@ REORDERED = offered(2), acked(range(2)), log(range(1, 2), range(1)), ended()
         pytest.param(REORDERED, PLAIN | {"retries": 0}, {}, False, id="3.6 retries=0 leaves gaps, not permutations"),
     ],
 )
-def test_what_a_configuration_allows(facts, producer, topic, allowed):
+def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allowed: Any) -> None:
     three = [log(leader=False, replica=f"broker-{number}") for number in (2, 3)]
     verdict = judge(history_of(*facts, *three, producer=producer, topics={"payments": TOPICS["payments"] | topic}))
 
@@ -238,14 +247,14 @@ def test_what_a_configuration_allows(facts, producer, topic, allowed):
     assert verdict.verdict == "violated"
 
 
-def test_a_topics_settings_come_from_the_brokers_where_it_has_none_of_its_own():
+def test_a_topics_settings_come_from_the_brokers_where_it_has_none_of_its_own() -> None:
     config = {"producers": {"p1": SAFE}, "topics": {}, "brokers": {"broker-1": {"min.insync.replicas": 2}, "broker-2": {"min.insync.replicas": 1}}}
     followers = log(leader=False, replica="broker-2")
 
     assert judge(history_of(*LOST, followers, config=config)).anomalies[0].because == "min.insync.replicas=1"
 
 
-def test_nothing_is_allowed_by_a_configuration_that_is_not_told():
+def test_nothing_is_allowed_by_a_configuration_that_is_not_told() -> None:
     verdict = judge(history_of(*DUPLICATED, config={}))
 
     assert (verdict.anomalies[0].allowed, verdict.anomalies[0].because) == (False, "the history does not tell the configuration")
@@ -263,19 +272,19 @@ BEGIN, SUMMARY = Fault("cut", "cut", "begin", ("p1",), 0), Fault("cut", "cut", "
         ([BEGIN], "fault cut: the history does not tell what it touched"),
     ],
 )
-def test_a_fault_that_touched_nothing_makes_the_verdict_inconclusive(faults, reason):
+def test_a_fault_that_touched_nothing_makes_the_verdict_inconclusive(faults: Any, reason: Any) -> None:
     verdict = judge(history_of(offered(5), acked(range(5)), *faults, log(range(5)), ended()))
 
     assert (verdict.verdict, verdict.reasons) == ("inconclusive", (reason,))
 
 
-def test_a_fault_that_touched_a_batch_leaves_the_verdict_as_it_is():
+def test_a_fault_that_touched_a_batch_leaves_the_verdict_as_it_is() -> None:
     touched = Fault("cut", "cut", "summary", ("p1",), 3)
 
     assert judge(history_of(offered(5), acked(range(5)), BEGIN, touched, log(range(5)), ended())).verdict == "held"
 
 
-def test_a_send_of_a_living_client_that_is_pending_at_the_limit_makes_the_verdict_inconclusive():
+def test_a_send_of_a_living_client_that_is_pending_at_the_limit_makes_the_verdict_inconclusive() -> None:
     facts = offered(5), sent(range(5)), acked(range(3)), log(range(5))
 
     assert judge(history_of(*facts, ended("p1", quiet=False))).reasons == ("2 records of p1 are still pending at the limit",)
@@ -283,18 +292,18 @@ def test_a_send_of_a_living_client_that_is_pending_at_the_limit_makes_the_verdic
 
 
 @pytest.mark.parametrize("logs", [[], [log(range(5), readable=False)], [log(range(5), leader=False)]])
-def test_a_partition_without_a_readable_leader_makes_the_verdict_inconclusive(logs):
+def test_a_partition_without_a_readable_leader_makes_the_verdict_inconclusive(logs: Any) -> None:
     verdict = judge(history_of(offered(5), acked(range(3)), failed(range(3, 5)), *logs, ended()))
 
     assert (verdict.verdict, verdict.reasons) == ("inconclusive", ("the final log of payments-0 could not be read",))
     assert [verdict.records[name] for name in ("ok", "lost", "absent", "ghost")] == [0, 0, 0, 0]
 
 
-def test_a_history_without_an_end_is_inconclusive():
+def test_a_history_without_an_end_is_inconclusive() -> None:
     assert judge(history_of(offered(1), acked(range(1)), log(range(1)))).verdict == "inconclusive"
 
 
-def test_a_record_of_the_warm_up_is_outside_every_count():
+def test_a_record_of_the_warm_up_is_outside_every_count() -> None:
     warm = LoggedBatch(0, 0, "", range(1), -1, -1, -1)
     own = LoggedBatch(1, 0, "p1", range(5), -1, -1, -1)
     verdict = judge(history_of(offered(5), acked(range(5), 1), FinalLog("payments-0", "broker-1", True, True, 0, 6, 6, 6, (warm, own)), ended()))
@@ -314,12 +323,12 @@ def test_a_record_of_the_warm_up_is_outside_every_count():
         ([Offered("p1", range(3), 0, -1), ended()], "one each -1 us"),
     ],
 )
-def test_a_history_that_contradicts_itself_is_refused(facts, told):
+def test_a_history_that_contradicts_itself_is_refused(facts: Any, told: Any) -> None:
     with pytest.raises(HistoryError, match=told):
         judge(history_of(*facts))
 
 
-def test_the_judge_never_looks_at_internal_facts():
+def test_the_judge_never_looks_at_internal_facts() -> None:
     lies = [
         Appended("broker-1", "payments-0", "p1", range(90, 99), 90, 0),
         Replicated("broker-2", "payments-0", 99),

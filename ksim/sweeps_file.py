@@ -1,0 +1,179 @@
+"""The sweep file: a scenario, axes, seeds and metrics as TOML, with every mistake at its line.
+
+Not Kafka's: scenario.md, section 5.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from ksim.problems import ScenarioError, in_order, listed, nearest, shown
+from ksim.scenario import Scenario
+from ksim.scenario_file import built_in_names, find, parse
+from ksim.scenario_values import LARGEST_SEED
+from ksim.sweeps_grid import Axis, checked, distinct
+from ksim.toml_lines import Path
+from ksim_models.config import Origin, Problem
+
+KEYS = ("scenario", "seeds", "metrics", "sweep", "format")
+FORMAT = 1
+SEEDS = re.compile(r"\s*([0-9]{1,20})\s*\.\.\s*([0-9]{1,20})\s*", re.ASCII)
+MOST_SEEDS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFile:
+    scenario: Scenario
+    axes: list[Axis]
+    seeds: range
+    metrics: tuple[str, ...] | None
+    """As written; whether they exist is for the sweep to say."""
+    file: str
+    metrics_line: int | None
+
+
+def read_sweep(path: str | FilePath) -> SweepFile:
+    """Raises ScenarioError with all mistakes of the file, or with those of the scenario it names."""
+    text = find(str(path) if "/" in str(path) or str(path).endswith(".toml") or str(path) == "-" else f"./{path}")
+    data, origins = parse(text.text, text.file)
+    reading = _Reading(text.file, origins)
+    reading.keys(data)
+    scenario = reading.scenario(data.get("scenario"), text.folder)
+    seeds = reading.seeds(data.get("seeds"))
+    axes = reading.axes(data.get("sweep"))
+    metrics = reading.metrics(data.get("metrics"))
+    if reading.problems:
+        raise ScenarioError(in_order(reading.problems))
+    assert scenario is not None
+    assert seeds is not None
+    return SweepFile(scenario, axes, seeds, metrics, text.file, reading.line(("metrics",)))
+
+
+def read_seeds(text: str) -> range | None:
+    """`0..99`, both ends included."""
+    match = SEEDS.fullmatch(text)
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    return range(first, last + 1) if first <= last <= LARGEST_SEED and last - first < MOST_SEEDS else None
+
+
+class _Reading:
+    def __init__(self, file: str, origins: Mapping[Path, Origin]) -> None:
+        self.file = file
+        self.origins = origins
+        self.problems: list[Problem] = []
+
+    def line(self, path: Path) -> int | None:
+        origin = self.origins.get(path)
+        return origin.line if origin else None
+
+    def problem(self, path: Path, message: str, given: object, possible: str, close: str | None = None) -> None:
+        hint = f" Did you mean {close}?" if close else ""
+        self.problems.append(Problem(shown(given), possible, close, f"{message} Possible: {possible}.{hint}", Origin(self.file, self.line(path))))
+
+    def keys(self, data: Mapping[str, object]) -> None:
+        for key in data:
+            if key not in KEYS:
+                self.problem((key,), f"there is no {shown(key)} in a sweep file.", key, listed(KEYS), nearest(key, KEYS))
+        if data.get("format", FORMAT) != FORMAT or isinstance(data.get("format"), bool):
+            self.problem(("format",), f"format = {shown(data['format'])}: this ksim reads format {FORMAT}.", data["format"], str(FORMAT))
+
+    def scenario(self, given: object, folder: FilePath | None) -> Scenario | None:
+        if not isinstance(given, str) or not given:
+            message = "a sweep needs a scenario." if given is None else f"scenario = {shown(given)} is not a name."
+            self.problem(("scenario",), message, given if given is not None else "nothing", "the path of a file, relative to this one, or a built-in name")
+            return None
+        if "/" not in given and not given.endswith(".toml"):
+            if given not in built_in_names():
+                message = f"there is no built-in scenario {shown(given)} (a file has a / in its name or ends in .toml)."
+                self.problem(("scenario",), message, given, listed(built_in_names()), nearest(given, built_in_names()))
+                return None
+            return Scenario.load(given, check=False)
+        path = (folder / given) if folder is not None else FilePath(given)
+        if not path.is_file():
+            self.problem(("scenario",), f"the file {path} does not exist.", given, "the path of a scenario, relative to this file")
+            return None
+        return Scenario.load(path, check=False)
+
+    def seeds(self, given: object) -> range | None:
+        found = read_seeds(given) if isinstance(given, str) else None
+        if found is None:
+            message = "a sweep needs seeds." if given is None else f"seeds = {shown(given)} is not possible."
+            self.problem(("seeds",), message, given if given is not None else "nothing", f'"0..99" (both included, at most {MOST_SEEDS:_} seeds)')
+        return found
+
+    def metrics(self, given: object) -> tuple[str, ...] | None:
+        if given is None:
+            return None
+        if not isinstance(given, list) or not given or not all(isinstance(name, str) for name in given):
+            self.problem(("metrics",), f"metrics = {shown(given)} is not a list of names.", given, 'metrics = ["lost", "ack_p99_ms"]')
+            return None
+        return tuple(given)
+
+    def axes(self, given: object) -> list[Axis]:
+        if given is None:
+            return []
+        if not isinstance(given, dict):
+            self.problem(("sweep",), f"sweep = {shown(given)} is not a table of axes.", given, "[sweep] and one line per axis")
+            return []
+        axes: list[Axis] = []
+        for key, value in given.items():
+            if key == "design":
+                self.problem(("sweep", "design"), "[sweep.design] is not yet supported.", "design", "lists of values, [sweep] a.b = [1, 2]")
+            elif key == "zip":
+                axes += self._zipped(value)
+            else:
+                axes += self._nested(value, ("sweep", key))
+        try:
+            return distinct(axes, self.file)
+        except ScenarioError as mistake:
+            self.problems += mistake.problems
+            return []
+
+    def _nested(self, value: object, path: Path) -> list[Axis]:
+        """TOML makes tables of dotted paths: they are made flat again here."""
+        if isinstance(value, dict) and value and not {"from", "to"} <= value.keys():
+            return [axis for key, inner in value.items() for axis in self._nested(inner, (*path, key))]
+        if isinstance(value, dict) and value:
+            self.problem(path, f"{_dotted(path)}: an axis from ... to ... is not yet supported.", value, "a list of values, [1, 10, 100]")
+            return []
+        if not isinstance(value, list):
+            self.problem(path, f"{_dotted(path)} = {shown(value)} is not a list of values.", value, f"[{shown(value)}]")
+            return []
+        try:
+            return [checked(Axis((_dotted(path),), tuple((element,) for element in value)), self.file, self.line(path))]
+        except ScenarioError as mistake:
+            self.problems += mistake.problems
+            return []
+
+    def _zipped(self, given: object) -> list[Axis]:
+        """Each [[sweep.zip]] is one axis of several names."""
+        if not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
+            self.problem(("sweep", "zip"), "zip is not an array of tables.", given, "[[sweep.zip]] and below it axes of equal length")
+            return []
+        axes = []
+        for number, table in enumerate(given):
+            path: Path = ("sweep", "zip", number)
+            before = len(self.problems)
+            parts = [axis for key, value in table.items() for axis in self._nested(value, (*path, key))]
+            if len(self.problems) > before:
+                continue
+            lengths = {axis.names[0]: len(axis.values) for axis in parts}
+            if not parts or len(set(lengths.values())) > 1:
+                told = ", ".join(f"{name} has {length}" for name, length in lengths.items()) or "there is none"
+                self.problem(path, f"axes that move together have the same number of values: {told}.", "[[sweep.zip]]", "axes of equal length")
+                continue
+            values = tuple(tuple(value for (value,) in together) for together in zip(*(axis.values for axis in parts)))
+            axes.append(Axis(tuple(axis.names[0] for axis in parts), values))
+        return axes
+
+
+def _dotted(path: Path) -> str:
+    """As the columns are called: without [sweep] or [[sweep.zip]]; a part with dots outside of a setting is quoted."""
+    inside = path[3:] if path[:2] == ("sweep", "zip") else path[1:]
+    in_config = inside.index("config") if "config" in inside else len(inside)
+    return ".".join(f'"{part}"' if "." in str(part) and place < in_config else str(part) for place, part in enumerate(inside))
