@@ -151,7 +151,7 @@ def _greet(pool: Executor) -> None:
         pool.submit(os.getpid).result()
     except BrokenExecutor as broken:
         raise RuntimeError(
-            'the worker processes cannot start. In a script, call sweep() below `if __name__ == "__main__":`, since each worker imports the script; or use jobs=1.'
+            'the worker processes cannot start. In a script, call sweep() below `if __name__ == "__main__":`, each worker imports the script; or use jobs=1.'
         ) from broken
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ksim_models.arrivals import Arrivals
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed
@@ -40,15 +41,14 @@ class Calls:
     """send() calls as the test makes them."""
 
     def __init__(self, partition: int, size: int = 100) -> None:
-        self.topic, self.keyed, self.warm_up = "t", False, False
+        self.topic = "t"
+        self.total = 0
+        self.keyed = False
+        self.warm_up = False
         self.window: int | None = None
         self.partition: int | None = partition
         self.size: int | None = size
         self.times: list[Micros] = []
-
-    @property
-    def total(self) -> int:
-        return len(self.times)
 
     def time_of(self, index: int) -> Micros:
         return self.times[index]
@@ -74,7 +74,7 @@ class Client:
         settings: dict[str, Any] = {"linger_ms": 0, "enable_idempotence": False, "retry_backoff_ms": 0, "retry_backoff_max_ms": 0} | config
         self.config = replace(ProducerConfig(), **settings)
         self.calls = (Calls(0), Calls(1))
-        self.producer = Producer("p1", client_profile(kafka), self.config, ["b1", "b2"], self.calls, Half())
+        self.producer = Producer("p1", client_profile(kafka), self.config, ["b1", "b2"], list[Arrivals](self.calls), Half())
         self.now: Micros = 0
         self.leaders = {"t-0": ("b1", 100), "t-1": ("b1", 100)}
         self.refusing: list[str] = []
@@ -97,6 +97,7 @@ class Client:
     def send(self, partition: int = 0, count: int = 1) -> None:
         """`count` calls of send(), then one turn."""
         self.calls[partition].times.extend([self.now] * count)
+        self.calls[partition].total += count
         self._handle(Wake())
 
     def answer(self, error: ErrorCode = ErrorCode.NONE, offset: int = -1, *, nth: int = 0, **more: Any) -> None:
