@@ -102,5 +102,5 @@ def _shade_faults(run: Run, axes: Any) -> None:
         elif fact.name in began and fact.phase in ("end", "summary"):
             begin = began.pop(fact.name)
             axes.axvspan(begin / SECOND, at / SECOND, color="#c8412f", alpha=0.08)
-          
+
             axes.annotate(f" {fact.name}", (begin / SECOND, 0.95), xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
