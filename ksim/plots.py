@@ -64,17 +64,19 @@ def save_rates(table: Table, path: str | Path, of: Sequence[str] = ("lost", "dup
         for number, (name, rates) in enumerate(zip(of, groups, strict=True)):
             for row, rate in enumerate(rates):
                 if rate.share is None:
+                    axes.annotate("refused by Kafka" if rate.refused else "failed", (0.0, row), fontsize=9, color="#777777", va="center")
                     continue
                 where = row + 0.18 * (number - (len(of) - 1) / 2)
                 axes.plot([rate.share_low, rate.share_high], [where, where], color=colours[number % 4], linewidth=2)
                 axes.plot([rate.share], [where], "o", color=colours[number % 4], label=name if row == 0 else None)
         axes.set_yticks(
-            range(len(groups[0])), [", ".join(f"{key.rpartition('.config.')[2]}={value}" for key, value in rate.configuration.items()) for rate in groups[0]]
+            range(len(groups[0])),
+            [", ".join(f"{key.rpartition('.config.')[2]}={str(value).lower()}" for key, value in rate.configuration.items()) for rate in groups[0]],
         )
         axes.set_ylim(len(groups[0]) - 0.5, -0.5)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("share of runs with at least one such record, 95 % interval")
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(of), frameon=False)
         figure.savefig(str(path), dpi=130, metadata=None if str(path).endswith(".png") else {"Date": None})
 
 
@@ -94,6 +96,7 @@ def _ended(run: Run, kind: type[Acked | Failed]) -> list[tuple[float, int]]:
 
 def _shade_faults(run: Run, axes: Any) -> None:
     began: dict[str, int] = {}
+    told: list[str] = []
     for at, fact in run.history.of(Fault):
         if fact.phase == "begin":
             began[fact.name] = at
@@ -101,6 +104,7 @@ def _shade_faults(run: Run, axes: Any) -> None:
             axes.axvline(at / SECOND, color="#c8412f", linewidth=0.8, alpha=0.6)
         elif fact.name in began and fact.phase in ("end", "summary"):
             begin = began.pop(fact.name)
+            told.append(fact.name)
             axes.axvspan(begin / SECOND, at / SECOND, color="#c8412f", alpha=0.08)
 
-            axes.annotate(f" {fact.name}", (begin / SECOND, 0.95), xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
+            axes.annotate(f" {fact.name}", (begin / SECOND, 0.95 - 0.06 * (len(told) % 8)), xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
