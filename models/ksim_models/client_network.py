@@ -82,7 +82,7 @@ class ClientNetwork:
         self.nodes: dict[str, NodeConnection] = {}
         self.by_connection: dict[str, str] = {}
         self.connections_made = 0
-        self.searches = 0
+        self.requests_made = 0
 
     def node(self, name: str) -> NodeConnection:
         known = self.nodes.get(name)
@@ -117,6 +117,7 @@ class ClientNetwork:
     def send(self, name: str, message: object, batches: Sequence[Batch], now: Micros, out: list[Effect], *, answered: bool = True) -> None:
         node = self.nodes[name]
         assert node.connection is not None
+        self.requests_made += 1
         out.append(Send(node.connection, message))
         if answered:
             node.in_flight.append(Request(message, batches, now))
@@ -195,9 +196,11 @@ class ClientNetwork:
         return at
 
     def least_loaded(self, names: Sequence[str], now: Micros) -> str | None:
-        """N12: ready and idle wins; else the least busy ready one; else one that is connecting; else the one that may connect and was tried longest ago."""
-        self.searches += 1
-        start = int(self.dice.at("least-loaded", self.client, self.searches) * len(names)) if names else 0
+        """N12: ready and idle wins; else the least busy ready one; else one that is connecting; else the one that may connect and was tried longest ago.
+
+        Java draws where to begin at each look. Here a look that led to nothing leaves no trace: the next one begins at the same node.
+        """
+        start = int(self.dice.at("least-loaded", self.client, self.connections_made, self.requests_made) * len(names)) if names else 0
         best: str | None = None
         rank: tuple[int, int] = (4, 0)
         for step in range(len(names)):

@@ -280,6 +280,8 @@ class Producer:
 
     def _send_what_is_due(self, now: Micros, out: list[Effect]) -> bool:
         """Ready, drain, expire, send (S5); True if something went and more stands behind it: one batch per partition and request (A31)."""
+        if now >= self.nothing_expires_before:
+            self.sending.take(now, out)  # An open batch expires with all that has come.
         drained: list[tuple[str, list[Batch]]] = []
         nodes, unknown, self.look_again_at = self.accumulator.look(now, self.metadata.leader_of)
         if unknown:
@@ -357,7 +359,6 @@ class Producer:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
         if now < self.nothing_expires_before:
             return
-        self.sending.take(now, out)
         queued = self.accumulator.take_expired(now)
         flying: list[Batch] = []
         for waiting in self.in_flight.values():
