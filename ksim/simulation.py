@@ -174,15 +174,14 @@ class Simulation:
         """Nothing is pending: every send has its outcome, every broker is back, every replica has caught up."""
         if self.faults.at_work or not all(producer.is_done for producer in self.producers):
             return False
-        if self.loop.is_carrying(ProduceRequest) or any(broker.is_serving(ProduceRequest) for broker in self.brokers):
-            return False  # Sent and given up, or acks=0: it may yet be appended.
-        if not self.plan.heal:
-            return True
-        return (
+        if self.plan.heal and not (
             self.controller.settled
             and all(broker.settled for broker in self.brokers)
             and all(self._has_converged(partition) for partition in self._partitions())
-        )
+        ):
+            return False
+        # Sent and given up, or acks=0: it may yet be appended.
+        return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
         return (partition for topic in self.plan.topics if topic.exists for partition in topic.partitions)
