@@ -13,9 +13,9 @@ from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
 from ksim.history import History
-from ksim.lives import NEVER, Batch, Lives, Timeline
+from ksim.lives import Batch, Lives, Timeline
 from ksim_models.facts import Fault, FinalLog
-from ksim_models.units import Micros, s
+from ksim_models.units import NEVER, Micros, s
 
 if TYPE_CHECKING:
     from ksim.plan import Plan

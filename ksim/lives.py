@@ -15,14 +15,13 @@ from ksim.population import Population, count
 from ksim.ranges import Run, latest, minus, runs_of, union
 from ksim_models.facts import Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
 from ksim_models.messages import NO_LEADER, NO_OFFSET
-from ksim_models.units import Micros, s
+from ksim_models.units import NEVER, Micros, s
 
 Timeline = list[tuple[Micros, str]]
 """Who led from when on, or whom a client took for the leader."""
 
 UNHEARD: Micros = s(10)
 """A batch sent with acks=0 that no broker appends was on its way for this long, at most."""
-NEVER: Micros = 1 << 62
 
 
 @dataclass(slots=True)

@@ -95,7 +95,7 @@ class Interceptor(Protocol):
 
 class Loop:
     def __init__(self, network: Network, note: Callable[[Micros, object], None], start: Micros) -> None:
-        self.environment = simpy.Environment(initial_time=start)
+        self.environment: Any = simpy.Environment(initial_time=start)  # Its time stays an int: all that is ever added are ints.
         self.network = network
         self.note = note
         self.cells: dict[str, Cell] = {}
@@ -107,11 +107,12 @@ class Loop:
 
     @property
     def now(self) -> Micros:
-        return int(self.environment.now)
+        now: Micros = self.environment.now
+        return now
 
     def add(self, machine: Machine) -> None:
         cell = self.cells[machine.name] = Cell(machine)
-        self._arm(cell)
+        self._arm(cell, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
         """Step until `until()` is true or nothing is left to happen."""
@@ -129,12 +130,11 @@ class Loop:
 
     # Machines.
 
-    def _arm(self, cell: Cell) -> None:
+    def _arm(self, cell: Cell, now: Micros) -> None:
         """One lazily re-armed alarm per machine: earlier than the one that stands, or the next."""
         at = cell.machine.wake_at
         if at is not None and (cell.alarm_at is None or at < cell.alarm_at):
-            now = self.environment.now
-            cell.alarm_at = at if at > now else int(now)
+            cell.alarm_at = at if at > now else now
             self._schedule(Happening(self._ring, (cell, cell.alarm_at)), PATIENCE, cell.alarm_at - now)
 
     def _ring(self, happening: Happening) -> None:
@@ -144,13 +144,13 @@ class Loop:
         cell.alarm_at = None
         if cell.down or cell.frozen:
             return
-        now = int(self.environment.now)
+        now: Micros = self.environment.now
         at = cell.machine.wake_at
         if at is not None and at <= now:
             self._perform(cell, cell.machine.handle(Wake(), now), now)
             at = cell.machine.wake_at
             assert at is None or at > now, f"{cell.name} wants to be woken at {at} again and again"
-        self._arm(cell)
+        self._arm(cell, now)
 
     def tell(self, cell: Cell, event: Event) -> None:
         """An event reaches a machine, or its inbox while it is frozen."""
@@ -159,9 +159,9 @@ class Loop:
         if cell.frozen:
             cell.inbox.append(event)
             return
-        now = int(self.environment.now)
+        now: Micros = self.environment.now
         self._perform(cell, cell.machine.handle(event, now), now)
-        self._arm(cell)
+        self._arm(cell, now)
 
     def wake(self, name: str) -> None:
         """A spurious wake: it changes nothing but makes a machine take what has come. No alarm rings for a frozen process."""
@@ -173,7 +173,9 @@ class Loop:
             if type(effect) is Send:
                 connection = cell.connections.get(effect.connection)
                 if connection is not None:
-                    self._send(connection, cell, effect.message, now)
+                    wire = connection.forth if cell is connection.forth.sender else connection.back
+                    if self.interceptor is None or not self.interceptor.meet(connection, wire, effect.message, now):
+                        self._put(wire, Received(effect.connection, effect.message), now)
             elif type(effect) is Note:
                 self.note(now, effect.fact)
             elif type(effect) is Open:
@@ -190,12 +192,6 @@ class Loop:
         connection.open_at_acceptor = False
         cell.connections[name] = connection
         self._put(connection.forth, Opened(name, cell.name, True), now)
-
-    def _send(self, connection: Connection, cell: Cell, message: object, now: Micros) -> None:
-        wire = connection.forth if cell is connection.forth.sender else connection.back
-        if self.interceptor is not None and self.interceptor.meet(connection, wire, message, now):
-            return
-        self._put(wire, Received(connection.name, message), now)
 
     def send_late(self, wire: Wire, message: object, by: Micros) -> None:
         """Later by that much; what stands behind it is later too."""
@@ -302,7 +298,7 @@ class Loop:
         self.tell(cell, Resumed())
         while cell.inbox and not cell.frozen:
             self.tell(cell, cell.inbox.popleft())
-        self._arm(cell)
+        self._arm(cell, self.now)
 
     def cut(self, sender: str, receiver: str) -> None:
         self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1

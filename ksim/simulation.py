@@ -80,13 +80,15 @@ class Simulation:
         dice = Dice(plan.seed)
         self.history = History(run_line(plan))
         self.network = LinkDelays(plan.network, dice)
-        self.loop = Loop(self.network, self._note, BEFORE)
+        self.loop = Loop(self.network, self.history.add, BEFORE)
         heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
         self.producers = self._add_producers(dice)
         self.faults = Faults(plan, self.loop, self.network, self.controller, dice)
         self.watchers = self.faults.watchers()
+        if self.watchers:
+            self.loop.note = self._note
         self.healed_at: Micros | None = None
         self.heal_wanted = False
         self.over = False

@@ -13,9 +13,7 @@ from ksim_models.batch import Batch
 from ksim_models.config import ProducerConfig
 from ksim_models.machine import Dice
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import Micros, ms
-
-NEVER: Micros = 2**62
+from ksim_models.units import NEVER, Micros, ms
 
 
 class Accumulator:
@@ -108,6 +106,13 @@ class Accumulator:
             elif due < again:
                 again = due
         return nodes, unknown, again
+
+    def next_due(self, partition: str, now: Micros) -> Micros:
+        """When the batch behind one just drained is due; `now` where that takes another look: a retry may know of a newer leader."""
+        queue = self.queues[partition]
+        if not queue or partition in self.muted:
+            return NEVER
+        return now if queue[0].attempts else self.due_at(queue)
 
     # Drain.
 

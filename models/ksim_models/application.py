@@ -13,7 +13,7 @@ from ksim_models.units import Micros
 
 
 class Thread:
-    __slots__ = ("arrivals", "blocked_on", "free_at", "index", "next", "number", "outstanding", "patience_ends", "sent_at")
+    __slots__ = ("arrivals", "blocked_on", "free_at", "index", "next", "number", "outstanding", "patience_ends", "sent_at", "steady")
 
     def __init__(self, index: int, arrivals: Arrivals) -> None:
         self.index = index
@@ -31,6 +31,8 @@ class Thread:
         """When that send() was called."""
         self.patience_ends: Micros = 0
         """When it gives up: max.block.ms after the call (A4)."""
+        self.steady = arrivals.size is not None and arrivals.window is None and not arrivals.keyed
+        """Its records are alike and depend on no outcome, so a whole range of them can be taken at once."""
 
     def next_time(self) -> Micros | None:
         """When the next send() is called; None if there is none, or not before something else happens."""
@@ -42,11 +44,6 @@ class Thread:
     @property
     def is_done(self) -> bool:
         return self.next >= self.arrivals.total and not self.blocked_on
-
-    def is_steady(self) -> bool:
-        """Its records are alike and depend on no outcome, so a whole range of them can be taken at once."""
-        arrivals = self.arrivals
-        return arrivals.size is not None and arrivals.window is None and not arrivals.keyed
 
 
 class Sticky:

@@ -44,7 +44,7 @@ class ClientMetadata:
         self.equivalent = 0
         """Answers in a row that brought no change (M2, 3.7)."""
         self.refreshes = 0
-        self.leader_epochs_rose = False
+        self._led: dict[str, list[str]] = {}
 
     def add(self, topic: str) -> None:
         if topic not in self.wanted:
@@ -58,7 +58,11 @@ class ClientMetadata:
         return self.leaders.get(partition, (NO_LEADER, -1))
 
     def partitions_led_by(self, node: str) -> list[str]:
-        return [partition for topic in self.topics.values() for partition in topic if self.leaders.get(partition, (NO_LEADER, -1))[0] == node]
+        """In the order of topics and partitions; remembered until a leader changes."""
+        known = self._led.get(node)
+        if known is None:
+            known = self._led[node] = [partition for topic in self.topics.values() for partition in topic if self.leader_of(partition)[0] == node]
+        return known
 
     @property
     def due_at(self) -> Micros:
@@ -108,8 +112,10 @@ class ClientMetadata:
                 self.update_requested = True
                 continue
             names = tuple(partition.partition for partition in topic.partitions)
-            changed = changed or self.topics.get(topic.topic) != names
-            self.topics[topic.topic] = names
+            if self.topics.get(topic.topic) != names:
+                self.topics[topic.topic] = names
+                self._led.clear()
+                changed = True
             for partition in topic.partitions:
                 self.update_requested = self.update_requested or bool(partition.error)
                 _, known_epoch = self.leader_of(partition.partition)
@@ -128,5 +134,6 @@ class ClientMetadata:
         if known == (leader, leader_epoch):
             return False
         self.leaders[partition] = (leader, leader_epoch)
+        self._led.clear()
         out.append(Note(Learned(self.client, partition, leader, leader_epoch)))
         return known is None or leader_epoch > known[1]

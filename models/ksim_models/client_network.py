@@ -15,7 +15,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.facts import Connected, Disconnected
 from ksim_models.machine import Close, Dice, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest
-from ksim_models.units import MILLISECOND, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 BOOTSTRAP = "bootstrap/"
 """Bootstrap servers are nodes of their own until metadata has named the brokers, as in Kafka (ids -1, -2 ...)."""
@@ -162,9 +162,6 @@ class ClientNetwork:
     def time_out(self, now: Micros, out: list[Effect]) -> list[Lost]:
         """Requests older than request.timeout.ms, and set-ups older than theirs, end their connection (N4, N8)."""
         gone: list[Lost] = []
-        at = self.wake_at
-        if at is None or at > now:
-            return gone
         for node in list(self.nodes.values()):
             connection = node.connection
             if connection is None:
@@ -178,12 +175,12 @@ class ClientNetwork:
         return gone
 
     @property
-    def wake_at(self) -> Micros | None:
+    def wake_at(self) -> Micros:
         """Time-outs only: who wants to reconnect asks `retry_at`.
 
         Simplified (N14): a time-out is noticed 1 ms after it, not at the end of the poll that runs then.
         """
-        at: Micros | None = None
+        at = NEVER
         for node in self.nodes.values():
             if node.in_flight:
                 due = node.in_flight[0].sent_at + self.request_timeout + MILLISECOND
@@ -191,7 +188,7 @@ class ClientNetwork:
                 due = node.deadline
             else:
                 continue
-            if at is None or due < at:
+            if due < at:
                 at = due
         return at
 

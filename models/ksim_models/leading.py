@@ -147,7 +147,8 @@ class Leading:
                 follower.idled(log.log_end_offset, session.fetched_at)
         stamped = replica.append(batch)
         out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
-        self.advance(replica, now, out)
+        if not 1 < len(leadership.maximal) == len(replica.replicas):
+            self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
         return ErrorCode.NONE, stamped.base_offset
 
@@ -326,8 +327,8 @@ class Leading:
 
     def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
         """Say what there is, and with it every high watermark that moved."""
-        spoken = {entry.partition for entry in told} if told else ()
-        answer = list(told or ())
+        answer = told or []
+        spoken = {entry.partition for entry in answer}
         for partition in session.high_watermarks:
             replica = self.replicas.get(partition)
             if partition not in spoken and replica is not None and replica.leadership is not None:

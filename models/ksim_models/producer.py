@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.accumulator import NEVER, Accumulator
+from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
 from ksim_models.client_metadata import LONG_AGO, ClientMetadata
@@ -31,7 +31,7 @@ from ksim_models.messages import (
 )
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 WARM_UP = ""
 """The producer's name on batches of the warm-up, which belong to nobody."""
@@ -63,6 +63,8 @@ class Producer:
         """The next moment at which a record makes a difference; before it, an answer need not wait for the records that came meanwhile."""
         self.nothing_expires_before: Micros = 0
         """A lower bound, so that not every event has to look at every batch."""
+        self.nothing_times_out_before: Micros = NEVER
+        """As of the last event: what was sent since times out later."""
         self.wake_at: Micros | None = self._next_wake()
 
     # The clock.
@@ -77,9 +79,9 @@ class Producer:
                 at = self.look_again_at
             if self.nothing_expires_before < at:
                 at = self.nothing_expires_before
-        network = self.network.wake_at
-        if network is not None and network < at:
-            at = network
+        self.nothing_times_out_before = self.network.wake_at
+        if self.nothing_times_out_before < at:
+            at = self.nothing_times_out_before
         if self.sending.begun:
             node = self._wants_a_node_at()
             if node < at:
@@ -134,8 +136,9 @@ class Producer:
                 return out
             case _:
                 pass
-        for lost in self.network.time_out(now, out):
-            self._on_lost(lost, now, out)
+        if self.nothing_times_out_before <= now:
+            for lost in self.network.time_out(now, out):
+                self._on_lost(lost, now, out)
         self._turn(now, out)
         self.wake_at = self._next_wake()
         return out
@@ -306,7 +309,11 @@ class Producer:
         self._expire(now, out)
         for node, batches in drained:
             self._send(node, batches, now, out)
-            more = more or any(self.accumulator.queues[batch.partition] for batch in batches)
+            for batch in batches:
+                due = self.accumulator.next_due(batch.partition, now)
+                more = more or due <= now
+                if due < self.look_again_at:
+                    self.look_again_at = due
         return more
 
     def _may_drain(self, batch: Batch) -> bool:

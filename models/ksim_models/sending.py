@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.accumulator import NEVER, Accumulator
+from ksim_models.accumulator import Accumulator
 from ksim_models.application import Sticky, Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
@@ -16,7 +16,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 
 class Sending:
@@ -38,6 +38,8 @@ class Sending:
         self.dice = dice
         self.max_block = ms(config.max_block_ms)
         self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
+        self.awake = list(self.threads)
+        """All but those whose warm-up is over."""
         self.sticky: dict[str, Sticky] = {}
         self.offered = 0
         """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
@@ -61,7 +63,7 @@ class Sending:
     def wake_at(self) -> Micros:
         """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked."""
         at = NEVER
-        for thread in self.threads:
+        for thread in self.awake:
             due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
             if due is not None and due < at:
                 at = due
@@ -91,7 +93,7 @@ class Sending:
 
     def _only_partition(self, thread: Thread) -> str | None:
         """The one partition that all records of this thread go to, where a range of them can be taken at once."""
-        if not thread.is_steady() or (len(self.threads) > 1 and any(other is not thread and not other.is_done for other in self.threads)):
+        if not thread.steady or (len(self.awake) > 1 and any(other is not thread and not other.is_done for other in self.awake)):
             return None
         partitions = self.metadata.topics.get(thread.arrivals.topic)
         if not partitions:
@@ -107,10 +109,8 @@ class Sending:
         if self.blocked:
             for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
                 self._try_again(thread, now, out)
-        while True:
-            first = self._first_due(now)
-            if first is None:
-                return
+            self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+        while (first := self._first_due(now)) is not None:
             thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
@@ -122,7 +122,7 @@ class Sending:
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
-        for thread in self.threads:
+        for thread in self.awake:
             due = thread.next_time()
             if due is not None and due <= now and (first is None or due < first[1]):
                 first = thread, due

@@ -6,6 +6,7 @@ Micros = int
 
 MILLISECOND: Micros = 1_000
 SECOND: Micros = 1_000_000
+NEVER: Micros = 2**62
 
 
 def ms(count: int) -> Micros:

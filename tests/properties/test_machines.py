@@ -63,7 +63,7 @@ def one_by_one(data: dict[str, Any]) -> Simulation:
     """Records of which the producer does not know that they are alike."""
     simulation = simulation_of(data)
     for thread in simulation.producers[0].sending.threads:
-        thread.arrivals.size = None
+        thread.steady = False
     return simulation
 
 
