@@ -253,18 +253,20 @@ class Broker:
 
     def _settle(self, now: Micros, out: list[Effect]) -> None:
         """What the event set free: answers, the requests behind them, proposals to the controller. A loop, not recursion: a pipeline may be long."""
-        while self.leading.answers or self.unmuted or self.leading.proposals:
-            answers, self.leading.answers = self.leading.answers, []
-            for connection, response in answers:
-                self._answer(connection, response, out)
+        leading = self.leading
+        while leading.answers or self.unmuted or leading.proposals:
+            if leading.answers:
+                answers, leading.answers = leading.answers, []
+                for connection, response in answers:
+                    self._answer(connection, response, out)
             if self.unmuted:
                 connection = self.unmuted.popleft()
                 inbound = self.inbound[connection]
                 self._serve(connection, inbound, inbound.queue.popleft(), now, out)
-            proposals, self.leading.proposals = self.leading.proposals, []
-            for replica in proposals:
-                self._propose(replica, now)
-            if proposals:
+            if leading.proposals:
+                proposals, leading.proposals = leading.proposals, []
+                for replica in proposals:
+                    self._propose(replica, now)
                 self.membership.wake(now, out)
 
     # The controller.

@@ -37,6 +37,8 @@ class Idempotence:
         self.epoch = -1
         self.partitions: dict[str, Sequence] = {}
         self.to_bump: dict[str, None] = {}
+        self.unresolved: dict[str, None] = {}
+        """Partitions that may have an `unresolved_until`."""
         self.fatal: ErrorCode | None = None
 
     @property
@@ -121,14 +123,17 @@ class Idempotence:
         sequence = self.partitions.get(batch.partition)
         if sequence is not None and batch.base_sequence >= 0 and batch.retried:
             sequence.unresolved_until = max(sequence.unresolved_until or 0, next_sequence(batch.last_sequence, 1))
+            self.unresolved[batch.partition] = None
 
     def resolve(self) -> None:
         """I11: once nothing of an unresolved partition is in flight, either its numbers close up or a new epoch is needed."""
-        for partition, sequence in self.partitions.items():
-            if sequence.unresolved_until is not None and not sequence.in_flight:
-                if sequence.next_sequence != sequence.last_acked_sequence + 1:
+        for partition in list(self.unresolved):
+            sequence = self.partitions[partition]
+            if not sequence.in_flight:
+                if sequence.unresolved_until is not None and sequence.next_sequence != sequence.last_acked_sequence + 1:
                     self.to_bump[partition] = None
                 sequence.unresolved_until = None
+                del self.unresolved[partition]
 
     def bump(self, on_wire: Callable[[Batch], bool]) -> bool:
         """I12: the next epoch, chosen locally, for the partitions that asked; False where the epochs of this producer id are used up and a new id is needed."""
