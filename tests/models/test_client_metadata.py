@@ -1,0 +1,154 @@
+"""What a client knows of the cluster, and when it asks again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ksim_models.client_metadata import ClientMetadata
+from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode as E
+from ksim_models.facts import Learned
+from ksim_models.machine import Effect, Note
+from ksim_models.messages import MetadataResponse, PartitionMetadata, TopicMetadata
+from ksim_models.profiles import client_profile
+from ksim_models.units import ms
+from scripted import Half
+
+
+def metadata(*, kafka: str = "4.3", **config: Any) -> ClientMetadata:
+    settings: dict[str, Any] = {"retry_backoff_ms": 100, "retry_backoff_max_ms": 1000, "metadata_max_age_ms": 300_000} | config
+    return ClientMetadata("p1", ["b1", "b2"], replace(ProducerConfig(), **settings), client_profile(kafka), Half())
+
+
+def response(leader: str = "b1", epoch: int = 1, *, error: E = E.NONE, brokers: tuple[str, ...] = ("b1", "b2"), topic_error: E = E.NONE) -> MetadataResponse:
+    found = () if topic_error else (PartitionMetadata("t-0", error, leader, epoch),)
+    return MetadataResponse(brokers, (TopicMetadata("t", topic_error, found),))
+
+
+def learnt(known: ClientMetadata, answer: MetadataResponse, at: int = 0) -> list[Learned]:
+    out: list[Effect] = []
+    known.asked()
+    known.learn(answer, at, out)
+    return [effect.fact for effect in out if isinstance(effect, Note) and isinstance(effect.fact, Learned)]
+
+
+def test_a_new_topic_is_asked_for_at_once() -> None:
+    """M2: whatever was refreshed a moment ago."""
+    known = metadata()
+    learnt(known, response(), ms(10))
+    known.request_update()
+    assert known.due_at == ms(110)
+    known.add("u")
+
+    assert known.due_at < 0
+    assert known.asked() == ("u",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "leader"),
+    [
+        pytest.param(response("b2", 4), ("b1", 5), id="M4 a lower leader epoch is old news"),
+        pytest.param(response("b2", 5), ("b2", 5), id="M4 the same epoch is taken"),
+        pytest.param(response("b2", 6), ("b2", 6), id="M4 a higher one too"),
+        pytest.param(response("", 6), ("", 6), id="M4 also when nobody leads"),
+    ],
+)
+def test_what_an_answer_says_of_a_leader(answer: MetadataResponse, leader: tuple[str, int]) -> None:
+    known = metadata()
+    learnt(known, response("b1", 5))
+    learnt(known, answer, ms(200))
+
+    assert known.leader_of("t-0") == leader
+    assert known.partitions_led_by("b2") == (["t-0"] if leader[0] == "b2" else [])
+
+
+def test_full_metadata_grows_old() -> None:
+    """M1: metadata.max.age.ms after the last success."""
+    known = metadata()
+    learnt(known, response(), ms(10))
+
+    assert known.due_at == ms(300_010)
+
+
+@pytest.mark.parametrize("answer", [response(error=E.LEADER_NOT_AVAILABLE), response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION)], ids=["partition", "topic"])
+def test_an_error_in_an_answer_asks_again(answer: MetadataResponse) -> None:
+    """M1."""
+    known = metadata()
+    learnt(known, answer, ms(10))
+
+    assert known.due_at == ms(110)
+
+
+@pytest.mark.parametrize(("kafka", "waits"), [("3.6", [100, 100, 100]), ("3.7", [100, 200, 400])])
+def test_failed_refreshes_wait_longer_from_3_7_on(kafka: str, waits: list[int]) -> None:
+    """M2, N6: a lost request counts as a failed update."""
+    known = metadata(kafka=kafka)
+    found = []
+    for number in range(3):
+        known.asked()
+        known.failed(ms(1000 * number))
+        found.append((known.due_at - ms(1000 * number)) // 1000)
+
+    assert found == waits
+
+
+@pytest.mark.parametrize(("kafka", "waits"), [("3.6", [100, 100, 100, 100]), ("3.7", [100, 100, 200, 400])])
+def test_answers_that_bring_no_change_wait_longer_from_3_7_on(kafka: str, waits: list[int]) -> None:
+    """M2: and a change begins anew."""
+    known = metadata(kafka=kafka)
+    found = []
+    for number in range(4):
+        learnt(known, response(), ms(1000 * number))
+        known.request_update()
+        found.append((known.due_at - ms(1000 * number)) // 1000)
+    learnt(known, response("b2", 2), ms(9000))
+    known.request_update()
+
+    assert found == waits
+    assert known.due_at == ms(9100)
+
+
+def test_an_answer_without_brokers_is_a_failure() -> None:
+    """M3."""
+    known = metadata()
+    learnt(known, MetadataResponse((), ()), ms(10))
+
+    assert (known.nodes, known.due_at) == (known.bootstrap, ms(110))
+
+
+def test_what_was_asked_for_while_an_answer_was_under_way_is_answered_by_it() -> None:
+    known = metadata()
+    known.asked()
+    known.request_update()
+    known.learn(response(), ms(5), [])
+
+    assert known.due_at == ms(300_005)
+
+
+@pytest.mark.parametrize(
+    ("leader", "epoch", "taken"),
+    [
+        pytest.param("b2", 6, True, id="M5 newer, and a broker it knows"),
+        pytest.param("b2", 5, False, id="M5 not newer"),
+        pytest.param("b9", 6, False, id="M5 a broker it does not know"),
+    ],
+)
+def test_a_leader_named_in_a_produce_answer(leader: str, epoch: int, taken: bool) -> None:
+    known = metadata()
+    learnt(known, response("b1", 5))
+    known.take_hint("t-0", leader, epoch, [])
+
+    assert known.leader_of("t-0") == ((leader, epoch) if taken else ("b1", 5))
+
+
+def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
+    """A31: the order of draining."""
+    known = metadata()
+    names = tuple(f"t-{number}" for number in range(12))
+    found = tuple(PartitionMetadata(name, E.NONE, "b1" if number % 2 else "b2", 0) for number, name in enumerate(names))
+    learnt(known, MetadataResponse(("b1", "b2"), (TopicMetadata("t", E.NONE, found),)))
+
+    assert known.partitions_led_by("b1") == ["t-1", "t-3", "t-5", "t-7", "t-9", "t-11"]

@@ -1,0 +1,204 @@
+"""A client's connections: when they may be used, how they end, and which broker is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ksim_models.client_network import ClientNetwork, broker_of
+from ksim_models.config import ProducerConfig
+from ksim_models.facts import Disconnected
+from ksim_models.machine import Close, Effect, Note, Open, Send
+from ksim_models.messages import ApiVersionsRequest, MetadataRequest
+from ksim_models.units import NEVER, ms
+from scripted import Half
+
+
+class Network:
+    """A ClientNetwork and what it asked for."""
+
+    def __init__(self, **config: Any) -> None:
+        self.out: list[Effect] = []
+        self.network = ClientNetwork("p1", replace(ProducerConfig(), **config), Half())
+
+    def connect(self, name: str = "b1", now: int = 0) -> str:
+        assert not self.network.ready(name, now, self.out)
+        connection = self.network.nodes[name].connection
+        assert connection is not None
+        self.network.opened(connection, now, self.out)
+        self.network.answered(connection)
+        self.network.checked(name, self.out)
+        return connection
+
+    def send(self, name: str = "b1", now: int = 0) -> MetadataRequest:
+        request = MetadataRequest(("t",))
+        self.network.send(name, request, (), now, self.out)
+        return request
+
+
+def test_a_connection_is_made_then_checked_and_only_then_used() -> None:
+    """N9, S6: TCP, then ApiVersions, then READY."""
+    client = Network()
+    assert not client.network.ready("b1", 0, client.out)
+    assert [type(effect) for effect in client.out] == [Open]
+
+    client.network.opened("p1->b1#1", ms(1), client.out)
+    assert isinstance(client.out[-1], Send)
+    assert client.out[-1].message == ApiVersionsRequest()
+    assert not client.network.can_send("b1")
+    client.network.answered("p1->b1#1")
+    client.network.checked("b1", client.out)
+
+    assert client.network.can_send("b1")
+
+
+def test_no_more_than_max_in_flight_requests_of_any_kind() -> None:
+    """N1."""
+    client = Network(max_in_flight_requests_per_connection=2)
+    connection = client.connect()
+    client.send()
+    assert client.network.can_send("b1")
+    client.send()
+    assert not client.network.can_send("b1")
+    assert not client.network.ready("b1", 0, client.out)
+    client.network.answered(connection)
+    assert client.network.can_send("b1")
+
+
+def test_an_answer_belongs_to_the_oldest_request() -> None:
+    """BP-1: responses come in the order of the requests."""
+    client = Network()
+    connection = client.connect()
+    first, second = client.send(), client.send()
+
+    assert client.network.answered(connection)[1].message is first
+    assert client.network.answered(connection)[1].message is second
+
+
+def test_a_request_time_out_ends_the_connection_and_all_its_requests() -> None:
+    """N4, N14: strictly later than request.timeout.ms, so 1 ms after it; the younger ones are collateral, oldest first."""
+    client = Network(request_timeout_ms=1000)
+    client.connect()
+    old = client.send(now=0)
+    young = client.send(now=ms(900))
+
+    assert client.network.wake_at == ms(1001)
+    assert client.network.time_out(ms(1000), client.out) == []
+    (lost,) = client.network.time_out(ms(1001), client.out)
+
+    assert ([request.message for request in lost.requests], lost.timed_out) == ([old, young], True)
+    assert any(isinstance(effect, Close) for effect in client.out)
+
+
+def test_the_other_side_may_close_too() -> None:
+    """N5: that is no time-out."""
+    client = Network()
+    connection = client.connect()
+    request = client.send()
+
+    lost = client.network.lost(connection, ms(5), "closed by the other side", client.out)
+
+    assert ([given.message for given in lost.requests], lost.timed_out, lost.node) == ([request], False, "b1")
+    assert client.out[-1] == Note(Disconnected("p1", "b1", connection, 1, "closed by the other side"))
+
+
+def test_reconnecting_waits_longer_after_each_failure_until_it_succeeded() -> None:
+    """N7."""
+    client = Network(reconnect_backoff_ms=50, reconnect_backoff_max_ms=1000)
+    waits, now = [], 0
+    for _ in range(3):
+        client.network.ready("b1", now, client.out)
+        connection = client.network.nodes["b1"].connection
+        assert connection is not None
+        client.network.lost(connection, now, "refused", client.out)
+        waits.append(client.network.nodes["b1"].retry_at - now)
+        client.network.ready("b1", client.network.nodes["b1"].retry_at - 1, client.out)
+        assert client.network.nodes["b1"].connection is None, "not before"
+        now = client.network.nodes["b1"].retry_at
+    connection = client.connect(now=now)
+    client.network.lost(connection, now, "closed", client.out)
+
+    assert waits == [ms(50), ms(100), ms(200)]
+    assert client.network.nodes["b1"].retry_at - now == ms(50)
+
+
+def test_connection_set_up_has_a_time_out_of_its_own_that_grows() -> None:
+    """N8."""
+    client = Network(socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=1000, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0)
+    client.network.ready("b1", 0, client.out)
+    assert client.network.wake_at == ms(101)
+    assert len(client.network.time_out(ms(101), client.out)) == 1
+
+    client.network.ready("b1", ms(101), client.out)
+    assert client.network.wake_at == ms(302)
+    connection = client.network.nodes["b1"].connection
+    assert connection is not None
+    client.network.opened(connection, ms(110), client.out)
+    client.network.answered(connection)
+    client.network.checked("b1", client.out)
+    client.network.lost(connection, ms(120), "closed", client.out)
+    client.network.ready("b1", ms(120), client.out)
+
+    assert client.network.wake_at == ms(221), "N8: back to the first after an established connection"
+
+
+def test_nothing_to_wait_for_is_no_moment() -> None:
+    client = Network()
+    client.connect()
+
+    assert client.network.wake_at == NEVER
+
+
+@pytest.mark.parametrize(
+    ("states", "chosen"),
+    [
+        pytest.param({"b1": 1, "b2": 0, "b3": 2}, "b2", id="N12 ready and idle"),
+        pytest.param({"b1": 2, "b2": 1, "b3": 2}, "b2", id="N12 else the least busy"),
+        pytest.param({"b1": 5, "b2": "connecting", "b3": None}, "b2", id="N12 a full one is none; else one that connects"),
+        pytest.param({"b1": "backoff", "b2": "backoff", "b3": None}, "b3", id="N12 else one that may connect"),
+        pytest.param({"b1": "backoff", "b2": "backoff", "b3": "backoff"}, None, id="N12 else none"),
+    ],
+)
+def test_the_least_loaded_node(states: dict[str, Any], chosen: str | None) -> None:
+    client = Network()
+    for name, state in states.items():
+        if isinstance(state, int):
+            client.connect(name)
+            for _ in range(state):
+                client.send(name)
+        elif state is not None:
+            client.network.ready(name, 0, client.out)
+            if state == "backoff":
+                connection = client.network.nodes[name].connection
+                assert connection is not None
+                client.network.lost(connection, 0, "refused", client.out)
+
+    assert client.network.least_loaded(tuple(states), ms(1)) == chosen
+
+
+def test_among_those_that_may_connect_the_one_tried_longest_ago_is_chosen() -> None:
+    """N12."""
+    client = Network()
+    for name, at in (("b1", 3), ("b2", 1), ("b3", 2)):
+        client.network.ready(name, ms(at), client.out)
+        connection = client.network.nodes[name].connection
+        assert connection is not None
+        client.network.lost(connection, ms(at), "refused", client.out)
+
+    assert client.network.least_loaded(("b1", "b2", "b3"), ms(500)) == "b2"
+
+
+def test_a_look_that_led_to_nothing_leaves_no_trace() -> None:
+    class Numbered:
+        def at(self, *what: str | int) -> float:
+            return int(what[-1]) * 7 % 10 / 10
+
+    network = ClientNetwork("p1", ProducerConfig(), Numbered())
+
+    assert len({network.least_loaded(("b1", "b2", "b3"), 0) for _ in range(10)}) == 1
+
+
+def test_bootstrap_servers_are_nodes_of_their_own() -> None:
+    assert broker_of("bootstrap/broker-1") == "broker-1"
