@@ -35,10 +35,9 @@ def test_room_is_what_one_record_after_another_would_find(size: int) -> None:
 
 def test_a_batch_is_full_when_closed_or_when_its_bytes_reach_its_capacity() -> None:
     """A13."""
-    batch = Batch(1, "t-0", BATCH_OVERHEAD + record_bytes(10, 0), 0)
-    assert not batch.is_full
+    batch, empty = (Batch(1, "t-0", BATCH_OVERHEAD + record_bytes(10, 0), 0) for _ in range(2))
     batch.add(0, 1, 10)
-    assert batch.is_full
+    assert (batch.is_full, empty.is_full) == (True, False)
 
     closed = Batch(2, "t-0", 1000, 0)
     closed.closed = True

@@ -1,0 +1,209 @@
+"""A broker: one request of a connection at a time, roles as the metadata log gives them, and what a restart leaves."""
+
+from __future__ import annotations
+
+from ksim_models.errors import ErrorCode as E
+from ksim_models.facts import Became
+from ksim_models.machine import Closed, Crashed, Received, Restarted
+from ksim_models.messages import (
+    AlterPartitionRequest,
+    AlterPartitionResponse,
+    AlterPartitionResult,
+    ApiVersionsRequest,
+    ApiVersionsResponse,
+    BrokerRecord,
+    FetchedPartition,
+    FetchRequest,
+    FetchResponse,
+    InitProducerIdRequest,
+    InitProducerIdResponse,
+    MetadataRequest,
+    MetadataResponse,
+    ProduceRequest,
+    RecordBatch,
+)
+from ksim_models.units import ms, s
+from lone_broker import LoneBroker, partition
+
+
+def test_the_next_request_of_a_connection_is_served_when_the_one_before_is_answered() -> None:
+    """BP-1: also an ApiVersions request behind a parked Produce; another connection does not wait."""
+    alone = LoneBroker()
+    one, other = alone.client("p1"), alone.client("p2")
+    alone.produce(one)
+    alone.tell(Received(one, ApiVersionsRequest()))
+    alone.tell(Received(other, ApiVersionsRequest()))
+    assert alone.answers(one, ApiVersionsResponse) == []
+    assert alone.answers(other, ApiVersionsResponse) == [ApiVersionsResponse()]
+
+    for follower in ("b2", "b3"):
+        alone.fetch(follower, 0)
+        alone.fetch(follower, 1, last_epoch=0, full=False)
+
+    assert [type(message).__name__ for to, message in alone.sent if to == one] == ["ProduceResponse", "ApiVersionsResponse"]
+
+
+def test_behind_a_dead_connection_two_requests_are_finished_and_the_rest_is_dropped() -> None:
+    """BP-3, measured (live facts S1): the one at hand, and one more before the broker notices; their answers go nowhere."""
+    alone = LoneBroker()
+    client = alone.client()
+    for _ in range(5):
+        alone.produce(client)
+    alone.sent.clear()
+    alone.tell(Closed(client))
+    for follower in ("b2", "b3"):
+        alone.fetch(follower, 0)
+    for end in range(1, 6):
+        for follower in ("b2", "b3"):
+            alone.fetch(follower, min(end, alone.replica.log.log_end_offset), last_epoch=0, full=False)
+
+    assert alone.replica.log.log_end_offset == 2
+    assert alone.answers(client) == []
+    assert client not in alone.broker.inbound
+
+
+def test_acks_0_has_no_answer_and_an_error_only_closes_the_connection() -> None:
+    """BP-13."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.produce(client, acks=0)
+    assert (alone.answers(client), alone.closed) == ([], [])
+    alone.produce(client, acks=0, size=2_000_000)
+
+    assert (alone.answers(client), alone.closed) == ([], [client])
+
+
+def test_a_new_leader_keeps_its_own_high_watermark_and_begins_its_epoch_at_its_log_end() -> None:
+    """RP-26, RP-70, RP-40."""
+    alone = LoneBroker(partition("b2"))
+    alone.accept_opens()
+    (fetch,) = [connection for connection, message in alone.sent if isinstance(message, FetchRequest)]
+    log = alone.replica.log
+    batches = tuple(RecordBatch("t-0", "p1", range(n, n + 1), 100, -1, -1, -1, n, 0) for n in range(5))
+    alone.tell(Received(fetch, FetchResponse((FetchedPartition("t-0", E.NONE, 3, 0, batches),))))
+    alone.learn(partition("b1", epoch=1, partition_epoch=1, isr=("b1", "b3")))
+
+    assert (log.log_end_offset, log.high_watermark) == (5, 3)
+    assert log.epochs.entries == [(0, 0), (1, 5)]
+    assert alone.facts[-1] == Became("b1", "t-0", "leader", 1, 5, 3)
+
+
+def test_a_proposed_isr_names_the_broker_epochs_that_the_followers_fetches_gave() -> None:
+    """RP-55 (KIP-903)."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    alone.fetch("b2", 0)
+    alone.fetch("b3", 0)
+    (request,) = alone.asked(AlterPartitionRequest)
+
+    assert request.broker_epoch == 1
+    assert request.items[0].new_isr == (("b1", 1), ("b2", 2), ("b3", 3))
+
+
+def test_a_late_answer_to_a_proposal_that_the_metadata_log_overtook_is_ignored() -> None:
+    """RP-58."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    alone.fetch("b3", 0)
+    alone.learn(partition(isr=("b1",), partition_epoch=2))
+    leadership = alone.replica.leadership
+    assert leadership is not None
+    assert (leadership.committed, leadership.in_flight) == (("b1",), False)
+    late = AlterPartitionResult("t-0", E.NONE, "b1", 0, ("b1", "b2", "b3"), False, 1)
+    alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (late,))))
+
+    assert leadership.committed == ("b1",)
+
+
+def test_answers_to_a_proposal() -> None:
+    """RP-57: given up, waiting for the metadata log, or asked again at once."""
+    for error, in_flight, asked in ((E.INELIGIBLE_REPLICA, False, 1), (E.INVALID_UPDATE_VERSION, True, 1), (E.UNKNOWN_SERVER_ERROR, True, 2)):
+        alone = LoneBroker(partition(isr=("b1", "b2")))
+        alone.fetch("b3", 0)
+        alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (AlterPartitionResult("t-0", error),))))
+        leadership = alone.replica.leadership
+        assert leadership is not None
+
+        assert (leadership.in_flight, len(alone.asked(AlterPartitionRequest))) == (in_flight, asked), error
+
+
+def test_a_deposed_leader_answers_what_waits_and_follows_the_new_one() -> None:
+    """RP-72, BP-47: the records stay in its log until the new leader's tell otherwise."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.produce(client)
+    alone.learn(partition("b2", epoch=1, partition_epoch=1, isr=("b2", "b3")))
+    alone.accept_opens()
+
+    assert alone.codes(client) == [E.NOT_LEADER_OR_FOLLOWER]
+    assert (alone.replica.leadership, alone.replica.log.log_end_offset) == (None, 1)
+    assert alone.asked(FetchRequest)[-1].partitions[0].last_fetched_epoch == 0
+
+
+def test_without_a_leader_nobody_is_followed() -> None:
+    """RP-72."""
+    alone = LoneBroker()
+    alone.learn(partition("", epoch=1, partition_epoch=1, isr=("b1",)))
+
+    assert alone.opened == []
+
+
+def test_the_image_changes_before_the_role() -> None:
+    """RP-73: one delta, first what it answers, then what it is; of several records about a partition only the last is acted upon."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.learn(partition("b2", epoch=1, partition_epoch=1), partition("b1", epoch=2, partition_epoch=2), BrokerRecord("b3", 3, fenced=True))
+    alone.tell(Received(client, MetadataRequest(("t",))))
+    (answer,) = alone.answers(client, MetadataResponse)
+
+    assert (answer.brokers, answer.topics[0].partitions[0].leader) == (("b1", "b2"), "b1")
+    assert [fact.leader_epoch for fact in alone.facts if isinstance(fact, Became)] == [2]
+
+
+def test_a_role_of_an_older_partition_epoch_is_ignored() -> None:
+    """RP-59."""
+    alone = LoneBroker(partition(partition_epoch=5))
+    alone.learn(partition("b2", epoch=1, partition_epoch=4))
+
+    assert alone.replica.leadership is not None
+
+
+def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:
+    """I1, KIP-730, as far as it matters: no id is given twice."""
+    alone = LoneBroker()
+    found = []
+    for _ in range(2):
+        client = alone.client()
+        for _ in range(2):
+            alone.tell(Received(client, InitProducerIdRequest()))
+        found += [answer.producer_id for answer in alone.answers(client, InitProducerIdResponse)]
+        alone.sent.clear()
+        alone.tell(Crashed())
+        alone.tell(Restarted())
+
+    assert len(set(found)) == 4
+
+
+def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark() -> None:
+    """LR-3, LR-6, BV-106."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    client = alone.client()
+    for number in range(3):
+        alone.until(s(6) * number)
+        alone.produce(client)
+    log = alone.replica.log
+    assert (log.log_end_offset, log.high_watermark) == (3, 3)
+    alone.now += ms(1)
+    alone.tell(Crashed())
+    assert alone.broker.wake_at is None
+    alone.tell(Restarted())
+
+    assert (log.log_end_offset, log.high_watermark) == (3, 2)
+    assert (alone.broker.replicas, alone.broker.inbound) == ({}, {})
+
+
+def test_a_broker_is_serving_while_a_produce_request_is_parked_or_stands_behind_another() -> None:
+    alone = LoneBroker()
+    client = alone.client()
+    assert not alone.broker.is_serving(ProduceRequest)
+    alone.produce(client)
+
+    assert alone.broker.is_serving(ProduceRequest)
