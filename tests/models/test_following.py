@@ -1,0 +1,159 @@
+"""What a follower does: fetch, append, cut, wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim_models.errors import ErrorCode as E
+from ksim_models.facts import Replicated, Truncated
+from ksim_models.machine import Closed, Received
+from ksim_models.messages import FetchedPartition, FetchRequest, FetchResponse, RecordBatch
+from ksim_models.units import ms, s
+from lone_broker import LoneBroker, partition
+
+
+class Follower(LoneBroker):
+    """b1 follows b2."""
+
+    def __init__(self, *, epoch: int = 0, kafka: str = "4.3") -> None:
+        super().__init__(partition("b2", epoch=epoch), kafka=kafka)
+        self.accept_opens()
+
+    @property
+    def fetches(self) -> list[FetchRequest]:
+        return [message for _, message in self.sent if isinstance(message, FetchRequest)]
+
+    def answer(self, *entries: FetchedPartition) -> None:
+        connection = next(to for to, message in reversed(self.sent) if isinstance(message, FetchRequest))
+        self.tell(Received(connection, FetchResponse(entries)))
+
+    def data(self, count: int, *, epoch: int = 0, high_watermark: int = 0) -> None:
+        end = self.replica.log.log_end_offset
+        batches = tuple(RecordBatch("t-0", "p1", range(n, n + 1), 100, -1, -1, -1, n, epoch) for n in range(end, end + count))
+        self.answer(FetchedPartition("t-0", E.NONE, high_watermark, 0, batches))
+
+
+def test_one_fetch_at_a_time_from_the_log_end() -> None:
+    """RP-1, RP-3, RP-4: the next goes as soon as the last is answered."""
+    follower = Follower()
+    assert len(follower.fetches) == 1
+    follower.data(3)
+
+    assert [[position.fetch_offset for position in fetch.partitions] for fetch in follower.fetches] == [[0], [3]]
+    assert follower.facts[-1] == Replicated("b1", "t-0", 3)
+
+
+def test_an_empty_answer_is_followed_by_a_fetch_that_names_nothing() -> None:
+    """RP-2, KIP-227: the session knows the rest."""
+    follower = Follower()
+    follower.answer()
+
+    assert (follower.fetches[-1].full, follower.fetches[-1].partitions) == (False, ())
+
+
+@pytest.mark.parametrize(("leaders", "own"), [(2, 2), (9, 3), (0, 0)])
+def test_the_high_watermark_is_the_leaders_but_not_beyond_the_own_log(leaders: int, own: int) -> None:
+    """RP-4; RP-21: it may step back."""
+    follower = Follower()
+    follower.data(3, high_watermark=3)
+    follower.answer(FetchedPartition("t-0", E.NONE, leaders, 0))
+
+    assert follower.replica.log.high_watermark == own
+
+
+@pytest.mark.parametrize("error", [E.NOT_LEADER_OR_FOLLOWER, E.UNKNOWN_LEADER_EPOCH, E.UNKNOWN_TOPIC_OR_PARTITION])
+def test_an_error_of_a_partition_delays_only_its_next_fetch(error: E) -> None:
+    """RP-7: by replica.fetch.backoff.ms."""
+    follower = Follower()
+    follower.answer(FetchedPartition("t-0", error))
+    sent = len(follower.fetches)
+    follower.until(ms(999))
+    assert len(follower.fetches) == sent
+    follower.until(ms(1000))
+
+    assert [position.partition for position in follower.fetches[-1].partitions] == ["t-0"]
+
+
+def test_a_lost_connection_delays_all_and_begins_a_new_session() -> None:
+    """RP-3."""
+    follower = Follower()
+    follower.tell(Closed(next(to for to, message in follower.sent if isinstance(message, FetchRequest))))
+    follower.until(ms(999))
+    assert follower.opened == []
+    follower.until(ms(1000))
+    follower.accept_opens()
+
+    assert follower.fetches[-1].full
+
+
+def test_a_fetch_without_an_answer_ends_its_connection() -> None:
+    """RP-3: replica.socket.timeout.ms."""
+    follower = Follower()
+    follower.until(s(30) - 1)
+    assert follower.closed == []
+    follower.until(s(30))
+
+    assert len(follower.closed) == 1
+
+
+def test_it_cuts_where_the_leader_says_that_the_histories_part() -> None:
+    """RP-33, RP-34; and fetches from there at once."""
+    follower = Follower(epoch=1)
+    follower.data(5, epoch=1, high_watermark=2)
+    follower.answer(FetchedPartition("t-0", E.NONE, 2, 0, (), 1, 3))
+
+    assert (follower.replica.log.log_end_offset, follower.replica.log.high_watermark) == (3, 2)
+    assert follower.facts[-1] == Truncated("b1", "t-0", 3, 5)
+    assert follower.fetches[-1].partitions[0].fetch_offset == 3
+
+
+def test_out_of_range_with_nothing_in_common_drops_the_log() -> None:
+    """RP-36, as far as it can happen without retention."""
+    follower = Follower()
+    follower.data(3)
+    follower.answer(FetchedPartition("t-0", E.OFFSET_OUT_OF_RANGE))
+
+    assert follower.replica.log.log_end_offset == 0
+    follower.until(s(1))
+    assert follower.fetches[-1].partitions[0].fetch_offset == 0
+
+
+def test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored() -> None:
+    """RP-38 (KAFKA-18991): what comes after the leader changed belongs to another history."""
+    follower = Follower()
+    old = follower.fetches[-1]
+    assert old.partitions[0].current_leader_epoch == 0
+    follower.learn(partition("b2", epoch=1, partition_epoch=1))
+    follower.data(3)
+
+    assert follower.replica.log.log_end_offset == 0
+
+
+@pytest.mark.parametrize(("kafka", "end"), [("3.8", 3), ("4.0", 0)])
+def test_batches_of_a_newer_epoch_than_asked_for_are_dropped_from_3_9_1_on(kafka: str, end: int) -> None:
+    """RP-39 (KAFKA-18723)."""
+    follower = Follower(kafka=kafka)
+    follower.data(3, epoch=2)
+
+    assert follower.replica.log.log_end_offset == end
+
+
+def test_an_isr_change_alone_does_not_interrupt_the_fetching() -> None:
+    """RP-8."""
+    follower = Follower()
+    follower.learn(partition("b2", partition_epoch=1, isr=("b2",)))
+    follower.data(1)
+
+    assert follower.replica.log.log_end_offset == 1
+
+
+def test_a_new_leader_is_fetched_from_under_its_epoch() -> None:
+    """RP-72."""
+    follower = Follower()
+    follower.data(2)
+    follower.learn(partition("b3", epoch=1, partition_epoch=1, isr=("b3", "b1")))
+    assert [connection.startswith("b1->b3#") for connection in follower.opened] == [True]
+    follower.accept_opens()
+    position = follower.fetches[-1].partitions[0]
+
+    assert (position.fetch_offset, position.current_leader_epoch, position.last_fetched_epoch) == (2, 1, 0)

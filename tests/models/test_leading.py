@@ -1,0 +1,233 @@
+"""What a leader does: append, park, commit, answer; and what it tells its followers."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim_models.errors import ErrorCode as E
+from ksim_models.facts import Appended, HighWatermark, Rejected
+from ksim_models.machine import Received
+from ksim_models.messages import BrokerRecord, FetchPartition, FetchRequest, FetchResponse, ProduceRequest, RecordBatch
+from ksim_models.units import ms, s
+from lone_broker import BROKERS, LoneBroker, partition
+
+
+def fetched(alone: LoneBroker, follower: str = "b2") -> list[FetchResponse]:
+    return alone.answers(f"{follower}->b1#1", FetchResponse)
+
+
+@pytest.mark.parametrize(
+    ("settings", "produce", "error"),
+    [
+        pytest.param({"first": partition("b2")}, {}, E.NOT_LEADER_OR_FOLLOWER, id="BP-22 another broker leads"),
+        pytest.param({}, {"name": "t-7"}, E.UNKNOWN_TOPIC_OR_PARTITION, id="BP-22 there is no such partition"),
+        pytest.param({"topic": (("min.insync.replicas", "2"),), "first": partition(isr=("b1",))}, {}, E.NOT_ENOUGH_REPLICAS, id="BP-24 the ISR is too small"),
+        pytest.param({}, {"size": 1_048_589}, E.MESSAGE_TOO_LARGE, id="BP-28 one byte more than max.message.bytes"),
+        pytest.param({"topic": (("max.message.bytes", "50"),)}, {"size": 51}, E.MESSAGE_TOO_LARGE, id="BP-28 as the topic says"),
+    ],
+)
+def test_what_is_refused_is_not_appended_and_answered_at_once(settings: dict[str, object], produce: dict[str, object], error: E) -> None:
+    alone = LoneBroker(**settings)  # type: ignore[arg-type]
+    client = alone.client()
+    alone.produce(client, **produce)  # type: ignore[arg-type]
+
+    assert alone.codes(client) == [error]
+    assert [type(fact) for fact in alone.facts] == [Rejected]
+
+
+@pytest.mark.parametrize("acks", [0, 1])
+def test_min_insync_replicas_concerns_acks_all_only(acks: int) -> None:
+    """BP-24."""
+    alone = LoneBroker(partition(isr=("b1",)), topic=(("min.insync.replicas", "2"),))
+    client = alone.client()
+    alone.produce(client, acks=acks)
+
+    assert alone.replica.log.log_end_offset == 1
+
+
+def test_acks_1_is_answered_when_the_leader_has_it() -> None:
+    """BP-40."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.produce(client, acks=1)
+
+    assert alone.codes(client) == [E.NONE]
+    assert alone.replica.log.high_watermark == 0
+
+
+def both(acks: int = -1) -> ProduceRequest:
+    batches = tuple(RecordBatch(name, "p1", range(1), size) for name, size in (("t-0", 100), ("t-7", 100)))
+    return ProduceRequest(acks, 30_000, batches)
+
+
+def test_partitions_of_one_request_fare_independently_and_one_slow_one_holds_the_answer() -> None:
+    """BP-23, BP-41, BP-43."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.tell(Received(client, both()))
+    assert alone.answers(client) == [], "t-0 was appended and waits; t-7 failed at once"
+    for follower in ("b2", "b3"):
+        alone.fetch(follower, 0)
+        alone.fetch(follower, 1, last_epoch=0, full=False)
+
+    assert alone.codes(client) == [E.NONE, E.UNKNOWN_TOPIC_OR_PARTITION]
+
+
+def test_where_nothing_was_appended_nothing_is_parked() -> None:
+    """BP-41."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.produce(client, name="t-7")
+
+    assert not alone.broker.leading.parked
+
+
+@pytest.mark.parametrize(("shrunk", "error"), [(False, E.NONE), (True, E.NOT_ENOUGH_REPLICAS_AFTER_APPEND)])
+def test_committed_with_too_small_an_isr_is_reported_as_failed(shrunk: bool, error: E) -> None:
+    """BP-42: the records are in the log either way. 3.6: the high watermark moves below the minimum too (RP-23)."""
+    alone = LoneBroker(kafka="3.6", topic=(("min.insync.replicas", "2"),))
+    client = alone.client()
+    alone.produce(client)
+    alone.fetch("b2", 0)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+    assert alone.codes(client) == []
+    alone.learn(BrokerRecord("b3", 3, fenced=True), partition(isr=("b1",) if shrunk else ("b1", "b2"), partition_epoch=1))
+
+    assert alone.codes(client) == [error]
+    assert alone.replica.log.high_watermark == 1
+
+
+def test_the_high_watermark_follows_the_slowest_of_the_isr_and_acknowledges_what_it_passes() -> None:
+    """RP-24, RP-25, RP-20."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.fetch("b2", 0)
+    alone.fetch("b3", 0)
+    alone.produce(client)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+    assert (alone.replica.log.high_watermark, alone.codes(client)) == (0, [])
+    alone.fetch("b3", 1, last_epoch=0, full=False)
+
+    assert (alone.replica.log.high_watermark, alone.codes(client)) == (1, [E.NONE])
+    assert [type(fact) for fact in alone.facts] == [Appended, HighWatermark]
+
+
+def test_time_alone_moves_no_high_watermark() -> None:
+    """RP-24: an outsider that ceases to be caught up holds it back until somebody's fetch moves."""
+    alone = LoneBroker(replica_lag_time_max_ms=1000)
+    client = alone.client()
+    alone.learn(partition(isr=("b1", "b2"), partition_epoch=1))
+    alone.fetch("b2", 0)
+    alone.produce(client)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+    alone.until(s(5))
+    assert alone.replica.log.high_watermark == 0, "RP-22: b3 was in the ISR a moment ago"
+    alone.produce(alone.client("p2"), acks=1)
+
+    assert alone.replica.log.high_watermark == 1
+
+
+@pytest.mark.parametrize(
+    ("request_epoch", "error"), [(4, E.FENCED_LEADER_EPOCH), (6, E.UNKNOWN_LEADER_EPOCH)], ids=["RP-10 an older epoch", "RP-10 a newer epoch"]
+)
+def test_a_fetch_under_another_leader_epoch_is_refused_and_changes_nothing(request_epoch: int, error: E) -> None:
+    alone = LoneBroker(partition(epoch=5))
+    alone.fetch("b2", 0, epoch=request_epoch)
+    leadership = alone.replica.leadership
+    assert leadership is not None
+
+    assert [entry.error for entry in fetched(alone)[0].partitions] == [error]
+    assert leadership.followers["b2"].log_end_offset == -1, "RP-14"
+
+
+def test_the_epoch_is_looked_at_before_the_role() -> None:
+    """RP-10."""
+    alone = LoneBroker(partition("b3", epoch=5))
+    alone.fetch("b2", 0, epoch=4)
+    alone.fetch("b2", 0, epoch=5)
+
+    assert [entry.error for answer in fetched(alone) for entry in answer.partitions] == [E.FENCED_LEADER_EPOCH, E.NOT_LEADER_OR_FOLLOWER]
+
+
+def test_a_broker_outside_the_assignment_is_told_to_wait_for_metadata() -> None:
+    """RP-11."""
+    alone = LoneBroker()
+    alone.fetch("b9", 0)
+
+    assert [entry.error for entry in fetched(alone, "b9")[0].partitions] == [E.UNKNOWN_LEADER_EPOCH]
+
+
+def test_an_answer_carries_the_high_watermark_from_before_its_own_fetch() -> None:
+    """RP-13, RP-5: so a follower learns one round later that its copy is committed."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.fetch("b2", 0)
+    alone.fetch("b3", 0)
+    alone.produce(client)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+    alone.fetch("b3", 1, last_epoch=0, full=False)
+    told = [entry.high_watermark for answer in fetched(alone, "b3") for entry in answer.partitions]
+    assert told == [0]
+    alone.until(ms(500))
+
+    assert [entry.high_watermark for entry in fetched(alone, "b3")[-1].partitions] == [1], "RP-6: no earlier than its waiting ends"
+
+
+@pytest.mark.parametrize("event", ["data", "another epoch", "500 ms"])
+def test_what_ends_the_waiting_of_a_fetch(event: str) -> None:
+    """RP-80: data at once, a new leader epoch at once, else replica.fetch.wait.max.ms."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.fetch("b2", 0)
+    alone.until(ms(499))
+    assert fetched(alone) == []
+    if event == "data":
+        alone.produce(client)
+    elif event == "another epoch":
+        alone.learn(partition(epoch=1, partition_epoch=1))
+    else:
+        alone.until(ms(500))
+
+    (answer,) = fetched(alone)
+    assert {"data": [0], "another epoch": [], "500 ms": []}[event] == [batch.base_offset for entry in answer.partitions for batch in entry.batches]
+
+
+def test_a_fetch_says_how_far_its_follower_is() -> None:
+    """RP-15: caught up now, or as of the fetch before; it may step back."""
+    alone = LoneBroker()
+    client = alone.client()
+    leadership = alone.replica.leadership
+    assert leadership is not None
+    follower = leadership.followers["b2"]
+    alone.until(ms(100))
+    alone.fetch("b2", 0)
+    alone.until(ms(200))
+    alone.produce(client)
+    alone.produce(alone.client("p2"))
+    alone.until(ms(300))
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+
+    assert (follower.log_end_offset, follower.last_caught_up) == (1, ms(100))
+
+
+def test_a_follower_without_news_stays_parked_at_the_log_end() -> None:
+    alone = LoneBroker()
+    alone.fetch("b2", 0)
+    alone.tell(Received("b2->b1#1", FetchRequest("b2", 2, False, (), (), 500)))
+
+    assert fetched(alone) == []
+    assert set(BROKERS) == {"b1", "b2", "b3"}
+
+
+def test_a_follower_whose_log_left_the_leaders_is_told_where() -> None:
+    """RP-32."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    client = alone.client()
+    alone.produce(client, count=3)
+    alone.learn(partition(epoch=4, partition_epoch=1, isr=("b1",)))
+    position = FetchPartition("t-0", 5, 4, 2)
+    alone.fetch("b2", 0, epoch=4)
+    alone.sent.clear()
+    alone.tell(Received("b2->b1#1", FetchRequest("b2", 2, False, (position,), (), 500)))
+
+    assert [(entry.diverging_epoch, entry.diverging_end_offset, entry.batches) for entry in fetched(alone)[0].partitions] == [(0, 3, ())]
