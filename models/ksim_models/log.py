@@ -120,16 +120,14 @@ class Log:
 
     def truncate_to(self, offset: int) -> None:
         """Forget what stands at `offset` and behind (RP-34): records, epochs, and what the producers were remembered for."""
+        if offset < self.log_end_offset:
+            keep = bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
+            offset = min(offset, self.batches[keep].base_offset)  # A batch is cut whole.
+            del self.batches[keep:]
+            self.log_end_offset = offset
+            self.high_watermark = min(self.high_watermark, offset)
+            self.rebuild_producers()
         self.epochs.truncate_from_end(offset)
-        if offset >= self.log_end_offset:
-            return
-        keep = bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
-        if keep < len(self.batches) and self.batches[keep].base_offset < offset:
-            offset = self.batches[keep].base_offset  # A batch is cut whole.
-        del self.batches[keep:]
-        self.log_end_offset = offset
-        self.high_watermark = min(self.high_watermark, offset)
-        self.rebuild_producers()
 
     def rebuild_producers(self) -> None:
         """PS-53. Simplified: from the whole log; Kafka starts at a snapshot, which forgets all but each producer's last batch before it."""

@@ -106,3 +106,11 @@ def test_a_topic_names_only_what_was_set_and_takes_the_rest_from_the_broker() ->
     assert topic.given == (("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true"))
     assert topic_config(topic.given, broker) == TopicConfig(min_insync_replicas=2, unclean_leader_election_enable=True, max_message_bytes=500)
     assert topic_config((), broker) == TopicConfig(min_insync_replicas=3, max_message_bytes=500)
+
+
+def test_what_kraft_ignores_is_noted() -> None:
+    """KC-46: the share of misplaced leaders counted with ZooKeeper only."""
+    resolution = resolve_broker(written({"leader.imbalance.per.broker.percentage": 5}), NEWEST_BROKERS)
+
+    assert resolution.config is not None
+    assert any("KC-46" in note for note in resolution.notes)

@@ -418,3 +418,50 @@ def test_an_unknown_partition_is_an_error_of_its_own_item() -> None:
     response = cluster.ask("1", AlterPartitionRequest("1", 1, (item,)))
 
     assert [result.error for result in getattr(response, "results", ())] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+
+
+# Fencing.
+
+
+def test_fencing_changes_the_partitions_first_and_unfencing_the_broker_first() -> None:
+    """KC-20: whoever reads the metadata log never sees a fenced leader."""
+    cluster = LoneController("3.9")
+    cluster.fence("1")
+    cluster.fence("2", "3")
+    cluster.facts.clear()
+    cluster.unfence("3")
+
+    assert [type(fact) for _, fact in cluster.facts] == [BrokerChanged, PartitionChanged]
+    fenced = LoneController("3.9")
+    fenced.fence("1")
+    assert [type(fact) for _, fact in fenced.facts] == [PartitionChanged, BrokerChanged]
+
+
+def test_unfencing_elects_where_nobody_leads_and_puts_nobody_back_into_an_isr() -> None:
+    """KC-22: that is for the leaders to ask."""
+    cluster = LoneController("3.9", assignment=(("1", "2", "3"), ("1",)))
+    cluster.fence("1")
+    assert (cluster.shape(0), cluster.shape(1)) == (("2", "23"), ("", "1"))
+    cluster.unfence("1")
+
+    assert (cluster.shape(0), cluster.shape(1)) == (("2", "23"), ("1", "1"))
+
+
+def test_an_accepted_isr_change_never_moves_the_leader() -> None:
+    """KC-65: without a reassignment it cannot."""
+    cluster = LoneController()
+    for isr in (["1"], ["1", "2"], ["1", "2", "3"], ["1", "3"]):
+        result = cluster.alter(isr)
+
+        assert (result.error, result.leader, result.isr) == (ErrorCode.NONE, "1", tuple(isr))
+
+
+def test_members_of_the_elr_are_elected_cleanly_for_they_have_what_was_committed() -> None:
+    """KC-51: they left while the high watermark stood still."""
+    cluster = LoneController("4.3", given=(("min.insync.replicas", "2"),))
+    cluster.fence("1", "2", "3")
+    assert (cluster.shape(), cluster.elr()[0]) == (("", ""), "23")
+    cluster.unfence("2")
+    state = cluster.controller.state_of("t-0")
+
+    assert (cluster.shape(), state.recovering) == (("2", "2"), False)
