@@ -22,5 +22,5 @@ from ksim_models.backoff import exponential_backoff
         pytest.param(10_000, 30_000, 2, 0.5, 30_000, id="N8 of connection set-up"),
     ],
 )
-def test_the_wait(initial: int, most: int, failures: int, draw: float, wait: int) -> None:
+def test_how_long_to_wait_after_so_many_failures(initial: int, most: int, failures: int, draw: float, wait: int) -> None:
     assert exponential_backoff(initial, most, failures, draw) == wait

@@ -161,7 +161,7 @@ def test_nothing_to_wait_for_is_no_moment() -> None:
         pytest.param({"b1": "backoff", "b2": "backoff", "b3": "backoff"}, None, id="N12 else none"),
     ],
 )
-def test_the_least_loaded_node(states: dict[str, Any], chosen: str | None) -> None:
+def test_which_node_is_the_least_loaded(states: dict[str, Any], chosen: str | None) -> None:
     client = Network()
     for name, state in states.items():
         if isinstance(state, int):

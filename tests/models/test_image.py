@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ksim_models.errors import ErrorCode as E
 from ksim_models.image import Image
-from ksim_models.messages import BrokerRecord, PartitionMetadata, TopicRecord
+from ksim_models.messages import BrokerRecord, MetadataRecord, PartitionMetadata, TopicRecord
 from lone_broker import partition
 
-FORMED = [BrokerRecord("b1", 1, False), BrokerRecord("b2", 2, False), BrokerRecord("b3", 3, False), TopicRecord("t", 1, ()), partition()]
+FORMED: list[MetadataRecord] = [BrokerRecord("b1", 1, False), BrokerRecord("b2", 2, False), BrokerRecord("b3", 3, False), TopicRecord("t", 1, ()), partition()]
 
 
 def test_two_brokers_that_stand_at_different_places_of_the_log_name_two_leaders() -> None:
