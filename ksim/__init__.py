@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ksim.explanation import explain
     from ksim.history import History
     from ksim.problems import ScenarioError
+    from ksim.runs import Run
     from ksim.scenario import Scenario
     from ksim.scenario_schema import schema
-    from ksim.simulation import Run, simulate
+    from ksim.simulation import simulate
     from ksim.sweeps import sweep
     from ksim.verdict import judge
 
@@ -24,7 +25,7 @@ __all__ = ["History", "Run", "Scenario", "ScenarioError", "__version__", "explai
 
 HOMES = {
     "History": "history",
-    "Run": "simulation",
+    "Run": "runs",
     "Scenario": "scenario",
     "ScenarioError": "problems",
     "explain": "explanation",

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ksim.ranges import runs_of
+from ksim.runs import Run
 from ksim.scenario import Scenario
-from ksim.simulation import Run, simulate
+from ksim.simulation import simulate
 from ksim_models.facts import FinalLog
 
 SCENARIO = "demo"

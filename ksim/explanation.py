@@ -14,8 +14,9 @@ from ksim.explanation_steps import Record, Step, steps_of
 from ksim.history import History
 from ksim.population import Population, count
 from ksim.problems import ScenarioError
+from ksim.runs import Run
 from ksim.scenario import Scenario
-from ksim.simulation import Run, simulate
+from ksim.simulation import simulate
 from ksim.verdict import Verdict, classes, judge
 from ksim_models.config import Origin, Problem
 from ksim_models.facts import FinalLog

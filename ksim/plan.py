@@ -32,6 +32,8 @@ class TopicPlan:
 class BrokerPlan:
     name: str
     config: BrokerConfig
+    given: tuple[tuple[str, str], ...] = ()
+    """What was set, in Kafka's own names and spelling: what a real broker is started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class ProducerPlan:
     """"java" (or "librdkafka", once that client is supported)."""
     profile: ClientProfile
     config: ProducerConfig
+    given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """What was set, in the client's own names and spelling: what a real client is started with. May hold secrets: never for a history or a report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ksim.simulation import Run
+from ksim.runs import Run
 from ksim.table import Table
 from ksim_models.facts import Acked, Failed, Fault, Offered, PartitionChanged, Retried
 from ksim_models.units import SECOND

@@ -23,7 +23,7 @@ from ksim_models.facts import Acked, Ended, Fault, Offered
 from ksim_models.units import MILLISECOND, Micros
 
 if TYPE_CHECKING:
-    from ksim.simulation import Run
+    from ksim.runs import Run
 
 SCHEMA = 1
 HELD, VIOLATED, USAGE, INTERNAL, INCONCLUSIVE = 0, 1, 2, 3, 4

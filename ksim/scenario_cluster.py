@@ -13,8 +13,10 @@ from ksim.problems import listed, shown
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import BROKER, CLUSTER, TOPIC, VERSIONS
 from ksim.scenario_values import FLAG, MOST_BROKERS, MOST_PARTITIONS, TEXT, whole
+from ksim_models.broker_keys import BROKER_KEYS
 from ksim_models.config import BrokerConfig, Setting, resolve_broker, resolve_topic, topic_config
 from ksim_models.profiles import KAFKA_VERSIONS, NEWEST, OLDEST_BROKERS, BrokerProfile, ClientProfile, broker_profile, client_profile, parse_release
+from ksim_models.settings import in_kafka_spelling
 
 DEFAULT_BROKERS = 3
 DEFAULT_REPLICATION = 3
@@ -91,7 +93,8 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
         resolved = resolve_broker([*shared, *own[name]], profile) if name in own else general
         reading.problems.extend(problem for problem in resolved.problems if problem not in general.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes if note not in general.notes)
-        brokers.append(BrokerPlan(name, resolved.config or BrokerConfig()))  # The plan is not used where there are problems.
+        given = in_kafka_spelling([*shared, *own.get(name, [])], BROKER_KEYS)
+        brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given))  # The plan is not used where there are problems.
     return brokers, ["controller-1"]
 
 

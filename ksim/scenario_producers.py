@@ -17,7 +17,9 @@ from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import PRODUCER
 from ksim.scenario_values import TEXT
 from ksim_models.config import Effective, ProducerConfig, Setting, resolve_producer
+from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import ClientProfile
+from ksim_models.settings import in_kafka_spelling
 
 DEFAULT_PRODUCER = "p1"
 LEGAL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
@@ -44,10 +46,13 @@ def read_producers(reading: Reading, content: object, profile: ClientProfile, fo
             )
         table = reading.table(path, value, PRODUCER) or Table(reading, path, {}, PRODUCER)
         check_client(table)
-        resolved = resolve_producer([*_file_settings(table, folder), *table.settings()], profile)
+        settings = [*_file_settings(table, folder), *table.settings()]
+        resolved = resolve_producer(settings, profile)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
-        producers.plans.append(ProducerPlan(name=name, client=JAVA, profile=profile, config=resolved.config or ProducerConfig()))
+        producers.plans.append(
+            ProducerPlan(name=name, client=JAVA, profile=profile, config=resolved.config or ProducerConfig(), given=in_kafka_spelling(settings, PRODUCER_KEYS))
+        )
         producers.effective[name] = resolved.effective
     return producers
 

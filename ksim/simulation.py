@@ -14,11 +14,10 @@ from ksim.exposure import expose
 from ksim.faults import Faults
 from ksim.history import History
 from ksim.loop import Loop
-from ksim.metrics import Metrics, measure
 from ksim.network import LinkDelays
 from ksim.plan import Plan
+from ksim.runs import Run
 from ksim.scenario import Scenario
-from ksim.verdict import Verdict, judge
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
 from ksim_models.config import ProducerConfig, topic_config
@@ -32,34 +31,6 @@ from ksim_models.units import Micros, ms
 
 BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
-
-
-class Run:
-    """What one simulation left behind."""
-
-    __slots__ = ("_metrics", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
-
-    def __init__(self, plan: Plan, history: History, events: int, simulated_us: Micros, wall_ms: float) -> None:
-        self.plan = plan
-        self.history = history
-        self.events = events
-        self.simulated_us = simulated_us
-        self.wall_ms = wall_ms
-        self._verdict: Verdict | None = None
-        self._metrics: Metrics | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Judged when first asked for, from outside facts only."""
-        if self._verdict is None:
-            self._verdict = judge(self.history)
-        return self._verdict
-
-    @property
-    def metrics(self) -> Metrics:
-        if self._metrics is None:
-            self._metrics = measure(self.history)
-        return self._metrics
 
 
 def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:

@@ -24,7 +24,8 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("report", "plots", "sweeps", "explanation"),
     ("table", "ledger"),
     ("statistics",),
-    ("simulation", "live"),  # A run judges its own history when it is asked to.
+    ("simulation", "live"),
+    ("runs",),  # A run judges its own history when it is asked to.
     ("verdict", "metrics", "transcript"),
     ("faults", "frames", "invariants"),
     ("loop",),

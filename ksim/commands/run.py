@@ -13,8 +13,8 @@ from ksim.commands.options import Seeds, WithSettings, changed, examples, force_
 
 if TYPE_CHECKING:
     from ksim.report import Report
+    from ksim.runs import Run
     from ksim.scenario import Scenario
-    from ksim.simulation import Run
 
 
 @click.command(

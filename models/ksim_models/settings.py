@@ -250,6 +250,17 @@ def _read_one(setting: Setting, key: ConfigKey, reading: Reading) -> None:
     reading.origins[key.name] = setting.origin
 
 
+def in_kafka_spelling(settings: Iterable[Setting], keys: Mapping[str, ConfigKey]) -> tuple[tuple[str, str], ...]:
+    """What was written, as Kafka's own files would say it: units resolved, the strongest of each name; a name unknown here is kept."""
+    found: dict[str, str] = {}
+    for setting in settings:
+        key = keys.get(setting.name)
+        value = parse_value(key, setting.value) if key is not None and key.kind is not Kind.ANYTHING else None
+        plain = setting.value if value is None or isinstance(value, Wrong) else value
+        found[setting.name] = str(plain).lower() if isinstance(plain, bool) else str(plain)
+    return tuple(found.items())
+
+
 INTEGER = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)  # 20 digits: one more than a long has.
 
 

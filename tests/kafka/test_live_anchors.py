@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 
+from ksim.runs import Run
 from ksim.scenario import Scenario
-from ksim.simulation import Run, simulate
+from ksim.simulation import simulate
 from ksim_models.facts import Deduplicated, FinalLog, Rejected, TimedOut
 
 HEADER = 'format = 1\ntitle = "as measured"\nseed = 3\n'

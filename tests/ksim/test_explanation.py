@@ -7,8 +7,9 @@ import pytest
 from ksim.explanation import explain
 from ksim.history import History
 from ksim.problems import ScenarioError
+from ksim.runs import Run
 from ksim.scenario import Scenario
-from ksim.simulation import Run, simulate
+from ksim.simulation import simulate
 from ksim_models.facts import Acked, Blocked, Ended, Failed, FinalLog, LoggedBatch, Offered, Refused, Rejected, Retried, Sent, TimedOut
 
 

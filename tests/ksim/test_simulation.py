@@ -11,8 +11,9 @@ import pytest
 
 from ksim.plan import Plan
 from ksim.report import report_on
+from ksim.runs import Run
 from ksim.scenario import Scenario, names
-from ksim.simulation import Run, simulate
+from ksim.simulation import simulate
 from ksim_models.facts import Acked, Blocked, Deduplicated, Disconnected, Ended, Fault, FinalLog, Learned, Offered, PartitionChanged, Refused, Rejected, Sent
 from ksim_models.units import ms
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from hypothesis import given, settings
 
+from ksim.runs import Run
 from ksim.scenario import Scenario
-from ksim.simulation import Run, simulate
+from ksim.simulation import simulate
 from ksim_models.facts import Ended, FinalLog
 from strategies import scenarios
 
