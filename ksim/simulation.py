@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 
 from ksim.dice import Dice
 from ksim.exposure import expose
-from ksim.faults import Faults
+from ksim.faults import Faults, Resolve
+from ksim.frames import Frames
 from ksim.history import History
 from ksim.loop import Loop
 from ksim.network import LinkDelays
-from ksim.plan import Plan
+from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
@@ -56,7 +57,7 @@ class Simulation:
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, self.loop, self.network, self.controller, dice)
+        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -202,6 +203,46 @@ class Simulation:
             if log is not None:
                 leads = name == state.leader
                 self._note(now, final_log(partition, name, log, leader=leads, readable=leads and broker.running))
+
+
+class SimulatedWorld:
+    """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
+
+    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
+        self.loop = loop
+        self.controller = controller
+        self.dice = dice
+        self.call_at = loop.call_at
+        self.crash, self.restart, self.pause, self.resume = loop.crash, loop.restart, loop.pause, loop.resume
+        self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
+        self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
+
+    @property
+    def now(self) -> Micros:
+        return self.loop.now
+
+    def note(self, fact: Fault) -> None:
+        self.loop.note(self.loop.now, fact)
+
+    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> Frames:
+        frames = Frames(list(faults), self.loop, self.dice, resolve, self.note)
+        self.loop.interceptor = frames
+        return frames
+
+    def is_down(self, name: str) -> bool:
+        return self.loop.cells[name].down
+
+    def is_frozen(self, name: str) -> bool:
+        return self.loop.cells[name].frozen
+
+    def replicas_of(self, partition: str) -> tuple[str, ...]:
+        return self.controller.state_of(partition).replicas
+
+    def active_controller(self) -> str:
+        return self.controller.name
+
+    def why_not(self, fault: FaultPlan) -> str:
+        return ""
 
 
 def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable: bool) -> FinalLog:
