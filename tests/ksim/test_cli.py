@@ -232,6 +232,18 @@ def test_a_producers_own_file_runs_unchanged() -> None:
     assert "note: p1: bootstrap.servers" in result.stdout
 
 
+def test_secrets_of_a_clients_file_are_never_written(folder: Path) -> None:
+    (folder / "secret.properties").write_text(
+        'acks=all\nsasl.jaas.config=org.example required password="WORD1";\nssl.keystore.password=WORD2\nssl.key.password=WORD3\nsecurity.protocol=SASL_SSL\n'
+    )
+
+    done = call("run", "small.toml", "--producer.config", "secret.properties", "--history", "run.jsonl", "--story", "-X", "sasl.password=WORD4")
+
+    written = (folder / "run.jsonl").read_text()
+    assert "WORD" not in written + done.output
+    assert "sasl.jaas.config" in written
+
+
 @pytest.mark.parametrize("option", ["--producer-props", "--command-property"])
 def test_several_settings_may_follow_one_option(option: str) -> None:
     values = {line["name"]: line["value"] for line in call_json("config", "small.toml", option, "acks=1", "linger.ms=3", "--kafka", "3.9")["producers"]["p1"]}
