@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
 
 from ksim.dice import Dice
 from ksim.exposure import expose
@@ -17,11 +16,10 @@ from ksim.history import History
 from ksim.loop import Loop
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan
-from ksim.runs import Run
+from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
-from ksim_models.config import ProducerConfig, topic_config
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.log import Log
@@ -251,32 +249,3 @@ def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable:
         for batch in log.batches
     )
     return FinalLog(partition, replica, leader, readable, log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset, batches)
-
-
-def run_line(plan: Plan) -> dict[str, object]:
-    """What a judge needs to know of a run: the scenario, and the configuration that was in force."""
-    names = [field.name for field in fields(ProducerConfig)]
-    producers = {
-        producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
-    }
-    brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
-    topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
-    return {
-        "scenario": plan.data,
-        "title": plan.title,
-        "seed": plan.seed,
-        "how": "simulated",
-        "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
-        "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
-        "config": {"producers": producers, "topics": topics, "brokers": brokers},
-    }
-
-
-def replication_settings(config: object) -> dict[str, object]:
-    names: Callable[[str], str] = lambda name: name.replace(".", "_")  # noqa: E731
-    return {name: getattr(config, names(name)) for name in ("min.insync.replicas", "unclean.leader.election.enable")}
-
-
-def _one_or_each(values: dict[str, str]) -> object:
-    different = set(values.values())
-    return different.pop() if len(different) == 1 else values
