@@ -28,10 +28,13 @@ def compile_client(java: str, classpath: str) -> Path:
     fresh = cache() / f"{name}.{secrets.token_hex(4)}"
     fresh.mkdir(parents=True)
     try:
-        command = [java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", str(fresh), "-cp", classpath, str(SOURCE)]
+        command = [java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", str(fresh), "-cp", os.pathsep.join(_jars(classpath)), str(SOURCE)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = (done.stderr + done.stdout).strip()
+        if "jdk.compiler not found" in said:
+            raise LiveError(f"{java} is a Java runtime without a compiler: install a JDK, 17 or newer.")
         if done.returncode != 0:
-            raise LiveError(f"the Java client could not be compiled: it needs a JDK (17 or newer), not only a Java runtime.\n{done.stderr or done.stdout}")
+            raise LiveError(f"the Java client could not be compiled by {java}:\n{said}")
         try:
             fresh.rename(folder)
         except OSError:
@@ -40,6 +43,11 @@ def compile_client(java: str, classpath: str) -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
+
+
+def _jars(classpath: str) -> list[str]:
+    """The compiler, started in this way, does not know `FOLDER/*`."""
+    return [str(jar) for entry in classpath.split(os.pathsep) for jar in (sorted(Path(entry[:-1]).glob("*.jar")) if entry.endswith("*") else [entry])]
 
 
 def cache() -> Path:
