@@ -113,9 +113,7 @@ class Play:
     async def _start_clients(self) -> None:
         real = ",".join(f"{host}:{port}" for host, port in self.scene.addresses.values())
         for index, producer in enumerate(self.plan.producers):
-            doors = [
-                await self.proxy.open_door(producer.name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers
-            ]
+            doors = [await self.proxy.open_door(producer.name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers]
             client = LiveClient(self.plan, index, await self._command(producer), naming=self.naming, book=self.book, workplace=self.workplace)
             self.clients[producer.name] = client
             await client.start([f"{host}:{port}" for host, port in doors], (real, self.naming.real(PRACTISE)))
@@ -218,7 +216,9 @@ class Play:
         history = self.book.history(run_line(plan, how="live", kafka=self._versions(), client=self._clients()))
         touched = expose(history, plan)
         for fault in plan.faults:
-            resolved = dict.fromkeys(name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved)
+            resolved = dict.fromkeys(
+                name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
+            )
             history.add(now, Fault(fault.name, fault.do, "summary", tuple(resolved), touched[fault.index]))
         history.add(now, Ended(quiet, tuple(name for name in self.clients if not self.world.is_down(name)), 0))
         return history
