@@ -88,7 +88,7 @@ class Live:
         found = await asyncio.to_thread(installed, spec.version, self._workplace)
         self.say(f"starting {_count(len(spec.controllers), 'controller')} and {_count(len(spec.brokers), 'broker')} of Kafka {found.version} ...")
         self._cluster = KraftCluster(spec, found, self._workplace)
-        self._proxy = Proxy(asyncio.get_running_loop())
+        self._proxy = Proxy()
         for link in self._cluster.links:
             await self._proxy.open_link(link, self._cluster.owner_of)
         await self._cluster.start()
@@ -115,12 +115,10 @@ class Live:
         if strikes and self.hooks is not None and not self.shared:
             others = [topic for topic in (await found.ask.metadata(wanted[0])).topics if not is_ours(topic) and not topic.startswith("__")]
             if others:
-                raise LiveError(
-                    f"{address[0]}:{address[1]} holds {_count(len(others), 'topic')} that ksim did not create ({', '.join(others[:3])}): broker faults would hurt"
-                    " their users. --on-shared-cluster says that this is meant."
-                )
+                told = f"{address[0]}:{address[1]} holds {_count(len(others), 'topic')} that ksim did not create ({', '.join(others[:3])})"
+                raise LiveError(f"{told}: broker faults would hurt their users. --on-shared-cluster says that this is meant.")
         await self._close()
-        self._proxy = Proxy(asyncio.get_running_loop())
+        self._proxy = Proxy()
         return found, self._proxy
 
 

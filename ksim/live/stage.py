@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -20,9 +20,8 @@ from ksim.live.ask import Ask, NewTopic
 from ksim.live.book import Book
 from ksim.live.clients import LiveClient, librdkafka_command
 from ksim.live.clock import Clock
-from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer
-from ksim.live.final_logs import FinalLogs
+from ksim.live.final_logs import final_logs
 from ksim.live.frame_faults import FrameFaults
 from ksim.live.in_batches import in_batches
 from ksim.live.java_client import compile_client, java_command
@@ -35,9 +34,8 @@ from ksim.live.world import Cluster, LiveWorld
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan, ProducerPlan
 from ksim.runs import Run, run_line
-from ksim_models.config import topic_config
 from ksim_models.facts import Ended, Fault
-from ksim_models.units import MILLISECOND, SECOND, Micros
+from ksim_models.units import Micros
 
 LEAD_NS = 400_000_000
 WARM_LEAD_NS = 2_200_000_000
@@ -52,9 +50,10 @@ Say = Callable[[str], None]
 class Scene(Cluster, Protocol):
     """A cluster, as far as a play needs it."""
 
-    version: str
     ask: Ask
 
+    @property
+    def version(self) -> str: ...
     @property
     def brokers(self) -> Sequence[str]: ...
     @property
@@ -210,8 +209,8 @@ class Play:
     async def _close_books(self, now: Micros, *, quiet: bool) -> History:
         plan = self.plan
         self.book.facts = in_batches(self.book.facts)
-        final = await FinalLogs(self.scene, plan, self.naming, self.workplace).read()
-        for log in final.logs:
+        truth = await final_logs(self.scene, plan, self.naming)
+        for log in truth.logs:
             self.book.note(log, now)
         history = self.book.history(run_line(plan, how="live", kafka=self._versions(), client=self._clients()))
         touched = expose(history, plan)
@@ -236,6 +235,3 @@ class Play:
             client.kill()
         await self.watchers.stop()
         await self.proxy.clear()
-
-
-_ = (Iterable, LiveError, MILLISECOND, SECOND, topic_config)
