@@ -32,6 +32,10 @@ class Happening:
         self.what = what
 
 
+class BreaksOff:
+    """Where it arrives, the connection breaks for both sides."""
+
+
 class Cell:
     """A machine in its process: running, frozen or gone."""
 
@@ -58,7 +62,7 @@ class Wire:
         self.receiver = receiver
         self.free_at: Micros = -(2**62)
         """When the last thing sent arrives: nothing sent later arrives before."""
-        self.held: list[Event] = []
+        self.held: list[Event | BreaksOff] = []
         """Sent into a cut: TCP repeats it until the cut is mended."""
         self.dead = False
         """Nothing more will ever arrive (a hang)."""
@@ -197,7 +201,7 @@ class Loop:
         """Later by that much; what stands behind it is later too."""
         self._put(wire, Received(wire.connection.name, message), self.now, by)
 
-    def _put(self, wire: Wire, event: Event, now: Micros, extra: Micros = 0) -> None:
+    def _put(self, wire: Wire, event: Event | BreaksOff, now: Micros, extra: Micros = 0) -> None:
         if wire.dead and type(event) is Received:
             return
         if wire.held or (self.cuts and (wire.sender.name, wire.receiver.name) in self.cuts):
@@ -219,6 +223,8 @@ class Loop:
                 self.tell(receiver, event)
         elif kind is Closed:
             self._lose(connection, receiver)
+        elif kind is BreaksOff:
+            self.break_connection(connection)
         elif wire is connection.forth:
             self._accept(connection, receiver)
         elif connection.open_at_opener:  # The other side has accepted.
@@ -265,6 +271,11 @@ class Loop:
             wire.held.clear()
             self._put(wire, Closed(connection.name), self.now)
             wire.dead = True
+
+    def break_in_turn(self, wire: Wire) -> None:
+        """Broken where the next message would have arrived, behind all that is on its way; nothing follows."""
+        self._put(wire, BreaksOff(), self.now)
+        wire.dead = True
 
     # Faults.
 

@@ -137,6 +137,8 @@ class Conversation:
         self._requests: Framer | None = Framer()
         self._responses: Framer | None = Framer()
         self._why = ""
+        self.lost = False
+        """A request was: see `break_in_turn`."""
         self._told = False
         self.forth = Pipe(loop, lambda: latency(client, broker))
         self.back = Pipe(loop, lambda: latency(broker, client), self._reached_the_client)
@@ -179,7 +181,7 @@ class Conversation:
         self.waiting.clear()
 
     def _on_request(self, frame: bytes) -> None:
-        if self.is_broken_off:
+        if self.is_broken_off or self.lost:
             return  # While this came in.
         if len(frame) < SHORTEST_REQUEST:
             self.forth.send(frame)
@@ -233,6 +235,12 @@ class Conversation:
         for pipe in (self.forth, self.back):
             pipe.forget()
             pipe.send(how)
+
+    def break_in_turn(self, why: str) -> None:
+        """Where the next frame would have arrived, behind all that is on its way; what the client sends behind it passes nowhere."""
+        self.lost = True
+        self.forth.dead = True
+        self.forth.send(lambda: self.break_off(why))
 
     def abandon(self) -> None:
         """The proxy itself goes away."""
