@@ -133,6 +133,8 @@ class Conversation:
         """Something was answered."""
         self.is_broken_off = False
         self.waiting: deque[Exchange] = deque()
+        self.unheard = 0
+        """Answers that the client will never see."""
         self._onlooker = onlooker
         self._requests: Framer | None = Framer()
         self._responses: Framer | None = Framer()
@@ -213,6 +215,9 @@ class Conversation:
             self.waiting.append(exchange)
 
     def answer(self, exchange: Exchange, frame: bytes, extra: int = 0) -> None:
+        if self.back.dead:
+            self.unheard += 1
+            return
         self.back.send(self._onlooker.seen(self, exchange, frame), extra)
         self.is_ready = True
 
@@ -247,7 +252,7 @@ class Conversation:
         for pipe, end in ((self.forth, self.far), (self.back, self.near)):
             pipe.stop()
             end.silent = True
-            if end.transport is not None:
+            if end.transport is not None and not end.is_lost:
                 shut(end.transport, Close.RESET)
 
     def _client_closed(self, how: Close) -> None:
@@ -264,7 +269,7 @@ class Conversation:
     def _tell(self, why: str) -> None:
         if not self._told:
             self._told = True
-            self._onlooker.disconnected(self, len(self.waiting), why)
+            self._onlooker.disconnected(self, len(self.waiting) + self.unheard, why)
 
     def _lost(self) -> None:
         if self.near.is_lost and self.far.is_lost:

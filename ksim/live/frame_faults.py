@@ -80,11 +80,11 @@ class FrameFaults:
         match fault.plan.do:
             case "lose-response":
                 self._hit(fault, path)
-                conversation.waiting.appendleft(exchange)
+                conversation.unheard += 1
                 conversation.break_off(fault.plan.name)
             case "hang":
                 self._hit(fault, path)
-                conversation.waiting.appendleft(exchange)
+                conversation.unheard += 1
                 conversation.back.dead = True
             case "delay":
                 self._hit(fault, path)

@@ -10,6 +10,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 
 from ksim_models.units import SECOND, Micros
@@ -151,5 +152,6 @@ def shut(transport: asyncio.Transport, how: Close) -> None:
         return
     own: socket.socket | None = transport.get_extra_info("socket")
     if own is not None:
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        with suppress(OSError):  # It may be gone already.
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     transport.abort()
