@@ -16,10 +16,12 @@ from ksim.history import History
 from ksim.loop import Loop
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.problems import ScenarioError
 from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
+from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.log import Log
@@ -33,15 +35,32 @@ BEFORE: Micros = ms(-4000)
 
 
 def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
-    """Run it. Raises ScenarioError where the scenario is not possible.
+    """Run it. Raises ScenarioError where the scenario is not possible, or names a client that has no rules here yet.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
+    refuse_other_clients(plan)
     began = time.perf_counter()
     simulation = Simulation(plan)
     simulation.run()
     return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
+
+
+def refuse_other_clients(plan: Plan) -> None:
+    others = [
+        Problem(
+            given=f'client = "{producer.client}"',
+            possible='"java"',
+            nearest=None,
+            message=f"{producer.name}: client {producer.client} is not simulated yet: `ksim replay` runs the real one.",
+            origin=Origin(plan.title),
+        )
+        for producer in plan.producers
+        if producer.client != "java"
+    ]
+    if others:
+        raise ScenarioError(others)
 
 
 class Simulation:

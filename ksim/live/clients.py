@@ -55,8 +55,8 @@ TOGETHER: Micros = 1_000
 """Outcomes of neighbours within a millisecond make one fact: Kafka reports batch by batch."""
 READY_WITHIN_S = 60
 CLOSED_WITHIN_S = 5
-REPLACED = frozenset("bootstrap.servers metadata.broker.list client.id key.serializer value.serializer interceptor.classes metric.reporters".split())
-"""Settings that are ours in a replay: the doors, the names, bytes as records are."""
+REPLACED = frozenset("bootstrap.servers client.id key.serializer value.serializer interceptor.classes metric.reporters delivery.report.only.error".split())
+"""Settings that are ours in a replay: the doors, the names, records of bytes, and every outcome told."""
 SECRET = re.compile(r"password|passwd|secret|jaas|token|credential|user\.info|\.key$|\.pem$|username")
 HIDDEN = "[hidden]"
 
