@@ -59,7 +59,7 @@ class Wire:
         self.free_at: Micros = -(2**62)
         """When the last thing sent arrives: nothing sent later arrives before."""
         self.held: list[Event] = []
-        """Sent into a cut: TCP repeats it until the cut is mended or the connection closed."""
+        """Sent into a cut: TCP repeats it until the cut is mended."""
         self.dead = False
         """Nothing more will ever arrive (a hang)."""
         self.sent = 0
@@ -250,11 +250,13 @@ class Loop:
             connection.open_at_acceptor = False
 
     def hang_up(self, connection: Connection, cell: Cell) -> None:
-        """`cell` closes: it hears no more of it; the other side learns behind all that was sent before. What a cut still holds is gone."""
+        """`cell` closes: it hears no more of it; the other side learns behind all that was sent before.
+
+        Closing takes back nothing: what a cut holds is repeated by the closer's system, and arrives before the end does when the cut is mended.
+        """
         cell.connections.pop(connection.name, None)
         self._mark_closed(connection, cell)
         wire = connection.forth if cell is connection.forth.sender else connection.back
-        wire.held.clear()
         self._put(wire, Closed(connection.name), self.now)
 
     def break_connection(self, connection: Connection) -> None:
@@ -304,7 +306,7 @@ class Loop:
         self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1
 
     def mend(self, sender: str, receiver: str) -> None:
-        """What was sent into the cut arrives now, in order, unless its connection was closed meanwhile."""
+        """What was sent into the cut arrives now, in order, also where the sender closed the connection meanwhile."""
         left = self.cuts.pop((sender, receiver)) - 1
         if left:
             self.cuts[sender, receiver] = left

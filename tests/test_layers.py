@@ -21,6 +21,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "commands"),
     ("demo",),
+    ("comparison",),
     ("report", "plots", "sweeps", "explanation"),
     ("table", "ledger"),
     ("statistics",),

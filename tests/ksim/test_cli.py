@@ -110,7 +110,7 @@ def test_every_command_has_two_examples_and_one_line_that_the_list_of_commands_r
 
 def test_the_list_of_commands_is_that_of_the_modules() -> None:
     folder = Path(import_module("ksim.commands").__file__ or "").parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files"}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files", "presentation"}
 
     assert modules == {*SUMMARY}
 
@@ -230,6 +230,18 @@ def test_a_producers_own_file_runs_unchanged() -> None:
 
     assert result.exit_code == 0, result.output
     assert "note: p1: bootstrap.servers" in result.stdout
+
+
+def test_secrets_of_a_clients_file_are_never_written(folder: Path) -> None:
+    (folder / "secret.properties").write_text(
+        'acks=all\nsasl.jaas.config=org.example required password="WORD1";\nssl.keystore.password=WORD2\nssl.key.password=WORD3\nsecurity.protocol=SASL_SSL\n'
+    )
+
+    done = call("run", "small.toml", "--producer.config", "secret.properties", "--history", "run.jsonl", "--story", "-X", "sasl.password=WORD4")
+
+    written = (folder / "run.jsonl").read_text()
+    assert "WORD" not in written + done.output
+    assert "sasl.jaas.config" in written
 
 
 @pytest.mark.parametrize("option", ["--producer-props", "--command-property"])
