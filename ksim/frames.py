@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ksim.dice import Dice
+from ksim.frame_triggers import Carried, FrameFault, fired
 from ksim.loop import Connection, Loop, Wire
 from ksim.plan import FaultPlan, FrameTrigger, Who
 from ksim_models.errors import ErrorCode
@@ -39,7 +40,6 @@ APIS: dict[type, str] = {
     ApiVersionsRequest: "ApiVersions",
     FetchRequest: "Fetch",
 }
-HITS_THE_REQUEST = ("lose-request",)
 
 
 class Exchange:
@@ -57,75 +57,6 @@ class Exchange:
         self.answer: object = None
 
 
-class FrameFault:
-    """One fault of the scenario, with its count."""
-
-    def __init__(self, plan: FaultPlan, trigger: FrameTrigger, frames: Frames) -> None:
-        self.plan = plan
-        self.trigger = trigger
-        self.frames = frames
-        self.seen = 0
-        self.hits = 0
-        self.over = False
-        self.active_from: Micros = plan.at if plan.at is not None else 0
-        self.first_hit_at: Micros | None = None
-
-    @property
-    def counts_responses(self) -> bool:
-        return self.trigger.side == "response" and self.plan.do not in HITS_THE_REQUEST and not (self.plan.do == "answer" and not self.plan.processed)
-
-    def fires(self, api: str, client: str, broker: str, connection: str, message: object, now: Micros) -> bool:
-        """Count this exchange if it matches, and say whether the fault hits it."""
-        trigger = self.trigger
-        if self.over or api != trigger.api or now < self.active_from + trigger.after:
-            return False
-        if self.plan.duration is not None and self.first_hit_at is not None and now >= self.first_hit_at + self.plan.duration:
-            return False
-        sender, receiver = (broker, client) if trigger.side == "response" else (client, broker)
-        if not (self._names(trigger.sender, sender) and self._names(trigger.receiver, receiver)):
-            return False
-        if trigger.connection is not None and trigger.connection != connection:
-            return False
-        if not self._carries(message):
-            return False
-        self.seen += 1
-        if not self._chosen():
-            return False
-        self.hits += 1
-        if self.first_hit_at is None:
-            self.first_hit_at = now
-        return True
-
-    def _names(self, who: Who | None, name: str) -> bool:
-        return who is None or name in self.frames.resolve(who, self.plan)
-
-    def _carries(self, message: object) -> bool:
-        trigger = self.trigger
-        if trigger.topic is None and trigger.partition is None:
-            return True
-        partitions: tuple[str, ...] = ()
-        if isinstance(message, ProduceRequest):
-            partitions = tuple(batch.partition for batch in message.batches)
-        elif isinstance(message, FetchRequest):
-            partitions = tuple(position.partition for position in message.partitions)
-        elif isinstance(message, MetadataRequest) and trigger.partition is None:
-            return trigger.topic in message.topics
-        return any(
-            (trigger.partition is None or partition == trigger.partition) and (trigger.topic is None or partition.rpartition("-")[0] == trigger.topic)
-            for partition in partitions
-        )
-
-    def _chosen(self) -> bool:
-        trigger = self.trigger
-        if trigger.probability is not None:
-            chosen = self.frames.dice.at("fault", self.plan.index, self.seen) < trigger.probability and self.seen >= trigger.nth
-        elif trigger.every is not None:
-            chosen = self.seen % trigger.every == 0
-        else:
-            return trigger.nth <= self.seen < trigger.nth + (trigger.times or 1)
-        return chosen and (trigger.times is None or self.hits < trigger.times)
-
-
 class Frames:
     """All frame faults of a run: asked about every message that a machine sends."""
 
@@ -138,10 +69,8 @@ class Frames:
         note: Callable[[Fault], None],
     ) -> None:
         self.loop = loop
-        self.dice = dice
-        self.resolve = resolve
         self.note = note
-        self.faults = [FrameFault(plan, trigger, self) for plan, trigger in faults]
+        self.faults = [FrameFault(plan, trigger, dice, resolve) for plan, trigger in faults]
         self.exchanges: dict[str, deque[Exchange]] = {}
 
     def meet(self, connection: Connection, wire: Wire, message: object, now: Micros) -> bool:
@@ -155,13 +84,10 @@ class Frames:
         client, broker = wire.sender.name, wire.receiver.name
         exchange = Exchange(api, message)
         for fault in self._fired(exchange, client, broker, connection.name, now, responses=False):
-            do = fault.plan.do
+            do = fault.deed(answered=_is_answered(message))
             frame = f"{client} -> {broker}"
-            if isinstance(message, ProduceRequest) and message.acks == 0:
-                if fault.counts_responses or do == "lose-response" or fault.plan.processed:
-                    continue  # There is no answer that it could hit.
-                if do == "answer":
-                    do = "lose-request"  # What a broker does that refuses: it closes the connection (BP-13).
+            if do is None:
+                continue
             if do == "lose-request":
                 self._hit(fault, frame)
                 self._break(connection)
@@ -186,12 +112,10 @@ class Frames:
         return False
 
     def _fired(self, exchange: Exchange, client: str, broker: str, connection: str, now: Micros, *, responses: bool) -> list[FrameFault]:
-        """Every fault counts what passes by, whichever of them strikes first."""
-        faults = [fault for fault in self.faults if fault.counts_responses == responses]
-        return [fault for fault in faults if fault.fires(exchange.api, client, broker, connection, exchange.request, now)]
+        return fired(self.faults, exchange.api, client, broker, connection, lambda: _carried_by(exchange.request), now, responses=responses)
 
     def _expect(self, connection: Connection, exchange: Exchange, message: object) -> None:
-        if not (isinstance(message, ProduceRequest) and message.acks == 0):
+        if _is_answered(message):
             self.exchanges.setdefault(connection.name, deque()).append(exchange)
 
     def _meet_response(self, connection: Connection, wire: Wire, message: object, now: Micros) -> bool:
@@ -236,10 +160,8 @@ class Frames:
         self.note(Fault(fault.plan.name, fault.plan.do, "hit", (frame,), fault.hits))
 
     def heal(self) -> None:
-        """Faults without end are over. One that is still to hit a certain number of exchanges may yet do so: it ends by itself."""
         for fault in self.faults:
-            if fault.trigger.times is None and (fault.trigger.every is not None or fault.trigger.probability is not None):
-                fault.over = True
+            fault.heal()
 
     # Answers with an error.
 
@@ -282,3 +204,15 @@ class Frames:
         error = fault.plan.error
         assert error is not None, "the scenario was checked: an answer names its error"
         return error
+
+
+def _is_answered(message: object) -> bool:
+    return not (isinstance(message, ProduceRequest) and message.acks == 0)
+
+
+def _carried_by(message: object) -> Carried:
+    if isinstance(message, ProduceRequest):
+        return (), [batch.partition for batch in message.batches]
+    if isinstance(message, FetchRequest):
+        return (), [position.partition for position in message.partitions]
+    return (message.topics, ()) if isinstance(message, MetadataRequest) else ((), ())

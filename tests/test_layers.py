@@ -30,7 +30,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict", "metrics", "transcript"),
     ("faults", "frames", "invariants"),
     ("loop",),
-    ("scenario",),
+    ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
     ("population", "lives"),
     ("workload", "network", "history", "dice"),
@@ -68,7 +68,7 @@ IMPURE = frozenset(
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 LASTING_MATH = frozenset({"sqrt", "isqrt", "frexp", "ldexp", "floor", "ceil", "gcd", "lcm", "inf", "isfinite"})
 """Exact or correctly rounded everywhere; `log`, `exp` and `pow` differ between platforms in the last bit, and one bit is another history."""
-DRAWING = [PACKAGES["ksim"] / f"{name}.py" for name in ("dice", "workload", "network", "faults", "frames", "loop")]
+DRAWING = [PACKAGES["ksim"] / f"{name}.py" for name in ("dice", "workload", "network", "faults", "frame_triggers", "frames", "loop")]
 EXCUSED = {("machine", "os")}  # The switch KSIM_FROZEN, read once, for tests.
 
 

@@ -104,6 +104,14 @@ class KraftCluster:
         self.ask = Ask(self.addresses, {name: self.ids[name] for name in self.brokers})
 
     @property
+    def version(self) -> str:
+        return self.installation.version
+
+    def why_not(self, do: str, name: str) -> str:
+        """All that a scenario can ask is possible to processes of our own."""
+        return ""
+
+    @property
     def nodes(self) -> tuple[str, ...]:
         return (*self.controllers, *self.brokers)
 

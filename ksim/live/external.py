@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
+from ksim.live.ask import Ask
 from ksim.live.errors import LiveError
+from ksim.live.exchange import Address
 from ksim.problems import listed, nearest
 
 DEEDS = ("crash", "restart", "pause", "resume")
@@ -67,9 +69,18 @@ class Member:
 
 
 class ExternalCluster:
+    version = "external"
+
     def __init__(self, members: Mapping[str, Member], hooks: Hooks | None = None) -> None:
         self.members = members
         self.hooks = hooks
+        self.brokers = tuple(members)
+        self.addresses: dict[str, Address] = {name: (member.host, member.port) for name, member in members.items()}
+        self.ids = {name: member.node_id for name, member in members.items()}
+        self.ask = Ask(self.addresses, self.ids)
+
+    def check(self) -> None:
+        """Its owner looks after it."""
 
     def why_not(self, do: str, name: str) -> str:
         if self.hooks is None or do not in self.hooks.commands:

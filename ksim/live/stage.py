@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -20,9 +20,8 @@ from ksim.live.ask import Ask, NewTopic
 from ksim.live.book import Book
 from ksim.live.clients import LiveClient, librdkafka_command
 from ksim.live.clock import Clock
-from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer
-from ksim.live.final_logs import FinalLogs
+from ksim.live.final_logs import final_logs
 from ksim.live.frame_faults import FrameFaults
 from ksim.live.in_batches import in_batches
 from ksim.live.java_client import compile_client, java_command
@@ -35,9 +34,8 @@ from ksim.live.world import Cluster, LiveWorld
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan, ProducerPlan
 from ksim.runs import Run, run_line
-from ksim_models.config import topic_config
 from ksim_models.facts import Ended, Fault
-from ksim_models.units import MILLISECOND, SECOND, Micros
+from ksim_models.units import Micros
 
 LEAD_NS = 400_000_000
 WARM_LEAD_NS = 2_200_000_000
@@ -52,9 +50,10 @@ Say = Callable[[str], None]
 class Scene(Cluster, Protocol):
     """A cluster, as far as a play needs it."""
 
-    version: str
     ask: Ask
 
+    @property
+    def version(self) -> str: ...
     @property
     def brokers(self) -> Sequence[str]: ...
     @property
@@ -113,9 +112,7 @@ class Play:
     async def _start_clients(self) -> None:
         real = ",".join(f"{host}:{port}" for host, port in self.scene.addresses.values())
         for index, producer in enumerate(self.plan.producers):
-            doors = [
-                await self.proxy.open_door(producer.name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers
-            ]
+            doors = [await self.proxy.open_door(producer.name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers]
             client = LiveClient(self.plan, index, await self._command(producer), naming=self.naming, book=self.book, workplace=self.workplace)
             self.clients[producer.name] = client
             await client.start([f"{host}:{port}" for host, port in doors], (real, self.naming.real(PRACTISE)))
@@ -212,13 +209,15 @@ class Play:
     async def _close_books(self, now: Micros, *, quiet: bool) -> History:
         plan = self.plan
         self.book.facts = in_batches(self.book.facts)
-        final = await FinalLogs(self.scene, plan, self.naming, self.workplace).read()
-        for log in final.logs:
+        truth = await final_logs(self.scene, plan, self.naming)
+        for log in truth.logs:
             self.book.note(log, now)
         history = self.book.history(run_line(plan, how="live", kafka=self._versions(), client=self._clients()))
         touched = expose(history, plan)
         for fault in plan.faults:
-            resolved = dict.fromkeys(name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved)
+            resolved = dict.fromkeys(
+                name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
+            )
             history.add(now, Fault(fault.name, fault.do, "summary", tuple(resolved), touched[fault.index]))
         history.add(now, Ended(quiet, tuple(name for name in self.clients if not self.world.is_down(name)), 0))
         return history
@@ -236,6 +235,3 @@ class Play:
             client.kill()
         await self.watchers.stop()
         await self.proxy.clear()
-
-
-_ = (Iterable, LiveError, MILLISECOND, SECOND, topic_config)

@@ -95,8 +95,6 @@ class LiveWorld:
         if fault.do in MACHINE_FAULTS:
             named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]
             return next((why for name in named if name not in self.clients and (why := self.cluster.why_not(fault.do, name))), "")
-        if fault.between != ((), ()):
-            return self.proxy.why_not(tuple(str(who) for who in fault.between[0]), tuple(str(who) for who in fault.between[1]))
         return ""
 
     # Machines.
@@ -136,7 +134,7 @@ class LiveWorld:
         self.proxy.mend(sender, receiver)
 
     def slow_down(self, sender: str, receiver: str, by: Micros) -> None:
-        self.proxy.slow_down(sender, receiver, by)
+        self.proxy.slow(sender, receiver, by)
 
     def reset(self, one: str, other: str) -> int:
         return self.proxy.reset(one, other)

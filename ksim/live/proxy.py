@@ -1,0 +1,403 @@
+"""The proxy between clients and brokers, and between brokers: every byte passes here, and what a scenario's network does is done here.
+
+A client reaches a broker through a door of its own, so a cut concerns one client; addresses in answers are rewritten so that no client finds a way around.
+Brokers and controllers reach one another through links, one per target; who connected is told by the port that it came from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from ksim.dice import Dice
+from ksim.frame_triggers import Carried
+from ksim.live.answers import WITH_ADDRESSES, readdressed, within_reach
+from ksim.live.book import Book
+from ksim.live.clock import Clock
+from ksim.live.conversations import Conversation, Exchange, carried_by
+from ksim.live.doors import Door
+from ksim.live.frame_faults import FrameFaults
+from ksim.live.naming import Naming
+from ksim.live.pipes import NO_LINGER, Close, Pipe
+from ksim.live.sightings import Sightings
+from ksim.live.wire import API_NAMES, API_VERSIONS, FETCH, INIT_PRODUCER_ID, PRODUCE, Topics, batches_of, codec, known_versions
+from ksim.network import LinkDelays
+from ksim.plan import Latency, NetworkPlan
+from ksim_models.units import Micros
+
+Address = tuple[str, int]
+PROBE_EVERY_S = 0.02
+"""How often a door asks whether its broker is back."""
+NEWEST = 4
+"""Decoders are made before they are needed: for the newest few versions of what clients speak."""
+
+
+class Link(Protocol):
+    """A node's address as its peers know it, and the one it really listens at."""
+
+    @property
+    def target(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def listen_port(self) -> int: ...
+    @property
+    def real_port(self) -> int: ...
+
+
+class Entrance:
+    """A door, the node behind it, and how to tell who comes in. `client` is None where that must be asked (a link)."""
+
+    __slots__ = ("client", "door", "owner_of", "probing", "real", "target")
+
+    def __init__(self, client: str | None, target: str, real: Address, owner_of: Callable[[int], str | None] | None = None) -> None:
+        self.client = client
+        self.target = target
+        self.real = real
+        self.owner_of = owner_of
+        self.door: Door | None = None
+        self.probing = False
+
+
+class Proxy:
+    """One for a cluster. `prepare` for each run, `begin` at its time zero, `clear` behind it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.frames: FrameFaults | None = None
+        self.not_read: list[str] = []
+        """Connections whose bytes were passed on unread, each with the reason."""
+        self._topics = Topics()
+        self._sightings: Sightings | None = None
+        self._clock = Clock()
+        self._delays = no_delays()
+        self._doors: dict[tuple[str, str], Entrance] = {}
+        self._links: list[Entrance] = []
+        self._nodes: dict[int, str] = {}
+        self._conversations: dict[Conversation, None] = {}
+        self._kept_waiting: list[tuple[str, str, Callable[[], None]]] = []
+        """Connections that came to a link in the middle of a cut."""
+        self._cuts: dict[tuple[str, str], int] = {}
+        self._bandwidths: dict[tuple[str, str], float] = {}
+        self._made: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        _load_decoders()
+
+    # A run.
+
+    def prepare(self, clock: Clock, book: Book, naming: Naming, producers: Sequence[str], delays: LinkDelays | None = None) -> None:
+        """`delays`: only where the scenario says something about its network; without, nothing is added to what the machine takes."""
+        self._clock = clock
+        self._topics = Topics()
+        self._sightings = Sightings(clock, book, naming, producers, self._topics)
+        for node, name in self._nodes.items():
+            self._sightings.name_node(node, name)
+        self._delays = delays or no_delays()
+        self._made.clear()
+        self.not_read.clear()
+
+    def begin(self, frames: FrameFaults | None = None) -> None:
+        """Time zero, after the clock was told: from now on frames are counted."""
+        assert self._sightings is not None
+        self._sightings.begin()
+        self.frames = frames
+
+    async def clear(self) -> None:
+        """The run is over: its doors go, links stay, whole and fast."""
+        self.frames = None
+        self._sightings = None
+        for pair in list(self._cuts):
+            self._cuts[pair] = 1
+            self.mend(*pair)
+        self._bandwidths.clear()
+        self._delays = no_delays()
+        for conversation in [conversation for conversation in self._conversations if (conversation.client, conversation.broker) in self._doors]:
+            conversation.abandon()
+        for entrance in self._doors.values():
+            _close(entrance)
+        self._doors.clear()
+        for conversation in self._conversations:
+            conversation.forth.bandwidth = conversation.back.bandwidth = None
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        await self.clear()
+        for entrance in self._links:
+            _close(entrance)
+        self._links.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for conversation in list(self._conversations):
+            conversation.abandon()
+        await asyncio.sleep(0)
+
+    # Doors and links.
+
+    async def open_door(self, client: str, broker: str, real: Address, node: int | None = None) -> Address:
+        """Where `client` is to find `broker`. `node`: its id, where the name does not say it."""
+        number = node if node is not None else int(broker.rpartition("-")[2])
+        return self._door(client, broker, real, number)
+
+    def _door(self, client: str, broker: str, real: Address, node: int) -> Address:
+        self._nodes[node] = broker
+        if self._sightings is not None:
+            self._sightings.name_node(node, broker)
+        entrance = self._doors.get((client, broker))
+        if entrance is None:
+            entrance = self._doors[client, broker] = Entrance(client, broker, real)
+            self._open(entrance)
+            if self._is_cut(client, broker) and entrance.door is not None:
+                entrance.door.swallow()
+        entrance.real = real
+        assert entrance.door is not None
+        return entrance.door.address
+
+    async def open_link(self, link: Link, owner_of: Callable[[int], str | None]) -> None:
+        """`owner_of`: whose outgoing connection has this local port; asked in a thread."""
+        entrance = Entrance(None, link.target, (link.host, link.real_port), owner_of)
+        self._links.append(entrance)
+        self._open(entrance, link.listen_port)
+
+    def _open(self, entrance: Entrance, port: int | None = None) -> None:
+        entrance.door = Door(self.loop, lambda taken: self._start(self._serve(entrance, taken)), port)
+
+    def _place(self, client: str, node: int, host: str, port: int) -> Address:
+        """The door of this client to that node. A node that nobody spoke of gets one now: no client goes around the proxy."""
+        return self._door(client, self._nodes.get(node, f"broker-{node}"), (host, port), node)
+
+    # Connections.
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, entrance: Entrance, taken: socket.socket) -> None:
+        client = entrance.client
+        if client is None:
+            assert entrance.owner_of is not None
+            try:
+                client = await asyncio.to_thread(entrance.owner_of, taken.getpeername()[1]) or "?"
+            except OSError:
+                taken.close()
+                return
+            if self._is_cut(client, entrance.target):
+                self._kept_waiting.append((client, entrance.target, lambda: self._start(self._connect(entrance, client, taken))))
+                return
+        await self._connect(entrance, client, taken)
+
+    async def _connect(self, entrance: Entrance, client: str, taken: socket.socket) -> None:
+        self._made[client] = self._made.get(client, 0) + 1
+        name = f"{client}->{entrance.target}#{self._made[client]}"
+        conversation = Conversation(name, client, entrance.target, self, self.loop, self._latency)
+        self._adjust(conversation)
+        self._conversations[conversation] = None
+        try:
+            await self.loop.create_connection(lambda: conversation.far, *entrance.real)
+            await self.loop.connect_accepted_socket(lambda: conversation.near, taken)
+        except OSError:
+            self._give_up(conversation, taken)
+            self._broker_may_be_gone(entrance)
+        except asyncio.CancelledError:
+            self._give_up(conversation, taken)
+            raise
+        else:
+            conversation.begin()
+
+    def _give_up(self, conversation: Conversation, taken: socket.socket) -> None:
+        _reset(taken)
+        conversation.abandon()
+        self.ended(conversation)
+
+    def _adjust(self, conversation: Conversation) -> None:
+        """To the cuts and speeds that hold now."""
+        for pipe, pair in _pipes(conversation):
+            pipe.bandwidth = self._bandwidths.get(pair)
+            if pair in self._cuts:
+                pipe.cut()
+
+    def _latency(self, sender: str, receiver: str) -> Micros:
+        return self._delays.delay(sender, receiver, None, 0)
+
+    def _broker_may_be_gone(self, entrance: Entrance) -> None:
+        """Where nobody listens any more, the door refuses until somebody does."""
+        if not entrance.probing and entrance.door is not None:
+            entrance.probing = True
+            self._start(self._probe(entrance))
+
+    async def _probe(self, entrance: Entrance) -> None:
+        try:
+            while (door := entrance.door) is not None:
+                if await _listens(entrance.real):
+                    door.welcome()
+                    return
+                if not door.refuses:
+                    door.refuse()
+                await asyncio.sleep(PROBE_EVERY_S)
+        finally:
+            entrance.probing = False
+
+    # What the network does.
+
+    def cut(self, sender: str, receiver: str) -> None:
+        """From one to the other, until it is mended as often as it was cut."""
+        self._cuts[sender, receiver] = self._cuts.get((sender, receiver), 0) + 1
+        for pipe in self._pipes_between(sender, receiver):
+            pipe.cut()
+        self._set_doors(sender, receiver)
+
+    def mend(self, sender: str, receiver: str) -> None:
+        """What was sent into the cut arrives now, in order."""
+        left = self._cuts.pop((sender, receiver)) - 1
+        if left:
+            self._cuts[sender, receiver] = left
+            return
+        for pipe in self._pipes_between(sender, receiver):
+            pipe.mend()
+        self._set_doors(sender, receiver)
+        waiting, self._kept_waiting = self._kept_waiting, []
+        for client, target, connect in waiting:
+            if self._is_cut(client, target):
+                self._kept_waiting.append((client, target, connect))
+            else:
+                connect()
+
+    def reset(self, one: str, other: str, why: str = "reset") -> int:
+        """Close all connections between two machines; how many there were."""
+        found = [conversation for conversation in self._conversations if {conversation.client, conversation.broker} == {one, other}]
+        for conversation in found:
+            conversation.break_off(why, Close.RESET)
+        return len(found)
+
+    def slow(self, sender: str, receiver: str, latency: Micros, bandwidth: float | None = None) -> None:
+        """`latency` is added (a negative one taken back); `bandwidth`, bytes per microsecond, holds until the next call."""
+        if latency:
+            self._delays.slow_down(sender, receiver, latency)
+        if bandwidth is None:
+            self._bandwidths.pop((sender, receiver), None)
+        else:
+            self._bandwidths[sender, receiver] = bandwidth
+        for pipe in self._pipes_between(sender, receiver):
+            pipe.bandwidth = bandwidth
+
+    def _is_cut(self, one: str, other: str) -> bool:
+        return (one, other) in self._cuts or (other, one) in self._cuts
+
+    def _pipes_between(self, sender: str, receiver: str) -> list[Pipe]:
+        return [pipe for conversation in self._conversations for pipe, pair in _pipes(conversation) if pair == (sender, receiver)]
+
+    def _set_doors(self, one: str, other: str) -> None:
+        """A connection needs both directions: the way to a door is a black hole when either is cut."""
+        for client, broker in ((one, other), (other, one)):
+            entrance = self._doors.get((client, broker))
+            if entrance is None or entrance.door is None:
+                continue
+            if self._is_cut(client, broker):
+                entrance.door.swallow()
+            else:
+                entrance.door.answer_again()
+
+    # What passes (Onlooker).
+
+    def read_request(self, conversation: Conversation, exchange: Exchange) -> None:
+        if exchange.api_key != PRODUCE or exchange.codec is None:
+            return
+        request = exchange.request
+        exchange.answered = request.acks != 0
+        exchange.batches = batches_of(request, self._topics)
+        if self._sightings is not None:
+            self._sightings.sent(conversation.client, conversation.broker, conversation.name, exchange.batches)
+
+    def meet_request(self, conversation: Conversation, exchange: Exchange) -> bool:
+        frames = self.frames
+        if frames is None or exchange.api is None:
+            return False
+        return frames.meet_request(conversation, exchange, self._told, self._clock.now())
+
+    def meet_response(self, conversation: Conversation, exchange: Exchange, frame: bytes) -> bool:
+        frames = self.frames
+        if frames is None or exchange.api is None:
+            return False
+        return frames.meet_response(conversation, exchange, frame, self._told, self._clock.now())
+
+    def seen(self, conversation: Conversation, exchange: Exchange, frame: bytes) -> bytes:
+        """A client is told this: note what it learns, and let it find nobody but through the proxy."""
+        if (conversation.client, conversation.broker) not in self._doors:
+            return frame  # Between brokers.
+        sightings, codec_ = self._sightings, exchange.codec
+        if sightings is not None and not conversation.is_ready:
+            sightings.connected(conversation.client, conversation.broker, conversation.name)
+        if codec_ is None or not self._is_of_interest(exchange, frame):
+            return frame
+        response = codec_.read_response(frame)
+        if sightings is not None:
+            sightings.answered(exchange.api_key, conversation.client, conversation.broker, exchange.batches, response)
+        told = within_reach(response) if exchange.api_key == API_VERSIONS else response
+        if exchange.api_key in WITH_ADDRESSES:
+            told = readdressed(exchange.api_key, response, lambda node, host, port: self._place(conversation.client, node, host, port))
+        return frame if told is response else codec_.write_response(exchange.correlation, told)
+
+    def _is_of_interest(self, exchange: Exchange, frame: bytes) -> bool:
+        if exchange.api_key == FETCH:  # Large, and hardly ever with an address in it.
+            return exchange.version >= 16 and any(entrance.real[0].encode() in frame for entrance in self._doors.values())
+        return exchange.api_key in WITH_ADDRESSES or exchange.api_key in (API_VERSIONS, INIT_PRODUCER_ID)
+
+    def carried(self, conversation: Conversation, exchange: Exchange) -> Carried:
+        if exchange.api_key == PRODUCE and self._sightings is not None:
+            return (), list(dict.fromkeys(self._sightings.partition_of(batch) for batch in exchange.batches))
+        return carried_by(exchange, self._told)
+
+    def _told(self, topic: Any) -> str | None:
+        return self._sightings.told(topic) if self._sightings is not None else self._topics.name_of(topic)
+
+    def unreadable(self, conversation: Conversation, why: str) -> None:
+        self.not_read.append(f"{conversation.name}: {why}")
+
+    def disconnected(self, conversation: Conversation, requests: int, why: str) -> None:
+        if (entrance := self._doors.get((conversation.client, conversation.broker))) is not None:
+            if self._sightings is not None:
+                self._sightings.disconnected(conversation.client, conversation.broker, conversation.name, requests, why)
+            self._broker_may_be_gone(entrance)
+
+    def ended(self, conversation: Conversation) -> None:
+        self._conversations.pop(conversation, None)
+
+
+def no_delays() -> LinkDelays:
+    return LinkDelays(NetworkPlan(Latency(0, 0)), Dice(0))
+
+
+def _pipes(conversation: Conversation) -> tuple[tuple[Pipe, tuple[str, str]], tuple[Pipe, tuple[str, str]]]:
+    client, broker = conversation.client, conversation.broker
+    return (conversation.forth, (client, broker)), (conversation.back, (broker, client))
+
+
+def _close(entrance: Entrance) -> None:
+    if entrance.door is not None:
+        entrance.door.close()
+        entrance.door = None
+
+
+def _reset(taken: socket.socket) -> None:
+    with suppress(OSError):
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    taken.close()
+
+
+async def _listens(real: Address) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*real)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _load_decoders() -> None:
+    for api_key in API_NAMES:
+        for version in known_versions(api_key)[-NEWEST:]:
+            codec(api_key, version)

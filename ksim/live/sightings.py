@@ -1,0 +1,136 @@
+"""What can be known of a run from the frames that pass: batches sent, refusals, producer ids, leaders learned, connections made and lost.
+
+Everything in the scenario's names. What is not of the scenario's workloads (warm-up records) leaves no trace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ksim.live.book import Book
+from ksim.live.clock import Clock
+from ksim.live.naming import Naming
+from ksim.live.wire import INIT_PRODUCER_ID, METADATA, PRODUCE, Topics, WireBatch, numbers
+from ksim_models.errors import ErrorCode
+from ksim_models.facts import Connected, Disconnected, Learned, ProducerId, Rejected, Sent
+from ksim_models.messages import NO_LEADER
+
+AFTER_APPEND = (ErrorCode.NONE, ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
+"""Answers to a batch that is in the log, or may be."""
+
+
+class Sightings:
+    """Facts of the time before zero are kept until there is a zero: `begin`."""
+
+    def __init__(self, clock: Clock, book: Book, naming: Naming, producers: Sequence[str], topics: Topics) -> None:
+        self._clock = clock
+        self._book = book
+        self._naming = naming
+        self._producers = producers
+        self._topics = topics
+        self._early: list[tuple[int, object]] | None = []
+        self._attempts: dict[tuple[str, str, Sequence[int]], int] = {}
+        self._leaders: dict[tuple[str, str], tuple[str, int]] = {}
+        self._nodes: dict[int, str] = {}
+
+    def begin(self) -> None:
+        """The clock has its zero."""
+        early, self._early = self._early, None
+        for moment, fact in early or ():
+            self._book.note(fact, self._clock.of(moment))
+
+    @property
+    def has_begun(self) -> bool:
+        return self._early is None
+
+    def name_node(self, node: int, name: str) -> None:
+        self._nodes[node] = name
+
+    def node_name(self, node: int) -> str:
+        return NO_LEADER if node < 0 else self._nodes.get(node, f"broker-{node}")
+
+    def told(self, topic: Any) -> str | None:
+        """The scenario's name of the topic that an entry of a request or response is about; the real one where it is none of the scenario's."""
+        real = self._topics.name_of(topic)
+        return real if real is None else self._naming.told(real) or real
+
+    def partition_of(self, batch: WireBatch) -> str:
+        return f"{self._naming.told(batch.topic) or batch.topic}-{batch.partition}"
+
+    # Facts.
+
+    def sent(self, client: str, broker: str, connection: str, batches: Sequence[WireBatch]) -> None:
+        for batch in batches:
+            records = self._records(client, batch)
+            if records is None:
+                continue
+            partition = self.partition_of(batch)
+            key = (client, partition, records)
+            attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
+            self._note(Sent(client, partition, records, broker, connection, attempt))
+
+    def answered(self, api_key: int, client: str, broker: str, batches: Sequence[WireBatch], response: Any) -> None:
+        if api_key == PRODUCE:
+            self._produced(client, broker, batches, response)
+        elif api_key == INIT_PRODUCER_ID:
+            if response.error_code == 0:
+                self._note(ProducerId(client, int(response.producer_id), int(response.producer_epoch), "InitProducerId"))
+        elif api_key == METADATA:
+            for topic in response.topics:
+                self._topics.learn(getattr(topic, "topic_id", None), getattr(topic, "name", None))
+                for partition in topic.partitions:
+                    self._learned(client, topic, partition.partition_index, int(partition.leader_id), int(getattr(partition, "leader_epoch", -1)))
+
+    def connected(self, client: str, broker: str, connection: str) -> None:
+        self._note(Connected(client, broker, connection))
+
+    def disconnected(self, client: str, broker: str, connection: str, requests: int, why: str) -> None:
+        self._note(Disconnected(client, broker, connection, requests, why))
+
+    def _produced(self, client: str, broker: str, batches: Sequence[WireBatch], response: Any) -> None:
+        for topic in response.responses:
+            for partition in topic.partition_responses:
+                if partition.error_code == 0:
+                    continue
+                error = _error(partition.error_code)
+                name = f"{self.told(topic)}-{partition.index}"
+                if error not in AFTER_APPEND:
+                    for batch in batches:
+                        records = self._records(client, batch) if self.partition_of(batch) == name else None
+                        if records is not None:
+                            self._note(Rejected(broker, name, client, records, error.name))
+                hint = getattr(partition, "current_leader", None)
+                if hint is not None and hint.leader_id >= 0:
+                    self._learned(client, topic, partition.index, int(hint.leader_id), int(hint.leader_epoch))
+
+    def _learned(self, client: str, topic: Any, partition: int, leader: int, leader_epoch: int) -> None:
+        real = self._topics.name_of(topic)
+        told = self._naming.told(real) if real is not None else None
+        if told is None:
+            return
+        name = f"{told}-{partition}"
+        known = self._leaders.get((client, name))
+        new = (self.node_name(leader), leader_epoch)
+        if known is None or (leader_epoch >= known[1] and known != new):  # Clients take no step back either.
+            self._leaders[client, name] = new
+            self._note(Learned(client, name, *new))
+
+    def _records(self, client: str, batch: WireBatch) -> Sequence[int] | None:
+        """None for a warm-up, and for what another than this producer sends."""
+        mine = all(record is not None and record[0] < len(self._producers) and self._producers[record[0]] == client for record in batch.records)
+        return numbers(batch.records) if mine else None
+
+    def _note(self, fact: object) -> None:
+        if self._early is not None:
+            self._early.append((time.monotonic_ns(), fact))
+        else:
+            self._book.note(fact)
+
+
+def _error(code: int) -> ErrorCode:
+    try:
+        return ErrorCode(int(code))
+    except ValueError:
+        return ErrorCode.UNKNOWN_SERVER_ERROR
