@@ -24,6 +24,7 @@ DEBUGGING_CONSUMER = -2
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 SET, DELETE = 0, 1
 ELECTIONS = {"preferred": 0, "unclean": 1}
+METADATA_TOPIC = "__cluster_metadata"
 DEED_S = 15.0
 """For what a controller has to do."""
 LOOK_S = 0.02
@@ -169,6 +170,14 @@ class Ask:
             if not topic.error_code
             for partition in topic.partitions
         }
+
+    async def quorum_leader(self, broker: str) -> int:
+        """The node id of the active controller, -1 where there is none; the broker asks the controllers."""
+        content = {"topics": [{"topic_name": METADATA_TOPIC, "partitions": [{"partition_index": 0}]}]}
+        answer = await self._send(broker, "describe_quorum", content)
+        results = [partition for topic in answer.topics for partition in topic.partitions]
+        _raise_first([(answer.error_code, None, "describe-quorum"), *((one.error_code, None, "describe-quorum") for one in results)])
+        return int(results[0].leader_id)
 
     async def alter_topic(self, broker: str, topic: str, changes: Mapping[str, str | None]) -> None:
         """None: back to the default."""

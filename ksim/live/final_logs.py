@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import confluent_kafka
 
 from ksim.live.ask import COMMITTED, EARLIEST, Ask, NoAnswer, Partition, PartitionState
+from ksim.live.batches import Batch, Identity
 from ksim.live.cluster import KraftCluster
-from ksim.live.dump import Batch, DumpedLog, Identity, dump
+from ksim.live.dump import DumpedLog, dump
 from ksim.live.naming import Naming, identity
 from ksim.plan import Plan
 from ksim_models.facts import FinalLog
