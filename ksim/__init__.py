@@ -87,4 +87,4 @@ def show_versions() -> str:
             return "not installed"
 
     lines = [("ksim", __version__), ("python", platform.python_version()), ("system", platform.system()), *((name, installed(name)) for name in LIBRARIES)]
-    return "\n".join(f"{name:<15}{text}" for name, text in lines)
+    return "\n".join(f"{name:<16}{text}" for name, text in lines)

@@ -165,6 +165,7 @@ class Play:
         await asyncio.sleep(LOOK_S)
         self.world.raise_failures()
         self.scene.check()
+        self.watchers.check()
         for client in self.clients.values():
             client.check()
 

@@ -588,8 +588,8 @@ def test_the_public_names_are_loaded_when_asked_for() -> None:
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="replay"):
-        ksim.replay  # noqa: B018
+    with pytest.raises(AttributeError, match="rewind"):
+        ksim.rewind  # noqa: B018
     assert {"Scenario", "simulate", "schema"} <= {*dir(ksim)}
 
 
