@@ -27,6 +27,7 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.AppInfoParser;
 
 /**
  * Kafka's own Java producer in a process of its own: sends what it is told at the times it is told, and says what it saw.
@@ -36,10 +37,12 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
  */
 public final class Client {
     private static final FileOutputStream OUT = new FileOutputStream(FileDescriptor.out);
-    private static final LinkedBlockingQueue<String> OUTCOMES = new LinkedBlockingQueue<>();
+    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>();
     private static final long SPIN_NANOS = 100_000; // parkNanos comes back some 60 us late.
     private static final Duration PATIENCE_AT_WARMING = Duration.ofSeconds(30);
-    private static final int RECORDS_AT_WARMING = 400;
+    private static final int PRACTICES = 6; // The constructor is the slowest to become fast.
+    private static final int RECORDS_OF_A_PRACTICE = 60;
+    private static final int MOST_ANNOUNCED = 500;
     private static final int WARM_UP_BYTES = 100;
 
     private final Map<String, Object> settings = new HashMap<>();
@@ -50,7 +53,7 @@ public final class Client {
 
     public static void main(String[] arguments) {
         System.setOut(System.err); // Nothing but our own lines goes out.
-        Thread teller = new Thread(Client::tellOutcomes, "outcomes");
+        Thread teller = new Thread(Client::tellEvents, "events");
         teller.setDaemon(true);
         teller.start();
         try {
@@ -70,7 +73,7 @@ public final class Client {
                 case "workload" -> workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4])));
                 case "warm-up" -> warmUps.add(new Object[] {words[1], Integer.valueOf(words[2])});
                 case "practise" -> practise(words[1], words[2]);
-                case "ready" -> tell("{\"event\":\"ready\",\"at\":" + System.nanoTime() + "}");
+                case "ready" -> tell("{\"event\":\"ready\",\"at\":" + System.nanoTime() + ",\"version\":" + quoted(AppInfoParser.getVersion()) + "}");
                 case "go" -> {
                     long zero = Long.parseLong(words[1]);
                     inBackground("go", () -> go(zero));
@@ -87,7 +90,7 @@ public final class Client {
 
     // Before time zero.
 
-    /** A throw-away producer, by the same code and not through the proxy: classes are loaded and compiled, and nothing of it is told. */
+    /** Throw-away producers, by the same code and not through the proxy: classes are loaded and compiled, and nothing of it is told. */
     private void practise(String bootstrap, String topic) throws Exception {
         Map<String, Object> own = new HashMap<>();
         settings.forEach((name, value) -> {
@@ -96,11 +99,12 @@ public final class Client {
         own.put("bootstrap.servers", bootstrap);
         own.put("linger.ms", "0");
         own.put("max.block.ms", String.valueOf(PATIENCE_AT_WARMING.toMillis()));
-        Workload workload = Workload.steady(topic, RECORDS_AT_WARMING, 500, 100);
-        Producing practice = new Producing(new Producer(own), List.of(workload), -1);
-        practice.run(System.nanoTime());
-        practice.producer.close(PATIENCE_AT_WARMING);
-        if (practice.problem != null) throw practice.problem;
+        for (int i = 0; i < PRACTICES; i++) {
+            Producing practice = new Producing(new Producer(own), List.of(Workload.steady(topic, RECORDS_OF_A_PRACTICE, 200, 100)), -1);
+            practice.run(System.nanoTime());
+            practice.producer.close(PATIENCE_AT_WARMING);
+            if (practice.problem != null) throw practice.problem;
+        }
     }
 
     // At time zero.
@@ -126,7 +130,7 @@ public final class Client {
             producing.stop();
             producing.producer.close();
         }
-        while (!OUTCOMES.isEmpty()) Thread.sleep(1);
+        while (!EVENTS.isEmpty()) Thread.sleep(1);
         tell("{\"event\":\"closed\",\"at\":" + System.nanoTime() + "}");
         Runtime.getRuntime().halt(0);
     }
@@ -177,6 +181,8 @@ public final class Client {
         final AtomicInteger next = new AtomicInteger();
         /** So that records have their numbers in the order in which they enter send(). One who is held up inside lets the others pass. */
         final Semaphore turnstile = new Semaphore(1);
+        /** Records below this number have been announced: they may be in a log although nothing more was said of them. */
+        volatile int announced;
         volatile boolean over;
         volatile Exception problem;
 
@@ -203,25 +209,50 @@ public final class Client {
                 if (workload.window != null) workload.window.acquire();
                 boolean mine = workloads.size() > 1 && turnstile.tryAcquire(1, TimeUnit.MILLISECONDS);
                 try {
-                    if (!over) send(workload, i);
+                    if (!over) send(workload, i, zero);
                 } finally {
                     if (mine) turnstile.release();
                 }
             }
         }
 
-        private void send(Workload workload, int i) {
+        private void send(Workload workload, int i, long zero) {
             int number = next.getAndIncrement();
             byte[] key = workload.key[i] < 0 ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
             int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
             ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, silent ? "w" : index + "/" + number, bytes);
             Outcome outcome = new Outcome(this, workload, number);
-            if (!silent) tell("{\"event\":\"offered\",\"record\":" + number + ",\"at\":" + System.nanoTime() + "}");
+            if (!silent) tellOffered(number, workload, i, zero);
             try {
                 producer.send(record, outcome);
             } catch (RuntimeException problem) {
                 outcome.refused(problem);
             }
+        }
+
+        /** Before the record can be in any log, even if this process is killed in between. In a burst one line that is written at once speaks for many records. */
+        private void tellOffered(int number, Workload workload, int i, long zero) {
+            String offered = "{\"event\":\"offered\",\"record\":" + number + ",\"at\":";
+            if (number >= announced) {
+                int due = due(workload, i, zero);
+                if (due < 2) {
+                    tell(offered + System.nanoTime() + "}");
+                    return;
+                }
+                tell("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
+                announced = number + due;
+            }
+            EVENTS.add(offered + System.nanoTime() + "}\n");
+        }
+
+        /** How many records from this one on go out one right after another. */
+        private static int due(Workload workload, int i, long zero) {
+            int most = workload.window == null ? MOST_ANNOUNCED : Math.min(MOST_ANNOUNCED, workload.window.availablePermits() + 1);
+            int end = Math.min(workload.at.length, i + most);
+            long now = (System.nanoTime() - zero) / 1000;
+            int j = i + 1;
+            while (j < end && workload.at[j] <= now) j++;
+            return j - i;
         }
     }
 
@@ -270,7 +301,7 @@ public final class Client {
         private void end(String event, String details) {
             known = true;
             if (!producing.silent) {
-                OUTCOMES.add(
+                EVENTS.add(
                     "{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + System.nanoTime() + ",\"workload\":" + workload.index + details + "}\n");
             }
             if (workload.window != null) workload.window.release();
@@ -279,13 +310,13 @@ public final class Client {
 
     // What is said.
 
-    /** Outcomes are written by a thread of their own: the producer's thread must not wait for a pipe. */
-    private static void tellOutcomes() {
+    /** What can wait is written by a thread of its own: the producer's thread must not wait for a pipe. */
+    private static void tellEvents() {
         try {
             List<String> lines = new ArrayList<>();
             while (true) {
-                lines.add(OUTCOMES.take());
-                OUTCOMES.drainTo(lines, 1000);
+                lines.add(EVENTS.take());
+                EVENTS.drainTo(lines, 1000);
                 write(String.join("", lines));
                 lines.clear();
             }

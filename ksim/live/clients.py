@@ -15,8 +15,10 @@ What a client is told: lines of words, each word percent-encoded.
 
 What it says: JSON lines, each with "event" and "at" (monotonic clock, ns).
 
-    ready, constructed, warm, closed
-    offered   record                         written before send() is called
+    ready     version                        of the client library
+    constructed, warm, closed
+    announced until                          records below this number may be offered, and in a log, even if no more is heard of them
+    offered   record                         the moment of send(); written before it is called, unless it was announced
     acked     record, workload, partition, offset (-1: not told)
     failed    record, workload, partition (-1: not known), class, message
     refused   record, workload, class, message: send() threw, or returned an already failed future
@@ -105,6 +107,8 @@ class LiveClient:
         self.warm_ups = [(topic.name, number) for topic in plan.topics if plan.warm and topic.name in topics for number in range(len(topic.assignment))]
         self.offered = 0
         self.ended = 0
+        self.version = ""
+        """Of the client library, as it says itself."""
         self.alive = False
         """Its process runs and was not told to end."""
         self.constructed_at: Micros | None = None
@@ -112,6 +116,10 @@ class LiveClient:
         self.is_warm = not self.warm_ups
         self.trouble: LiveError | None = None
         self._child: Child | None = None
+        self._known = bytearray(self.total)
+        """1 for every record that was offered."""
+        self._announced = 0
+        self._last_heard: Micros = 0
         self._ready = asyncio.Event()
         self._gone = asyncio.Event()
         self._unread = b""
@@ -233,10 +241,20 @@ class LiveClient:
     def hear(self, lines: Sequence[bytes]) -> None:
         """Lines of the client, turned into facts; neighbours of one kind become one fact."""
         for events in _together(json.loads(line) for line in lines if line.startswith(b"{")):
+            self._last_heard = self._at(events[-1])
             getattr(self, "_on_" + events[0]["event"])(events)
 
     def _on_ready(self, events: list[dict[str, Any]]) -> None:
+        self.version = events[0]["version"]
+        wanted = self.plan.client_version
+        if wanted and not f"{self.version}.".startswith(f"{wanted}."):
+            self.trouble = LiveError(
+                f"producer {self.name}: {self.plan.client} {wanted} is asked for, and {self.version} is installed: pip install 'confluent-kafka=={wanted}.*'."
+            )
         self._ready.set()
+
+    def _on_announced(self, events: list[dict[str, Any]]) -> None:
+        self._announced = max(self._announced, events[0]["until"])
 
     def _on_constructed(self, events: list[dict[str, Any]]) -> None:
         self.constructed_at = self._at(events[0])
@@ -253,7 +271,9 @@ class LiveClient:
     def _on_offered(self, events: list[dict[str, Any]]) -> None:
         times = tuple(self._at(event) for event in events)
         self.offered += len(events)
-        self.book.note(Offered(self.name, _records(events), times[0], 0, times if len(times) > 1 else ()), times[0])
+        records = _records(events)
+        self._known[records.start : records.stop] = b"\1" * len(records)
+        self.book.note(Offered(self.name, records, times[0], 0, times if len(times) > 1 else ()), times[0])
 
     def _on_acked(self, events: list[dict[str, Any]]) -> None:
         self.ended += len(events)
@@ -270,10 +290,20 @@ class LiveClient:
 
     def _on_end(self) -> None:
         if self.alive and self.trouble is None:
-            self.trouble = LiveError(f"producer {self.name}: its process ended by itself.{self._last_words()}")
+            code = self._child.code if self._child is not None else None
+            how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
+            self.trouble = LiveError(f"producer {self.name}: its process ended by itself{how}.{self._last_words()}")
         self.alive = False
+        self._offer_what_was_announced()
         self._gone.set()
         self._ready.set()
+
+    def _offer_what_was_announced(self) -> None:
+        """Killed in the middle of a burst: what was announced may have been sent, and nobody knows its outcome."""
+        for number in range(self._announced):
+            if not self._known[number]:
+                self.offered += 1
+                self.book.note(Offered(self.name, range(number, number + 1), self._last_heard, 0), self._last_heard)
 
     def _at(self, event: dict[str, Any]) -> Micros:
         return self.book.clock.of(event["at"])

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import unquote
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, libversion
 
 from ksim.live.columns import NO_KEY, Row, read
 from ksim.live.naming import WARM_UP, content
@@ -166,7 +166,7 @@ class Client:
                 case "practise", [bootstrap, topic]:
                     self.practise(bootstrap, topic)
                 case "ready", []:
-                    tell({"event": "ready", "at": time.monotonic_ns()})
+                    tell({"event": "ready", "at": time.monotonic_ns(), "version": libversion()[0]})
                 case "go", [zero]:
                     in_background("go", self.go, int(zero))
                 case "close", []:
