@@ -128,15 +128,17 @@ class KraftCluster:
 
     async def ready(self, timeout_s: float = READY_S) -> None:
         """Until every broker says that all brokers are there and unfenced."""
+        missing = set(self.brokers)
         try:
             async with asyncio.timeout(timeout_s):
                 for name in self.brokers:
-                    while not await self._sees_all(name):
+                    while missing := await self._missing_for(name):
                         self.check()
                         await asyncio.sleep(LOOK_S)
         except TimeoutError:
-            lines = "\n".join(f"{name}: {self.children[name].last_lines(3)}" for name in self.nodes if name in self.children)
-            raise LiveError(f"the cluster was not ready after {timeout_s:g} s. The last lines of its logs:\n{lines}") from None
+            late = sorted(missing)
+            lines = "\n".join(f"{name}: {self.children[name].last_lines(5) if name in self.children else 'not running'}" for name in late)
+            raise LiveError(f"{', '.join(late)} did not join the cluster within {timeout_s:g} s. The last lines of the logs:\n{lines}") from None
 
     def check(self) -> None:
         """LiveError where a node has ended that nobody ended."""
@@ -305,11 +307,12 @@ class KraftCluster:
             text = javaproperties.loads(meta.read_text(encoding="latin-1"))
             meta.write_text(javaproperties.dumps(text | {"node.id": str(self.ids[name]), "directory.id": _uuid()}, timestamp=False), encoding="latin-1")
 
-    async def _sees_all(self, name: str) -> bool:
+    async def _missing_for(self, name: str) -> set[str]:
+        """The brokers that this one does not see; itself as long as it does not answer."""
         try:
-            return set((await self.ask.metadata(name, topics=())).brokers) == set(self.brokers)
+            return set(self.brokers) - set((await self.ask.metadata(name, topics=())).brokers)
         except NoAnswer:
-            return False
+            return {name}
 
 
 def _uuid() -> str:

@@ -38,7 +38,6 @@ class Registered:
     leader_epoch: int
     partition_epoch: int
     elr: Members = ()
-    last_known_elr: Members = ()
 
 
 class MetadataImage:
@@ -90,10 +89,13 @@ class MetadataImage:
         if known is None:
             return
         tags = reader.tags()
-        new = replace(known, partition_epoch=known.partition_epoch + 1)
-        for tag, name in ((0, "isr"), (2, "replicas"), (6, "elr"), (7, "last_known_elr")):
-            if tag in tags:
-                new = replace(new, **{name: tags[tag].int32s()})
+        new = replace(
+            known,
+            partition_epoch=known.partition_epoch + 1,
+            isr=tags[0].int32s() if 0 in tags else known.isr,
+            replicas=tags[2].int32s() if 2 in tags else known.replicas,
+            elr=tags[6].int32s() if 6 in tags else known.elr,
+        )
         if 1 in tags and (leader := tags[1].int32()) != LEADER_UNCHANGED:
             new = replace(new, leader=leader, leader_epoch=known.leader_epoch + 1)
         recovering = 5 in tags and tags[5].int8() == RECOVERING
