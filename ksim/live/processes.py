@@ -297,8 +297,8 @@ def started(pid: int) -> str | None:
 def _belongs(process: psutil.Process, folder: Path, marked: dict[int, str]) -> bool:
     try:
         if process.pid in marked and started(process.pid) == marked[process.pid]:
-            return str(process.status()) != psutil.STATUS_ZOMBIE
-        return str(process.environ().get(MARK)) == str(folder)
+            return bool(process.status() != psutil.STATUS_ZOMBIE)
+        return bool(process.environ().get(MARK) == str(folder))
     except psutil.Error:
         return False  # Gone, or another user's.
 
