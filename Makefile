@@ -50,7 +50,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 
 lock: ## renew requirements/*.txt to the newest versions (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv on the PATH: pip install uv" >&2; exit 1; }
-	@$(LOCK) --upgrade --extra plot --extra dev pyproject.toml requirements/dev.in -o requirements/dev.txt
+	@$(LOCK) --upgrade --extra plot --extra live --extra dev pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) --upgrade --constraint requirements/dev.txt --extra plot pyproject.toml requirements/demo.in -o requirements/demo.txt
 
 clean: ## remove the environments and everything that was built

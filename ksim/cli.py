@@ -24,12 +24,13 @@ SUMMARY = {
     "run": "Simulate a scenario, judge it, print what became of every record.",
     "explain": "Tell what happened to one record, step by step, each with its rule.",
     "config": "Show every effective setting and where it came from.",
+    "replay": "Carry a scenario out on real Kafka, judge it, print what became of every record.",
+    "compare": "Simulate a scenario and carry it out on real Kafka: do they agree?",
     "judge": "Judge a recorded history.",
     "sweep": "Run a scenario over a grid of configurations and seeds.",
     "schema": "Print the JSON Schema of the scenario file.",
 }
 """In the order in which a newcomer meets them."""
-NOT_YET = ("replay", "compare")
 
 USAGE, INTERNAL, INTERRUPTED, NOBODY_LISTENS = 2, 3, 130, 141
 
@@ -53,8 +54,6 @@ class Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name in NOT_YET:
-            raise click.UsageError(f"{name}: not yet supported. A scenario is simulated by `ksim run`; live clusters come later.", ctx)
         if name not in SUMMARY and not name.startswith("-"):
             from ksim.problems import listed, nearest
 
@@ -106,6 +105,7 @@ def _fall_silent() -> int:
 def _tell(error: Exception, *, as_json: bool) -> int:
     """Every mistake with its place, on standard error; with --json as the contract's object, on standard output."""
     from ksim.history import HistoryError
+    from ksim.live.errors import LiveError
     from ksim.problems import ScenarioError, row
     from ksim_models.config import Origin, Problem
 
@@ -114,6 +114,8 @@ def _tell(error: Exception, *, as_json: bool) -> int:
     match error:
         case ScenarioError():
             problems = error.problems
+        case LiveError():
+            problems = (Problem("", "", None, str(error), Origin("ksim")),)
         case HistoryError():
             problems = (Problem("", "a history that ksim wrote", None, error.message, Origin(error.file, error.line or None)),)
         case click.exceptions.NoArgsIsHelpError():

@@ -1,31 +1,78 @@
-"""The faults of a scenario, inflicted on the simulation: when each begins, whom it strikes, when it ends.
+"""The faults of a scenario, inflicted on a world, simulated or live: when each begins, whom it strikes, when it ends.
 
 Names are resolved at the instant when a fault begins, and the history says to what. What resolves to nothing is not injected, and said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
+from typing import Protocol
 
 from ksim.dice import Dice
-from ksim.frames import Frames
-from ksim.loop import Loop
-from ksim.network import LinkDelays
 from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Plan, Who
-from ksim_models.controller import Controller
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
 DOWN = ("crash", "pause")
 
+Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
+
+
+class FrameFault(Protocol):
+    plan: FaultPlan
+    first_hit_at: Micros | None
+
+
+class Frames(Protocol):
+    """The faults of single frames: they watch the wire by themselves."""
+
+    @property
+    def faults(self) -> Sequence[FrameFault]: ...
+    def heal(self) -> None:
+        """Faults without end are over."""
+        ...
+
+
+class World(Protocol):
+    """What faults are inflicted on. Names are those of the plan; directions are from the first to the second."""
+
+    @property
+    def now(self) -> Micros: ...
+    def call_at(self, at: Micros, do: Callable[[], None]) -> None: ...
+    def note(self, fact: Fault) -> None: ...
+    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> Frames: ...
+
+    def is_down(self, name: str) -> bool: ...
+    def is_frozen(self, name: str) -> bool: ...
+    def crash(self, name: str) -> None: ...
+    def restart(self, name: str) -> None: ...
+    def pause(self, name: str) -> None: ...
+    def resume(self, name: str) -> None: ...
+
+    def cut(self, sender: str, receiver: str) -> None: ...
+    def mend(self, sender: str, receiver: str) -> None: ...
+    def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
+    def reset(self, one: str, other: str) -> int:
+        """How many connections there were."""
+        ...
+
+    def leader_of(self, partition: str) -> str:
+        """As the controller has it; "" for none."""
+        ...
+
+    def replicas_of(self, partition: str) -> tuple[str, ...]: ...
+    def isr_of(self, partition: str) -> tuple[str, ...]: ...
+    def active_controller(self) -> str: ...
+    def why_not(self, fault: FaultPlan) -> str:
+        """Why this fault cannot be inflicted here at all; "" where it can."""
+        ...
+
 
 class Faults:
-    def __init__(self, plan: Plan, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
+    def __init__(self, plan: Plan, world: World, dice: Dice) -> None:
         self.plan = plan
-        self.loop = loop
-        self.network = network
-        self.controller = controller
+        self.world = world
         self.dice = dice
         self.standing: dict[int, Callable[[], None]] = {}
         """Faults that have begun and not ended: how each is undone."""
@@ -36,13 +83,12 @@ class Faults:
         self.begun: dict[int, int] = {}
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
-        self.frames = Frames(frames, loop, dice, self.resolve, self._note) if frames else None
-        loop.interceptor = self.frames
+        self.frames = world.frames(frames, self.resolve) if frames else None
         for fault in plan.faults:
             if fault.at is not None:
                 self.busy_until = max(self.busy_until, fault.at + (fault.duration or 0))
                 if fault.when is None:
-                    loop.call_at(fault.at, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
+                    world.call_at(fault.at, lambda fault=fault: self._begin(fault))  # type: ignore[misc]
 
     def watchers(self) -> Mapping[type, list[Counter]]:
         """Which facts the counting triggers wait for."""
@@ -59,17 +105,17 @@ class Faults:
             case "machine":
                 return (who.argument,)
             case "leader":
-                leader = self.controller.leader_of(who.argument)
+                leader = self.world.leader_of(who.argument)
                 return (leader,) if leader else ()
             case "followers":
-                leader = self.controller.leader_of(who.argument)
-                return tuple(name for name in self.controller.state_of(who.argument).replicas if name != leader)
+                leader = self.world.leader_of(who.argument)
+                return tuple(name for name in self.world.replicas_of(who.argument) if name != leader)
             case "replica":
-                return (self.controller.state_of(who.argument).replicas[who.index],)
+                return (self.world.replicas_of(who.argument)[who.index],)
             case "isr":
-                return self.controller.isr_of(who.argument)
+                return self.world.isr_of(who.argument)
             case "controller":
-                return (self.controller.name,)
+                return (self.world.active_controller(),)
             case "any-broker":
                 brokers = self.plan.brokers
                 return (brokers[int(self.dice.at("any-broker", fault.index, self.begun.get(fault.index, 0)) * len(brokers))].name,)
@@ -91,10 +137,11 @@ class Faults:
     def _begin(self, fault: FaultPlan) -> None:
         if fault.index in self.standing:
             return
-        now = self.loop.now
-        resolved, undo = self._inflict(fault)
+        now = self.world.now
+        impossible = self.world.why_not(fault)
+        resolved, undo = ((), None) if impossible else self._inflict(fault)
         if not resolved:
-            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, self._why_not(fault)))
+            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, impossible or self._why_not(fault)))
             return
         self.begun[fault.index] = self.begun.get(fault.index, 0) + 1
         self._note(Fault(fault.name, fault.do, "begin", resolved, 0))
@@ -103,12 +150,12 @@ class Faults:
             if fault.duration is not None or self.healed:  # What strikes after the heal and has no end of its own is mended at once.
                 until = now + (fault.duration or 0)
                 self.busy_until = max(self.busy_until, until)
-                self.loop.call_at(until, lambda: self._end_in_time(fault))
+                self.world.call_at(until, lambda: self._end_in_time(fault))
 
     def fire(self, fault: FaultPlan) -> None:
         """Its trigger has come: at this instant, behind what the machine at hand still does."""
         self.firing += 1
-        self.loop.call_at(self.loop.now, lambda: self._begin_fired(fault))
+        self.world.call_at(self.world.now, lambda: self._begin_fired(fault))
 
     def _begin_fired(self, fault: FaultPlan) -> None:
         self.firing -= 1
@@ -124,34 +171,34 @@ class Faults:
 
     def _inflict(self, fault: FaultPlan) -> tuple[tuple[str, ...], Callable[[], None] | None]:
         """Do it. Answers to what it resolved, and how it is undone (None: it is over at once)."""
-        loop = self.loop
+        world = self.world
         match fault.do:
             case "crash":
-                living = tuple(name for name in self._all(fault.who, fault) if not loop.cells[name].down)
+                living = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
                 for name in living:
-                    loop.crash(name)
+                    world.crash(name)
                 return living, lambda: self._restart(living)
             case "pause":
-                awake = tuple(name for name in self._all(fault.who, fault) if not loop.cells[name].down and not loop.cells[name].frozen)
+                awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))
                 for name in awake:
-                    loop.pause(name)
-                return awake, lambda: self._for_each(awake, loop.resume)
+                    world.pause(name)
+                return awake, lambda: self._for_each(awake, world.resume)
             case "restart":
-                dead = tuple(name for name in self._all(fault.who, fault) if loop.cells[name].down)
+                dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
                 self._restart(dead)
                 return dead, None
             case "cut":
                 pairs = self._directed(fault)
                 for a, b in pairs:
-                    loop.cut(a, b)
-                return self._paths(fault), lambda: self._for_pairs(pairs, loop.mend)
+                    world.cut(a, b)
+                return self._paths(fault), lambda: self._for_pairs(pairs, world.mend)
             case "reset":
-                touched = tuple(f"{a} <-> {b}" for a, b in self._pairs(fault) if loop.reset(a, b))
+                touched = tuple(f"{a} <-> {b}" for a, b in self._pairs(fault) if world.reset(a, b))
                 return touched, None
             case "slow":
                 pairs = self._directed(fault)
-                self._for_pairs(pairs, lambda a, b: self.network.slow_down(a, b, fault.latency))
-                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: self.network.slow_down(a, b, -fault.latency))
+                self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
+                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
             case _:
                 raise AssertionError(f"the scenario was checked: {fault.do}")
 
@@ -166,7 +213,7 @@ class Faults:
     def _restart(self, names: tuple[str, ...]) -> None:
         """A crashed client stays dead: its records have no one to report to."""
         producers = {producer.name for producer in self.plan.producers}
-        self._for_each(tuple(name for name in names if name not in producers), self.loop.restart)
+        self._for_each(tuple(name for name in names if name not in producers), self.world.restart)
 
     def _for_each(self, names: tuple[str, ...], do: Callable[[str], None]) -> None:
         for name in names:
@@ -207,12 +254,11 @@ class Faults:
             undo()
         if self.frames is not None:
             self.frames.heal()
-        brokers = (*(broker.name for broker in self.plan.brokers), self.controller.name)
-        for name in brokers:
-            self.loop.restart(name)
+        for name in (*(broker.name for broker in self.plan.brokers), *self.plan.controllers):
+            self.world.restart(name)
 
     def _note(self, fact: Fault) -> None:
-        self.loop.note(self.loop.now, fact)
+        self.world.note(fact)
 
 
 class Counter:
@@ -223,7 +269,7 @@ class Counter:
         self.trigger = trigger
         self.faults = faults
         self.acked = 0
-        self.was_larger = trigger.kind == "isr" and len(faults.controller.isr_of(trigger.partition)) > trigger.count
+        self.was_larger = trigger.kind == "isr" and len(faults.world.isr_of(trigger.partition)) > trigger.count
         self.over = False
 
     def see(self, now: Micros, fact: object) -> None:

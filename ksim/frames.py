@@ -72,6 +72,8 @@ class Frames:
         self.note = note
         self.faults = [FrameFault(plan, trigger, dice, resolve) for plan, trigger in faults]
         self.exchanges: dict[str, deque[Exchange]] = {}
+        self.lost: set[str] = set()
+        """Connections that break where a request is lost: what was sent behind it passes nowhere."""
 
     def meet(self, connection: Connection, wire: Wire, message: object, now: Micros) -> bool:
         api = APIS.get(type(message))
@@ -81,6 +83,8 @@ class Frames:
         return bool(waiting) and self._meet_response(connection, wire, message, now)
 
     def _meet_request(self, connection: Connection, wire: Wire, api: str, message: object, now: Micros) -> bool:
+        if connection.name in self.lost:
+            return True
         client, broker = wire.sender.name, wire.receiver.name
         exchange = Exchange(api, message)
         for fault in self._fired(exchange, client, broker, connection.name, now, responses=False):
@@ -90,7 +94,8 @@ class Frames:
                 continue
             if do == "lose-request":
                 self._hit(fault, frame)
-                self._break(connection)
+                self.lost.add(connection.name)
+                self.loop.break_in_turn(wire)
                 return True
             if do == "hang" and fault.trigger.side == "request":
                 self._hit(fault, frame)

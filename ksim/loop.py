@@ -32,6 +32,10 @@ class Happening:
         self.what = what
 
 
+class BreaksOff:
+    """Where it arrives, the connection breaks for both sides."""
+
+
 class Cell:
     """A machine in its process: running, frozen or gone."""
 
@@ -58,8 +62,8 @@ class Wire:
         self.receiver = receiver
         self.free_at: Micros = -(2**62)
         """When the last thing sent arrives: nothing sent later arrives before."""
-        self.held: list[Event] = []
-        """Sent into a cut: TCP repeats it until the cut is mended or the connection closed."""
+        self.held: list[Event | BreaksOff] = []
+        """Sent into a cut: TCP repeats it until the cut is mended."""
         self.dead = False
         """Nothing more will ever arrive (a hang)."""
         self.sent = 0
@@ -197,7 +201,7 @@ class Loop:
         """Later by that much; what stands behind it is later too."""
         self._put(wire, Received(wire.connection.name, message), self.now, by)
 
-    def _put(self, wire: Wire, event: Event, now: Micros, extra: Micros = 0) -> None:
+    def _put(self, wire: Wire, event: Event | BreaksOff, now: Micros, extra: Micros = 0) -> None:
         if wire.dead and type(event) is Received:
             return
         if wire.held or (self.cuts and (wire.sender.name, wire.receiver.name) in self.cuts):
@@ -219,6 +223,8 @@ class Loop:
                 self.tell(receiver, event)
         elif kind is Closed:
             self._lose(connection, receiver)
+        elif kind is BreaksOff:
+            self.break_connection(connection)
         elif wire is connection.forth:
             self._accept(connection, receiver)
         elif connection.open_at_opener:  # The other side has accepted.
@@ -250,11 +256,13 @@ class Loop:
             connection.open_at_acceptor = False
 
     def hang_up(self, connection: Connection, cell: Cell) -> None:
-        """`cell` closes: it hears no more of it; the other side learns behind all that was sent before. What a cut still holds is gone."""
+        """`cell` closes: it hears no more of it; the other side learns behind all that was sent before.
+
+        Closing takes back nothing: what a cut holds is repeated by the closer's system, and arrives before the end does when the cut is mended.
+        """
         cell.connections.pop(connection.name, None)
         self._mark_closed(connection, cell)
         wire = connection.forth if cell is connection.forth.sender else connection.back
-        wire.held.clear()
         self._put(wire, Closed(connection.name), self.now)
 
     def break_connection(self, connection: Connection) -> None:
@@ -263,6 +271,11 @@ class Loop:
             wire.held.clear()
             self._put(wire, Closed(connection.name), self.now)
             wire.dead = True
+
+    def break_in_turn(self, wire: Wire) -> None:
+        """Broken where the next message would have arrived, behind all that is on its way; nothing follows."""
+        self._put(wire, BreaksOff(), self.now)
+        wire.dead = True
 
     # Faults.
 
@@ -304,7 +317,7 @@ class Loop:
         self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1
 
     def mend(self, sender: str, receiver: str) -> None:
-        """What was sent into the cut arrives now, in order, unless its connection was closed meanwhile."""
+        """What was sent into the cut arrives now, in order, also where the sender closed the connection meanwhile."""
         left = self.cuts.pop((sender, receiver)) - 1
         if left:
             self.cuts[sender, receiver] = left

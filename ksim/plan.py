@@ -40,11 +40,14 @@ class BrokerPlan:
 class ProducerPlan:
     name: str
     client: str
-    """"java" (or "librdkafka", once that client is supported)."""
+    """"java" or "librdkafka"."""
     profile: ClientProfile
+    """The Java client's release; it says nothing about librdkafka."""
     config: ProducerConfig
     given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """What was set, in the client's own names and spelling: what a real client is started with. May hold secrets: never for a history or a report."""
+    client_version: str = ""
+    """"2.16" where librdkafka of that version was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,14 @@ Not Kafka's. Both roads end here, so that both are judged, reported, explained a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
+
 from ksim.history import History
 from ksim.metrics import Metrics, measure
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
+from ksim_models.config import ProducerConfig, topic_config
 from ksim_models.units import Micros
 
 
@@ -38,3 +42,33 @@ class Run:
         if self._metrics is None:
             self._metrics = measure(self.history)
         return self._metrics
+
+
+def run_line(plan: Plan, **how: object) -> dict[str, object]:
+    """What a judge needs to know of a run: the scenario, and the configuration that was in force. `how`: what a live run says otherwise."""
+    names = [field.name for field in fields(ProducerConfig)]
+    producers = {
+        producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
+    }
+    brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
+    topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
+    return {
+        "scenario": plan.data,
+        "title": plan.title,
+        "seed": plan.seed,
+        "how": "simulated",
+        "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
+        "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
+        "config": {"producers": producers, "topics": topics, "brokers": brokers},
+        **how,
+    }
+
+
+def replication_settings(config: object) -> dict[str, object]:
+    names: Callable[[str], str] = lambda name: name.replace(".", "_")  # noqa: E731
+    return {name: getattr(config, names(name)) for name in ("min.insync.replicas", "unclean.leader.election.enable")}
+
+
+def _one_or_each(values: dict[str, str]) -> object:
+    different = set(values.values())
+    return different.pop() if len(different) == 1 else values

@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from ksim.plan import Plan
 from ksim.problems import ScenarioError, shown
 from ksim.scenario_change import Change, change_at, changes_of, once_each, placed
-from ksim.scenario_data import Data, normal, with_setting
+from ksim.scenario_data import Data, normal, with_setting, without_secrets
 from ksim.scenario_file import built_in, built_in_names, find, parse, properties
 from ksim.scenario_plan import Made, make_plan
 from ksim.scenario_reading import Reading, Source
@@ -74,7 +74,7 @@ class Scenario:
         if problems:
             raise ScenarioError(problems)
         assert chosen is not None
-        return replace(made.plan, seed=chosen, data={**self.data, "seed": chosen})
+        return replace(made.plan, seed=chosen, data={**without_secrets(self._data), "seed": chosen})
 
     def override(
         self,

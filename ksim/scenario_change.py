@@ -17,6 +17,7 @@ from ksim.scenario_shape import CLUSTER, FAULT, NETWORK, PRODUCER, SCENARIO, TAI
 from ksim.toml_lines import Path
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.config import Origin, Problem, Setting
+from ksim_models.librdkafka_keys import ALIASES, LIBRDKAFKA, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 
 ALTERNATIVES = {"rate": "every", "every": "rate", "records": "for", "for": "records"}
@@ -113,7 +114,7 @@ def resolve_path(data: Data, path: str | Path) -> Path:
         names = producer_names(tables) if head == "producers" else list(tables) if isinstance(tables, dict) else []
         if not rest or rest[0] not in names:
             raise _nowhere(written, str(rest[0]) if rest else "", names)
-        shape, settings = (TOPIC, TOPIC_KEYS) if head == "topics" else (PRODUCER, PRODUCER_KEYS)
+        shape, settings = (TOPIC, TOPIC_KEYS) if head == "topics" else (PRODUCER, _settings_of(data, tables, rest[0]))
         return (head, rest[0], *_inside(shape, rest[1:], written, settings))
     if head == "cluster":
         if len(rest) > 2 and str(rest[0]).startswith("broker-"):
@@ -124,6 +125,13 @@ def resolve_path(data: Data, path: str | Path) -> Path:
     if head == "expect":
         return (head, ".".join(str(part) for part in rest))
     return parts
+
+
+def _settings_of(data: Data, producers: object, name: str | int) -> Collection[str]:
+    """The names that this producer's client has for its settings."""
+    table = producers.get(name) if isinstance(producers, dict) else None
+    client = (table if isinstance(table, dict) else {}).get("client", data.get("client"))
+    return {**LIBRDKAFKA_KEYS, **ALIASES} if str(client).partition(":")[0] == LIBRDKAFKA else PRODUCER_KEYS
 
 
 def _inside(shape: Shape, rest: Path, written: str, settings: Collection[str] = ()) -> Path:

@@ -7,6 +7,7 @@ So every spelling of one scenario is equal.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from datetime import date, time
 from fractions import Fraction
@@ -20,6 +21,10 @@ from ksim_models.config import Origin
 Data = dict[str, object]
 
 RESERVED_WORDS = {"for_": "for", "from_": "from"}
+SECRET = re.compile(r"^(sasl|ssl|security|basic\.auth|bearer\.auth|config\.providers)\.|password|secret|token|credential|jaas|user\.info", re.IGNORECASE)
+"""Names of settings whose values are for the client alone."""
+HIDDEN = "(not recorded)"
+
 NAMED_TABLES = ("topics", "producers", "consumers", "applications")
 """Tables whose keys are names that somebody chose."""
 
@@ -55,6 +60,16 @@ def flat(config: Mapping[str, object], path: Path, reading: Reading, origins: di
         origin = reading.source.of(setting_path)
         origins[(*path, name)] = origin
     return settings
+
+
+def without_secrets(data: Data) -> Data:
+    """A copy for histories and reports: what concerns security stands there by name only."""
+    told = copy.deepcopy(data)
+    for _, table in _tables_with_config(told):
+        config = table.get("config")
+        if isinstance(config, dict):
+            table["config"] = {name: HIDDEN if SECRET.search(name) else value for name, value in config.items()}
+    return told
 
 
 def split_path(path: str | Path) -> Path:

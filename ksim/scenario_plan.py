@@ -14,7 +14,7 @@ from ksim.problems import in_order
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_faults import read_faults
 from ksim.scenario_names import Names
-from ksim.scenario_producers import check_client, read_producers
+from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
 from ksim.scenario_tail import read_expectations, read_network, read_tail
@@ -40,11 +40,11 @@ class Made:
 def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, found_before: tuple[Problem, ...]) -> Made:
     reading = Reading(source, problems=list(found_before))
     scenario = _scenario_table(reading, data)
-    check_client(scenario)
+    client = read_client(scenario, ClientLibrary())
     releases = read_releases(scenario)
     brokers, controllers = read_brokers(reading, data.get("cluster"), releases.brokers)
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
-    producers = read_producers(reading, data.get("producers"), releases.clients, folder)
+    producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
     names = Names(
         brokers=[broker.name for broker in brokers],
         controllers=controllers,

@@ -16,7 +16,8 @@ from ksim.scenario_file import properties
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import PRODUCER
 from ksim.scenario_values import TEXT
-from ksim_models.config import Effective, ProducerConfig, Setting, resolve_producer
+from ksim_models.config import Effective, ProducerConfig, Setting, by_one_name, resolve_librdkafka, resolve_producer
+from ksim_models.librdkafka_keys import LIBRDKAFKA, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import ClientProfile
 from ksim_models.settings import in_kafka_spelling
@@ -25,6 +26,15 @@ DEFAULT_PRODUCER = "p1"
 LEGAL_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 RESERVED_NAME = re.compile(r"broker(s|-\d+)?|controller(-\d+)?|any-broker|topic")
 JAVA = "java"
+CLIENTS = (JAVA, LIBRDKAFKA)
+LIBRDKAFKA_VERSION = re.compile(r"2(\.\d{1,3}){0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLibrary:
+    name: str = JAVA
+    version: str = ""
+    """Of librdkafka, where one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +43,8 @@ class Producers:
     effective: dict[str, tuple[Effective, ...]]
 
 
-def read_producers(reading: Reading, content: object, profile: ClientProfile, folder: FilePath | None) -> Producers:
+def read_producers(reading: Reading, content: object, profile: ClientProfile, general: ClientLibrary, folder: FilePath | None) -> Producers:
+    """`general`: the client of those that name none of their own."""
     tables = reading.tables(("producers",), content) or {DEFAULT_PRODUCER: (("producers", DEFAULT_PRODUCER), {})}
     producers = Producers([], {})
     for name, (path, value) in tables.items():
@@ -45,24 +56,30 @@ def read_producers(reading: Reading, content: object, profile: ClientProfile, fo
                 possible="a letter, then letters, digits and . _ -; not the name of a broker or controller",
             )
         table = reading.table(path, value, PRODUCER) or Table(reading, path, {}, PRODUCER)
-        check_client(table)
+        client = read_client(table, general)
         settings = [*_file_settings(table, folder), *table.settings()]
-        resolved = resolve_producer(settings, profile)
+        resolved = resolve_producer(settings, profile) if client.name == JAVA else resolve_librdkafka(settings)
+        given = in_kafka_spelling(settings, PRODUCER_KEYS) if client.name == JAVA else in_kafka_spelling(by_one_name(settings), LIBRDKAFKA_KEYS)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
-        producers.plans.append(
-            ProducerPlan(name=name, client=JAVA, profile=profile, config=resolved.config or ProducerConfig(), given=in_kafka_spelling(settings, PRODUCER_KEYS))
-        )
+        producers.plans.append(ProducerPlan(name, client.name, profile, config=resolved.config or ProducerConfig(), given=given, client_version=client.version))
         producers.effective[name] = resolved.effective
     return producers
 
 
-def check_client(table: Table) -> None:
+def read_client(table: Table, otherwise: ClientLibrary) -> ClientLibrary:
+    """`client = "java"`, `"librdkafka"` or `"librdkafka:2.16"`. The releases of the Java client are those of `kafka`."""
     client = table.take("client", TEXT)
-    if client is not None and client.partition(":")[0] == "librdkafka":
-        table.problem("client", f"client = {shown(client)} is not yet supported.", possible='"java"')
-    elif client is not None:
-        table.choose("client", [JAVA], "a client library that is known")
+    if client is None:
+        return otherwise
+    name, colon, version = client.partition(":")
+    if name == LIBRDKAFKA and colon and LIBRDKAFKA_VERSION.fullmatch(version) is None:
+        table.problem("client", f"client = {shown(client)}: this is no version of librdkafka that is known.", possible='"librdkafka" or "librdkafka:2.16"')
+    elif name == LIBRDKAFKA:
+        return ClientLibrary(name, version)
+    elif table.choose("client", CLIENTS, "a client library that is known") == JAVA:
+        return ClientLibrary()
+    return otherwise
 
 
 def _file_settings(table: Table, folder: FilePath | None) -> list[Setting]:

@@ -76,7 +76,7 @@ TOPIC: Shape = {
 }
 PRODUCER: Shape = {
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
-    "client": key(kinds.TEXT, 'Its own client library (only "java" so far)'),
+    "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
 }
 ARRIVALS: Shape = {
@@ -147,7 +147,7 @@ SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
     "title": key(kinds.TEXT, "One sentence"),
     "kafka": Key('The release: "4.3", "3.9.1", or { brokers = "4.3", clients = "3.3" }.', {"type": ["string", "object"]}),
-    "client": key(kinds.TEXT, 'The client library (only "java" so far)'),
+    "client": key(kinds.TEXT, 'The client library: "java", or "librdkafka", which only a replay on a real cluster can use'),
     "seed": key(kinds.SEED, "Of all chance"),
     "cluster": Key("Brokers and controllers.", {"type": "object"}),
     "topics": Key("Topics by name.", {"type": "object"}),

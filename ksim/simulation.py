@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
 
 from ksim.dice import Dice
 from ksim.exposure import expose
-from ksim.faults import Faults
+from ksim.faults import Faults, Resolve
+from ksim.frames import Frames
 from ksim.history import History
 from ksim.loop import Loop
 from ksim.network import LinkDelays
-from ksim.plan import Plan
-from ksim.runs import Run
+from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.problems import ScenarioError
+from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
-from ksim_models.config import ProducerConfig, topic_config
+from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.log import Log
@@ -34,15 +35,32 @@ BEFORE: Micros = ms(-4000)
 
 
 def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
-    """Run it. Raises ScenarioError where the scenario is not possible.
+    """Run it. Raises ScenarioError where the scenario is not possible, or names a client that has no rules here yet.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
+    refuse_other_clients(plan)
     began = time.perf_counter()
     simulation = Simulation(plan)
     simulation.run()
     return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
+
+
+def refuse_other_clients(plan: Plan) -> None:
+    others = [
+        Problem(
+            given=f'client = "{producer.client}"',
+            possible='"java"',
+            nearest=None,
+            message=f"{producer.name}: client {producer.client} is not simulated yet: `ksim replay` runs the real one.",
+            origin=Origin(plan.title),
+        )
+        for producer in plan.producers
+        if producer.client != "java"
+    ]
+    if others:
+        raise ScenarioError(others)
 
 
 class Simulation:
@@ -56,7 +74,7 @@ class Simulation:
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, self.loop, self.network, self.controller, dice)
+        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -204,38 +222,49 @@ class Simulation:
                 self._note(now, final_log(partition, name, log, leader=leads, readable=leads and broker.running))
 
 
+class SimulatedWorld:
+    """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
+
+    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
+        self.loop = loop
+        self.controller = controller
+        self.dice = dice
+        self.call_at = loop.call_at
+        self.crash, self.restart, self.pause, self.resume = loop.crash, loop.restart, loop.pause, loop.resume
+        self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
+        self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
+
+    @property
+    def now(self) -> Micros:
+        return self.loop.now
+
+    def note(self, fact: Fault) -> None:
+        self.loop.note(self.loop.now, fact)
+
+    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> Frames:
+        frames = Frames(list(faults), self.loop, self.dice, resolve, self.note)
+        self.loop.interceptor = frames
+        return frames
+
+    def is_down(self, name: str) -> bool:
+        return self.loop.cells[name].down
+
+    def is_frozen(self, name: str) -> bool:
+        return self.loop.cells[name].frozen
+
+    def replicas_of(self, partition: str) -> tuple[str, ...]:
+        return self.controller.state_of(partition).replicas
+
+    def active_controller(self) -> str:
+        return self.controller.name
+
+    def why_not(self, fault: FaultPlan) -> str:
+        return ""
+
+
 def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable: bool) -> FinalLog:
     batches = tuple(
         LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence)
         for batch in log.batches
     )
     return FinalLog(partition, replica, leader, readable, log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset, batches)
-
-
-def run_line(plan: Plan) -> dict[str, object]:
-    """What a judge needs to know of a run: the scenario, and the configuration that was in force."""
-    names = [field.name for field in fields(ProducerConfig)]
-    producers = {
-        producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
-    }
-    brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
-    topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
-    return {
-        "scenario": plan.data,
-        "title": plan.title,
-        "seed": plan.seed,
-        "how": "simulated",
-        "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
-        "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
-        "config": {"producers": producers, "topics": topics, "brokers": brokers},
-    }
-
-
-def replication_settings(config: object) -> dict[str, object]:
-    names: Callable[[str], str] = lambda name: name.replace(".", "_")  # noqa: E731
-    return {name: getattr(config, names(name)) for name in ("min.insync.replicas", "unclean.leader.election.enable")}
-
-
-def _one_or_each(values: dict[str, str]) -> object:
-    different = set(values.values())
-    return different.pop() if len(different) == 1 else values

@@ -17,6 +17,7 @@ from math import ceil
 
 from ksim.ledger import Result
 from ksim.plan import Plan
+from ksim.problems import ScenarioError
 from ksim.simulation import simulate
 from ksim.sweeps_grid import seeded
 
@@ -52,6 +53,8 @@ def carry_out(plan: Plan, seed: int) -> Result:
         errors = {f"errors.{name}": count for name, count in figures.errors.items()}
         told: Result = {"status": "done", "error": None, "verdict": verdict.verdict}
         return told | verdict.records | latencies | {"unavailable_ms": figures.unavailable_ms} | figures.metrics | errors | {"digest": run.history.digest}
+    except ScenarioError as refusal:
+        return {"status": "refused", "error": str(refusal)}
     except Exception as mistake:
         return {"status": "failed", "error": f"{type(mistake).__name__}: {mistake}"}
 

@@ -122,10 +122,14 @@ class Schedule:
             return plan.size_bytes
         return plan.size_bytes - plan.size_spread + int(self._dice.at("size", plan.index, index) * (2 * plan.size_spread + 1))
 
+    def key_of(self, index: int) -> int:
+        """The number of its key, which is `key-NUMBER`. Only asked where `keyed`."""
+        if not self._weights:
+            return 0
+        return bisect_right(self._weights, int(self._dice.at("key", self._plan.index, index) * self._weights[-1]))
+
     def key_hash_of(self, index: int) -> int:
-        number = 0
-        if self._weights:
-            number = bisect_right(self._weights, int(self._dice.at("key", self._plan.index, index) * self._weights[-1]))
+        number = self.key_of(index)
         known = self._hashes.get(number)
         if known is None:
             known = self._hashes[number] = murmur2(f"key-{number}".encode())

@@ -21,6 +21,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "commands"),
     ("demo",),
+    ("comparison",),
     ("report", "plots", "sweeps", "explanation"),
     ("table", "ledger"),
     ("statistics",),
@@ -42,7 +43,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     (PARTS,),
     ("facts",),
     ("messages",),
-    ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting"),
+    ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
     ("settings",),
     ("profiles", "quantities", "units", "errors"),
 )

@@ -97,6 +97,22 @@ def scenario_options(function: F) -> F:
     return function
 
 
+def presentation_options(function: F) -> F:
+    """What is shown of a run, simulated or live."""
+    for option in reversed(
+        (
+            json_option,
+            click.option("--history", metavar="OUT", help="Write everything that happened, as JSON lines."),
+            click.option("--story", is_flag=True, help="Tell what happened, line by line."),
+            click.option("--plot", metavar="OUT.svg", help="Draw what happened over time."),
+            click.option("--quiet", is_flag=True, help="The verdict alone."),
+            force_option,
+        )
+    ):
+        function = option(function)
+    return function
+
+
 def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object.")(function)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ksim.commands.files import check_free, unwritable
-from ksim.commands.options import Seeds, WithSettings, changed, examples, force_option, json_option, scenario_options
+from ksim.commands.options import Seeds, WithSettings, changed, examples, presentation_options, scenario_options
+from ksim.commands.presentation import check_presentation, present, refuse_beside
 
 if TYPE_CHECKING:
     from ksim.report import Report
-    from ksim.runs import Run
     from ksim.scenario import Scenario
 
 
@@ -26,13 +24,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
 @click.option("--seeds", type=Seeds(), help="A run for each of these seeds, both ends included.")
 @scenario_options
-@json_option
-@click.option("--history", metavar="OUT", help="Write everything that happened, as JSON lines.")
-@click.option("--story", is_flag=True, help="Tell what happened, line by line.")
-@click.option("--plot", metavar="OUT.svg", help="Draw what happened over time.")
 @click.option("--check-only", is_flag=True, help="Find the mistakes, run nothing.")
-@click.option("--quiet", is_flag=True, help="The verdict alone.")
-@force_option
+@presentation_options
 def command(
     file: str,
     seed: int | None,
@@ -42,11 +35,11 @@ def command(
     producer_props: tuple[tuple[str, str], ...],
     kafka: str | None,
     client: str | None,
+    check_only: bool,
     as_json: bool,
     history: str | None,
     story: bool,
     plot: str | None,
-    check_only: bool,
     quiet: bool,
     force: bool,
 ) -> int:
@@ -58,23 +51,14 @@ def command(
     from ksim.scenario import Scenario
 
     if seeds is not None:
-        _refuse_beside("--seeds", {"--seed": seed is not None, "--history": history, "--story": story, "--plot": plot})
-    if as_json:
-        _refuse_beside("--json", {"--story": story, "--quiet": quiet})
-    check_free(history, force=force)
-    check_free(plot, force=force)
+        refuse_beside("--seeds", {"--seed": seed is not None, "--history": history, "--story": story, "--plot": plot})
+    check_presentation(as_json=as_json, history=history, story=story, plot=plot, quiet=quiet, force=force)
     scenario = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client)
     if check_only:
         return _check(scenario, seed, as_json=as_json, quiet=quiet)
     if seeds is not None:
         return _run_many(scenario, seeds, as_json=as_json, quiet=quiet)
     return _run_one(scenario, seed, as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)
-
-
-def _refuse_beside(option: str, others: dict[str, object]) -> None:
-    for other, given in others.items():
-        if given:
-            raise click.UsageError(f"{option} does not go with {other}.")
 
 
 def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) -> int:
@@ -90,31 +74,9 @@ def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) 
 
 
 def _run_one(scenario: Scenario, seed: int | None, *, as_json: bool, history: str | None, story: bool, plot: str | None, quiet: bool) -> int:
-    from ksim.report import report_on
     from ksim.simulation import simulate
 
-    run = simulate(scenario.plan(seed))
-    if history is not None:
-        _write_history(run, history)
-    if plot is not None:
-        _draw(run, plot)
-    told = report_on(run)
-    if as_json:
-        click.echo(json.dumps(told.data))
-        return told.exit_code
-    from ksim.report_text import show, verdict_line
-
-    if story:
-        from ksim.transcript import tell
-
-        for line in tell(run.history):
-            click.echo(line)
-        click.echo()
-    if quiet:
-        click.echo(verdict_line(told))
-    else:
-        show(told, sys.stdout)
-    return told.exit_code
+    return present(simulate(scenario.plan(seed)), as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)
 
 
 def _run_many(scenario: Scenario, seeds: range, *, as_json: bool, quiet: bool) -> int:
@@ -144,23 +106,3 @@ def _one_line(told: Report, *, first: bool) -> None:
         for note in told.notes:
             click.echo(f"note: {note}")
     click.echo(seed_line(told))
-
-
-def _write_history(run: Run, path: str) -> None:
-    try:
-        run.history.write(path)
-    except OSError as error:
-        raise unwritable(path, error) from None
-
-
-def _draw(run: Run, path: str) -> None:
-    try:
-        from ksim.plots import save_timeline
-
-        save_timeline(run, path)
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise click.UsageError("--plot needs matplotlib, which is not installed: pip install 'ksim-kafka[plot]'.") from None
-    except OSError as error:
-        raise unwritable(path, error) from None

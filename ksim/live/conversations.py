@@ -139,6 +139,8 @@ class Conversation:
         self._requests: Framer | None = Framer()
         self._responses: Framer | None = Framer()
         self._why = ""
+        self.lost = False
+        """A request was: see `break_in_turn`."""
         self._told = False
         self.forth = Pipe(loop, lambda: latency(client, broker))
         self.back = Pipe(loop, lambda: latency(broker, client), self._reached_the_client)
@@ -189,7 +191,9 @@ class Conversation:
         api_key, version, correlation = REQUEST_START.unpack_from(frame, 4)
         exchange = Exchange(api_key, version, correlation, frame, codec(api_key, version))
         self._onlooker.read_request(self, exchange)
-        if not self._onlooker.meet_request(self, exchange):
+        if self.lost:
+            self.expect(exchange)  # The client sent it all the same.
+        elif not self._onlooker.meet_request(self, exchange):
             self.expect(exchange)
             self.forth.send(frame)
 
@@ -238,6 +242,12 @@ class Conversation:
         for pipe in (self.forth, self.back):
             pipe.forget()
             pipe.send(how)
+
+    def break_in_turn(self, why: str) -> None:
+        """Where the next frame would have arrived, behind all that is on its way; what the client sends behind it passes nowhere."""
+        self.lost = True
+        self.forth.dead = True
+        self.forth.send(lambda: self.break_off(why))
 
     def abandon(self) -> None:
         """The proxy itself goes away."""

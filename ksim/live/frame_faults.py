@@ -45,7 +45,7 @@ class FrameFaults:
                 case "lose-request":
                     self._hit(fault, f"{client} -> {broker}")
                     conversation.expect(exchange)
-                    conversation.break_off(fault.plan.name)
+                    conversation.break_in_turn(fault.plan.name)
                     return True
                 case "hang" if at_request:
                     self._hit(fault, f"{client} -> {broker}")

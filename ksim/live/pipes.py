@@ -25,7 +25,8 @@ class Close(Enum):
     RESET = "RST: at once"
 
 
-Item = bytes | Close
+Item = bytes | Close | Callable[[], None]
+"""What travels: bytes, the end, or something to be done when all before it has arrived."""
 
 
 class Pipe:
@@ -124,6 +125,8 @@ class Pipe:
             if out is not None:
                 shut(out, item)
             self._on_close()
+        elif not isinstance(item, bytes):
+            item()
         elif out is not None and not out.is_closing():
             out.write(item)
 

@@ -5,7 +5,7 @@ Kafka: ProducerConfig.postProcessParsedConfig and KafkaProducer's constructor (s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,18 +130,18 @@ def _check_reconnect_backoff(reading: Reading) -> None:
         )
 
 
-def _elsewhere() -> Mapping[str, str]:
+def settings_of_others(known: Collection[str]) -> Mapping[str, str]:
     """Topic and broker settings in a producer's place: Java would ignore them, and their author would think them in force."""
     named = dict.fromkeys(BROKER_KEYS, "it is a broker's; write it under [cluster] config")
     named.update(dict.fromkeys(TOPIC_KEYS, "it is a topic's or a broker's; write it under [topics.NAME] config"))
-    return {name: advice for name, advice in named.items() if name not in PRODUCER_KEYS and name not in LIBRDKAFKA_NAMES}
+    return {name: advice for name, advice in named.items() if name not in known}
 
 
 PRODUCER = Catalogue(
     whose="producer",
     keys=PRODUCER_KEYS,
     no_part_prefixes=PRODUCER_FAMILIES + CONSUMER_FAMILIES,
-    elsewhere=_elsewhere(),
+    elsewhere=settings_of_others({*PRODUCER_KEYS, *LIBRDKAFKA_NAMES}),
     other_names=LIBRDKAFKA_NAMES,
     unknown="The Java client would log that it does not know it, and run without it.",
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -149,6 +149,12 @@ class Catalogue:
     """Names that another client has for the same thing."""
     unknown: str
     """What Kafka itself does with a name that it does not know."""
+    client: str = "the Java client"
+    """Whose settings these are."""
+    other_client: str = "librdkafka"
+    """Whose the other names are."""
+    aliases: Collection[str] = ()
+    """Second names of its settings: only to suggest them, as they have been replaced before."""
 
 
 @dataclass(slots=True)
@@ -330,9 +336,9 @@ def _unknown(setting: Setting, catalogue: Catalogue) -> Problem:
     dotted = setting.name[:100].strip().lower().replace("_", ".").replace("-", ".")
     if dotted in catalogue.other_names:
         nearest = catalogue.other_names[dotted]
-        message = f"{name} is librdkafka's name: the Java client's is {nearest}. {catalogue.unknown}"
+        message = f"{name} is {catalogue.other_client}'s name: {catalogue.client}'s is {nearest}. {catalogue.unknown}"
         return Problem(given, possible, nearest, message, setting.origin)
-    near = dotted if dotted in catalogue.keys else nearest_of(dotted, [*catalogue.keys, *catalogue.other_names])
+    near = dotted if dotted in catalogue.keys else nearest_of(dotted, [*catalogue.keys, *catalogue.aliases, *catalogue.other_names])
     near = catalogue.other_names.get(near, near) if near else None
     hint = f" Did you mean {near}?" if near else ""
     return Problem(given, possible, near, f"{name} is not a setting that a {catalogue.whose} knows.{hint} {catalogue.unknown}", setting.origin)

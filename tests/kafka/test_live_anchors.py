@@ -87,6 +87,16 @@ def test_s3p_a_lost_request_with_nothing_else_in_flight_is_only_late(idempotence
     assert 80 <= found.metrics.latency_ms["max"] <= 135
 
 
+@pytest.mark.parametrize("kafka", ["4.3", "3.9"])
+def test_s3_burst_a_lost_request_duplicates_its_neighbour_whose_answer_was_on_the_same_connection(kafka: str) -> None:
+    faults = HELD + '[[fault]]\nwhen = { request = "Produce", nth = 5 }\ndo = "lose-request"\n'
+    found = one_by_one(faults, idempotence=False, kafka=kafka)
+
+    assert log_order(found) == [0, 1, 2, 3, 7, 6, 5, 4, 3, 8, 9, 10]
+    assert (found.verdict.records["duplicated"], found.verdict.records["reordered"]) == (1, 3)
+    assert log_order(one_by_one(faults, idempotence=True, kafka=kafka)) == list(range(11))
+
+
 def lonely_leader(*, unclean: bool, min_isr: int, kafka: str) -> Run:
     """S5: the ISR shrinks to the leader, 49 more records are acknowledged by it alone, then it dies for 16 s."""
     return run(f"""

@@ -79,6 +79,7 @@ MISTAKES = [
     Mistake("a release that does not exist", 'kafka = "4.9"', 1, "4.3", "4.9", 'kafka = "4.3"'),
     Mistake("a release that is a number", "kafka = 4.3", 1, "4.3", "write it as a text", 'kafka = "4.3"'),
     Mistake("a client library that nobody knows", 'client = "jav"', 1, "java", "jav", "seed = 7"),
+    Mistake("a librdkafka of another age", 'client = "librdkafka:1.9"', 1, None, "no version of librdkafka", "seed = 7"),
     Mistake("a sweep file", 'scenario = "x.toml"', 1, None, "ksim sweep", 'title = "good"'),
     # Kafka's settings.
     Mistake("a typo in a setting", "config.enable.idempotance = true", 1, "enable.idempotence", "enable.idempotance", 'config.acks = "all"'),
@@ -182,8 +183,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 
 
 LATER = [
-    ("client", 'client = "librdkafka"', "librdkafka"),
-    ("client with a version", 'client = "librdkafka:2.16"', "librdkafka"),
     ("consumers", '[consumers.c]\ntopics = ["payments"]', "consumers"),
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ksim
-from ksim.cli import NOT_YET, SUMMARY, cli
+from ksim.cli import SUMMARY, cli
 from ksim.scenario import names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,11 +80,15 @@ def call_json(*words: str) -> Any:
 # Help, names, the way in.
 
 
+NEEDS_KAFKA = ("replay", "compare")
+
+
 def examples() -> list[Any]:
     found = []
     for name in SUMMARY:
         epilog = import_module(f"ksim.commands.{name}").command.epilog
-        found += [pytest.param(line.strip(), id=line.strip()) for line in epilog.splitlines() if line.strip().startswith("ksim ")]
+        marks = [pytest.mark.live] if name in NEEDS_KAFKA else []
+        found += [pytest.param(line.strip(), id=line.strip(), marks=marks) for line in epilog.splitlines() if line.strip().startswith("ksim ")]
     return found
 
 
@@ -110,7 +114,7 @@ def test_every_command_has_two_examples_and_one_line_that_the_list_of_commands_r
 
 def test_the_list_of_commands_is_that_of_the_modules() -> None:
     folder = Path(import_module("ksim.commands").__file__ or "").parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files"}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files", "presentation", "live_options"}
 
     assert modules == {*SUMMARY}
 
@@ -134,12 +138,23 @@ def test_a_command_that_does_not_exist_is_told_the_nearest(typed: str, meant: st
     assert f"Did you mean {meant}?" in result.stderr
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_is_not_yet_supported_is_refused_by_name(name: str) -> None:
-    result = call(name, "lost-ack", "--cluster", "kraft")
+@pytest.mark.parametrize("name", ["replay", "compare"])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "Missing option '--cluster'"),
+        (("--cluster", "kraft:7.1"), "7.1"),
+        (("--cluster", "nowhere"), "Possible: HOST:PORT, kraft, or kraft:VERSION"),
+        (("--cluster", "localhost:99999"), "Possible: HOST:PORT, kraft, or kraft:VERSION"),
+        (("--cluster", "kraft", "--hooks", "hooks.toml"), "ksim crashes its own brokers itself"),
+        (("--cluster", "127.0.0.1:1", "--hooks", "absent.toml"), "absent.toml: the hooks cannot be read"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_started(name: str, words: tuple[str, ...], complaint: str) -> None:
+    result = call(name, "lost-ack", *words)
 
     assert result.exit_code == 2
-    assert f"{name}: not yet supported" in result.stderr
+    assert complaint in result.stderr
 
 
 def test_a_built_in_name_that_does_not_exist_is_told_the_nearest() -> None:
@@ -172,7 +187,7 @@ def test_a_built_in_name_that_does_not_exist_is_told_the_nearest() -> None:
         pytest.param(["small.toml", "--seeds", "0..1", "--seed", "1"], 2, id="seed and seeds"),
         pytest.param(["small.toml", "--seeds", "0..1", "--history", "h.jsonl"], 2, id="seeds and history"),
         pytest.param(["small.toml", "--kafka", "1.0"], 2, id="no such release"),
-        pytest.param(["small.toml", "--client", "librdkafka"], 2, id="client not yet supported"),
+        pytest.param(["small.toml", "--client", "librdkafka"], 2, id="a client that is not simulated"),
         pytest.param(["small.toml", "--producer.config", "nowhere.properties"], 2, id="no such properties"),
         pytest.param(["small.toml", "--nonsense"], 2, id="no such option"),
         pytest.param(["small.toml", "small.toml"], 2, id="two files"),
@@ -230,6 +245,18 @@ def test_a_producers_own_file_runs_unchanged() -> None:
 
     assert result.exit_code == 0, result.output
     assert "note: p1: bootstrap.servers" in result.stdout
+
+
+def test_secrets_of_a_clients_file_are_never_written(folder: Path) -> None:
+    (folder / "secret.properties").write_text(
+        'acks=all\nsasl.jaas.config=org.example required password="WORD1";\nssl.keystore.password=WORD2\nssl.key.password=WORD3\nsecurity.protocol=SASL_SSL\n'
+    )
+
+    done = call("run", "small.toml", "--producer.config", "secret.properties", "--history", "run.jsonl", "--story", "-X", "sasl.password=WORD4")
+
+    written = (folder / "run.jsonl").read_text()
+    assert "WORD" not in written + done.output
+    assert "sasl.jaas.config" in written
 
 
 @pytest.mark.parametrize("option", ["--producer-props", "--command-property"])
@@ -356,6 +383,21 @@ def test_config_tells_what_the_client_changed() -> None:
 
     assert lines["enable.idempotence"]["value"] is False
     assert lines["enable.idempotence"]["origin"].startswith("forced by")
+
+
+def test_config_tells_what_librdkafka_takes_and_refuses() -> None:
+    told = call("config", "--client", "librdkafka", "-X", "message.timeout.ms=5s", "-X", "enable.idempotence=true").stdout
+
+    assert re.search(r"delivery.timeout.ms +5000 +-X message.timeout.ms=5s", told)
+    assert re.search(r"max.in.flight.requests.per.connection +5 +forced by enable.idempotence", told)
+    assert call("config", "--client", "librdkafka", "-X", "buffer.memory=1").exit_code == 2
+
+
+def test_a_client_that_is_not_simulated_is_refused_by_name_and_its_scenario_is_none_the_worse() -> None:
+    told = call("run", "small.toml", "--client", "librdkafka")
+
+    assert "client librdkafka is not simulated yet: `ksim replay` runs the real one" in told.stderr
+    assert call("run", "small.toml", "--client", "librdkafka", "--check-only").exit_code == 0
 
 
 def test_config_without_a_file_is_a_producer_with_the_defaults() -> None:
@@ -546,8 +588,8 @@ def test_the_public_names_are_loaded_when_asked_for() -> None:
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="replay"):
-        ksim.replay  # noqa: B018
+    with pytest.raises(AttributeError, match="rewind"):
+        ksim.rewind  # noqa: B018
     assert {"Scenario", "simulate", "schema"} <= {*dir(ksim)}
 
 

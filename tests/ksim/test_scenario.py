@@ -144,6 +144,34 @@ def test_words_that_python_reserves_take_an_underscore() -> None:
     assert scenario.data["workload"] == [{"topic": "payments", "for": "1s", "rate": 10}]
 
 
+@pytest.mark.parametrize(("client", "version"), [("librdkafka", ""), ("librdkafka:2.16", "2.16"), ("librdkafka:2.8.0", "2.8.0")])
+def test_a_producer_is_of_the_general_client_library_or_of_its_own(client: str, version: str) -> None:
+    of_two = SMALL.replace("topic =", 'producer = "a"\ntopic =') + '[producers.a]\n[producers.b]\nclient = "java"\n'
+    first, second = Scenario.loads(f'client = "{client}"\n{of_two}').plan().producers
+
+    assert (first.client, first.client_version, first.config.enable_idempotence) == ("librdkafka", version, False)
+    assert (second.client, second.client_version, second.config.enable_idempotence) == ("java", "", True)
+
+
+def test_a_real_client_gets_what_was_written_by_one_name_in_its_own_units(tmp_path: Path) -> None:
+    (tmp_path / "own.properties").write_text("message.timeout.ms=4000\nsasl.password=secret\n")
+    (tmp_path / "small.toml").write_text('client = "librdkafka"\n' + SMALL + '[producers.p1]\nfile = "own.properties"\nconfig.delivery.timeout.ms = "3s"\n')
+    (producer,) = Scenario.load(tmp_path / "small.toml").plan().producers
+
+    assert producer.given == (("delivery.timeout.ms", "3000"), ("sasl.password", "secret"))
+    assert "secret" not in repr(producer)
+
+
+def test_a_path_into_the_settings_knows_the_names_of_the_producers_client() -> None:
+    librdkafka = Scenario.loads('client = "librdkafka"\n' + SMALL)
+
+    assert librdkafka.at("producers.p1.config.message.timeout.ms", 5000).plan().producers[0].config.delivery_timeout_ms == 5000
+    with pytest.raises(ScenarioError):
+        librdkafka.at("producers.p1.config.buffer.memory", 5000)
+    with pytest.raises(ScenarioError):
+        Scenario.loads(SMALL).at("producers.p1.config.message.timeout.ms", 5000)
+
+
 def test_a_change_of_the_data_that_is_handed_out_changes_no_scenario() -> None:
     scenario = Scenario.loads(SMALL)
     scenario.data["seed"] = 8

@@ -149,6 +149,20 @@ def test_a_cut_tells_nobody_and_only_the_request_time_out_ends_an_attempt() -> N
     assert found.verdict.records["ok"] == 200
 
 
+def test_what_was_sent_into_a_cut_arrives_when_it_is_mended_although_the_client_gave_its_connection_up() -> None:
+    """TCP goes on repeating what a closed socket had sent, so a request that timed out is appended beside its retry."""
+    base = PLAIN.replace(
+        "[producers.p1]\n",
+        "[producers.p1]\nconfig.request.timeout.ms = 1000\nconfig.socket.connection.setup.timeout.ms = 1000\nconfig.enable.idempotence = {}\n",
+    )
+    fault = '[[fault]]\nat = "500ms"\ndo = "cut"\nbetween = ["p1", "leader(t-0)"]\nfor = "3s"\n'
+
+    plain, idempotent = (run(fault, base.format(idempotence)).verdict.records for idempotence in ("false", "true"))
+
+    assert plain["duplicated"] >= 1
+    assert idempotent["duplicated"] == 0
+
+
 def test_a_cut_shorter_than_the_time_out_only_delays() -> None:
     found = run('[[fault]]\nat = "500ms"\ndo = "cut"\nbetween = ["p1", "leader(t-0)"]\nfor = "700ms"\n')
 

@@ -34,6 +34,13 @@ def test_a_configuration_that_kafka_refuses_is_a_row_that_says_so() -> None:
     assert all("idempotent" in str(row["error"]) for row in refused)
 
 
+def test_a_client_that_is_not_simulated_is_a_row_that_says_so() -> None:
+    (row,) = sweep(Scenario.load("leader-crash-acks-1").override(client="librdkafka"), over={"producers.p1.config.acks": [1]}, seeds=[1]).rows
+
+    assert row["status"] == "refused"
+    assert "client librdkafka is not simulated yet" in str(row["error"])
+
+
 def test_a_ledger_gives_the_same_rows_without_running_again(tmp_path: Path) -> None:
     scenario = Scenario.load("lost-ack")
     first = sweep(scenario, over={"producers.p1.config.linger.ms": [0, 5]}, seeds=range(2), ledger=tmp_path / "sweep.db")

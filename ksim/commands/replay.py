@@ -1,0 +1,56 @@
+"""`ksim replay`: a scenario on real Kafka, judged and shown like a simulation."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ksim.commands.live_options import live_options, needs_live
+from ksim.commands.options import WithSettings, changed, examples, presentation_options, scenario_options
+from ksim.commands.presentation import check_presentation, present
+
+
+@click.command(
+    cls=WithSettings,
+    short_help="Carry a scenario out on real Kafka, judge it, print what became of every record.",
+    epilog=examples("ksim replay lost-ack --cluster kraft", "ksim replay leader-crash --cluster kraft:3.9.1 --story"),
+)
+@click.argument("file")
+@live_options
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
+@scenario_options
+@presentation_options
+def command(
+    file: str,
+    cluster: str,
+    hooks: str | None,
+    shared: bool,
+    seed: int | None,
+    settings: tuple[tuple[str, str], ...],
+    producer_config: str | None,
+    producer_props: tuple[tuple[str, str], ...],
+    kafka: str | None,
+    client: str | None,
+    as_json: bool,
+    history: str | None,
+    story: bool,
+    plot: str | None,
+    quiet: bool,
+    force: bool,
+) -> int:
+    """Carry FILE out on real Kafka, judge it, print what became of every record.
+
+    kraft starts the scenario's version of Kafka on this machine (Java 17 and Maven are needed), kraft:VERSION another one;
+    HOST:PORT is a cluster that is there already. Whatever was started is ended, whatever was created is removed.
+    """
+    from ksim.scenario import Scenario
+
+    check_presentation(as_json=as_json, history=history, story=story, plot=plot, quiet=quiet, force=force)
+    plan = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client).plan(seed)
+    needs_live()
+    from ksim.live.replays import Live
+
+    with Live(cluster, hooks=hooks, shared=shared, say=lambda line: print(line, file=sys.stderr)) as live:
+        run = live.replay(plan)
+    return present(run, as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)

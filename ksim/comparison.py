@@ -1,0 +1,356 @@
+"""A comparison: where a simulation and the same scenario on real Kafka agree, and the first record where they part.
+
+Not Kafka's. A real cluster cannot place a fault better than some milliseconds among the records, so outcomes that hang on it are intervals:
+the simulation is repeated under neighbouring seeds and with its faults a little earlier and later, the live run as often as was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from ksim.classification import ANOMALIES
+from ksim.explanation import explain
+from ksim.plan import Plan
+from ksim.ranges import Runs, minus, union
+from ksim.runs import Run
+from ksim.simulation import simulate
+from ksim.verdict import classes
+from ksim_models.facts import Acked, Failed, Fault, Offered, Sent
+from ksim_models.units import MILLISECOND, Micros, ms
+
+NOISE: Micros = ms(50)
+"""What a machine that also runs the cluster adds to any moment (measured: delays below it are noise)."""
+SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
+SEEDS = 3
+TIMING_SHARE = 0.2
+TIMING_FLOOR_MS = 100.0
+RETRY_SHARE = 0.3
+RETRY_FLOOR = 2.0
+OUTCOMES = ("acked", "failed", "refused", "unknown", "absent")
+HEADLINES = ("lost", "duplicated", "reordered")
+
+AGREE, DIFFER, NOT_COMPARABLE = "agree", "differ", "not comparable"
+CODES = {AGREE: 0, DIFFER: 1, NOT_COMPARABLE: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was compared: smallest and largest value on each side."""
+
+    what: str
+    simulated: tuple[float, float] | str | None
+    live: tuple[float, float] | str | None
+    agreement: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """The first record where the two differ in a class, and what happened to it on both sides."""
+
+    name: str
+    record: str
+    simulated: str
+    live: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    title: str
+    against: str
+    """"Kafka 4.3.0, client java"."""
+    guarantees: tuple[Row, ...]
+    classes: tuple[Row, ...]
+    timing: tuple[Row, ...]
+    partings: tuple[Parting, ...]
+    reasons: tuple[str, ...]
+    """Why nothing can be said, where nothing can."""
+    runs: tuple[int, int]
+    """How many simulations, how many live runs."""
+    wall_ms: tuple[float, float] = (0.0, 0.0)
+    """Of one simulation, of one live run."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (*self.guarantees, *self.classes, *self.timing)
+
+    @property
+    def agreement(self) -> str:
+        if self.reasons:
+            return NOT_COMPARABLE
+        return DIFFER if any(row.agreement == DIFFER for row in self.rows) else AGREE
+
+    @property
+    def exit_code(self) -> int:
+        return CODES[self.agreement]
+
+    def __str__(self) -> str:
+        return "\n".join(lines(self))
+
+    def as_data(self) -> dict[str, object]:
+        def rows(of: Iterable[Row]) -> list[dict[str, object]]:
+            return [{"what": row.what, "simulated": row.simulated, "live": row.live, "agreement": row.agreement, "why": row.why} for row in of]
+
+        return {
+            "schema": 1,
+            "scenario": self.title,
+            "against": self.against,
+            "agreement": self.agreement,
+            "reasons": list(self.reasons),
+            "runs": {"simulated": self.runs[0], "live": self.runs[1]},
+            "guarantees": rows(self.guarantees),
+            "classes": rows(self.classes),
+            "timing": rows(self.timing),
+            "partings": [{"class": one.name, "record": one.record, "simulated": one.simulated, "live": one.live} for one in self.partings],
+            "wall_ms": {"simulated": self.wall_ms[0], "live": self.wall_ms[1]},
+        }
+
+
+def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Comparison:
+    """`simulated`: one run, whose neighbours are simulated too, or the runs to compare with. `live`: one or more replays of the same scenario."""
+    base = simulated if isinstance(simulated, Run) else simulated[0]
+    models = neighbours(base) if isinstance(simulated, Run) else list(simulated)
+    twins = [live] if isinstance(live, Run) else list(live)
+    reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
+    if reasons:
+        return _summed_up(base, twins, reasons)
+    slack = _slack(base.plan)
+    counted = tuple(_class_row(name, models, twins, slack) for name in (*OUTCOMES, *ANOMALIES) if name in HEADLINES or _ever(name, models, twins))
+    guarantees = tuple(_guarantee(name, models, twins) for name in ANOMALIES if name in HEADLINES or _ever(name, models, twins))
+    errors = _errors(models, twins)
+    partings = tuple(_partings([row.what for row in counted if row.agreement == DIFFER], base, twins[0]))
+    return replace(
+        _summed_up(base, twins, ()),
+        guarantees=guarantees,
+        classes=(*counted, *errors),
+        timing=tuple(_timing(models, twins)),
+        partings=partings,
+        runs=(len(models), len(twins)),
+    )
+
+
+def not_simulated(twins: Sequence[Run], reason: str) -> Comparison:
+    """A live run that has nothing to be compared with."""
+    return _summed_up(twins[0], twins, (reason,))
+
+
+def _summed_up(base: Run, twins: Sequence[Run], reasons: tuple[str, ...]) -> Comparison:
+    run = twins[0].history.run
+    against = f"Kafka {_told(run.get('kafka'))}, client {_told(run.get('client'))}"
+    walls = (0.0 if base is twins[0] else base.wall_ms, median(twin.wall_ms for twin in twins))
+    return Comparison(base.plan.title, against, (), (), (), (), reasons, (0 if base is twins[0] else 1, len(twins)), walls)
+
+
+def _told(value: object) -> str:
+    return ", ".join(f"{name} {of}" for name, of in value.items()) if isinstance(value, dict) else str(value)
+
+
+def neighbours(run: Run) -> list[Run]:
+    """The run itself first; then other seeds, and its faults somewhat earlier and later: what a live machine may do just as well."""
+    found = [run]
+    for seed in range(run.plan.seed, run.plan.seed + SEEDS):
+        for shift in SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,):
+            if (seed, shift) != (run.plan.seed, 0):
+                found.append(simulate(_shifted(replace(run.plan, seed=seed), shift)))
+    return found
+
+
+def _shifted(plan: Plan, by: Micros) -> Plan:
+    """Faults that follow each other keep their distances."""
+    first = min((fault.at for fault in plan.faults if fault.at), default=0)
+    by = max(by, -first)
+    return replace(plan, faults=tuple(replace(fault, at=fault.at + by) if fault.at else fault for fault in plan.faults))
+
+
+# Outcomes.
+
+
+def _reasons(twin: Run) -> Iterator[str]:
+    """What makes a live run prove nothing; a simulation of the same scenario may still have struck."""
+    phases: dict[str, dict[str, Fault]] = {}
+    for _, fact in twin.history.of(Fault):
+        phases.setdefault(fact.name, {})[fact.phase] = fact
+    for name, of in phases.items():
+        if "not-injected" in of and not {"begin", "hit"} & of.keys():
+            yield f"fault {name} was not injected on the cluster: {of['not-injected'].why}"
+    yield from (reason for reason in twin.verdict.reasons if "final log" in reason or "end of the run" in reason)
+
+
+def _slack(plan: Plan) -> int:
+    """As many records as are offered while the machine's noise lasts."""
+    return sum(int(NOISE / workload.gap) if workload.gap else 0 for workload in plan.workloads)
+
+
+def _ever(name: str, models: Sequence[Run], twins: Sequence[Run]) -> bool:
+    return any(run.verdict.records[name] for run in (*models, *twins))
+
+
+def _spread(values: Iterable[float]) -> tuple[float, float]:
+    found = list(values)
+    return min(found), max(found)
+
+
+def _class_row(name: str, models: Sequence[Run], twins: Sequence[Run], slack: int) -> Row:
+    simulated = _spread(run.verdict.records[name] for run in models)
+    live = _spread(run.verdict.records[name] for run in twins)
+    if live[0] >= simulated[0] and live[1] <= simulated[1]:
+        return Row(name, simulated, live, AGREE, "" if simulated[0] == simulated[1] else "a race: within what the simulation allows")
+    in_both = simulated[1] > 0 and live[1] > 0
+    if in_both and live[1] >= simulated[0] - slack and live[0] <= simulated[1] + slack:
+        return Row(name, simulated, live, AGREE, f"a race: within {slack} records, as many as are offered in {NOISE // MILLISECOND} ms")
+    if live[0] <= simulated[1] and simulated[0] <= live[1]:
+        return Row(name, simulated, live, AGREE, "a race: both outcomes were seen on the cluster")
+    return Row(name, simulated, live, DIFFER)
+
+
+def _guarantee(name: str, models: Sequence[Run], twins: Sequence[Run]) -> Row:
+    simulated, live = (sorted({"broken" if run.verdict.records[name] else "kept" for run in runs}) for runs in (models, twins))
+    agreement = AGREE if set(live) & set(simulated) else DIFFER
+    why = "a race" if agreement == AGREE and (len(simulated) > 1 or len(live) > 1) else ""
+    return Row(f"nothing {name}", " or ".join(simulated), " or ".join(live), agreement, why)
+
+
+def _errors(models: Sequence[Run], twins: Sequence[Run]) -> tuple[Row, ...]:
+    simulated, live = (sorted({name for run in runs for name in run.metrics.errors}) for runs in (models, twins))
+    if not simulated and not live:
+        return ()
+    agreement = AGREE if set(live) <= set(simulated) or (set(live) & set(simulated) and set(simulated) <= set(live)) else DIFFER
+    return (Row("exceptions", ", ".join(simulated) or "none", ", ".join(live) or "none", agreement),)
+
+
+def _partings(names: Sequence[str], base: Run, twin: Run) -> Iterator[Parting]:
+    for name in names:
+        for producer in dict.fromkeys([*_of_class(base, name), *_of_class(twin, name)]):
+            here, there = _of_class(base, name).get(producer, []), _of_class(twin, name).get(producer, [])
+            apart = union([*minus(here, there), *minus(there, here)])
+            if apart:
+                record = f"{producer}/{apart[0][0]}"
+                yield Parting(name, record, *(str(explain(run, record)) if _offered(run, producer, apart[0][0]) else "never offered" for run in (base, twin)))
+                break
+
+
+def _of_class(run: Run, name: str) -> dict[str, Runs]:
+    """Records by producer; for outcomes from what was reported, for classes from the verdict."""
+    kinds: dict[str, type[Acked] | type[Failed]] = {"acked": Acked, "failed": Failed}
+    if name not in kinds:
+        return classes(run.history).get(name, {})
+    found: dict[str, list[tuple[int, int]]] = {}
+    for _, fact in run.history.of(kinds[name]):
+        found.setdefault(fact.producer, []).extend((number, number + 1) for number in fact.records)
+    return {producer: union(runs) for producer, runs in found.items()}
+
+
+def _offered(run: Run, producer: str, number: int) -> bool:
+    return any(fact.producer == producer and number in fact.records for _, fact in run.history.of(Offered))
+
+
+# Timing.
+
+
+@dataclass(slots=True)
+class Moments:
+    """What a run says of time, in milliseconds."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, value: float) -> None:
+        self.values.setdefault(name, []).append(value)
+
+
+def _timing(models: Sequence[Run], twins: Sequence[Run]) -> Iterator[Row]:
+    simulated, live = Moments(), Moments()
+    for moments, runs in ((simulated, models), (live, twins)):
+        for run in runs:
+            for name, value in _moments(run):
+                moments.add(name, value)
+    for name in simulated.values:
+        if name not in live.values:
+            yield Row(name, _rounded(simulated.values[name]), None, NOT_COMPARABLE, "it did not happen on the cluster")
+            continue
+        floor, share = (RETRY_FLOOR, RETRY_SHARE) if name.startswith("batches") else (TIMING_FLOOR_MS, TIMING_SHARE)
+        (low, high), (least, most) = _spread(simulated.values[name]), _spread(live.values[name])
+        tolerance = floor + share * max(high, most)
+        agreement = AGREE if least <= high + tolerance and low <= most + tolerance else DIFFER
+        unit = "" if name.startswith("batches") else " ms"
+        yield Row(name, _rounded(simulated.values[name]), _rounded(live.values[name]), agreement, f"tolerance {tolerance:.0f}{unit}")
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = _spread(values)
+    return round(low, 1), round(high, 1)
+
+
+def _moments(run: Run) -> Iterator[tuple[str, float]]:
+    offered = _offered_at(run)
+    for name, begun in _beginnings(run):
+        after = next((at for at, fact in run.history.of(Acked) if at >= begun and offered[fact.producer, fact.records[-1]] >= begun), None)
+        if after is not None:
+            yield f"first acknowledgement of a record offered after {name}, ms", (after - begun) / MILLISECOND
+    failed = sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Failed) for number in fact.records)
+    if failed:
+        yield "from send() to failure, median, ms", median(failed) / MILLISECOND
+    yield "longest silence, ms", run.metrics.unavailable_ms
+    yield "slowest acknowledgement, ms", run.metrics.latency_ms["max"]
+    yield "batches sent again", float(sum(fact.attempt > 1 for _, fact in run.history.of(Sent)))
+
+
+def _beginnings(run: Run) -> Iterator[tuple[str, Micros]]:
+    seen = set()
+    for at, fact in run.history.of(Fault):
+        if fact.phase in ("begin", "hit") and fact.name not in seen:
+            seen.add(fact.name)
+            yield fact.name, at
+
+
+def _offered_at(run: Run) -> dict[tuple[str, int], Micros]:
+    offered: dict[tuple[str, int], Micros] = {}
+    for _, fact in run.history.of(Offered):
+        for place, number in enumerate(fact.records):
+            offered[fact.producer, number] = fact.times[place] if fact.times else fact.first_at + place * fact.step
+    return offered
+
+
+# Words.
+
+
+def lines(found: Comparison) -> Iterator[str]:
+    yield found.title
+    yield f"simulated ({_times(found.runs[0])}) against {found.against} ({_times(found.runs[1])})"
+    for reason in found.reasons:
+        yield f"not comparable: {reason}"
+    for heading, rows in (("guarantees", found.guarantees), ("records", found.classes), ("timing", found.timing)):
+        if rows:
+            yield ""
+            yield from _table(heading, rows)
+    for parting in found.partings:
+        yield ""
+        yield f"{parting.name}: they part at record {parting.record}"
+        yield "  simulated"
+        yield from (f"    {line}" for line in parting.simulated.splitlines())
+        yield "  live"
+        yield from (f"    {line}" for line in parting.live.splitlines())
+    yield ""
+    if found.wall_ms[0] and found.wall_ms[1]:
+        ratio = found.wall_ms[1] / found.wall_ms[0]
+        yield f"wall time: simulated {found.wall_ms[0]:.0f} ms, live {found.wall_ms[1] / 1000:.1f} s: {ratio:,.0f} times faster simulated"
+    yield f"comparison: {found.agreement}"
+
+
+def _times(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _table(heading: str, rows: Sequence[Row]) -> Iterator[str]:
+    shown = [(row.what, _side(row.simulated), _side(row.live), row.agreement + (f" ({row.why})" if row.why else "")) for row in rows]
+    widths = [max(len(cells[column]) for cells in [(heading, "simulated", "live", ""), *shown]) for column in range(3)]
+    for cells in [(heading, "simulated", "live", ""), *shown]:
+        yield "  ".join([cells[0].ljust(widths[0]), cells[1].rjust(widths[1]), cells[2].rjust(widths[2]), cells[3]]).rstrip()
+
+
+def _side(value: tuple[float, float] | str | None) -> str:
+    if value is None or isinstance(value, str):
+        return value or "-"
+    low, high = (f"{bound:g}" if bound == int(bound) and abs(bound) < 1e6 else f"{bound:,.1f}" for bound in value)
+    return low if low == high else f"{low}..{high}"

@@ -1,0 +1,390 @@
+import java.io.BufferedReader;
+import java.io.DataInputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.net.URLDecoder;
+import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
+import org.apache.kafka.clients.producer.Callback;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+import org.apache.kafka.common.utils.AppInfoParser;
+
+/**
+ * Kafka's own Java producer in a process of its own: sends what it is told at the times it is told, and says what it saw.
+ *
+ * The other end is ksim.live.clients, where both languages are described. Whatever is needed but the producer itself is warmed before "ready";
+ * the real KafkaProducer is constructed at time zero.
+ */
+public final class Client {
+    private static final FileOutputStream OUT = new FileOutputStream(FileDescriptor.out);
+    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>();
+    private static final long SPIN_NANOS = 100_000; // parkNanos comes back some 60 us late.
+    private static final Duration PATIENCE_AT_WARMING = Duration.ofSeconds(30);
+    private static final int PRACTICES = 6; // The constructor is the slowest to become fast.
+    private static final int RECORDS_OF_A_PRACTICE = 60;
+    private static final int MOST_ANNOUNCED = 500;
+    private static final int WARM_UP_BYTES = 100;
+
+    private final Map<String, Object> settings = new HashMap<>();
+    private final List<Workload> workloads = new ArrayList<>();
+    private final List<Object[]> warmUps = new ArrayList<>(); // (topic, partition)
+    private int index; // Of this producer in the plan.
+    private volatile Producing producing;
+
+    public static void main(String[] arguments) {
+        System.setOut(System.err); // Nothing but our own lines goes out.
+        Thread teller = new Thread(Client::tellEvents, "events");
+        teller.setDaemon(true);
+        teller.start();
+        try {
+            new Client().listen(new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8)));
+        } catch (Throwable problem) {
+            breakDown(problem);
+        }
+        Runtime.getRuntime().halt(1); // Whoever started this process is gone, and so is the reason for it.
+    }
+
+    private void listen(BufferedReader in) throws Exception {
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            String[] words = Arrays.stream(line.split(" ")).map(word -> URLDecoder.decode(word, StandardCharsets.UTF_8)).toArray(String[]::new);
+            switch (words[0]) {
+                case "producer" -> index = Integer.parseInt(words[1]);
+                case "setting" -> settings.put(words[1], words.length > 2 ? words[2] : "");
+                case "workload" -> workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4])));
+                case "warm-up" -> warmUps.add(new Object[] {words[1], Integer.valueOf(words[2])});
+                case "practise" -> practise(words[1], words[2]);
+                case "ready" -> tell("{\"event\":\"ready\",\"at\":" + System.nanoTime() + ",\"version\":" + quoted(AppInfoParser.getVersion()) + "}");
+                case "go" -> {
+                    long zero = Long.parseLong(words[1]);
+                    inBackground("go", () -> go(zero));
+                }
+                case "close" -> inBackground("close", this::close);
+                default -> throw new IllegalArgumentException("no such command: " + words[0]);
+            }
+        }
+    }
+
+    private static Integer numberOrNull(String word) {
+        return word.equals("-") ? null : Integer.valueOf(word);
+    }
+
+    // Before time zero.
+
+    /** Throw-away producers, by the same code and not through the proxy: classes are loaded and compiled, and nothing of it is told. */
+    private void practise(String bootstrap, String topic) throws Exception {
+        Map<String, Object> own = new HashMap<>();
+        settings.forEach((name, value) -> {
+            if (name.equals("acks") || name.equals("enable.idempotence") || name.matches("(security|sasl|ssl)\\..*")) own.put(name, value);
+        });
+        own.put("bootstrap.servers", bootstrap);
+        own.put("linger.ms", "0");
+        own.put("max.block.ms", String.valueOf(PATIENCE_AT_WARMING.toMillis()));
+        for (int i = 0; i < PRACTICES; i++) {
+            Producing practice = new Producing(new Producer(own), List.of(Workload.steady(topic, RECORDS_OF_A_PRACTICE, 200, 100)), -1);
+            practice.run(System.nanoTime());
+            practice.producer.close(PATIENCE_AT_WARMING);
+            if (practice.problem != null) throw practice.problem;
+        }
+    }
+
+    // At time zero.
+
+    private void go(long zero) throws Exception {
+        long construction = warmUps.isEmpty() ? zero : zero - 1_000_000_000L;
+        waitUntil(construction);
+        producing = new Producing(new Producer(settings), workloads, index);
+        tell("{\"event\":\"constructed\",\"at\":" + System.nanoTime() + "}");
+        if (!warmUps.isEmpty()) {
+            for (Object[] place : warmUps) producing.producer.send(record((String) place[0], (Integer) place[1], null, "w", WARM_UP_BYTES), null);
+            inBackground("warm-up", () -> {
+                producing.producer.flush(); // They go at once.
+                tell("{\"event\":\"warm\",\"at\":" + System.nanoTime() + "}");
+            });
+        }
+        producing.run(zero);
+    }
+
+    /** As an application ends: no more records, and then whatever was sent has its outcome. */
+    private void close() throws Exception {
+        if (producing != null) {
+            producing.stop();
+            producing.producer.close();
+        }
+        while (!EVENTS.isEmpty()) Thread.sleep(1);
+        tell("{\"event\":\"closed\",\"at\":" + System.nanoTime() + "}");
+        Runtime.getRuntime().halt(0);
+    }
+
+    private static final class Producer extends KafkaProducer<byte[], byte[]> {
+        Producer(Map<String, Object> settings) {
+            super(settings, new ByteArraySerializer(), new ByteArraySerializer());
+        }
+    }
+
+    /** The records of one workload, in the order of their times. */
+    private record Workload(int index, String topic, Integer partition, Semaphore window, long[] at, int[] size, int[] key) {
+        /** 16 bytes per record: its time in us, its bytes, the number of its key or -1. */
+        static Workload read(int index, String topic, Path file, Integer partition, Integer window) throws IOException {
+            ByteBuffer columns = ByteBuffer.wrap(Files.readAllBytes(file));
+            int records = columns.remaining() / 16;
+            long[] at = new long[records];
+            int[] size = new int[records];
+            int[] key = new int[records];
+            for (int i = 0; i < records; i++) {
+                at[i] = columns.getLong();
+                size[i] = columns.getInt();
+                key[i] = columns.getInt();
+            }
+            return new Workload(index, topic, partition, window == null ? null : new Semaphore(window), at, size, key);
+        }
+
+        static Workload steady(String topic, int records, long everyMicros, int bytes) {
+            long[] at = new long[records];
+            int[] size = new int[records];
+            int[] key = new int[records];
+            for (int i = 0; i < records; i++) {
+                at[i] = i * everyMicros;
+                size[i] = bytes;
+                key[i] = i % 2 - 1;
+            }
+            return new Workload(0, topic, null, new Semaphore(records / 2), at, size, key);
+        }
+    }
+
+    /** The application: one thread per workload above one producer. */
+    private static final class Producing {
+        final Producer producer;
+        final List<Workload> workloads;
+        final int index;
+        final boolean silent;
+        final List<Thread> threads = new ArrayList<>();
+        final AtomicInteger next = new AtomicInteger();
+        /** So that records have their numbers in the order in which they enter send(). One who is held up inside lets the others pass. */
+        final Semaphore turnstile = new Semaphore(1);
+        /** Records below this number have been announced: they may be in a log although nothing more was said of them. */
+        volatile int announced;
+        volatile boolean over;
+        volatile Exception problem;
+
+        Producing(Producer producer, List<Workload> workloads, int index) {
+            this.producer = producer;
+            this.workloads = workloads;
+            this.index = index;
+            this.silent = index < 0;
+        }
+
+        void run(long zero) throws InterruptedException {
+            for (Workload workload : workloads) threads.add(inBackground("workload-" + workload.index, () -> offer(workload, zero)));
+            for (Thread thread : threads) thread.join();
+        }
+
+        void stop() throws InterruptedException {
+            over = true;
+            for (Thread thread : threads) LockSupport.unpark(thread);
+        }
+
+        private void offer(Workload workload, long zero) throws InterruptedException {
+            for (int i = 0; i < workload.at.length && !over; i++) {
+                waitUntil(zero + workload.at[i] * 1000, this);
+                if (workload.window != null) workload.window.acquire();
+                boolean mine = workloads.size() > 1 && turnstile.tryAcquire(1, TimeUnit.MILLISECONDS);
+                try {
+                    if (!over) send(workload, i, zero);
+                } finally {
+                    if (mine) turnstile.release();
+                }
+            }
+        }
+
+        private void send(Workload workload, int i, long zero) {
+            int number = next.getAndIncrement();
+            byte[] key = workload.key[i] < 0 ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
+            int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
+            ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, silent ? "w" : index + "/" + number, bytes);
+            Outcome outcome = new Outcome(this, workload, number);
+            if (!silent) tellOffered(number, workload, i, zero);
+            try {
+                producer.send(record, outcome);
+            } catch (RuntimeException problem) {
+                outcome.refused(problem);
+            }
+        }
+
+        /** Before the record can be in any log, even if this process is killed in between. In a burst one line that is written at once speaks for many records. */
+        private void tellOffered(int number, Workload workload, int i, long zero) {
+            String offered = "{\"event\":\"offered\",\"record\":" + number + ",\"at\":";
+            if (number >= announced) {
+                int due = due(workload, i, zero);
+                if (due < 2) {
+                    tell(offered + System.nanoTime() + "}");
+                    return;
+                }
+                tell("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
+                announced = number + due;
+            }
+            EVENTS.add(offered + System.nanoTime() + "}\n");
+        }
+
+        /** How many records from this one on go out one right after another. */
+        private static int due(Workload workload, int i, long zero) {
+            int most = workload.window == null ? MOST_ANNOUNCED : Math.min(MOST_ANNOUNCED, workload.window.availablePermits() + 1);
+            int end = Math.min(workload.at.length, i + most);
+            long now = (System.nanoTime() - zero) / 1000;
+            int j = i + 1;
+            while (j < end && workload.at[j] <= now) j++;
+            return j - i;
+        }
+    }
+
+    private static ProducerRecord<byte[], byte[]> record(String topic, Integer partition, byte[] key, String identity, int bytes) {
+        byte[] text = (identity + " ").getBytes(StandardCharsets.US_ASCII);
+        byte[] value = new byte[bytes];
+        Arrays.fill(value, (byte) '.');
+        boolean fits = text.length <= bytes;
+        if (fits) System.arraycopy(text, 0, value, 0, text.length);
+        List<Header> headers = fits ? null : List.of(new RecordHeader(identity, new byte[0]));
+        return new ProducerRecord<>(topic, partition, key, value, headers);
+    }
+
+    private static final class Outcome implements Callback {
+        final Producing producing;
+        final Workload workload;
+        final int number;
+        final Thread caller = Thread.currentThread();
+        boolean known;
+
+        Outcome(Producing producing, Workload workload, int number) {
+            this.producing = producing;
+            this.workload = workload;
+            this.number = number;
+        }
+
+        /** Called inside send() where the record was refused, and by the producer's own thread for everything else. */
+        @Override
+        public void onCompletion(RecordMetadata metadata, Exception exception) {
+            if (exception == null) {
+                end("acked", ",\"partition\":" + metadata.partition() + ",\"offset\":" + (metadata.hasOffset() ? metadata.offset() : -1));
+            } else if (Thread.currentThread() == caller) {
+                refused(exception);
+            } else {
+                end("failed", ",\"partition\":" + (metadata == null ? -1 : metadata.partition()) + described(exception));
+                producing.problem = exception;
+            }
+        }
+
+        void refused(Exception exception) {
+            if (known) return;
+            end("refused", described(exception));
+            producing.problem = exception;
+        }
+
+        private void end(String event, String details) {
+            known = true;
+            if (!producing.silent) {
+                EVENTS.add(
+                    "{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + System.nanoTime() + ",\"workload\":" + workload.index + details + "}\n");
+            }
+            if (workload.window != null) workload.window.release();
+        }
+    }
+
+    // What is said.
+
+    /** What can wait is written by a thread of its own: the producer's thread must not wait for a pipe. */
+    private static void tellEvents() {
+        try {
+            List<String> lines = new ArrayList<>();
+            while (true) {
+                lines.add(EVENTS.take());
+                EVENTS.drainTo(lines, 1000);
+                write(String.join("", lines));
+                lines.clear();
+            }
+        } catch (IOException | InterruptedException problem) {
+            Runtime.getRuntime().halt(1);
+        }
+    }
+
+    /** At once: what was offered is known before it can be in any log, even if this process is killed in between. */
+    private static void tell(String line) {
+        try {
+            write(line + "\n");
+        } catch (IOException problem) {
+            Runtime.getRuntime().halt(1);
+        }
+    }
+
+    private static synchronized void write(String text) throws IOException {
+        OUT.write(text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    private static void breakDown(Throwable problem) {
+        problem.printStackTrace();
+        Throwable cause = problem.getCause() == null ? problem : problem.getCause();
+        tell("{\"event\":\"broken\",\"at\":" + System.nanoTime() + described(cause) + "}");
+        Runtime.getRuntime().halt(3);
+    }
+
+    private static String described(Throwable exception) {
+        return ",\"class\":" + quoted(exception.getClass().getSimpleName()) + ",\"message\":" + quoted(String.valueOf(exception.getMessage()));
+    }
+
+    private static String quoted(String text) {
+        StringBuilder quoted = new StringBuilder("\"");
+        for (char c : text.toCharArray()) {
+            if (c == '"' || c == '\\') quoted.append('\\').append(c);
+            else if (c < ' ' || Character.isSurrogate(c)) quoted.append(String.format("\\u%04x", (int) c));
+            else quoted.append(c);
+        }
+        return quoted.append('"').toString();
+    }
+
+    // Time and threads.
+
+    private static void waitUntil(long moment) {
+        waitUntil(moment, null);
+    }
+
+    private static void waitUntil(long moment, Producing producing) {
+        for (long left = moment - System.nanoTime(); left > 0 && (producing == null || !producing.over); left = moment - System.nanoTime()) {
+            if (left > SPIN_NANOS) LockSupport.parkNanos(left - SPIN_NANOS);
+            else Thread.onSpinWait();
+        }
+    }
+
+    private interface Work {
+        void run() throws Exception;
+    }
+
+    private static Thread inBackground(String name, Work work) {
+        Thread thread = new Thread(() -> {
+            try {
+                work.run();
+            } catch (Throwable problem) {
+                breakDown(problem);
+            }
+        }, name);
+        thread.start();
+        return thread;
+    }
+}

@@ -1,0 +1,371 @@
+"""Producers of a replay: each a process of its own that sends what it is told at the times it is told, and says what it saw.
+
+Kafka: the Java client's KafkaProducer behind Client.java, librdkafka's behind librdkafka_client.py. Both speak the two languages that are described here.
+
+What a client is told: lines of words, each word percent-encoded.
+
+    producer INDEX                           its place in the plan, for the identity of records
+    setting NAME VALUE                       in the client's own spelling
+    workload TOPIC FILE PARTITION WINDOW     "-" where there is none; FILE holds 16 bytes per record: time in us, bytes, number of its key (-1: no key)
+    warm-up TOPIC PARTITION                  the real producer sends a record here a second before time zero
+    practise BOOTSTRAP TOPIC                 a throw-away producer sends a few records, so that the process is warm
+    ready                                    answered when all before is done
+    go ZERO                                  time zero, on the monotonic clock in ns: then the real producer is constructed and the workloads begin
+    close                                    no more records, and when all have their outcome the process ends
+
+What it says: JSON lines, each with "event" and "at" (monotonic clock, ns).
+
+    ready     version                        of the client library
+    constructed, warm, closed
+    announced until                          records below this number may be offered, and in a log, even if no more is heard of them
+    offered   record                         the moment of send(); written before it is called, unless it was announced
+    acked     record, workload, partition, offset (-1: not told)
+    failed    record, workload, partition (-1: not known), class, message
+    refused   record, workload, class, message: send() threw, or returned an already failed future
+    broken    class, message                 the process ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from ksim.dice import Dice
+from ksim.live import columns
+from ksim.live.book import Book
+from ksim.live.errors import LiveError
+from ksim.live.naming import Naming
+from ksim.plan import Plan
+from ksim.workload import Schedule, schedule
+from ksim_models.facts import Acked, Failed, Offered, Refused
+from ksim_models.units import Micros
+
+JAVA = "java"
+PIPE_BYTES = 1 << 20
+"""Some 20,000 lines: a client must never wait for us. (Linux; elsewhere the pipe is what it is.)"""
+TOGETHER: Micros = 1_000
+"""Outcomes of neighbours within a millisecond make one fact: Kafka reports batch by batch."""
+READY_WITHIN_S = 60
+CLOSED_WITHIN_S = 5
+REPLACED = frozenset("bootstrap.servers client.id key.serializer value.serializer interceptor.classes metric.reporters delivery.report.only.error".split())
+"""Settings that are ours in a replay: the doors, the names, records of bytes, and every outcome told."""
+SECRET = re.compile(r"password|passwd|secret|jaas|token|credential|user\.info|\.key$|\.pem$|username")
+HIDDEN = "[hidden]"
+
+
+class Child(Protocol):
+    """A process that was started (see ksim.live.processes)."""
+
+    @property
+    def stdin(self) -> Any: ...
+    @property
+    def stdout(self) -> Any: ...
+    @property
+    def code(self) -> int | None: ...
+    def kill(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def last_lines(self, count: int = ...) -> str: ...
+
+
+class Workplace(Protocol):
+    folder: Path
+
+    def start(
+        self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: int = ..., stdout: int | None = ..., log: bool = ...
+    ) -> Child: ...
+
+
+class LiveClient:
+    """One producer of the plan. All methods are called from the event loop.
+
+    `command`: how its process is started (`java_command` or `librdkafka_command`).
+    """
+
+    def __init__(self, plan: Plan, index: int, command: Sequence[str], *, naming: Naming, book: Book, workplace: Workplace) -> None:
+        self.plan = plan.producers[index]
+        self.name = self.plan.name
+        self.index = index
+        self.command = command
+        self.naming = naming
+        self.book = book
+        self.workplace = workplace
+        dice = Dice(plan.seed)
+        self.workloads = [schedule(workload, dice) for workload in plan.workloads if workload.producer == self.name]
+        self.total = sum(workload.total for workload in self.workloads)
+        topics = {workload.topic for workload in self.workloads}
+        self.warm_ups = [(topic.name, number) for topic in plan.topics if plan.warm and topic.name in topics for number in range(len(topic.assignment))]
+        self.offered = 0
+        self.ended = 0
+        self.version = ""
+        """Of the client library, as it says itself."""
+        self.alive = False
+        """Its process runs and was not told to end."""
+        self.constructed_at: Micros | None = None
+        """When the real producer stood there, ready for the first send()."""
+        self.is_warm = not self.warm_ups
+        self.trouble: LiveError | None = None
+        self._child: Child | None = None
+        self._known = bytearray(self.total)
+        """1 for every record that was offered."""
+        self._announced = 0
+        self._last_heard: Micros = 0
+        self._ready = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._unread = b""
+        self._secrets = sorted({value for name, value in self.plan.given if SECRET.search(name) and len(value) > 2}, key=len, reverse=True)
+
+    async def start(self, doors: Sequence[str], practise: tuple[str, str] | None = None) -> None:
+        """Up to the moment before time zero. `doors`: HOST:PORT of each broker, as this client is to see them.
+
+        `practise`: bootstrap servers that lead past the proxy, and the real name of a topic that is nobody's.
+        """
+        folder = self.workplace.folder / "workloads"
+        folder.mkdir(exist_ok=True)
+        files = [folder / f"{self.name}-{number}" for number in range(len(self.workloads))]
+        for file, workload in zip(files, self.workloads):
+            await asyncio.to_thread(columns.write, file, _rows(workload))
+        self._child = self.workplace.start(f"client-{self.name}", self.command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.alive = True
+        self._listen(self._child.stdout.fileno())
+        self._say("producer", str(self.index))
+        for name, value in self.settings(doors).items():
+            self._say("setting", name, value)
+        for file, workload in zip(files, self.workloads):
+            self._say(
+                "workload", self.naming.real(workload.topic), str(file), *("-" if one is None else str(one) for one in (workload.partition, workload.window))
+            )
+        for topic, partition in self.warm_ups:
+            self._say("warm-up", self.naming.real(topic), str(partition))
+        if practise is not None:
+            self._say("practise", *practise)
+        self._say("ready")
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self._ready.wait()
+        except TimeoutError:
+            raise LiveError(f"producer {self.name}: its process was not ready after {READY_WITHIN_S} s.{self._last_words()}") from None
+        self.check()
+
+    def settings(self, doors: Sequence[str]) -> dict[str, str]:
+        """What was written, and what is ours in a replay."""
+        own = {name: value for name, value in self.plan.given if name not in REPLACED}
+        return own | {"bootstrap.servers": ",".join(doors), "client.id": self.name}
+
+    def go(self, zero_ns: int) -> None:
+        """`zero_ns`: some time ahead; at least 2 s where the plan says warm, as the real producer is then constructed a second before."""
+        self._say("go", str(zero_ns))
+
+    @property
+    def all_offered(self) -> bool:
+        """Every record was handed to send(), or never will be. Raises what went wrong with the process."""
+        self.check()
+        return not self.alive or self.offered == self.total
+
+    @property
+    def is_done(self) -> bool:
+        """Every record has its outcome, or never will."""
+        self.check()
+        return not self.alive or self.ended == self.total
+
+    def check(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+    def kill(self) -> None:
+        """At once, as by kill -9. What it had said is still read."""
+        self.alive = False
+        if self._child is not None:
+            self._child.kill()
+
+    def pause(self) -> None:
+        if self._child is not None:
+            self._child.pause()
+
+    def resume(self) -> None:
+        if self._child is not None:
+            self._child.resume()
+
+    async def close(self, within_s: float = CLOSED_WITHIN_S) -> None:
+        """As an application ends: nothing more is offered, what was sent gets its outcome; after `within_s` it is killed. Its last line is read."""
+        if self._child is None:
+            return
+        self.alive = False
+        if self._child.code is None:
+            self._child.resume()
+            self._say("close")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._gone.wait()
+        self._child.kill()
+        await self._gone.wait()
+
+    # What it is told.
+
+    def _say(self, *words: str) -> None:
+        assert self._child is not None
+        with contextlib.suppress(BrokenPipeError):  # Its end is noticed where its lines are read.
+            self._child.stdin.write((" ".join(quote(word, safe="") for word in words) + "\n").encode())
+            self._child.stdin.flush()
+
+    # What it says.
+
+    def _listen(self, pipe: int) -> None:
+        os.set_blocking(pipe, False)
+        with contextlib.suppress(AttributeError, OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        asyncio.get_running_loop().add_reader(pipe, self._read, pipe)
+
+    def _read(self, pipe: int) -> None:
+        try:
+            read = os.read(pipe, PIPE_BYTES)
+        except BlockingIOError:
+            return
+        if not read:
+            asyncio.get_running_loop().remove_reader(pipe)
+            self._on_end()
+            return
+        *lines, self._unread = (self._unread + read).split(b"\n")
+        self.hear(lines)
+
+    def hear(self, lines: Sequence[bytes]) -> None:
+        """Lines of the client, turned into facts; neighbours of one kind become one fact."""
+        for events in _together(json.loads(line) for line in lines if line.startswith(b"{")):
+            self._last_heard = self._at(events[-1])
+            getattr(self, "_on_" + events[0]["event"])(events)
+
+    def _on_ready(self, events: list[dict[str, Any]]) -> None:
+        self.version = events[0]["version"]
+        wanted = self.plan.client_version
+        if wanted and not f"{self.version}.".startswith(f"{wanted}."):
+            self.trouble = LiveError(
+                f"producer {self.name}: {self.plan.client} {wanted} is asked for, and {self.version} is installed: pip install 'confluent-kafka=={wanted}.*'."
+            )
+        self._ready.set()
+
+    def _on_announced(self, events: list[dict[str, Any]]) -> None:
+        self._announced = max(self._announced, events[0]["until"])
+
+    def _on_constructed(self, events: list[dict[str, Any]]) -> None:
+        self.constructed_at = self._at(events[0])
+
+    def _on_warm(self, events: list[dict[str, Any]]) -> None:
+        self.is_warm = True
+
+    def _on_closed(self, events: list[dict[str, Any]]) -> None:
+        pass  # The end of the process follows.
+
+    def _on_broken(self, events: list[dict[str, Any]]) -> None:
+        self.trouble = LiveError(f"producer {self.name}: {events[0]['class']}: {self._plain(events[0]['message'])}")
+
+    def _on_offered(self, events: list[dict[str, Any]]) -> None:
+        times = tuple(self._at(event) for event in events)
+        self.offered += len(events)
+        records = _records(events)
+        self._known[records.start : records.stop] = b"\1" * len(records)
+        self.book.note(Offered(self.name, records, times[0], 0, times if len(times) > 1 else ()), times[0])
+
+    def _on_acked(self, events: list[dict[str, Any]]) -> None:
+        self.ended += len(events)
+        self.book.note(Acked(self.name, self._partition(events[0]), _records(events), events[0]["offset"]), self._at(events[0]))
+
+    def _on_failed(self, events: list[dict[str, Any]]) -> None:
+        self.ended += len(events)
+        first = events[0]
+        self.book.note(Failed(self.name, self._partition(first), _records(events), first["class"], self._plain(first["message"])), self._at(first))
+
+    def _on_refused(self, events: list[dict[str, Any]]) -> None:
+        self.ended += len(events)
+        self.book.note(Refused(self.name, _records(events), events[0]["class"], self._plain(events[0]["message"])), self._at(events[0]))
+
+    def _on_end(self) -> None:
+        if self.alive and self.trouble is None:
+            code = self._child.code if self._child is not None else None
+            how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
+            self.trouble = LiveError(f"producer {self.name}: its process ended by itself{how}.{self._last_words()}")
+        self.alive = False
+        self._offer_what_was_announced()
+        self._gone.set()
+        self._ready.set()
+
+    def _offer_what_was_announced(self) -> None:
+        """Killed in the middle of a burst: what was announced may have been sent, and nobody knows its outcome."""
+        for number in range(self._announced):
+            if not self._known[number]:
+                self.offered += 1
+                self.book.note(Offered(self.name, range(number, number + 1), self._last_heard, 0), self._last_heard)
+
+    def _at(self, event: dict[str, Any]) -> Micros:
+        return self.book.clock.of(event["at"])
+
+    def _partition(self, event: dict[str, Any]) -> str:
+        workload = self.workloads[event["workload"]]
+        return f"{workload.topic}-{max(0, event['partition'])}"
+
+    def _plain(self, text: str) -> str:
+        """In the scenario's names, and without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text.replace(self.naming.prefix, "")
+
+    def _last_words(self) -> str:
+        lines = self._child.last_lines() if self._child is not None else ""
+        return f" Its last lines:\n{self._plain(lines)}" if lines else ""
+
+
+def _records(events: Sequence[dict[str, Any]]) -> range:
+    return range(events[0]["record"], events[-1]["record"] + 1)
+
+
+ALIKE = ("event", "workload", "partition", "class", "message")
+
+
+def _together(events: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Neighbours that say the same of the next record, or of the next offset."""
+    group: list[dict[str, Any]] = []
+    for event in events:
+        if group and not _goes_on(group, event):
+            yield group
+            group = []
+        group.append(event)
+    if group:
+        yield group
+
+
+def _goes_on(group: list[dict[str, Any]], event: dict[str, Any]) -> bool:
+    first, last = group[0], group[-1]
+    return (
+        "record" in event
+        and "record" in last
+        and event["record"] == last["record"] + 1
+        and all(event.get(name) == last.get(name) for name in ALIKE)
+        and ("offset" not in event or event["offset"] == (last["offset"] + 1 if last["offset"] >= 0 else -1))
+        and event["at"] - first["at"] < TOGETHER * 1000
+    )
+
+
+def _rows(workload: Schedule) -> Iterator[columns.Row]:
+    for record in range(workload.total):
+        yield workload.time_of(record), workload.size_of(record), workload.key_of(record) if workload.keyed else columns.NO_KEY
+
+
+# How the processes are started.
+
+
+def _environment() -> dict[str, str]:
+    """A child of ours finds what we found."""
+    return {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+
+
+def librdkafka_command() -> list[str]:
+    return [sys.executable, "-m", "ksim.live.librdkafka_client"]

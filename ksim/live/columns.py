@@ -1,0 +1,24 @@
+"""The records of a workload in a file, 16 bytes each: what a client must know beforehand, as compact as it goes.
+
+Not Kafka's. Client.java reads the same: big-endian, time in us (8 bytes), bytes of key + value (4), number of the key or -1 (4).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+COLUMNS = struct.Struct(">qii")
+NO_KEY = -1
+
+Row = tuple[int, int, int]
+
+
+def write(file: Path, rows: Iterable[Row]) -> None:
+    with file.open("wb") as columns:
+        columns.writelines(COLUMNS.pack(*row) for row in rows)
+
+
+def read(file: Path) -> list[Row]:
+    return list(COLUMNS.iter_unpack(file.read_bytes()))

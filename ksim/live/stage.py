@@ -1,0 +1,238 @@
+"""A stage: real brokers with the proxy before them, on which scenarios are played one after another.
+
+The course of a play is that of a simulation: clients start cold at time zero, faults strike, all that is wrong is mended, and when all is quiet the logs are
+read. What is told of it are the same facts; the verdict is by the same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from ksim.dice import Dice
+from ksim.exposure import expose
+from ksim.faults import Faults, Resolve
+from ksim.history import History
+from ksim.live.ask import Ask, NewTopic
+from ksim.live.book import Book
+from ksim.live.clients import LiveClient, librdkafka_command
+from ksim.live.clock import Clock
+from ksim.live.exchange import Address, NoAnswer
+from ksim.live.final_logs import final_logs
+from ksim.live.frame_faults import FrameFaults
+from ksim.live.in_batches import in_batches
+from ksim.live.java_client import compile_client, java_command
+from ksim.live.kafka import installed_clients
+from ksim.live.logs import Watchers
+from ksim.live.naming import Naming
+from ksim.live.processes import Workplace
+from ksim.live.proxy import Proxy
+from ksim.live.world import Cluster, LiveWorld
+from ksim.network import LinkDelays
+from ksim.plan import FaultPlan, FrameTrigger, Plan, ProducerPlan
+from ksim.runs import Run, run_line
+from ksim_models.facts import Ended, Fault
+from ksim_models.units import Micros
+
+LEAD_NS = 400_000_000
+WARM_LEAD_NS = 2_200_000_000
+"""From "go" to time zero: with a warm-up the real client is constructed a second before."""
+LOOK_S = 0.02
+CONVERGED_EVERY_S = 0.25
+PRACTISE = "practise"
+
+Say = Callable[[str], None]
+
+
+class Scene(Cluster, Protocol):
+    """A cluster, as far as a play needs it."""
+
+    ask: Ask
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def brokers(self) -> Sequence[str]: ...
+    @property
+    def addresses(self) -> dict[str, Address]: ...
+    @property
+    def ids(self) -> dict[str, int]: ...
+    def check(self) -> None:
+        """LiveError where a broker is gone that nobody took away."""
+        ...
+
+
+class Play:
+    """One scenario on one scene."""
+
+    def __init__(self, plan: Plan, scene: Scene, proxy: Proxy, workplace: Workplace, say: Say) -> None:
+        self.plan = plan
+        self.scene = scene
+        self.proxy = proxy
+        self.workplace = workplace
+        self.say = say
+        self.clock = Clock()
+        self.naming = Naming()
+        self.book = Book(self.clock)
+        self.dice = Dice(plan.seed)
+        self.clients: dict[str, LiveClient] = {}
+        self.watchers = Watchers(scene, plan, self.naming, self.book)
+        self.world = LiveWorld(plan, self.book, scene, proxy, self.clients, self.watchers, self._frames)
+
+    async def run(self) -> Run:
+        began = time.perf_counter()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._strike_the_set)
+            await self._create_topics()
+            self._prepare_the_proxy()
+            await self._start_clients()
+            await self.watchers.start()
+            faults = await self._begin()
+            quiet = await self._until_over(faults)
+            ended_at = self.clock.now()
+            await self._end_clients(quiet=quiet)
+            await self.watchers.stop()
+            history = await self._close_books(ended_at, quiet=quiet)
+        return Run(self.plan, history, 0, ended_at, (time.perf_counter() - began) * 1000)
+
+    # Before time zero.
+
+    async def _create_topics(self) -> None:
+        topics = [NewTopic(self.naming.real(topic.name), topic.assignment, topic.given) for topic in self.plan.topics if topic.exists]
+        topics.append(NewTopic(self.naming.real(PRACTISE), ((self.scene.brokers[0],),), ()))
+        await self.scene.ask.create_topics(self.scene.brokers[0], topics)
+
+    def _prepare_the_proxy(self) -> None:
+        delays = LinkDelays(self.plan.network, self.dice) if "network" in self.plan.data else None
+        self.proxy.prepare(self.clock, self.book, self.naming, [producer.name for producer in self.plan.producers], delays)
+
+    async def _start_clients(self) -> None:
+        real = ",".join(f"{host}:{port}" for host, port in self.scene.addresses.values())
+        for index, producer in enumerate(self.plan.producers):
+            doors = [await self.proxy.open_door(producer.name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers]
+            client = LiveClient(self.plan, index, await self._command(producer), naming=self.naming, book=self.book, workplace=self.workplace)
+            self.clients[producer.name] = client
+            await client.start([f"{host}:{port}" for host, port in doors], (real, self.naming.real(PRACTISE)))
+
+    async def _command(self, producer: ProducerPlan) -> list[str]:
+        if producer.client != "java":
+            return librdkafka_command()
+        found = await asyncio.to_thread(installed_clients, self.plan.client_version, self.workplace)
+        classes = await asyncio.to_thread(compile_client, found.java, found.classpath)
+        return java_command(found.java, found.classpath, classes, buffer_memory=producer.config.buffer_memory)
+
+    async def _begin(self) -> Faults:
+        self.clock.start_at(time.monotonic_ns() + (WARM_LEAD_NS if self.plan.warm else LEAD_NS))
+        self.watchers.begin()
+        faults = Faults(self.plan, self.world, self.dice)
+        if faults.frames is None:
+            self.proxy.begin()
+        for client in self.clients.values():
+            client.go(self.clock.zero_ns)
+        watchers = faults.watchers()
+
+        def watch(at: Micros, fact: object) -> None:
+            for counter in watchers.get(type(fact), ()):
+                counter.see(at, fact)
+
+        self.book.watch(watch)
+        return faults
+
+    def _frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> FrameFaults:
+        frames = FrameFaults([fault for fault, _ in faults], self.dice, resolve, self.world.note)
+        self.proxy.begin(frames)
+        return frames
+
+    # The course of a play.
+
+    async def _until_over(self, faults: Faults) -> bool:
+        """Until all is quiet (True), or the limit strikes."""
+        while self.clock.now() < max(0, faults.last_known_end) or not all(self._has_offered(name) for name in self.clients):
+            await self._look()
+        if self.plan.heal:
+            faults.heal()
+        healed_at = self.clock.now()
+        while self.clock.now() < healed_at + self.plan.limit:
+            if not faults.at_work and not self.world.deeds and all(client.is_done for client in self.clients.values()) and await self._has_converged():
+                return True
+            await self._look()
+        return False
+
+    async def _look(self) -> None:
+        await asyncio.sleep(LOOK_S)
+        self.world.raise_failures()
+        self.scene.check()
+        self.watchers.check()
+        for client in self.clients.values():
+            client.check()
+
+    def _has_offered(self, name: str) -> bool:
+        """A process that is frozen until the heal offers nothing more before it."""
+        return self.clients[name].all_offered or self.world.is_frozen(name)
+
+    async def _has_converged(self) -> bool:
+        """Every broker is back, every replica has caught up, and the ISR is whole."""
+        if not self.plan.heal:
+            return True
+        await asyncio.sleep(CONVERGED_EVERY_S)
+        ask = self.scene.ask
+        expected = {
+            (self.naming.real(topic.name), number): replicas for topic in self.plan.topics if topic.exists for number, replicas in enumerate(topic.assignment)
+        }
+        try:
+            state = await ask.metadata(self.scene.brokers[0], sorted({topic for topic, _ in expected}))
+            if set(state.brokers) != set(self.scene.brokers):
+                return False
+            for partition, replicas in expected.items():
+                found = state.partitions.get(partition)
+                if found is None or not found.leader or set(found.isr) != set(replicas):
+                    return False
+                ends = {(await ask.offsets(name, [partition], of_log=True)).get(partition) for name in replicas}
+                watermark = (await ask.offsets(found.leader, [partition])).get(partition)
+                if ends != {watermark}:
+                    return False
+        except NoAnswer:
+            return False
+        return True
+
+    # The end.
+
+    async def _end_clients(self, *, quiet: bool) -> None:
+        """What is still pending at the limit has no outcome: nobody waits for one."""
+        for client in self.clients.values():
+            if not quiet:
+                client.kill()
+            await client.close()
+
+    async def _close_books(self, now: Micros, *, quiet: bool) -> History:
+        plan = self.plan
+        self.book.facts = in_batches(self.book.facts)
+        truth = await final_logs(self.scene, plan, self.naming)
+        for log in truth.logs:
+            self.book.note(log, now)
+        history = self.book.history(run_line(plan, how="live", kafka=self._versions(), client=self._clients()))
+        touched = expose(history, plan)
+        for fault in plan.faults:
+            resolved = dict.fromkeys(
+                name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
+            )
+            history.add(now, Fault(fault.name, fault.do, "summary", tuple(resolved), touched[fault.index]))
+        history.add(now, Ended(quiet, tuple(name for name in self.clients if not self.world.is_down(name)), 0))
+        return history
+
+    def _versions(self) -> object:
+        brokers, clients = self.scene.version, self.plan.client_version
+        return brokers if brokers == clients or brokers.startswith(f"{clients}.") else {"brokers": brokers, "clients": clients}
+
+    def _clients(self) -> object:
+        names = {producer.name: producer.client for producer in self.plan.producers}
+        return next(iter(names.values())) if len(set(names.values())) == 1 else names
+
+    async def _strike_the_set(self) -> None:
+        for client in self.clients.values():
+            client.kill()
+        await self.watchers.stop()
+        await self.proxy.clear()

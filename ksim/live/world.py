@@ -1,0 +1,161 @@
+"""The live world: what a fault is inflicted on when the brokers are real processes and the wire is the proxy's.
+
+The schedule is that of the simulation (`ksim.faults`); only the hands are others. Deeds that take a while (a broker starts for seconds) go on by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ksim.faults import Frames, Resolve
+from ksim.live.book import Book
+from ksim.live.errors import LiveError
+from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim_models.facts import Fault
+from ksim_models.units import SECOND, Micros
+
+if TYPE_CHECKING:
+    from ksim.live.proxy import Proxy
+
+MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
+
+
+class Cluster(Protocol):
+    """Real brokers: of our own (`ksim.live.cluster`), or somebody else's (`ksim.live.external`)."""
+
+    def crash(self, name: str) -> object: ...
+    def restart(self, name: str) -> object: ...
+    def pause(self, name: str) -> object: ...
+    def resume(self, name: str) -> object: ...
+    def why_not(self, do: str, name: str) -> str:
+        """Why this cannot be done to this broker or controller here; "" where it can."""
+        ...
+
+
+class Process(Protocol):
+    """A client in a process of its own (`ksim.live.clients.LiveClient`)."""
+
+    def kill(self) -> object: ...
+    def pause(self) -> object: ...
+    def resume(self) -> object: ...
+
+
+class Sight(Protocol):
+    """What a living broker says of the partitions (`ksim.live.logs.MetadataWatcher`)."""
+
+    def leader_of(self, partition: str) -> str: ...
+    def isr_of(self, partition: str) -> tuple[str, ...]: ...
+    def active_controller(self) -> str: ...
+
+
+class LiveWorld:
+    """`ksim.faults.World`, carried out."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        book: Book,
+        cluster: Cluster,
+        proxy: Proxy,
+        clients: Mapping[str, Process],
+        sight: Sight,
+        make_frames: Callable[[Sequence[tuple[FaultPlan, FrameTrigger]], Resolve], Frames],
+    ) -> None:
+        self.plan = plan
+        self.book = book
+        self.cluster = cluster
+        self.proxy = proxy
+        self.clients = clients
+        self.sight = sight
+        self.frames = make_frames
+        self.down: set[str] = set()
+        self.frozen: set[str] = set()
+        self.deeds: set[asyncio.Task[object]] = set()
+        self.failed: list[BaseException] = []
+        self.leader_of, self.isr_of, self.active_controller = sight.leader_of, sight.isr_of, sight.active_controller
+        self._replicas = {partition: replicas for topic in plan.topics for partition, replicas in zip(topic.partitions, topic.assignment)}
+
+    @property
+    def now(self) -> Micros:
+        return self.book.clock.now()
+
+    def call_at(self, at: Micros, do: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(max(0, at - self.now) / SECOND, do)
+
+    def note(self, fact: Fault) -> None:
+        self.book.note(fact)
+
+    def replicas_of(self, partition: str) -> tuple[str, ...]:
+        return self._replicas[partition]
+
+    def why_not(self, fault: FaultPlan) -> str:
+        if fault.do in MACHINE_FAULTS:
+            named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]
+            return next((why for name in named if name not in self.clients and (why := self.cluster.why_not(fault.do, name))), "")
+        return ""
+
+    # Machines.
+
+    def is_down(self, name: str) -> bool:
+        return name in self.down
+
+    def is_frozen(self, name: str) -> bool:
+        return name in self.frozen
+
+    def crash(self, name: str) -> None:
+        if name not in self.down:
+            self.down.add(name)
+            self.frozen.discard(name)
+            self._do(self.clients[name].kill() if name in self.clients else self.cluster.crash(name))
+
+    def restart(self, name: str) -> None:
+        if name in self.down and name not in self.clients:
+            self.down.discard(name)
+            self._do(self.cluster.restart(name))
+
+    def pause(self, name: str) -> None:
+        self.frozen.add(name)
+        self._do(self.clients[name].pause() if name in self.clients else self.cluster.pause(name))
+
+    def resume(self, name: str) -> None:
+        if name in self.frozen:
+            self.frozen.discard(name)
+            self._do(self.clients[name].resume() if name in self.clients else self.cluster.resume(name))
+
+    # Paths.
+
+    def cut(self, sender: str, receiver: str) -> None:
+        self.proxy.cut(sender, receiver)
+
+    def mend(self, sender: str, receiver: str) -> None:
+        self.proxy.mend(sender, receiver)
+
+    def slow_down(self, sender: str, receiver: str, by: Micros) -> None:
+        self.proxy.slow(sender, receiver, by)
+
+    def reset(self, one: str, other: str) -> int:
+        return self.proxy.reset(one, other)
+
+    def _do(self, deed: object) -> None:
+        if inspect.iscoroutine(deed):
+            task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(_named(deed))
+            self.deeds.add(task)
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[object]) -> None:
+        self.deeds.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed.append(error)
+
+    def raise_failures(self) -> None:
+        """A broker that did not come back, a command of the user's that failed: nobody waits for the limit to be told."""
+        if self.failed:
+            error = self.failed[0]
+            raise error if isinstance(error, LiveError) else LiveError(f"{type(error).__name__}: {error}") from error
+
+
+async def _named(deed: Coroutine[Any, Any, object]) -> object:
+    return await deed

@@ -1,0 +1,132 @@
+"""What a producer of librdkafka is configured with: its own names and defaults, its own conflicts, seen as a ProducerConfig.
+
+Kafka: rd_kafka_conf_finalize and rd_kafka_topic_conf_finalize in librdkafka's rdkafka_conf.c (section 7.1, L1, of the client's rule book).
+librdkafka never switches idempotence off in silence: what does not go with it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ksim_models.librdkafka_keys import ALIASES, CONSUMER_NAMES, JAVA_NAMES, LIBRDKAFKA, LIBRDKAFKA_FAMILIES, LIBRDKAFKA_KEYS
+from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, settings_of_others
+from ksim_models.settings import INT_MAX, Catalogue, Problem, Reading, Setting, read_settings
+
+MOST_IN_FLIGHT = 5
+IN_FLIGHT = "max.in.flight.requests.per.connection"
+BACKPRESSURE = "queue.buffering.backpressure.threshold"
+RELEASE = (2, 16, 0)
+"""Whose table this is; within librdkafka 2 its defaults are the same."""
+
+
+def by_one_name(settings: Sequence[Setting]) -> list[Setting]:
+    """The settings, each by the name it goes by here."""
+    return [replace(setting, name=ALIASES.get(setting.name, setting.name)) for setting in settings]
+
+
+def resolve_librdkafka(settings: Sequence[Setting]) -> ProducerResolution:
+    """Settle a producer's settings, weakest first, as librdkafka would when it is constructed. Never raises."""
+    reading = read_settings(by_one_name(settings), CATALOGUE, RELEASE, LIBRDKAFKA)
+    _refuse_both_names(settings, reading)
+    if reading.can_compare("enable.idempotence"):
+        _settle_idempotence(reading)
+    _check_linger(reading)
+    _check_reconnect_backoff(reading)
+    problems = tuple(_in_the_words_of(settings, problem) for problem in reading.problems)
+    return ProducerResolution(None if problems else _view(reading), problems, tuple(reading.notes), reading.effective())
+
+
+def _view(reading: Reading) -> ProducerConfig:
+    """As a judge sees it: what decides about guarantees, by the names that both clients have."""
+    acks = reading.value("acks")
+    shared = {
+        key.field: reading.value(key.name)
+        for key in LIBRDKAFKA_KEYS.values()
+        if key.field in ProducerConfig.__slots__ and key.name not in ("acks", "delivery.timeout.ms")
+    }
+    return ProducerConfig(
+        **shared,  # type: ignore[arg-type]  # Names and types are those of the table.
+        acks=ACKS_ALL if acks == "all" else int(str(acks)),
+        delivery_timeout_ms=reading.number("delivery.timeout.ms") or INT_MAX,  # 0: without end.
+        buffer_memory=reading.number("queue.buffering.max.kbytes") * 1024,
+        max_block_ms=0,  # produce() never blocks.
+        max_request_size=reading.number("message.max.bytes"),
+    )
+
+
+def _settle_idempotence(reading: Reading) -> None:
+    if reading.value("enable.idempotence") is not True:
+        if reading.value("enable.gapless.guarantee") is True:
+            _refuse(reading, "enable.gapless.guarantee", "false, or enable.idempotence = true", "`enable.gapless.guarantee` requires `enable.idempotence`")
+        return
+    if reading.can_compare(IN_FLIGHT) and reading.number(IN_FLIGHT) > MOST_IN_FLIGHT:
+        if IN_FLIGHT in reading.written:
+            _refuse(reading, IN_FLIGHT, "1 to 5, or enable.idempotence = false", "`max.in.flight` must be set <= 5 when `enable.idempotence` is true")
+        else:
+            reading.force(IN_FLIGHT, MOST_IN_FLIGHT, "enable.idempotence", "section 7.1, L1")
+    if reading.can_compare("retries") and reading.number("retries") < 1:
+        _refuse(reading, "retries", "at least 1, or enable.idempotence = false", "`retries` must be set >= 1 when `enable.idempotence` is true")
+    if reading.can_compare(BACKPRESSURE) and reading.number(BACKPRESSURE) > 1:
+        _refuse(reading, BACKPRESSURE, "1, or enable.idempotence = false", f"`{BACKPRESSURE}` must be set to 1 when `enable.idempotence` is true")
+    if reading.can_compare("acks") and reading.value("acks") not in ("all", "-1"):
+        _refuse(reading, "acks", "all, or enable.idempotence = false", "`acks` must be set to `all` when `enable.idempotence` is true")
+    if reading.can_compare("queuing.strategy") and reading.value("queuing.strategy") != "fifo":
+        says = "`queuing.strategy` must be set to `fifo` when `enable.idempotence` is true"
+        _refuse(reading, "queuing.strategy", "fifo, or enable.idempotence = false", says)
+
+
+def _check_linger(reading: Reading) -> None:
+    patience, linger = reading.number("delivery.timeout.ms"), reading.number("linger.ms")
+    if patience == 0 or patience > linger or not reading.can_compare("delivery.timeout.ms", "linger.ms"):
+        return
+    if "linger.ms" in reading.written:
+        possible = "less than delivery.timeout.ms, or a larger delivery.timeout.ms"
+        _refuse(reading, "linger.ms", possible, "`message.timeout.ms` must be greater than `linger.ms`")
+    else:
+        reading.force("linger.ms", patience - 1, "delivery.timeout.ms", "section 7.1, L1")
+        reading.notes.append(f"linger.ms, not set, becomes a little less than delivery.timeout.ms = {patience}, as librdkafka does (section 7.1, L1).")
+
+
+def _check_reconnect_backoff(reading: Reading) -> None:
+    base, most = "reconnect.backoff.ms", "reconnect.backoff.max.ms"
+    if reading.number(base) > reading.number(most) and reading.can_compare(base, most):
+        written = most if most in reading.written else base
+        _refuse(reading, written, f"{base} of at most {most}", f"`{most}` must be >= `{base}`")
+
+
+def _refuse(reading: Reading, name: str, possible: str, says: str) -> None:
+    value = reading.written[name]
+    shown = str(value).lower() if isinstance(value, bool) else value
+    reading.refuse(name, possible, f"{name} = {shown} does not go with the rest. librdkafka refuses it: {says}. Choose {possible}.")
+
+
+def _refuse_both_names(settings: Sequence[Setting], reading: Reading) -> None:
+    """One setting twice in one place, by its two names: librdkafka would take the later one."""
+    for alias, name in ALIASES.items():
+        for one in (setting for setting in settings if setting.name == alias):
+            if any(other.name == name and other.origin.file == one.origin.file for other in settings):
+                message = f"{alias} and {name} are two names of one setting, and both are given: exactly one is possible."
+                reading.problems.append(Problem(alias, f"{alias} or {name}", None, message, one.origin))
+
+
+def _in_the_words_of(settings: Sequence[Setting], problem: Problem) -> Problem:
+    """Whoever wrote the other name of a setting is told which one is meant."""
+    for setting in settings:
+        name = ALIASES.get(setting.name)
+        if name is not None and setting.origin == problem.origin and problem.given.startswith(f"{name} = "):
+            return replace(problem, message=f"{problem.message} ({setting.name} is another name of {name}.)")
+    return problem
+
+
+CATALOGUE = Catalogue(
+    whose="producer",
+    keys=LIBRDKAFKA_KEYS,
+    no_part_prefixes=LIBRDKAFKA_FAMILIES + CONSUMER_NAMES,
+    elsewhere=settings_of_others({*LIBRDKAFKA_KEYS, *ALIASES, *JAVA_NAMES}),
+    other_names=JAVA_NAMES,
+    aliases=ALIASES,
+    other_client="the Java client",
+    client="librdkafka",
+    unknown="librdkafka refuses it: No such configuration property.",
+)

@@ -1,0 +1,124 @@
+"""Every setting that a producer of librdkafka 2 knows and that bears on what becomes of a record: type, range, default. The rest is known by its name.
+
+Kafka: librdkafka's CONFIGURATION.md and rdkafka_conf.c (section 7.1 of the client's rule book).
+"""
+
+from __future__ import annotations
+
+from ksim_models.settings import ALWAYS, INT_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
+
+LIBRDKAFKA = "librdkafka"
+
+ALIASES = {
+    "request.required.acks": "acks",
+    "max.in.flight": "max.in.flight.requests.per.connection",
+    "message.send.max.retries": "retries",
+    "queue.buffering.max.ms": "linger.ms",
+    "message.timeout.ms": "delivery.timeout.ms",
+    "compression.codec": "compression.type",
+    "metadata.broker.list": "bootstrap.servers",
+}
+"""Two names of one setting: librdkafka's own, and the one that Java's client has too, by which it goes here."""
+
+
+def _number(name: str, default: int, low: int, high: int, unit: Unit = Unit.NONE, *, not_yet: str = "") -> ConfigKey:
+    return ConfigKey(name, Kind.INT, ((ALWAYS, default),), unit, low, high, not_yet=not_yet)
+
+
+def _ms(name: str, default: int, low: int, high: int) -> ConfigKey:
+    return _number(name, default, low, high, Unit.MS)
+
+
+def _choice(name: str, default: Value, *choices: str, not_yet: str = "") -> ConfigKey:
+    return ConfigKey(name, Kind.TEXT, ((ALWAYS, default),), choices=choices, not_yet=not_yet)
+
+
+def _flag(name: str, default: bool, *, not_yet: str = "") -> ConfigKey:
+    return ConfigKey(name, Kind.BOOLEAN, ((ALWAYS, default),), not_yet=not_yet)
+
+
+HOUR = 3_600_000
+PARTITIONERS = "random consistent consistent_random murmur2 murmur2_random fnv1a fnv1a_random".split()
+CODECS = "none gzip snappy lz4 zstd".split()
+HANDED_ON = "the real client gets it as it is written"
+
+_KEYS = (
+    _choice("acks", "all", "all", "-1", "0", "1"),  # librdkafka takes any number up to 1000; a broker refuses all but these.
+    _flag("enable.idempotence", False),
+    _flag("enable.gapless.guarantee", False),
+    _number("retries", INT_MAX, 0, INT_MAX),
+    _ms("delivery.timeout.ms", 300_000, 0, INT_MAX),
+    _ms("request.timeout.ms", 30_000, 1, 900_000),
+    _ms("socket.timeout.ms", 60_000, 10, 300_000),
+    _number("socket.max.fails", 1, 0, 1_000_000),
+    _ms("linger.ms", 5, 0, 900_000),  # Simplified: whole milliseconds, where librdkafka takes fractions too.
+    _number("batch.size", 1_000_000, 1, INT_MAX, Unit.BYTES),
+    _number("batch.num.messages", 10_000, 1, 1_000_000),
+    _number("queue.buffering.max.messages", 100_000, 0, INT_MAX),
+    _number("queue.buffering.max.kbytes", 1_048_576, 1, INT_MAX),
+    _number("queue.buffering.backpressure.threshold", 1, 1, 1_000_000),
+    _choice("queuing.strategy", "fifo", "fifo", "lifo"),
+    _number("message.max.bytes", 1_000_000, 1_000, 1_000_000_000, Unit.BYTES),
+    _number("max.in.flight.requests.per.connection", 1_000_000, 1, 1_000_000),
+    _ms("retry.backoff.ms", 100, 1, 300_000),
+    _ms("retry.backoff.max.ms", 1_000, 1, 300_000),
+    _ms("reconnect.backoff.ms", 100, 0, HOUR),
+    _ms("reconnect.backoff.max.ms", 10_000, 0, HOUR),
+    _ms("socket.connection.setup.timeout.ms", 30_000, 1_000, INT_MAX),
+    _ms("connections.max.idle.ms", 0, 0, INT_MAX),
+    ConfigKey("topic.metadata.refresh.interval.ms", Kind.INT, ((ALWAYS, 300_000),), Unit.MS, -1, HOUR),
+    _ms("topic.metadata.refresh.fast.interval.ms", 100, 1, 60_000),
+    _ms("topic.metadata.propagation.max.ms", 30_000, 0, HOUR),
+    _ms("metadata.max.age.ms", 900_000, 1, 86_400_000),
+    _choice("metadata.recovery.strategy", "rebootstrap", "none", "rebootstrap"),
+    _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, 0, INT_MAX),
+    _choice("partitioner", "consistent_random", *PARTITIONERS),
+    _ms("sticky.partitioning.linger.ms", 10, 0, 900_000),
+    _choice("compression.type", "none", *CODECS),
+    _number("compression.level", -1, -1, 12),
+    _choice("transactional.id", None, not_yet="transactions"),
+    _flag("delivery.report.only.error", False, not_yet="leaving out the reports of what went well"),
+    *playing_no_part("the brokers are those of the scenario", "bootstrap.servers", "client.dns.lookup"),
+    *playing_no_part("clients go by the names that the scenario gives them", "client.id", "client.rack"),
+    *playing_no_part("without transactional.id nothing asks for it", "transaction.timeout.ms"),
+    *playing_no_part(
+        HANDED_ON,
+        *("message.copy.max.bytes", "receive.message.max.bytes", "topic.metadata.refresh.fast.cnt", "topic.metadata.refresh.sparse", "topic.blacklist"),
+        *("socket.blocking.max.ms", "socket.send.buffer.bytes", "socket.receive.buffer.bytes", "socket.keepalive.enable", "socket.nagle.disable"),
+        *("broker.address.ttl", "broker.address.family", "reconnect.backoff.jitter.ms", "statistics.interval.ms", "enabled_events"),
+        *("debug", "log_level", "log.queue", "log.thread.name", "log.connection.close", "enable.random.seed", "internal.termination.signal"),
+        *("api.version.request", "api.version.request.timeout.ms", "api.version.fallback.ms", "broker.version.fallback", "allow.auto.create.topics"),
+        *("enable.metrics.push", "produce.offset.report", "builtin.features"),
+    ),
+)
+
+LIBRDKAFKA_KEYS: dict[str, ConfigKey] = {key.name: key for key in _KEYS}
+
+LIBRDKAFKA_FAMILIES = tuple((prefix, HANDED_ON) for prefix in ("security.", "sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "https."))
+
+CONSUMER_NAMES = tuple(
+    (name, "a consumer's setting, which a producer ignores")
+    for name in (
+        *("group.", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms", "coordinator.query.interval.ms", "max.poll."),
+        *("enable.auto.", "auto.commit.", "auto.offset.reset", "queued.m", "fetch.", "max.partition.fetch.bytes", "offset.store.", "isolation.level"),
+        *("enable.partition.eof", "check.crcs", "share.acknowledgement.mode", "consume.callback.max.messages"),
+    )
+)
+
+JAVA_NAMES = {
+    "buffer.memory": "queue.buffering.max.kbytes",
+    "max.block.ms": "queue.buffering.max.messages",
+    "max.request.size": "message.max.bytes",
+    "partitioner.class": "partitioner",
+    "send.buffer.bytes": "socket.send.buffer.bytes",
+    "receive.buffer.bytes": "socket.receive.buffer.bytes",
+    "socket.connection.setup.timeout.max.ms": "socket.connection.setup.timeout.ms",
+    "metadata.max.idle.ms": "metadata.max.age.ms",
+    "compression.gzip.level": "compression.level",
+    "compression.lz4.level": "compression.level",
+    "compression.zstd.level": "compression.level",
+    "partitioner.ignore.keys": "partitioner",
+    "partitioner.adaptive.partitioning.enable": "partitioner",
+    "partitioner.availability.timeout.ms": "partitioner",
+}
+"""The Java client's names -> librdkafka's for the same thing, or the nearest to it."""
