@@ -1,4 +1,4 @@
-"""Real clusters for the tests of this folder: one per release, used by one test after another; skipped with the reason where there is no Kafka."""
+"""Real Kafka for the tests that need it: one cluster for all that can share it, or a reason why there is none."""
 
 from __future__ import annotations
 
@@ -6,27 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from ksim import Live
 from ksim.live.kafka import whats_missing
-from live_stand import Stand
+
+VERSION = "4.3.0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = [item for item in items if item.path.parent.name == "live"]
+    """Every test in here is marked, and skipped where Java, Maven or a library is missing."""
+    here = [item for item in items if "tests/live/" in item.path.as_posix()]
     missing = whats_missing() if here else None
     for item in here:
         item.add_marker(pytest.mark.live)
-        if missing:
+        if missing is not None:
             item.add_marker(pytest.mark.skip(reason=missing))
 
 
-@pytest.fixture(scope="session", params=["4.3.0", "3.9.1"])
-def used(request: pytest.FixtureRequest) -> Iterator[Stand]:
-    with Stand(request.param) as stand:
-        yield stand
-
-
-@pytest.fixture
-def stand(used: Stand) -> Stand:
-    """Every broker is up, and no topic is left of the test before."""
-    used.reset()
-    return used
+@pytest.fixture(scope="session")
+def live() -> Iterator[Live]:
+    with Live(f"kraft:{VERSION}") as live:
+        yield live

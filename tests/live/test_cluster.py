@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import psutil
+import pytest
 
 from ksim.live.ask import Refused
 from ksim.live.cluster import ClusterSpec
@@ -15,6 +17,19 @@ from ksim.live.errors import LiveError
 from ksim.live.final_logs import final_logs
 from ksim_models.facts import Appended, BrokerChanged, PartitionChanged, Replicated
 from live_stand import Stand
+
+
+@pytest.fixture(scope="module", params=["4.3.0", "3.9.1"])
+def used(request: pytest.FixtureRequest) -> Iterator[Stand]:
+    with Stand(request.param) as stand:
+        yield stand
+
+
+@pytest.fixture
+def stand(used: Stand) -> Stand:
+    """Every broker is up, and no topic is left of the test before."""
+    used.reset()
+    return used
 
 
 async def until_led_by(stand: Stand, leader: str, *, asked: str = "broker-3") -> tuple[str, ...]:
