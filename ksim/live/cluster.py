@@ -9,7 +9,7 @@ import asyncio
 import base64
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +108,9 @@ class KraftCluster:
     @property
     def version(self) -> str:
         return self.installation.version
+
+    async def leave(self, topics: Sequence[str]) -> None:
+        """They go with the next `reset`, or with the cluster."""
 
     def why_not(self, do: str, name: str) -> str:
         """All that a scenario can ask is possible to processes of our own."""

@@ -6,15 +6,16 @@ Client-side and proxy faults work as anywhere. Broker faults need the owner's ow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
 from ksim.live.ask import Ask
 from ksim.live.errors import LiveError
-from ksim.live.exchange import Address
+from ksim.live.exchange import Address, NoAnswer
 from ksim.problems import listed, nearest
 
 DEEDS = ("crash", "restart", "pause", "resume")
@@ -81,6 +82,14 @@ class ExternalCluster:
 
     def check(self) -> None:
         """Its owner looks after it."""
+
+    async def leave(self, topics: Sequence[str]) -> None:
+        """Nothing of ours stays on it."""
+        for name in self.brokers:
+            with contextlib.suppress(NoAnswer):
+                there = set((await self.ask.metadata(name)).topics)
+                await self.ask.delete_topics(name, [topic for topic in topics if topic in there])
+                return
 
     def why_not(self, do: str, name: str) -> str:
         if self.hooks is None or do not in self.hooks.commands:
