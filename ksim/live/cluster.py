@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import javaproperties
-import psutil
 
 from ksim.live.ask import Ask, Refused
 from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer, NotSpoken
 from ksim.live.kafka import Installation
 from ksim.live.naming import is_ours
+from ksim.live.owners import owner
 from ksim.live.ports import HOST, Ports
 from ksim.live.processes import Child, Workplace
 from ksim.plan import Plan
@@ -98,6 +98,7 @@ class KraftCluster:
         self.paused: set[str] = set()
         self._leaving: dict[str, Child] = {}
         """Processes that were told to end, or killed, and may not be gone yet."""
+        self._altered: dict[str | None, dict[str, str | None]] = {}
         self._ports = Ports()
         self.addresses: dict[str, Address] = {name: (HOST, self._ports.take()) for name in self.brokers}
         """Where the clients' listener of each broker really is."""
@@ -129,6 +130,11 @@ class KraftCluster:
         for name in self.nodes:
             self._start(name)
 
+    async def _formed(self) -> None:
+        """What is set dynamically from the start: minimum ISR where there are eligible leader replicas."""
+        for target in (None, *self.brokers):
+            self._altered[target] = await self.ask.dynamic_config(self.brokers[0], target)
+
     async def ready(self, timeout_s: float = READY_S) -> None:
         """Until every broker says that all brokers are there and unfenced."""
         missing = set(self.brokers)
@@ -142,6 +148,8 @@ class KraftCluster:
             late = sorted(missing)
             lines = "\n".join(f"{name}: {self.children[name].last_lines(5) if name in self.children else 'not running'}" for name in late)
             raise LiveError(f"{', '.join(late)} did not join the cluster within {timeout_s:g} s. The last lines of the logs:\n{lines}") from None
+        if not self._altered:
+            await self._formed()
 
     def check(self) -> None:
         """LiveError where a node has ended that nobody ended."""
@@ -218,14 +226,9 @@ class KraftCluster:
 
     def owner_of(self, local_port: int) -> str | None:
         """The node from which an outgoing connection with this local port comes."""
-        for name, child in self.children.items():
-            try:
-                connections = psutil.Process(child.pid).net_connections("tcp4")
-            except psutil.Error:
-                continue
-            if any(connection.laddr.port == local_port for connection in connections if connection.raddr):
-                return name
-        return None
+        names = {child.pid: name for name, child in self.children.items()}
+        pid = owner(local_port, names)
+        return None if pid is None else names[pid]
 
     def can_carry(self, spec: ClusterSpec) -> bool:
         """Whether a plan with this spec can run here after a `reset`."""
@@ -242,6 +245,10 @@ class KraftCluster:
             await self.restart(name)
         await self.ready()
         broker = self.brokers[0]
+        for target, before in self._altered.items():
+            now = await self.ask.dynamic_config(broker, target)
+            if changes := {key: before.get(key) for key in {**before, **now} if before.get(key) != now.get(key)}:
+                await self.ask.alter_broker(broker, target, changes)
         topics = [topic for topic in (await self.ask.metadata(broker)).topics if is_ours(topic)]
         if topics:
             await self.ask.delete_topics(broker, topics)

@@ -304,7 +304,7 @@ def _belongs(process: psutil.Process, folder: Path, marked: dict[int, str]) -> b
     try:
         if process.pid in marked and started(process.pid) == marked[process.pid]:
             return bool(process.status() != psutil.STATUS_ZOMBIE)
-        return str(process.environ().get(MARK)) == str(folder)
+        return bool(process.environ().get(MARK) == str(folder))
     except psutil.Error:
         return False  # Gone, or another user's.
 
