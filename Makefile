@@ -16,18 +16,24 @@ ifneq ($(shell $(DEMO)/bin/python -V >/dev/null 2>&1 && cat $(DEMO)/ready 2>/dev
 .PHONY: $(DEMO)/ready
 endif
 
-.PHONY: help demo test lint types docs bench wheel lock clean
+.PHONY: help demo test live agreement lint types docs bench wheel lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO)/ready ## one failure under three configurations, side by side
 	@$(DEMO)/bin/ksim demo $(ARGS)
 
-test: $(DEV)/ready ## all tests, on all cores (ARGS="-k sequence" chooses)
-	@$(DEV)/bin/python -m pytest -n auto $(ARGS)
+test: $(DEV)/ready ## all tests that need no Kafka, on all cores (ARGS="-k sequence" chooses)
+	@$(DEV)/bin/python -m pytest -n auto -m "not live" $(ARGS)
+
+live: $(DEV)/ready ## the tests against real Kafka, one after another: a selection of the agreement table (needs Java 17 and Maven)
+	@$(DEV)/bin/python -m pytest -n 0 -m live $(ARGS)
+
+agreement: $(DEV)/ready ## the whole agreement table: every scenario, two releases, both clients (an hour; ARGS="--only lost-ack" chooses)
+	@$(DEV)/bin/python experiments/agreement/agreement.py $(ARGS)
 
 lint: $(DEV)/ready ## ruff: mistakes, imports, layout
 	@$(DEV)/bin/ruff check .

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ksim.comparison import Comparison, compare
     from ksim.explanation import explain
     from ksim.history import History
+    from ksim.live.errors import LiveError
+    from ksim.live.replays import Live, replay
     from ksim.problems import ScenarioError
     from ksim.runs import Run
     from ksim.scenario import Scenario
@@ -21,21 +24,43 @@ if TYPE_CHECKING:
     from ksim.sweeps import sweep
     from ksim.verdict import judge
 
-__all__ = ["History", "Run", "Scenario", "ScenarioError", "__version__", "explain", "judge", "schema", "show_versions", "simulate", "sweep"]
+__all__ = [
+    "Comparison",
+    "History",
+    "Live",
+    "LiveError",
+    "Run",
+    "Scenario",
+    "ScenarioError",
+    "__version__",
+    "compare",
+    "explain",
+    "judge",
+    "replay",
+    "schema",
+    "show_versions",
+    "simulate",
+    "sweep",
+]
 
 HOMES = {
+    "Comparison": "comparison",
     "History": "history",
+    "Live": "live.replays",
+    "LiveError": "live.errors",
     "Run": "runs",
     "Scenario": "scenario",
     "ScenarioError": "problems",
+    "compare": "comparison",
     "explain": "explanation",
     "judge": "verdict",
+    "replay": "live.replays",
     "schema": "scenario_schema",
     "simulate": "simulation",
     "sweep": "sweeps",
 }
 """Public name -> the module it lives in."""
-LIBRARIES = ("simpy", "numpy", "pydantic", "click", "rich", "javaproperties", "matplotlib", "pandas")
+LIBRARIES = ("simpy", "numpy", "pydantic", "click", "rich", "javaproperties", "matplotlib", "pandas", "kio", "confluent-kafka", "psutil")
 
 
 def __getattr__(name: str) -> object:
@@ -62,4 +87,4 @@ def show_versions() -> str:
             return "not installed"
 
     lines = [("ksim", __version__), ("python", platform.python_version()), ("system", platform.system()), *((name, installed(name)) for name in LIBRARIES)]
-    return "\n".join(f"{name:<15}{text}" for name, text in lines)
+    return "\n".join(f"{name:<16}{text}" for name, text in lines)

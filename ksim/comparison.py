@@ -283,12 +283,12 @@ def _rounded(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _moments(run: Run) -> Iterator[tuple[str, float]]:
-    acked = [at for at, _ in run.history.of(Acked)]
+    offered = _offered_at(run)
     for name, begun in _beginnings(run):
-        after = next((at for at in acked if at >= begun), None)
+        after = next((at for at, fact in run.history.of(Acked) if at >= begun and offered[fact.producer, fact.records[-1]] >= begun), None)
         if after is not None:
-            yield f"first acknowledgement after {name}, ms", (after - begun) / MILLISECOND
-    failed = sorted(_until_failed(run))
+            yield f"first acknowledgement of a record offered after {name}, ms", (after - begun) / MILLISECOND
+    failed = sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Failed) for number in fact.records)
     if failed:
         yield "from send() to failure, median, ms", median(failed) / MILLISECOND
     yield "longest silence, ms", run.metrics.unavailable_ms
@@ -304,14 +304,12 @@ def _beginnings(run: Run) -> Iterator[tuple[str, Micros]]:
             yield fact.name, at
 
 
-def _until_failed(run: Run) -> Iterator[Micros]:
+def _offered_at(run: Run) -> dict[tuple[str, int], Micros]:
     offered: dict[tuple[str, int], Micros] = {}
     for _, fact in run.history.of(Offered):
         for place, number in enumerate(fact.records):
             offered[fact.producer, number] = fact.times[place] if fact.times else fact.first_at + place * fact.step
-    for at, failure in run.history.of(Failed):
-        for number in failure.records:
-            yield at - offered[failure.producer, number]
+    return offered
 
 
 # Words.

@@ -6,13 +6,21 @@ Kafka: KafkaApis, ControllerApis. Nodes and partitions have the scenario's names
 from __future__ import annotations
 
 import asyncio
+import io
+import secrets
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from kio.records.schema import NewRecordBatch, Record
+from kio.records.writers import write_new_batch
+from kio.static.primitive import Records, TZAwareMicros, i8, i16, i32, i64
+
 from ksim.live.errors import LiveError
-from ksim.live.exchange import Address, Exchange, NoAnswer, NotSpoken
+from ksim.live.exchange import Address, Exchange, NoAnswer
+from ksim.live.naming import PREFIX
 from ksim_models.messages import NO_LEADER
 
 LATEST = -1
@@ -24,6 +32,8 @@ DEBUGGING_CONSUMER = -2
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 SET, DELETE = 0, 1
 ELECTIONS = {"preferred": 0, "unclean": 1}
+READ_BYTES = 8 * 1024 * 1024
+METADATA_TOPIC = "__cluster_metadata"
 DEED_S = 15.0
 """For what a controller has to do."""
 LOOK_S = 0.02
@@ -68,6 +78,16 @@ class ClusterState:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """A piece of one replica's log, and what this replica knows of it."""
+
+    records: bytes
+    log_start: int
+    high_watermark: int
+    last_stable: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewTopic:
     name: str
     assignment: tuple[tuple[str, ...], ...]
@@ -108,21 +128,9 @@ class Ask:
 
     async def create_topics(self, broker: str, topics: Sequence[NewTopic], *, timeout_s: float = DEED_S) -> None:
         """Returns when every replica's broker knows the topics, leaders lead, and followers have begun to fetch. `Refused` where the cluster does."""
-        content = [
-            {
-                "name": topic.name,
-                "num_partitions": -1,
-                "replication_factor": -1,
-                "assignments": [
-                    {"partition_index": number, "broker_ids": [self.ids[name] for name in replicas]} for number, replicas in enumerate(topic.assignment)
-                ],
-                "configs": [{"name": key, "value": value} for key, value in topic.config],
-            }
-            for topic in topics
-        ]
-        answer = await self._do(broker, "create_topics", {"topics": content, "timeout": timedelta(seconds=timeout_s)}, timeout_s)
-        _raise_first((topic.error_code, topic.error_message, f"topic {topic.name}") for topic in answer.topics)
+        await self._create(broker, topics, timeout_s)
         await self._until_known(topics, timeout_s)
+        await self._until_followed(broker, topics, timeout_s)
 
     async def delete_topics(self, broker: str, names: Sequence[str], *, timeout_s: float = DEED_S) -> None:
         """Returns when no living broker knows them any more."""
@@ -159,6 +167,31 @@ class Ask:
             (topic.name, partition.partition_index): partition.offset for topic in answer.topics for partition in topic.partitions if not partition.error_code
         }
 
+    async def read(self, broker: str, partition: Partition, topic_id: str, offset: int) -> Reading | None:
+        """Its log from there on, whether it leads or follows, up to the log's end. None: it has no such partition, or no such offset."""
+        topic, number = partition
+        content = {
+            "replica_id": DEBUGGING_CONSUMER,
+            "replica_state": {"replica_id": DEBUGGING_CONSUMER, "replica_epoch": -1},
+            "max_wait": timedelta(0),
+            "min_bytes": 0,
+            "max_bytes": READ_BYTES,
+            "topics": [
+                {
+                    "topic": topic,
+                    "topic_id": uuid.UUID(topic_id),
+                    "partitions": [{"partition": number, "fetch_offset": offset, "partition_max_bytes": READ_BYTES, "replica_directory_id": None}],
+                }
+            ],
+            "forgotten_topics_data": (),
+        }
+        answer = await self._send(broker, "fetch", content, DEED_S)
+        results = [one for topic in answer.responses for one in topic.partitions]
+        if answer.error_code or not results or results[0].error_code:
+            return None
+        one = results[0]
+        return Reading(bytes(one.records or b""), int(one.log_start_offset), int(one.high_watermark), int(one.last_stable_offset))
+
     async def elr(self, broker: str, topics: Sequence[str]) -> dict[Partition, tuple[tuple[str, ...], tuple[str, ...]]]:
         """Eligible leader replicas and last known ones (KIP-966). NotSpoken by brokers before 4.0."""
         content = {"topics": [{"name": topic} for topic in sorted(topics)], "response_partition_limit": 2000, "cursor": None}
@@ -169,6 +202,14 @@ class Ask:
             if not topic.error_code
             for partition in topic.partitions
         }
+
+    async def quorum_leader(self, broker: str) -> int:
+        """The node id of the active controller, -1 where there is none; the broker asks the controllers."""
+        content = {"topics": [{"topic_name": METADATA_TOPIC, "partitions": [{"partition_index": 0}]}]}
+        answer = await self._send(broker, "describe_quorum", content)
+        results = [partition for topic in answer.topics for partition in topic.partitions]
+        _raise_first([(answer.error_code, None, "describe-quorum"), *((one.error_code, None, "describe-quorum") for one in results)])
+        return int(results[0].leader_id)
 
     async def alter_topic(self, broker: str, topic: str, changes: Mapping[str, str | None]) -> None:
         """None: back to the default."""
@@ -210,6 +251,53 @@ class Ask:
         results = [one for topic in answer.topics for one in topic.partitions]
         _raise_first((one.error_code, None, "delete-records") for one in results)
         return int(results[0].low_watermark)
+
+    async def _create(self, broker: str, topics: Sequence[NewTopic], timeout_s: float) -> None:
+        content = [
+            {
+                "name": topic.name,
+                "num_partitions": -1,
+                "replication_factor": -1,
+                "assignments": [
+                    {"partition_index": number, "broker_ids": [self.ids[name] for name in replicas]} for number, replicas in enumerate(topic.assignment)
+                ],
+                "configs": [{"name": key, "value": value} for key, value in topic.config],
+            }
+            for topic in topics
+        ]
+        answer = await self._do(broker, "create_topics", {"topics": content, "timeout": timedelta(seconds=timeout_s)}, timeout_s)
+        _raise_first((topic.error_code, topic.error_message, f"topic {topic.name}") for topic in answer.topics)
+
+    async def append(self, leader: str, partition: Partition, topic_id: str, value: bytes, *, timeout_s: float = DEED_S) -> int:
+        """One record with acks=all; its offset. `Refused` where the leader does."""
+        topic, number = partition
+        data = [{"index": number, "records": Records(_one_record(value))}]
+        content = {
+            "transactional_id": None,
+            "acks": -1,
+            "timeout": timedelta(seconds=timeout_s),
+            "topic_data": [{"name": topic, "topic_id": uuid.UUID(topic_id), "partition_data": data}],
+        }
+        answer = await self._do(leader, "produce", content, timeout_s)
+        results = [one for topic in answer.responses for one in topic.partition_responses]
+        _raise_first((one.error_code, getattr(one, "error_message", None), "produce") for one in results)
+        return int(results[0].base_offset)
+
+    async def _until_followed(self, broker: str, topics: Sequence[NewTopic], timeout_s: float) -> None:
+        """Until every follower fetches from its leader, which may be a second after it is in the ISR.
+
+        An empty log does not tell. But a follower takes up partitions in the order in which they were made, and fetches all of one leader together: once it
+        has copied a record of a partition made later, it fetches the earlier ones too.
+        """
+        pairs = sorted({(replicas[0], follower) for topic in topics for replicas in topic.assignment for follower in replicas[1:]})
+        prefix = PREFIX.match(topics[0].name) if topics else None
+        if not pairs or prefix is None:
+            return
+        scratch = NewTopic(f"{prefix[0]}followed-{secrets.token_hex(2)}", tuple(pairs), (("min.insync.replicas", "2"),))
+        await self._create(broker, [scratch], timeout_s)
+        await self._until_known([scratch], timeout_s)
+        topic_id = (await self.metadata(broker, [scratch.name])).topic_ids[scratch.name]
+        await asyncio.gather(*(self.append(leader, (scratch.name, number), topic_id, b"w ", timeout_s=timeout_s) for number, (leader, _) in enumerate(pairs)))
 
     async def _until_known(self, topics: Sequence[NewTopic], timeout_s: float) -> None:
         expected = {(topic.name, number): replicas for topic in topics for number, replicas in enumerate(topic.assignment)}
@@ -253,6 +341,15 @@ class Ask:
         return self._told([number])[0] if number >= 0 else NO_LEADER
 
 
+def _one_record(value: bytes) -> bytes:
+    now = TZAwareMicros.parse(datetime.now(UTC))
+    record = Record(attributes=i8(0), timestamp=now, offset=i64(0), key=None, value=value, headers=())
+    batch = NewRecordBatch(producer_id=i64(-1), producer_epoch=i16(-1), base_sequence=i32(-1), records=(record,), attributes=i16(0))
+    buffer = io.BytesIO()
+    write_new_batch(buffer, batch)
+    return buffer.getvalue()
+
+
 def _by_topic(partitions: Iterable[Partition]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for topic, number in sorted(partitions):
@@ -264,6 +361,3 @@ def _raise_first(results: Iterable[tuple[Any, str | None, str]]) -> None:
     for code, message, what in results:
         if code:
             raise Refused(code.name.upper(), message or what)
-
-
-__all__ = ["EARLIEST", "LATEST", "Ask", "ClusterState", "NewTopic", "NoAnswer", "NotSpoken", "Partition", "PartitionState", "Refused"]

@@ -16,9 +16,9 @@ from pathlib import Path
 import javaproperties
 import psutil
 
-from ksim.live.ask import Ask
+from ksim.live.ask import Ask, Refused
 from ksim.live.errors import LiveError
-from ksim.live.exchange import Address, NoAnswer
+from ksim.live.exchange import Address, NoAnswer, NotSpoken
 from ksim.live.kafka import Installation
 from ksim.live.naming import is_ours
 from ksim.live.ports import HOST, Ports
@@ -96,6 +96,8 @@ class KraftCluster:
         self.ids |= {name: number for number, name in enumerate(self.controllers, FIRST_CONTROLLER + 1)}
         self.children: dict[str, Child] = {}
         self.paused: set[str] = set()
+        self._leaving: dict[str, Child] = {}
+        """Processes that were told to end, or killed, and may not be gone yet."""
         self._ports = Ports()
         self.addresses: dict[str, Address] = {name: (HOST, self._ports.take()) for name in self.brokers}
         """Where the clients' listener of each broker really is."""
@@ -126,15 +128,17 @@ class KraftCluster:
 
     async def ready(self, timeout_s: float = READY_S) -> None:
         """Until every broker says that all brokers are there and unfenced."""
+        missing = set(self.brokers)
         try:
             async with asyncio.timeout(timeout_s):
                 for name in self.brokers:
-                    while not await self._sees_all(name):
+                    while missing := await self._missing_for(name):
                         self.check()
                         await asyncio.sleep(LOOK_S)
         except TimeoutError:
-            lines = "\n".join(f"{name}: {self.children[name].last_lines(3)}" for name in self.nodes if name in self.children)
-            raise LiveError(f"the cluster was not ready after {timeout_s:g} s. The last lines of its logs:\n{lines}") from None
+            late = sorted(missing)
+            lines = "\n".join(f"{name}: {self.children[name].last_lines(5) if name in self.children else 'not running'}" for name in late)
+            raise LiveError(f"{', '.join(late)} did not join the cluster within {timeout_s:g} s. The last lines of the logs:\n{lines}") from None
 
     def check(self) -> None:
         """LiveError where a node has ended that nobody ended."""
@@ -146,12 +150,12 @@ class KraftCluster:
         return name in self.children and self.children[name].is_running
 
     def crash(self, name: str) -> None:
-        """kill -9; returns when it is gone."""
+        """kill -9, at once."""
         child = self.children.pop(name, None)
         self.paused.discard(name)
         if child is not None:
             child.kill()
-            child.process.wait()
+            self._leaving[name] = child
 
     async def shutdown(self, name: str, timeout_s: float = SHUTDOWN_S) -> bool:
         """Orderly; returns when it is gone. False: it did not go within the time, and was killed."""
@@ -160,6 +164,7 @@ class KraftCluster:
         if child is None:
             return True
         child.terminate()
+        self._leaving[name] = child
         try:
             await child.ended(timeout_s)
         except TimeoutError:
@@ -168,23 +173,45 @@ class KraftCluster:
             return False
         return True
 
-    def restart(self, name: str) -> None:
-        """Starts a node that is down; nothing for one that is up."""
+    async def restart(self, name: str) -> None:
+        """Starts a node that is down, when its last process is gone; nothing for one that is up."""
+        if self.is_running(name):
+            return
+        leaving = self._leaving.pop(name, None)
+        if leaving is not None:
+            try:
+                await leaving.ended(SHUTDOWN_S)
+            except TimeoutError:
+                leaving.kill()
+                await leaving.ended()
         if not self.is_running(name):
             self._start(name)
 
     def pause(self, name: str) -> None:
-        self.children[name].pause()
-        self.paused.add(name)
+        """SIGSTOP; nothing for one that is down."""
+        if name in self.children:
+            self.children[name].pause()
+            self.paused.add(name)
 
     def resume(self, name: str) -> None:
         if name in self.children:
             self.children[name].resume()
         self.paused.discard(name)
 
-    def data(self, broker: str) -> Path:
-        """Its log directory: one folder per partition."""
-        return self.folder / broker / "data"
+    def data(self, name: str) -> Path:
+        """The log directory of a node: one folder per partition."""
+        return self.folder / name / "data"
+
+    async def active_controller(self) -> str | None:
+        """None: no broker that answers knows one."""
+        names = {self.ids[name]: name for name in self.controllers}
+        for broker in self.brokers:
+            if self.is_running(broker) and broker not in self.paused:
+                try:
+                    return names.get(await self.ask.quorum_leader(broker))
+                except (NoAnswer, NotSpoken, Refused):
+                    continue
+        return None
 
     def owner_of(self, local_port: int) -> str | None:
         """The node from which an outgoing connection with this local port comes."""
@@ -209,7 +236,7 @@ class KraftCluster:
         for name in sorted(self.paused):
             self.resume(name)
         for name in self.nodes:
-            self.restart(name)
+            await self.restart(name)
         await self.ready()
         broker = self.brokers[0]
         topics = [topic for topic in (await self.ask.metadata(broker)).topics if is_ours(topic)]
@@ -218,11 +245,13 @@ class KraftCluster:
 
     async def close(self) -> None:
         """Every node is gone and nothing is left of their logs."""
-        for child in self.children.values():
+        every = [*self.children.values(), *self._leaving.values()]
+        for child in every:
             child.kill()
-        for child in self.children.values():
+        for child in every:
             await child.ended()
         self.children.clear()
+        self._leaving.clear()
         self._ports.close()
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -278,11 +307,12 @@ class KraftCluster:
             text = javaproperties.loads(meta.read_text(encoding="latin-1"))
             meta.write_text(javaproperties.dumps(text | {"node.id": str(self.ids[name]), "directory.id": _uuid()}, timestamp=False), encoding="latin-1")
 
-    async def _sees_all(self, name: str) -> bool:
+    async def _missing_for(self, name: str) -> set[str]:
+        """The brokers that this one does not see; itself as long as it does not answer."""
         try:
-            return set((await self.ask.metadata(name, topics=())).brokers) == set(self.brokers)
+            return set(self.brokers) - set((await self.ask.metadata(name, topics=())).brokers)
         except NoAnswer:
-            return False
+            return {name}
 
 
 def _uuid() -> str:

@@ -129,7 +129,7 @@ def _is_made(filler: socket.socket) -> bool:
 
 
 def _listening_at(port: int | None) -> socket.socket:
-    """Bound, not yet listening. A port of our own choice is asked for without SO_REUSEADDR: it must be nobody else's."""
+    """A port of our own choice must be nobody else's, so it is asked for without SO_REUSEADDR."""
     first = PORTS.start + os.getpid() * 61 % len(PORTS)
     candidates = [port] if port is not None else [*range(first, PORTS.stop), *range(PORTS.start, first)]
     for candidate in candidates:
@@ -143,5 +143,7 @@ def _listening_at(port: int | None) -> socket.socket:
         except OSError:
             bound.close()
             continue
+        # From here on it is, whatever connections are left at this port: a door that refused must be able to open again.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return bound
     raise LiveError(f"Port {port} on {HOST} is taken: end whatever listens there." if port else f"No port of {PORTS} on {HOST} is free.")

@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
+from ksim.live.batches import Batch
 from ksim.live.errors import LiveError
 from ksim.live.kafka import Installation
 from ksim.live.naming import identity
 from ksim.live.processes import Workplace
-from ksim_models.facts import LoggedBatch
-from ksim_models.messages import NO_SEQUENCE, Records
 from ksim_models.profiles import parse_release
 
 FILE = re.compile(r"Dumping (.+)$")
@@ -29,35 +27,6 @@ BATCH = re.compile(
 RECORD = re.compile(r"\| offset: (\d+) .*? headerKeys: \[(.*?)\](?: key: .*?)?(?: payload: (.*))?$")
 ARGUMENT_BYTES_MAX = 100_000
 """Linux allows 128 KiB for one argument."""
-WARM = ""
-"""The producer of a record that is outside every count."""
-
-Identity = tuple[int, int]
-
-
-@dataclass(slots=True)
-class Batch:
-    """One batch as it stands in a segment; `records` holds offsets with what each record says it is."""
-
-    base_offset: int
-    last_offset: int
-    leader_epoch: int
-    producer_id: int
-    producer_epoch: int
-    base_sequence: int
-    control: bool
-    records: list[tuple[int, Identity | None]] = field(default_factory=list)
-
-    def logged(self, producers: Sequence[str]) -> list[LoggedBatch]:
-        """As facts: one per run of offsets that follow each other, of one producer."""
-        facts = []
-        for (producer, _), run in groupby(enumerate(self.records), key=lambda entry: (_named(entry[1][1], producers), entry[1][0] - entry[0])):
-            entries = [record for _, record in run]
-            offset = entries[0][0]
-            numbers = [own[1] if own is not None else place for place, (_, own) in enumerate(entries)]
-            sequence = self.base_sequence + offset - self.base_offset if self.base_sequence != NO_SEQUENCE else NO_SEQUENCE
-            facts.append(LoggedBatch(offset, self.leader_epoch, producer, packed(numbers), self.producer_id, self.producer_epoch, sequence))
-        return facts
 
 
 @dataclass(slots=True)
@@ -70,12 +39,6 @@ class DumpedLog:
     @property
     def end(self) -> int:
         return self.batches[-1].last_offset + 1 if self.batches else self.start
-
-
-def packed(numbers: Sequence[int]) -> Records:
-    """A range where the numbers follow each other, as in every history."""
-    consecutive = all(number == numbers[0] + place for place, number in enumerate(numbers))
-    return range(numbers[0], numbers[0] + len(numbers)) if consecutive else tuple(numbers)
 
 
 async def dump(installation: Installation, workplace: Workplace, folders: Sequence[Path]) -> dict[Path, DumpedLog]:
@@ -125,14 +88,6 @@ def parse(lines: Iterable[str]) -> dict[str, DumpedLog]:
         elif found := START.match(text):
             log.start = int(found[1])
     return logs
-
-
-def _named(own: Identity | None, producers: Sequence[str]) -> str:
-    if own is None:
-        return WARM
-    if own[0] >= len(producers):
-        raise LiveError(f"a log holds record {own[0]}/{own[1]}, but there are only {len(producers)} producers: somebody else writes to our topic.")
-    return producers[own[0]]
 
 
 def _chunks(names: Sequence[str]) -> list[list[str]]:

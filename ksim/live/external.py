@@ -69,7 +69,7 @@ class Member:
 
 
 class ExternalCluster:
-    version = "external"
+    version = "of a release that it does not tell"
 
     def __init__(self, members: Mapping[str, Member], hooks: Hooks | None = None) -> None:
         self.members = members

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import confluent_kafka
 
-from ksim.live.ask import COMMITTED, EARLIEST, Ask, NoAnswer, Partition, PartitionState
+from ksim.live.ask import EARLIEST, Ask, ClusterState, Partition, PartitionState, Reading
+from ksim.live.batches import Batch, Identity, batches_in, with_records
 from ksim.live.cluster import KraftCluster
-from ksim.live.dump import Batch, DumpedLog, Identity, dump
+from ksim.live.compressed import NotReadable
+from ksim.live.dump import DumpedLog, dump
+from ksim.live.exchange import NoAnswer
 from ksim.live.naming import Naming, identity
 from ksim.plan import Plan
 from ksim_models.facts import FinalLog
-from ksim_models.messages import NO_LEADER
 
 READING_S = 30.0
+Replica = tuple[Partition, str]
 ISOLATION = {"read_uncommitted": "high watermark", "read_committed": "last stable offset"}
 
 
@@ -33,80 +37,98 @@ class FinalTruth:
     reasons: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Offsets:
-    """What a leader tells of its log."""
+class Scene(Protocol):
+    """A cluster, ours or not."""
 
-    start: int
-    high_watermark: int
-    last_stable: int
+    @property
+    def ask(self) -> Ask: ...
+    @property
+    def brokers(self) -> Sequence[str]: ...
 
 
-async def final_logs(cluster: KraftCluster, plan: Plan, naming: Naming) -> FinalTruth:
+async def final_logs(scene: Scene, plan: Plan, naming: Naming) -> FinalTruth:
     """When all is quiet: nothing may be written while this reads."""
     truth = FinalTruth()
     producers = [producer.name for producer in plan.producers]
     topics = [naming.real(topic.name) for topic in plan.topics if topic.exists]
-    states = await states_of(cluster, topics)
-    told = {partition: told_partition(naming, partition) for partition in states}
-    replicas = [(partition, replica) for partition, state in states.items() for replica in state.replicas if replica in cluster.brokers]
-    folders = {(partition, replica): cluster.data(replica) / f"{partition[0]}-{partition[1]}" for partition, replica in replicas}
-    folders = {replica: folder for replica, folder in folders.items() if folder.is_dir()}
-    dumped = await dump(cluster.installation, cluster.workplace, list(folders.values()))
-    for partition, state in states.items():
-        leads = cluster.is_running(state.leader) and state.leader not in cluster.paused
-        offsets = await leaders_offsets(cluster.ask, state.leader, partition) if leads else None
-        if offsets is None:
-            truth.reasons.append(f"{told[partition]} could not be read at the end: it has no leader that answers")
-        for replica in state.replicas:
-            if (partition, replica) not in folders:
-                continue
-            log = dumped.get(folders[partition, replica], DumpedLog(0))
-            leader = replica == state.leader and offsets is not None
-            truth.logs.append(_fact(told[partition], replica, log, offsets, leader=leader, producers=producers))
-            if leader and offsets is not None:
-                truth.reasons += await asyncio.to_thread(compare_with_consumers, cluster.ask, partition, told[partition], log.batches, offsets)
+    found = await states_of(scene, topics)
+    replicas = [(partition, replica) for partition, state in found.partitions.items() for replica in state.replicas if replica in scene.brokers]
+    offsets = {replica: await replicas_offsets(scene.ask, *replica, found.topic_ids) for replica in replicas}
+    contents = await (_dumped(scene, replicas) if isinstance(scene, KraftCluster) else _fetched(scene, replicas, offsets, found, truth))
+    for partition, replica in replicas:
+        log, known = contents.get((partition, replica)), offsets[partition, replica]
+        leader = found.partitions[partition].leader == replica and known is not None
+        if log is not None:
+            truth.logs.append(_fact(told_partition(naming, partition), replica, log, known, leader=leader, producers=producers))
+        if leader and known is not None and log is not None:
+            truth.reasons += await asyncio.to_thread(compare_with_consumers, scene.ask, partition, told_partition(naming, partition), log.batches, known)
+    led = {log.partition for log in truth.logs if log.leader}
+    everything = sorted(partition for topic in plan.topics if topic.exists for partition in topic.partitions)
+    truth.reasons += [f"{partition} could not be read at the end: it has no leader that answers" for partition in everything if partition not in led]
     return truth
 
 
-async def states_of(cluster: KraftCluster, topics: Sequence[str]) -> dict[Partition, PartitionState]:
-    """As the brokers that answer know them; the highest leader epoch is right, since some may lag behind."""
+async def states_of(scene: Scene, topics: Sequence[str]) -> ClusterState:
+    """As the brokers that answer know the partitions; the highest leader epoch is right, since some may lag behind."""
     states: dict[Partition, PartitionState] = {}
-    for broker in cluster.brokers:
-        if not cluster.is_running(broker) or broker in cluster.paused:
-            continue
+    ids: dict[str, str] = {}
+    for broker in scene.brokers:
         try:
-            seen = (await cluster.ask.metadata(broker, topics)).partitions
+            seen = await scene.ask.metadata(broker, topics)
         except NoAnswer:
             continue
-        for partition, state in seen.items():
+        ids |= seen.topic_ids
+        for partition, state in seen.partitions.items():
             if partition not in states or state.leader_epoch > states[partition].leader_epoch:
                 states[partition] = state
-    return states
+    return ClusterState((), tuple(topics), states, ids)
 
 
-async def leaders_offsets(ask: Ask, leader: str, partition: Partition) -> Offsets | None:
-    """None: it does not answer, or leads no longer."""
-    if leader == NO_LEADER:
-        return None
+async def replicas_offsets(ask: Ask, partition: Partition, replica: str, topic_ids: Mapping[str, str]) -> Reading | None:
+    """What a replica knows of its log; None where it does not answer or has none."""
     try:
-        start = await ask.offsets(leader, [partition], at=EARLIEST)
-        high = await ask.offsets(leader, [partition])
-        stable = await ask.offsets(leader, [partition], isolation=COMMITTED)
+        start = (await ask.offsets(replica, [partition], at=EARLIEST, of_log=True)).get(partition)
+        return None if start is None else await ask.read(replica, partition, topic_ids[partition[0]], start)
     except NoAnswer:
         return None
-    if not (partition in start and partition in high and partition in stable):
-        return None
-    return Offsets(start[partition], high[partition], stable[partition])
+
+
+async def _dumped(cluster: KraftCluster, replicas: Sequence[Replica]) -> dict[Replica, DumpedLog]:
+    """From the disks of our own brokers, the dead ones included."""
+    folders = {(partition, replica): cluster.data(replica) / f"{partition[0]}-{partition[1]}" for partition, replica in replicas}
+    folders = {replica: folder for replica, folder in folders.items() if folder.is_dir()}
+    logs = await dump(cluster.installation, cluster.workplace, list(folders.values()))
+    return {replica: logs.get(folder, DumpedLog(0)) for replica, folder in folders.items()}
+
+
+async def _fetched(
+    scene: Scene, replicas: Sequence[Replica], known: Mapping[Replica, Reading | None], found: ClusterState, truth: FinalTruth
+) -> dict[Replica, DumpedLog]:
+    """Over the protocol, from every replica that answers."""
+    logs: dict[Replica, DumpedLog] = {}
+    for partition, replica in replicas:
+        reading = known[partition, replica]
+        if reading is None:
+            continue
+        log = logs[partition, replica] = DumpedLog(reading.log_start)
+        while reading is not None and reading.records:
+            for batch, data in batches_in(reading.records):
+                try:
+                    log.batches.append(with_records(batch, data))
+                except NotReadable as why:
+                    truth.reasons.append(f"{partition[0]}-{partition[1]} holds a batch at {batch.base_offset} that cannot be read: {why}")
+                    return {}
+            reading = await scene.ask.read(replica, partition, found.topic_ids[partition[0]], log.end)
+    return logs
 
 
 def told_partition(naming: Naming, partition: Partition) -> str:
     return f"{naming.told(partition[0])}-{partition[1]}"
 
 
-def _fact(partition: str, replica: str, log: DumpedLog, offsets: Offsets | None, *, leader: bool, producers: Sequence[str]) -> FinalLog:
-    """A follower does not tell its high watermark: at best it is the leader's, and never beyond its log."""
-    start = max(log.start, offsets.start if offsets else 0)
+def _fact(partition: str, replica: str, log: DumpedLog, known: Reading | None, *, leader: bool, producers: Sequence[str]) -> FinalLog:
+    """A replica that does not answer does not tell its high watermark: all that is there counts."""
+    start = max(log.start, known.log_start if known else 0)
     end = max(log.end, start)
     return FinalLog(
         partition=partition,
@@ -114,20 +136,20 @@ def _fact(partition: str, replica: str, log: DumpedLog, offsets: Offsets | None,
         leader=leader,
         readable=leader,
         log_start_offset=start,
-        high_watermark=min(offsets.high_watermark, end) if offsets else end,
-        last_stable_offset=min(offsets.last_stable, end) if offsets else end,
+        high_watermark=known.high_watermark if known else end,
+        last_stable_offset=known.last_stable if known else end,
         log_end_offset=end,
         batches=tuple(fact for batch in log.batches if batch.last_offset >= start for fact in batch.logged(producers)),
     )
 
 
-def compare_with_consumers(ask: Ask, partition: Partition, told: str, batches: Sequence[Batch], offsets: Offsets) -> list[str]:
+def compare_with_consumers(ask: Ask, partition: Partition, told: str, batches: Sequence[Batch], known: Reading) -> list[str]:
     """What two real consumers read must be what the dump shows. Blocks."""
     reasons = []
     for isolation, limit_name in ISOLATION.items():
-        limit = offsets.high_watermark if isolation == "read_uncommitted" else offsets.last_stable
-        expected = [(offset, own) for batch in batches for offset, own in batch.records if offsets.start <= offset < limit]
-        read = consume(ask, partition, isolation, offsets.start, limit)
+        limit = known.high_watermark if isolation == "read_uncommitted" else known.last_stable
+        expected = [(offset, own) for batch in batches for offset, own in batch.records if known.log_start <= offset < limit]
+        read = consume(ask, partition, isolation, known.log_start, limit)
         if isinstance(read, str):
             reasons.append(f"{told}: the {isolation} consumer failed: {read}")
         elif isolation == "read_uncommitted" and read != expected:

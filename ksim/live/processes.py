@@ -92,6 +92,12 @@ class Child:
         assert self.code is not None
         return self.code
 
+    def close_pipes(self) -> None:
+        for pipe in (self.stdin, self.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
     def last_lines(self, count: int = LAST_LINES) -> str:
         """The end of its log, for a message to the user."""
         if self.log is None or not self.log.exists():
@@ -160,7 +166,10 @@ class Workplace:
             except OSError as error:
                 raise LiveError(f"{name} cannot be started: {command[0]}: {error.strerror}.") from error
         child = Child(name, process, path)
-        self.children = [other for other in self.children if other.is_running] + [child]
+        for ended in [other for other in self.children if not other.is_running]:
+            ended.close_pipes()
+            self.children.remove(ended)
+        self.children.append(child)
         self._write_marker()
         return child
 
@@ -170,10 +179,7 @@ class Workplace:
             child.kill()
         for child in self.children:
             child.process.wait()
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            child.close_pipes()
         self.children = []
         if self.folder != self.root:
             end_leftovers(self.folder)
@@ -297,7 +303,7 @@ def started(pid: int) -> str | None:
 def _belongs(process: psutil.Process, folder: Path, marked: dict[int, str]) -> bool:
     try:
         if process.pid in marked and started(process.pid) == marked[process.pid]:
-            return str(process.status()) != psutil.STATUS_ZOMBIE
+            return bool(process.status() != psutil.STATUS_ZOMBIE)
         return str(process.environ().get(MARK)) == str(folder)
     except psutil.Error:
         return False  # Gone, or another user's.

@@ -7,6 +7,7 @@ and gone when the block is left, however it is left.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 from ksim.live.cluster import ClusterSpec, KraftCluster
@@ -17,7 +18,7 @@ from ksim.live.kafka import installed
 from ksim.live.naming import is_ours
 from ksim.live.processes import Workplace
 from ksim.live.proxy import Proxy
-from ksim.live.stage import Play, Say, Scene
+from ksim.live.stage import Play, Scene
 from ksim.live.world import MACHINE_FAULTS
 from ksim.plan import Plan
 from ksim.runs import Run
@@ -41,7 +42,7 @@ def replay(scenario: Scenario | Plan, cluster: str = KRAFT, *, seed: int | None 
 class Live:
     """A cluster for several replays: `with Live("kraft:4.3") as live: run = live.replay(scenario)`."""
 
-    def __init__(self, cluster: str = KRAFT, *, hooks: str | None = None, shared: bool = False, say: Say = lambda line: None) -> None:
+    def __init__(self, cluster: str = KRAFT, *, hooks: str | None = None, shared: bool = False, say: Callable[[str], None] = lambda line: None) -> None:
         self.kind, self.address, self.version = _parse(cluster)
         if hooks is not None and self.address is None:
             raise LiveError("hooks are for a cluster that is there already (HOST:PORT): ksim crashes its own brokers itself.")
@@ -75,7 +76,7 @@ class Live:
             scene, proxy = await self._external(plan, self.address)
         else:
             scene, proxy = await self._own(plan)
-        return await Play(plan, scene, proxy, self._workplace, self.say).run()
+        return await Play(plan, scene, proxy, self._workplace).run()
 
     # Our own.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from ksim.live.book import Book
 from ksim.live.clients import LiveClient, librdkafka_command
 from ksim.live.clock import Clock
 from ksim.live.exchange import Address, NoAnswer
-from ksim.live.final_logs import final_logs
+from ksim.live.final_logs import FinalTruth, final_logs
 from ksim.live.frame_faults import FrameFaults
 from ksim.live.in_batches import in_batches
 from ksim.live.java_client import compile_client, java_command
@@ -43,8 +43,6 @@ WARM_LEAD_NS = 2_200_000_000
 LOOK_S = 0.02
 CONVERGED_EVERY_S = 0.25
 PRACTISE = "practise"
-
-Say = Callable[[str], None]
 
 
 class Scene(Cluster, Protocol):
@@ -68,12 +66,11 @@ class Scene(Cluster, Protocol):
 class Play:
     """One scenario on one scene."""
 
-    def __init__(self, plan: Plan, scene: Scene, proxy: Proxy, workplace: Workplace, say: Say) -> None:
+    def __init__(self, plan: Plan, scene: Scene, proxy: Proxy, workplace: Workplace) -> None:
         self.plan = plan
         self.scene = scene
         self.proxy = proxy
         self.workplace = workplace
-        self.say = say
         self.clock = Clock()
         self.naming = Naming()
         self.book = Book(self.clock)
@@ -95,8 +92,10 @@ class Play:
             ended_at = self.clock.now()
             await self._end_clients(quiet=quiet)
             await self.watchers.stop()
-            history = await self._close_books(ended_at, quiet=quiet)
-        return Run(self.plan, history, 0, ended_at, (time.perf_counter() - began) * 1000)
+            truth = await final_logs(self.scene, self.plan, self.naming)
+            history = self._close_books(truth, ended_at, quiet=quiet)
+        plan = replace(self.plan, notes=(*self.plan.notes, *self._notes(truth)))
+        return Run(plan, history, 0, ended_at, (time.perf_counter() - began) * 1000)
 
     # Before time zero.
 
@@ -165,6 +164,7 @@ class Play:
         await asyncio.sleep(LOOK_S)
         self.world.raise_failures()
         self.scene.check()
+        self.watchers.check()
         for client in self.clients.values():
             client.check()
 
@@ -206,12 +206,12 @@ class Play:
                 client.kill()
             await client.close()
 
-    async def _close_books(self, now: Micros, *, quiet: bool) -> History:
+    def _close_books(self, truth: FinalTruth, now: Micros, *, quiet: bool) -> History:
         plan = self.plan
         self.book.facts = in_batches(self.book.facts)
-        truth = await final_logs(self.scene, plan, self.naming)
         for log in truth.logs:
-            self.book.note(log, now)
+            doubted = any(reason.startswith((f"{log.partition}:", f"{log.partition} ")) for reason in truth.reasons)
+            self.book.note(replace(log, readable=log.readable and not doubted), now)
         history = self.book.history(run_line(plan, how="live", kafka=self._versions(), client=self._clients()))
         touched = expose(history, plan)
         for fault in plan.faults:
@@ -221,6 +221,13 @@ class Play:
             history.add(now, Fault(fault.name, fault.do, "summary", tuple(resolved), touched[fault.index]))
         history.add(now, Ended(quiet, tuple(name for name in self.clients if not self.world.is_down(name)), 0))
         return history
+
+    def _notes(self, truth: FinalTruth) -> Iterator[str]:
+        """What the reader of the report should know besides."""
+        for client in self.clients.values():
+            yield f"{client.name} was the real {client.plan.client} producer, {client.version}"
+        yield from truth.reasons
+        yield from dict.fromkeys(f"the proxy passed bytes on unread: {why}" for why in self.proxy.not_read)
 
     def _versions(self) -> object:
         brokers, clients = self.scene.version, self.plan.client_version

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ksim
-from ksim.cli import NOT_YET, SUMMARY, cli
+from ksim.cli import SUMMARY, cli
 from ksim.scenario import names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,11 +80,15 @@ def call_json(*words: str) -> Any:
 # Help, names, the way in.
 
 
+NEEDS_KAFKA = ("replay", "compare")
+
+
 def examples() -> list[Any]:
     found = []
     for name in SUMMARY:
         epilog = import_module(f"ksim.commands.{name}").command.epilog
-        found += [pytest.param(line.strip(), id=line.strip()) for line in epilog.splitlines() if line.strip().startswith("ksim ")]
+        marks = [pytest.mark.live] if name in NEEDS_KAFKA else []
+        found += [pytest.param(line.strip(), id=line.strip(), marks=marks) for line in epilog.splitlines() if line.strip().startswith("ksim ")]
     return found
 
 
@@ -110,7 +114,7 @@ def test_every_command_has_two_examples_and_one_line_that_the_list_of_commands_r
 
 def test_the_list_of_commands_is_that_of_the_modules() -> None:
     folder = Path(import_module("ksim.commands").__file__ or "").parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files", "presentation"}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files", "presentation", "live_options"}
 
     assert modules == {*SUMMARY}
 
@@ -134,12 +138,23 @@ def test_a_command_that_does_not_exist_is_told_the_nearest(typed: str, meant: st
     assert f"Did you mean {meant}?" in result.stderr
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_is_not_yet_supported_is_refused_by_name(name: str) -> None:
-    result = call(name, "lost-ack", "--cluster", "kraft")
+@pytest.mark.parametrize("name", ["replay", "compare"])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "Missing option '--cluster'"),
+        (("--cluster", "kraft:7.1"), "7.1"),
+        (("--cluster", "nowhere"), "Possible: HOST:PORT, kraft, or kraft:VERSION"),
+        (("--cluster", "localhost:99999"), "Possible: HOST:PORT, kraft, or kraft:VERSION"),
+        (("--cluster", "kraft", "--hooks", "hooks.toml"), "ksim crashes its own brokers itself"),
+        (("--cluster", "127.0.0.1:1", "--hooks", "absent.toml"), "absent.toml: the hooks cannot be read"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_started(name: str, words: tuple[str, ...], complaint: str) -> None:
+    result = call(name, "lost-ack", *words)
 
     assert result.exit_code == 2
-    assert f"{name}: not yet supported" in result.stderr
+    assert complaint in result.stderr
 
 
 def test_a_built_in_name_that_does_not_exist_is_told_the_nearest() -> None:
@@ -573,8 +588,8 @@ def test_the_public_names_are_loaded_when_asked_for() -> None:
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="replay"):
-        ksim.replay  # noqa: B018
+    with pytest.raises(AttributeError, match="rewind"):
+        ksim.rewind  # noqa: B018
     assert {"Scenario", "simulate", "schema"} <= {*dir(ksim)}
 
 
