@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Protocol
 
 from ksim.dice import Dice
@@ -208,7 +209,7 @@ class Play:
 
     def _close_books(self, truth: FinalTruth, now: Micros, *, quiet: bool) -> History:
         plan = self.plan
-        self.book.facts = in_batches(self.book.facts)
+        self.book.facts = in_batches([(at, fact) for at, fact in self.book.facts if at <= now])  # Behind it the clients were closed.
         for log in truth.logs:
             doubted = any(reason.startswith((f"{log.partition}:", f"{log.partition} ")) for reason in truth.reasons)
             self.book.note(replace(log, readable=log.readable and not doubted), now)
