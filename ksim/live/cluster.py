@@ -9,7 +9,7 @@ import asyncio
 import base64
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,7 @@ class KraftCluster:
     def version(self) -> str:
         return self.installation.version
 
-    async def leave(self, topics: Sequence[str]) -> None:
+    async def leave(self, prefix: str) -> None:
         """They go with the next `reset`, or with the cluster."""
 
     def why_not(self, do: str, name: str) -> str:

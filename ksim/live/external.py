@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -83,12 +83,11 @@ class ExternalCluster:
     def check(self) -> None:
         """Its owner looks after it."""
 
-    async def leave(self, topics: Sequence[str]) -> None:
+    async def leave(self, prefix: str) -> None:
         """Nothing of ours stays on it."""
         for name in self.brokers:
             with contextlib.suppress(NoAnswer):
-                there = set((await self.ask.metadata(name)).topics)
-                await self.ask.delete_topics(name, [topic for topic in topics if topic in there])
+                await self.ask.delete_topics(name, [topic for topic in (await self.ask.metadata(name)).topics if topic.startswith(prefix)])
                 return
 
     def why_not(self, do: str, name: str) -> str:

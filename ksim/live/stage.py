@@ -63,8 +63,8 @@ class Scene(Cluster, Protocol):
         """LiveError where a broker is gone that nobody took away."""
         ...
 
-    async def leave(self, topics: Sequence[str]) -> None:
-        """A play is over: these topics were made for it."""
+    async def leave(self, prefix: str) -> None:
+        """A play is over: the topics with this prefix were made for it."""
         ...
 
 
@@ -251,4 +251,4 @@ class Play:
             await asyncio.sleep(LOOK_S)
         await self.watchers.stop()
         await self.proxy.clear()
-        await self.scene.leave([self.naming.real(name) for name in (PRACTISE, *(topic.name for topic in self.plan.topics if topic.exists))])
+        await self.scene.leave(self.naming.prefix)
