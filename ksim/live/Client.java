@@ -18,7 +18,6 @@ import java.util.Map;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.kafka.clients.producer.Callback;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -105,6 +104,7 @@ public final class Client {
             practice.producer.close(PATIENCE_AT_WARMING);
             if (practice.problem != null) throw practice.problem;
         }
+        System.gc(); // Rather now than in the middle.
     }
 
     // At time zero.
@@ -178,11 +178,12 @@ public final class Client {
         final int index;
         final boolean silent;
         final List<Thread> threads = new ArrayList<>();
-        final AtomicInteger next = new AtomicInteger();
+        int next;
         /** So that records have their numbers in the order in which they enter send(). One who is held up inside lets the others pass. */
         final Semaphore turnstile = new Semaphore(1);
+        volatile Thread inside;
         /** Records below this number have been announced: they may be in a log although nothing more was said of them. */
-        volatile int announced;
+        int announced;
         volatile boolean over;
         volatile Exception problem;
 
@@ -207,22 +208,40 @@ public final class Client {
             for (int i = 0; i < workload.at.length && !over; i++) {
                 waitUntil(zero + workload.at[i] * 1000, this);
                 if (workload.window != null) workload.window.acquire();
-                boolean mine = workloads.size() > 1 && turnstile.tryAcquire(1, TimeUnit.MILLISECONDS);
+                boolean entered = workloads.size() > 1 && enter();
                 try {
                     if (!over) send(workload, i, zero);
                 } finally {
-                    if (mine) turnstile.release();
+                    if (entered) leave();
                 }
             }
         }
 
+        /** False: whoever is inside waits for metadata or memory, and we pass. One that only lost its processor for a while is waited for. */
+        private boolean enter() throws InterruptedException {
+            while (!turnstile.tryAcquire(200, TimeUnit.MICROSECONDS)) {
+                Thread other = inside;
+                if (other != null && (other.getState() == Thread.State.TIMED_WAITING || other.getState() == Thread.State.WAITING)) return false;
+            }
+            inside = Thread.currentThread();
+            return true;
+        }
+
+        private void leave() {
+            inside = null;
+            turnstile.release();
+        }
+
         private void send(Workload workload, int i, long zero) {
-            int number = next.getAndIncrement();
+            int number;
+            synchronized (this) {
+                number = next++;
+                tellOffered(number, workload, i, zero);
+            }
             byte[] key = workload.key[i] < 0 ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
             int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
-            ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, silent ? "w" : index + "/" + number, bytes);
+            ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, identity(number), bytes);
             Outcome outcome = new Outcome(this, workload, number);
-            if (!silent) tellOffered(number, workload, i, zero);
             try {
                 producer.send(record, outcome);
             } catch (RuntimeException problem) {
@@ -236,13 +255,27 @@ public final class Client {
             if (number >= announced) {
                 int due = due(workload, i, zero);
                 if (due < 2) {
-                    tell(offered + System.nanoTime() + "}");
+                    say(offered + System.nanoTime() + "}");
                     return;
                 }
-                tell("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
+                say("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
                 announced = number + due;
             }
-            EVENTS.add(offered + System.nanoTime() + "}\n");
+            sayLater(offered + System.nanoTime() + "}\n");
+        }
+
+        private String identity(int number) {
+            String identity = index + "/" + number;
+            return silent ? "w" : identity;
+        }
+
+        /** In a practice all is done as ever, but for the last step: what has never run is slow when it first does. */
+        private void say(String line) {
+            if (!silent) tell(line);
+        }
+
+        private void sayLater(String line) {
+            if (!silent) EVENTS.add(line);
         }
 
         /** How many records from this one on go out one right after another. */
@@ -300,10 +333,8 @@ public final class Client {
 
         private void end(String event, String details) {
             known = true;
-            if (!producing.silent) {
-                EVENTS.add(
-                    "{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + System.nanoTime() + ",\"workload\":" + workload.index + details + "}\n");
-            }
+            long now = System.nanoTime();
+            producing.sayLater("{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + now + ",\"workload\":" + workload.index + details + "}\n");
             if (workload.window != null) workload.window.release();
         }
     }

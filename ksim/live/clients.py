@@ -46,7 +46,7 @@ from ksim.live.book import Book
 from ksim.live.errors import LiveError
 from ksim.live.naming import Naming
 from ksim.plan import Plan
-from ksim.workload import Schedule, schedule
+from ksim.workload import schedule
 from ksim_models.facts import Acked, Failed, Offered, Refused
 from ksim_models.units import Micros
 
@@ -57,6 +57,8 @@ TOGETHER: Micros = 1_000
 """Outcomes of neighbours within a millisecond make one fact: Kafka reports batch by batch."""
 READY_WITHIN_S = 60
 CLOSED_WITHIN_S = 5
+LOOK_S = 0.01
+LOOKS_FOR_A_CODE = 100
 REPLACED = frozenset("bootstrap.servers client.id key.serializer value.serializer interceptor.classes metric.reporters delivery.report.only.error".split())
 """Settings that are ours in a replay: the doors, the names, records of bytes, and every outcome told."""
 SECRET = re.compile(r"password|passwd|secret|jaas|token|credential|user\.info|\.key$|\.pem$|username")
@@ -135,7 +137,7 @@ class LiveClient:
         folder.mkdir(exist_ok=True)
         files = [folder / f"{self.name}-{number}" for number in range(len(self.workloads))]
         for file, workload in zip(files, self.workloads):
-            await asyncio.to_thread(columns.write, file, _rows(workload))
+            await asyncio.to_thread(columns.write, file, columns.rows(workload))
         self._child = self.workplace.start(f"client-{self.name}", self.command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.alive = True
         self._listen(self._child.stdout.fileno())
@@ -290,9 +292,13 @@ class LiveClient:
         self.ended += len(events)
         self.book.note(Refused(self.name, _records(events), events[0]["class"], self._plain(events[0]["message"])), self._at(events[0]))
 
-    def _on_end(self) -> None:
+    def _on_end(self, look: int = 0) -> None:
+        """Its output has ended; its exit code follows at once, or it lives on without us."""
+        code = self._child.code if self._child is not None else None
+        if code is None and look < LOOKS_FOR_A_CODE:
+            asyncio.get_running_loop().call_later(LOOK_S, self._on_end, look + 1)
+            return
         if self.alive and self.trouble is None:
-            code = self._child.code if self._child is not None else None
             how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
             self.trouble = LiveError(f"producer {self.name}: its process ended by itself{how}.{self._last_words()}")
         self.alive = False
@@ -354,11 +360,6 @@ def _goes_on(group: list[dict[str, Any]], event: dict[str, Any]) -> bool:
         and ("offset" not in event or event["offset"] == (last["offset"] + 1 if last["offset"] >= 0 else -1))
         and event["at"] - first["at"] < TOGETHER * 1000
     )
-
-
-def _rows(workload: Schedule) -> Iterator[columns.Row]:
-    for record in range(workload.total):
-        yield workload.time_of(record), workload.size_of(record), workload.key_of(record) if workload.keyed else columns.NO_KEY
 
 
 # How the processes are started.

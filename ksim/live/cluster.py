@@ -109,6 +109,9 @@ class KraftCluster:
     def version(self) -> str:
         return self.installation.version
 
+    async def leave(self, prefix: str) -> None:
+        """They go with the next `reset`, or with the cluster."""
+
     def why_not(self, do: str, name: str) -> str:
         """All that a scenario can ask is possible to processes of our own."""
         return ""

@@ -28,7 +28,17 @@ def compile_client(java: str, classpath: str) -> Path:
     fresh = cache() / f"{name}.{secrets.token_hex(4)}"
     fresh.mkdir(parents=True)
     try:
-        command = [java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", str(fresh), "-cp", os.pathsep.join(_jars(classpath)), str(SOURCE)]
+        command = [
+            java,
+            "-m",
+            "jdk.compiler/com.sun.tools.javac.Main",
+            "-XDstringConcat=inline",
+            "-d",
+            str(fresh),
+            "-cp",
+            os.pathsep.join(_jars(classpath)),
+            str(SOURCE),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         said = (done.stderr + done.stdout).strip()
         if "jdk.compiler not found" in said:

@@ -331,7 +331,7 @@ class Proxy:
         sightings, codec_ = self._sightings, exchange.codec
         if sightings is not None and not conversation.is_ready:
             sightings.connected(conversation.client, conversation.broker, conversation.name)
-        if codec_ is None or not self._is_of_interest(exchange, frame):
+        if codec_ is None or not self._is_of_interest(exchange):
             return frame
         response = codec_.read_response(frame)
         if sightings is not None:
@@ -341,9 +341,9 @@ class Proxy:
             told = readdressed(exchange.api_key, response, lambda node, host, port: self._place(conversation.client, node, host, port))
         return frame if told is response else codec_.write_response(exchange.correlation, told)
 
-    def _is_of_interest(self, exchange: Exchange, frame: bytes) -> bool:
-        if exchange.api_key == FETCH:  # Large, and hardly ever with an address in it.
-            return exchange.version >= 16 and any(entrance.real[0].encode() in frame for entrance in self._doors.values())
+    def _is_of_interest(self, exchange: Exchange) -> bool:
+        if exchange.api_key == FETCH:
+            return exchange.version >= 16  # Since KIP-951 it may name a new leader's address.
         return exchange.api_key in WITH_ADDRESSES or exchange.api_key in (API_VERSIONS, INIT_PRODUCER_ID)
 
     def carried(self, conversation: Conversation, exchange: Exchange) -> Carried:

@@ -63,6 +63,10 @@ class Scene(Cluster, Protocol):
         """LiveError where a broker is gone that nobody took away."""
         ...
 
+    async def leave(self, prefix: str) -> None:
+        """A play is over: the topics with this prefix were made for it."""
+        ...
+
 
 class Play:
     """One scenario on one scene."""
@@ -239,7 +243,12 @@ class Play:
         return next(iter(names.values())) if len(set(names.values())) == 1 else names
 
     async def _strike_the_set(self) -> None:
+        """Also where the play was broken off: nobody stays down or frozen, and nothing of ours stays behind."""
         for client in self.clients.values():
             client.kill()
+        self.world.mend_all()
+        while self.world.deeds:
+            await asyncio.sleep(LOOK_S)
         await self.watchers.stop()
         await self.proxy.clear()
+        await self.scene.leave(self.naming.prefix)
