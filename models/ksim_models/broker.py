@@ -170,8 +170,10 @@ class Broker:
             self.isr_check_at = now + self.lag_check_every
 
     def _on_opened(self, event: Opened, now: Micros, out: list[Effect]) -> None:
-        if event.accepted:
+        if event.accepted and self.membership.was_unfenced:
             self.inbound[event.connection] = Inbound(event.peer)
+        elif event.accepted:
+            out.append(Close(event.connection))  # Refused: a broker opens its port once the controller has unfenced it (BrokerServer.startup, KC-12).
         elif event.connection == self.membership.connection:
             self.membership.opened(now, out)
         elif event.connection in self.following.by_connection:

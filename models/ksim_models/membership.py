@@ -42,6 +42,8 @@ class Membership:
         self.epoch = -1
         """Broker epoch; -1 until registered."""
         self.fenced = True
+        self.was_unfenced = False
+        """At least once in this life of the process: from then on it serves (KC-12)."""
         self.connection: str | None = None
         self.open = False
         self.connect_at: Micros | None = start_at
@@ -57,7 +59,7 @@ class Membership:
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
-        self.epoch, self.metadata_offset, self.fenced = epoch, metadata_offset, False
+        self.epoch, self.metadata_offset, self.fenced, self.was_unfenced = epoch, metadata_offset, False, True
         self.register_at, self.heartbeat_at = None, first_heartbeat_at
 
     @property
@@ -125,6 +127,7 @@ class Membership:
 
     def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
         self.fenced = response.is_fenced
+        self.was_unfenced = self.was_unfenced or not response.is_fenced
         starting = response.is_fenced and not response.error
         self.heartbeat_at = now + (STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
 

@@ -178,8 +178,22 @@ def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:
         alone.sent.clear()
         alone.tell(Crashed())
         alone.tell(Restarted())
+        alone.come_back()
 
     assert len(set(found)) == 4
+
+
+def test_a_restarted_broker_refuses_connections_until_it_has_been_unfenced() -> None:
+    """KC-12, BrokerServer.startup: the port opens behind "the broker to be unfenced". A client that could get in would be told UNKNOWN_TOPIC_OR_PARTITION."""
+    alone = LoneBroker()
+    alone.tell(Crashed())
+    alone.tell(Restarted())
+    refused = alone.client()
+    assert (alone.closed, alone.broker.inbound) == ([refused], {})
+    alone.come_back()
+    alone.client()
+
+    assert (alone.closed, list(alone.broker.inbound)) == ([refused], [refused])
 
 
 def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark() -> None:
