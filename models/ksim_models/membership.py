@@ -141,11 +141,14 @@ class Membership:
             self.metadata_asked = True
             out.append(Send(self.connection, MetadataFetchRequest(self.broker, self.metadata_offset)))
 
-    def propose(self, item: AlterPartitionItem, now: Micros) -> None:
-        """At most one request at a time; further items wait for its answer (RP-56)."""
+    def propose(self, item: AlterPartitionItem, now: Micros) -> bool:
+        """At most one request at a time; further items wait for its answer. False where this partition has one already (OPERATION_NOT_ATTEMPTED, RP-56)."""
+        if item.partition in self.items or any(asked.partition == item.partition for asked in self.asked_items):
+            return False
         self.items[item.partition] = item
         if not self.asked_items and self.alter_at is None:
             self.alter_at = now
+        return True
 
     def altered(self, response: AlterPartitionResponse, now: Micros) -> None:
         """A request-level error is retried for ever after 50 ms (RP-56)."""

@@ -125,6 +125,42 @@ def test_answers_to_a_proposal() -> None:
         assert (leadership.in_flight, len(alone.asked(AlterPartitionRequest))) == (in_flight, asked), error
 
 
+def test_a_second_proposal_for_a_partition_is_not_attempted_while_one_is_under_way() -> None:
+    """RP-56, RP-57: it is given up until the next fetch asks for it again."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    alone.fetch("b2", 0)
+    alone.learn(partition(isr=("b1", "b2"), partition_epoch=1))
+    alone.fetch("b3", 0)
+    leadership = alone.replica.leadership
+    assert leadership is not None
+    assert (len(alone.asked(AlterPartitionRequest)), leadership.in_flight) == (1, False)
+    alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (AlterPartitionResult("t-0", E.NONE, "b1", 0, ("b1", "b2"), False, 1),))))
+    alone.until(ms(500))
+    alone.fetch("b3", 0, full=False)
+
+    assert [replica for replica, _ in alone.asked(AlterPartitionRequest)[1].items[0].new_isr] == ["b1", "b2", "b3"]
+
+
+def test_a_proposal_that_changed_nothing_is_settled_too() -> None:
+    """Partition.handleAlterPartitionUpdate: an equal partition epoch is good enough."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    alone.fetch("b3", 0)
+    alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (AlterPartitionResult("t-0", E.NONE, "b1", 0, ("b1", "b2"), False, 0),))))
+    leadership = alone.replica.leadership
+
+    assert leadership is not None
+    assert (leadership.committed, leadership.in_flight) == (("b1", "b2"), False)
+
+
+def test_an_unclean_leader_calls_itself_recovered_in_the_first_change_it_asks_for() -> None:
+    """RP-70: it asks for none on its own account."""
+    alone = LoneBroker(partition(isr=("b1",), epoch=1, recovering=True))
+    assert alone.asked(AlterPartitionRequest) == []
+    alone.fetch("b2", 0, epoch=1)
+
+    assert [item.recovering for item in alone.asked(AlterPartitionRequest)[0].items] == [False]
+
+
 def test_a_deposed_leader_answers_what_waits_and_follows_the_new_one() -> None:
     """RP-72, BP-47: the records stay in its log until the new leader's tell otherwise."""
     alone = LoneBroker()
