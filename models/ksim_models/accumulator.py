@@ -133,6 +133,7 @@ class Accumulator:
                 break
             queue.popleft()
             batch.closed = True
+            batch.rewritten = False  # From now on what is on the wire has the new numbers (ProducerBatch.close).
             size += batch.size_bytes
             taken.append(batch)
         return taken

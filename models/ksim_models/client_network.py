@@ -147,7 +147,7 @@ class ClientNetwork:
         node = self.nodes[name]
         if node.state is State.CONNECTING:
             node.failed_setups += 1
-        elif node.state is State.READY:
+        else:
             node.failed_setups = 0
         draw = self.dice.at("reconnect", self.client, name, self.connections_made)
         node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw))

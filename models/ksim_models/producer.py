@@ -47,7 +47,7 @@ class Producer:
         self.metadata = ClientMetadata(name, bootstrap, config, profile, dice)
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
-        self.idempotence = Idempotence() if config.enable_idempotence else None
+        self.idempotence = Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal) if config.enable_idempotence else None
         self.in_flight: dict[str, list[Batch]] = {}
         """Per partition, in the order of draining: where expiry looks (A37)."""
         self.look_again_at: Micros = NEVER
@@ -175,18 +175,24 @@ class Producer:
             self.id_asked_at = None
 
     def _on_producer_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
-        """I1. Errors that are not retriable are fatal for the producer."""
+        """I1. Errors that are not retriable are fatal for the producer, but for authorization since 3.6."""
         self.id_asked_at = None
+        error = response.error
         idempotence = self.idempotence
         if idempotence is None or idempotence.has_id:
             return
-        if not response.error:
+        if not error:
             idempotence.given(response.producer_id, response.producer_epoch)
             out.append(Note(ProducerId(self.name, response.producer_id, response.producer_epoch, "InitProducerId")))
-        elif response.error.retriable:
+        elif error.retriable:
             self.id_retry_at = now + ms(self.config.retry_backoff_ms)
+        elif error not in (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED):
+            idempotence.fatal = "ProducerFencedException" if error in (ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH) else "KafkaException"
+            idempotence.fatal_text = f"Unexpected error in InitProducerIdResponse; {error.meaning}"
+        elif self.profile.authorization_errors_end_no_producer:
+            self._abort_all(error.exception, error.meaning, now, out)
         else:
-            idempotence.fatal = response.error
+            idempotence.fatal, idempotence.fatal_text = error.exception, error.meaning
 
     def _on_produced(self, node: str, request: Request, response: ProduceResponse, now: Micros, out: list[Effect]) -> None:
         results = {result.partition: result for result in response.results}
@@ -329,7 +335,8 @@ class Producer:
     def _has_producer_id(self, idempotence: Idempotence, now: Micros, out: list[Effect]) -> bool:
         """S1, I1, I11, I12. Without an id nothing is drained and nothing expires (A41)."""
         if idempotence.fatal:
-            self._abort_all(idempotence.fatal, now, out)
+            self._abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
+            self.sending.in_error_state = idempotence.fatal if self.profile.send_refuses_after_fatal_error else ""
             return False
         idempotence.resolve()
         if idempotence.to_bump and idempotence.has_id:
@@ -345,11 +352,11 @@ class Producer:
                 self.id_asked_at = node
         return False
 
-    def _abort_all(self, error: ErrorCode, now: Micros, out: list[Effect]) -> None:
+    def _abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2: in a fatal state every incomplete batch fails with the error that caused it."""
         for batch in [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]:
             if not batch.done:
-                self._fail(batch, error, error.exception, error.meaning, now, out, adjust=False, answered=False)
+                self._fail(batch, ErrorCode.UNKNOWN_SERVER_ERROR, exception, text, now, out, adjust=False, answered=False)
         for queue in self.accumulator.queues.values():
             queue.clear()
 
