@@ -33,6 +33,8 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.units import NEVER, Micros, ms
 
+CONSTRUCTED_AT: Micros = 0
+"""From then on the I/O thread runs: it asks for metadata and for a producer id, whether there is a record or not (S1.4, Metadata.bootstrap)."""
 WARM_UP = ""
 """The producer's name on batches of the warm-up, which belong to nobody."""
 
@@ -72,9 +74,9 @@ class Producer:
     def _next_wake(self) -> Micros | None:
         """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
         at = self.arrivals_matter_at = self.sending.wake_at
-        if self.sending.begun and (
-            self.idempotence is None or self.idempotence.producer_id >= 0
-        ):  # Without a producer id nothing is drained and nothing expires (A41).
+        if not self.sending.begun:
+            return min(at, CONSTRUCTED_AT)
+        if self.idempotence is None or self.idempotence.producer_id >= 0:  # Without a producer id nothing is drained and nothing expires (A41).
             if self.look_again_at < at:
                 at = self.look_again_at
             if self.nothing_expires_before < at:
@@ -82,10 +84,9 @@ class Producer:
         self.nothing_times_out_before = self.network.wake_at
         if self.nothing_times_out_before < at:
             at = self.nothing_times_out_before
-        if self.sending.begun:
-            node = self._wants_a_node_at()
-            if node < at:
-                at = node
+        node = self._wants_a_node_at()
+        if node < at:
+            at = node
         return None if at >= NEVER else at
 
     def _wants_a_node_at(self) -> Micros:
@@ -117,6 +118,8 @@ class Producer:
             return out
         if type(event) is Resumed:
             self.sending.resumed(now)
+        if now >= CONSTRUCTED_AT:
+            self.sending.begun = True
         if type(event) is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
         match event:

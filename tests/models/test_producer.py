@@ -241,3 +241,15 @@ def test_a_batch_that_was_renumbered_on_the_wire_and_sent_again_may_ask_for_the_
     client.answer(E.OUT_OF_ORDER_SEQUENCE_NUMBER)
 
     assert client.bases()[4:] == [(2, 0)]
+
+
+@pytest.mark.parametrize("idempotence", [False, True])
+def test_a_client_asks_for_metadata_and_an_id_when_it_is_constructed(idempotence: bool) -> None:
+    """S1.4, Metadata.bootstrap: its I/O thread does not wait for a record; the topic is asked for when the first record names it."""
+    client = Client(enable_idempotence=idempotence)
+    client.at(0)
+    assert (client.asked_for_metadata, client.asked_for_id) == (1, int(idempotence))
+    client.at(50)
+    client.send()
+
+    assert (client.asked_for_metadata, client.asked_for_id, client.records()) == (2, int(idempotence), [[0]])
