@@ -17,7 +17,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Offered, ProducerId, Retried, Sent
 from ksim_models.idempotence import Idempotence
-from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed
+from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdRequest,
@@ -29,6 +29,7 @@ from ksim_models.messages import (
     ProduceResult,
     RecordBatch,
 )
+from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.units import NEVER, Micros, ms
@@ -67,12 +68,16 @@ class Producer:
         """A lower bound, so that not every event has to look at every batch."""
         self.nothing_times_out_before: Micros = NEVER
         """As of the last event: what was sent since times out later."""
+        self.poll = Poll(self.accumulator.linger, self.network.request_timeout)
         self.wake_at: Micros | None = self._next_wake()
 
     # The clock.
 
     def _next_wake(self) -> Micros | None:
         """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
+        requests, setups = self.network.deadlines()
+        self.nothing_times_out_before = requests if requests < setups else setups
+        self.sending.overdue_from = requests
         at = self.arrivals_matter_at = self.sending.wake_at
         if not self.sending.begun:
             return min(at, CONSTRUCTED_AT)
@@ -81,12 +86,14 @@ class Producer:
                 at = self.look_again_at
             if self.nothing_expires_before < at:
                 at = self.nothing_expires_before
-        self.nothing_times_out_before = self.network.wake_at
-        if self.nothing_times_out_before < at:
-            at = self.nothing_times_out_before
         node = self._wants_a_node_at()
         if node < at:
             at = node
+        self.poll.timer_at = node if node < self.look_again_at else self.look_again_at
+        if setups < at:
+            at = setups
+        if requests < NEVER:
+            at = min(at, max(requests, self.poll.ends_at(self.accumulator.newest_at, self.looked_at)))
         return None if at >= NEVER else at
 
     def _wants_a_node_at(self) -> Micros:
@@ -122,6 +129,7 @@ class Producer:
             self.sending.begun = True
         if type(event) is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
+        poll_ended = type(event) is not Wake or self.poll.has_ended(self.accumulator.newest_at, now)
         match event:
             case Received():
                 if event.connection in self.network.by_connection:
@@ -140,9 +148,11 @@ class Producer:
             case _:
                 pass
         if self.nothing_times_out_before <= now:
-            for lost in self.network.time_out(now, out):
+            for lost in self.network.time_out(now, out, poll_ended=poll_ended):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
+        if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
+            self.poll.began_at = now
         self.wake_at = self._next_wake()
         return out
 

@@ -48,6 +48,8 @@ class Sending:
         """The client has had something to do."""
         self.blocked = 0
         """Threads whose send() has not returned."""
+        self.overdue_from: Micros = NEVER
+        """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
 
@@ -63,7 +65,10 @@ class Sending:
 
     @property
     def wake_at(self) -> Micros:
-        """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked."""
+        """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked.
+
+        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14).
+        """
         at = NEVER
         for thread in self.awake:
             due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
@@ -83,7 +88,7 @@ class Sending:
             capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
-            lingers_until = at + self.accumulator.linger
+            lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
             room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
         else:
             lingers_until = NEVER

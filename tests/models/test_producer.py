@@ -253,3 +253,44 @@ def test_a_client_asks_for_metadata_and_an_id_when_it_is_constructed(idempotence
     client.send()
 
     assert (client.asked_for_metadata, client.asked_for_id, client.records()) == (2, int(idempotence), [[0]])
+
+
+def test_a_request_time_out_is_noticed_when_a_poll_ends() -> None:
+    """N14, as measured with the 4.3.0 client: requests of 0, 1.5 and 3 s with request.timeout.ms = 4000 are all given up 4 s after the last."""
+    client = Client(request_timeout_ms=4000, delivery_timeout_ms=20_000, retries=0)
+    for moment in (0, 1500, 3000):
+        client.at(moment)
+        client.send()
+    client.at(7000)
+    assert client.outcomes() == []
+    client.at(7001)
+
+    assert [error for _, error in client.outcomes()] == ["TimeoutException"] * 3
+
+
+def test_a_new_batch_wakes_the_io_thread_and_a_record_that_joins_one_does_not() -> None:
+    """A1, N14."""
+    client = Client(request_timeout_ms=1000, delivery_timeout_ms=20_000, retries=0, max_in_flight_requests_per_connection=1)
+    client.send()
+    for moment in (600, 900):
+        client.at(moment)
+        client.send()
+    client.at(1600)
+    assert client.outcomes() == [], "the poll that began at 600 ms, with a new batch, still runs"
+    client.at(1601)
+
+    assert client.outcomes() == [([0], "TimeoutException")]
+
+
+def test_a_new_batch_finds_an_overdue_request_at_once() -> None:
+    """A1, N14."""
+    client = Client(request_timeout_ms=1000, delivery_timeout_ms=20_000, retries=0, max_in_flight_requests_per_connection=1, batch_size=1)
+    for moment in (0, 900):
+        client.at(moment)
+        client.send()
+    client.at(1099)
+    assert client.outcomes() == []
+    client.at(1100)
+    client.send()
+
+    assert client.outcomes() == [([0], "TimeoutException")]
