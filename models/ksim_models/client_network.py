@@ -184,9 +184,11 @@ class ClientNetwork:
         requests = setups = NEVER
         for node in self.nodes.values():
             if node.in_flight:
-                requests = min(requests, node.in_flight[0].sent_at + self.request_timeout + MILLISECOND)
-            elif node.state is State.CONNECTING:
-                setups = min(setups, node.deadline)
+                due = node.in_flight[0].sent_at + self.request_timeout + MILLISECOND
+                if due < requests:
+                    requests = due
+            elif node.state is State.CONNECTING and node.deadline < setups:
+                setups = node.deadline
         return requests, setups
 
     def least_loaded(self, names: Sequence[str], now: Micros) -> str | None:

@@ -265,7 +265,8 @@ class Leading:
         assert replica.leadership is not None
         follower = replica.leadership.followers[session.follower]
         moved = follower.log_end_offset != position.fetch_offset
-        follower.fetched(position.fetch_offset, replica.log.log_end_offset, now, session.broker_epoch)
+        broker_epoch = session.broker_epoch if self.profile.broker_epoch_in_fetch else -1
+        follower.fetched(position.fetch_offset, replica.log.log_end_offset, now, broker_epoch)
         if replica.partition in self.short:
             self._maybe_expand(replica, session.follower)
         if moved:

@@ -93,7 +93,11 @@ class Producer:
         if setups < at:
             at = setups
         if requests < NEVER:
-            at = min(at, max(requests, self.poll.ends_at(self.accumulator.newest_at, self.looked_at)))
+            noticed = self.poll.ends_at(self.accumulator.newest_at, self.looked_at)
+            if noticed < requests:
+                noticed = requests
+            if noticed < at:
+                at = noticed
         return None if at >= NEVER else at
 
     def _wants_a_node_at(self) -> Micros:

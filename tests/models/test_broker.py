@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Became
 from ksim_models.machine import Closed, Crashed, Received, Restarted
@@ -88,15 +90,16 @@ def test_a_new_leader_keeps_its_own_high_watermark_and_begins_its_epoch_at_its_l
     assert alone.facts[-1] == Became("b1", "t-0", "leader", 1, 5, 3)
 
 
-def test_a_proposed_isr_names_the_broker_epochs_that_the_followers_fetches_gave() -> None:
-    """RP-55 (KIP-903)."""
-    alone = LoneBroker(partition(isr=("b1", "b2")))
+@pytest.mark.parametrize(("kafka", "epochs"), [("4.3", (2, 3)), ("3.5", (2, 3)), ("3.4", (-1, -1))])
+def test_a_proposed_isr_names_the_broker_epochs_that_the_followers_fetches_gave(kafka: str, epochs: tuple[int, int]) -> None:
+    """RP-55 (KIP-903, 3.5): before, fetches gave none, and the controller could not tell one incarnation from the next."""
+    alone = LoneBroker(partition(isr=("b1", "b2")), kafka=kafka)
     alone.fetch("b2", 0)
     alone.fetch("b3", 0)
     (request,) = alone.asked(AlterPartitionRequest)
 
     assert request.broker_epoch == 1
-    assert request.items[0].new_isr == (("b1", 1), ("b2", 2), ("b3", 3))
+    assert request.items[0].new_isr == (("b1", 1), ("b2", epochs[0]), ("b3", epochs[1]))
 
 
 def test_a_late_answer_to_a_proposal_that_the_metadata_log_overtook_is_ignored() -> None:
