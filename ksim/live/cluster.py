@@ -227,7 +227,7 @@ class KraftCluster:
 
     def owner_of(self, local_port: int) -> str | None:
         """The node from which an outgoing connection with this local port comes."""
-        names = {child.pid: name for name, child in self.children.items()}
+        names = {child.pid: name for name, child in list(self.children.items())}  # Another thread may ask.
         pid = owner(local_port, names)
         return None if pid is None else names[pid]
 

@@ -31,6 +31,7 @@ STORAGE_TOOL = "kafka.tools.StorageTool"
 OLDEST_JAVA = 17
 POM = Path(__file__).with_name("pom.xml")
 FETCHING_S = 900
+LOOK_S = 0.1
 COMPLETE = "complete"
 """A file beside the jars, so that a folder somebody copied halfway is not taken for an installation."""
 NOT_FOUND = re.compile(r"Could not find artifact|was not found in|Failure to find")
@@ -163,7 +164,7 @@ def _fetch(what: str, exact: str, jars: Path, workplace: Workplace | None) -> bo
     """False: there is no such release. One ksim at a time asks Maven; the jars appear all at once."""
     maven = find_maven()
     jars.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(jars.parent / "lock"):
+    with _alone(jars.parent / "lock", workplace):
         if (jars / COMPLETE).exists():
             return True
         for stale in jars.parent.glob(".new-*"):
@@ -198,13 +199,21 @@ def _run(command: Sequence[str], workplace: Workplace | None) -> tuple[int, str]
         if time.monotonic() > deadline:
             child.kill()
             raise LiveError(f"Maven did not finish in {FETCHING_S} s. Its last lines:\n{child.last_lines()}")
-        time.sleep(0.1)
+        time.sleep(LOOK_S)
     assert child.code is not None
     return child.code, child.last_lines(200)
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _alone(path: Path, workplace: Workplace | None) -> Iterator[None]:
+    """Waits for its turn, as long as its workplace is open."""
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if workplace is not None and not workplace.is_open:
+                    raise LiveError("interrupted while another ksim was fetching Apache Kafka.") from None
+                time.sleep(LOOK_S)
         yield

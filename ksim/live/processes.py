@@ -116,6 +116,8 @@ class Workplace:
         self.folder = self.root
         self.children: list[Child] = []
         self._held: list[int] = []
+        self.is_open = False
+        """From the beginning of the block until everything is being ended; a thread that waits for something gives up then."""
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._handlers: dict[int, Handler] = {}
 
@@ -127,6 +129,7 @@ class Workplace:
             self.folder.mkdir(mode=0o700)
             self._held.append(_take(self.folder / "lock"))
             self._write_marker()
+            self.is_open = True
         self._watch_signals()
         try:
             self._watchdog = self._start_watchdog()
@@ -149,6 +152,8 @@ class Workplace:
         log: bool = True,
     ) -> Child:
         """stdin, stdout: as for Popen (subprocess.PIPE); what is not piped goes to the log, logs/NAME.log, which is continued where there is one."""
+        if not self.is_open:
+            raise LiveError(f"{name} is not started any more: the replay is ending.")
         path = self.folder / "logs" / f"{name}.log" if log else None
         environment = {**os.environ, **(env or {}), MARK: str(self.folder)}
         with contextlib.ExitStack() as files:
@@ -172,6 +177,7 @@ class Workplace:
 
     def close(self) -> None:
         """Ends everything and removes the folder. A second call does nothing."""
+        self.is_open = False
         for child in self.children:
             child.kill()
         for child in self.children:

@@ -185,6 +185,9 @@ class Proxy:
             except OSError:
                 taken.close()
                 return
+            except asyncio.CancelledError:
+                taken.close()
+                raise
             if self._is_cut(client, entrance.target):
                 self._kept_waiting.append((client, entrance.target, lambda: self._start(self._connect(entrance, client, taken))))
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,15 @@ def test_the_leader_appends_and_the_followers_copy(disks: Disks) -> None:
     ]
 
 
+def test_what_is_seen_on_a_follower_first_was_appended_by_the_leader_before(disks: Disks) -> None:
+    disks.write("broker-3", numbered(0))
+    early = disks.facts()
+    disks.write("broker-1", numbered(0))
+
+    assert early == [Appended("broker-1", "payments-0", "p1", range(1), 0, 0), Replicated("broker-3", "payments-0", 1)]
+    assert disks.facts() == []
+
+
 def test_warm_up_records_are_outside_every_count(disks: Disks) -> None:
     disks.write("broker-1", batch([b"w "]), numbered(0, base=1))
 
@@ -87,7 +97,6 @@ def test_an_election_comes_before_what_the_new_leader_appends(disks: Disks) -> N
 
 def test_a_batch_of_an_epoch_not_heard_of_yet_waits_until_it_is(disks: Disks) -> None:
     disks.write("broker-3", numbered(0, epoch=1))
-    disks.write("broker-2", numbered(0, epoch=1))
     early = disks.facts()
     disks.decide(TO_BROKER_2)
 
@@ -123,6 +132,6 @@ def test_leader_and_isr_are_those_of_the_metadata_log(disks: Disks) -> None:
 
 def test_the_last_look_misses_nothing(disks: Disks) -> None:
     disks.write("broker-2", numbered(0, epoch=9))
-    disks.inside.last_look()
+    asyncio.run(disks.inside.last_look())
 
     assert [fact for _, fact in disks.book.facts] == [Appended("broker-2", "payments-0", "p1", range(1), 0, 9)]

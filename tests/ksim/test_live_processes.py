@@ -234,6 +234,14 @@ def test_a_marked_child_is_known_without_its_environment(tmp_path: Path) -> None
     child.wait()
 
 
+def test_nothing_is_started_when_all_is_being_ended(tmp_path: Path) -> None:
+    with Workplace(root=tmp_path / "root") as workplace:
+        pass
+
+    with pytest.raises(LiveError, match="the replay is ending"):
+        workplace.start("late", SLEEP)
+
+
 def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()

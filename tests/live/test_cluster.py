@@ -6,15 +6,16 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psutil
 import pytest
 
-from ksim.live.ask import Refused
+from ksim.live.ask import Ask, Refused
 from ksim.live.cluster import ClusterSpec
 from ksim.live.errors import LiveError
 from ksim.live.final_logs import final_logs
+from ksim.live.logs import Watchers
 from ksim_models.facts import Appended, BrokerChanged, PartitionChanged, Replicated
 from live_stand import Stand
 
@@ -74,17 +75,23 @@ def test_every_replica_has_the_same_final_log_and_consumers_read_it(stand: Stand
     assert (logs["broker-1"].high_watermark, logs["broker-1"].last_stable_offset) == (6, 6)
 
 
-def test_the_logs_read_over_the_protocol_are_those_on_the_disks(stand: Stand) -> None:
-    class Foreign:
-        ask, brokers = stand.cluster.ask, stand.cluster.brokers
+@dataclass
+class Foreign:
+    """The same cluster as somebody sees it who does not own it."""
 
+    ask: Ask
+    brokers: tuple[str, ...]
+
+
+def test_the_logs_read_over_the_protocol_are_those_on_the_disks(stand: Stand) -> None:
     async def story() -> None:
         await stand.create_topics()
         await stand.produce(range(50), compression_type="gzip", enable_idempotence=True)
 
     stand.run(story())
 
-    over_the_protocol, from_the_disks = (stand.run(final_logs(scene, stand.plan, stand.naming)) for scene in (Foreign(), stand.cluster))
+    foreign = Foreign(stand.cluster.ask, stand.cluster.brokers)
+    over_the_protocol, from_the_disks = (stand.run(final_logs(scene, stand.plan, stand.naming)) for scene in (foreign, stand.cluster))
 
     assert over_the_protocol.reasons == from_the_disks.reasons == []
     assert [(log.replica, log.leader, log.batches) for log in over_the_protocol.logs] == [(log.replica, log.leader, log.batches) for log in from_the_disks.logs]
@@ -113,6 +120,29 @@ def test_a_crash_is_told_by_the_metadata_log_and_the_new_leader_appends(stand: S
     assert (led[0].leader, led[0].leader_epoch, led[0].isr, led[0].unclean) == ("broker-2", 1, ("broker-2", "broker-3"), False)
     assert led[0].why == "fenced broker-1"
     assert states == ["fenced", "registered", "unfenced"]
+    assert max(fact.log_end_offset for fact in facts if isinstance(fact, Replicated) and fact.broker == "broker-3") == 4
+
+
+def test_who_does_not_own_a_cluster_is_told_the_same_by_its_brokers(stand: Stand) -> None:
+    async def story() -> list[object]:
+        await stand.create_topics()
+        watchers = Watchers(Foreign(stand.cluster.ask, stand.cluster.brokers), stand.plan, stand.naming, stand.book)
+        await watchers.start()
+        watchers.begin()
+        await stand.produce(range(2), linger_ms=100)
+        stand.cluster.crash("broker-1")
+        while watchers.leader_of("payments-0") != "broker-2":
+            await asyncio.sleep(0.05)
+        await stand.produce(range(2, 4), linger_ms=100)
+        await watchers.stop()
+        return [fact for _, fact in stand.book.facts if getattr(fact, "partition", "payments-0") == "payments-0"]
+
+    facts = stand.run(story())
+    appended = [(fact.broker, list(fact.records), fact.base_offset, fact.leader_epoch) for fact in facts if isinstance(fact, Appended)]
+
+    assert appended == [("broker-1", [0, 1], 0, 0), ("broker-2", [2, 3], 2, 1)]
+    assert {(fact.broker, fact.state) for fact in facts if isinstance(fact, BrokerChanged)} == {("broker-1", "fenced")}
+    assert [(fact.leader, fact.leader_epoch) for fact in facts if isinstance(fact, PartitionChanged)] == [("broker-2", 1)]
     assert max(fact.log_end_offset for fact in facts if isinstance(fact, Replicated) and fact.broker == "broker-3") == 4
 
 
