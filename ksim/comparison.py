@@ -1,7 +1,8 @@
 """A comparison: where a simulation and the same scenario on real Kafka agree, and the first record where they part.
 
-Not Kafka's. A real cluster cannot place a fault better than some milliseconds among the records, so outcomes that hang on it are intervals:
-the simulation is repeated under neighbouring seeds and with its faults a little earlier and later, the live run as often as was asked for.
+Not Kafka's. A real cluster cannot place a fault better than some milliseconds among the records, and its machine has a latency of its own, so outcomes that
+hang on either are intervals: the simulation is repeated under neighbouring seeds, with its faults a little earlier and later, and with the latency that was
+measured on the cluster in this very run; the live run as often as was asked for.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class Comparison:
 def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Comparison:
     """`simulated`: one run, whose neighbours are simulated too, or the runs to compare with. `live`: one or more replays of the same scenario."""
     base = simulated if isinstance(simulated, Run) else simulated[0]
-    models = neighbours(base) if isinstance(simulated, Run) else list(simulated)
     twins = [live] if isinstance(live, Run) else list(live)
+    models = neighbours(base, slowness(base, twins)) if isinstance(simulated, Run) else list(simulated)
     reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
     if reasons:
         return _summed_up(base, twins, reasons)
@@ -147,14 +148,34 @@ def _told(value: object) -> str:
     return ", ".join(f"{name} {of}" for name, of in value.items()) if isinstance(value, dict) else str(value)
 
 
-def neighbours(run: Run) -> list[Run]:
-    """The run itself first; then other seeds, and its faults somewhat earlier and later: what a live machine may do just as well."""
+def neighbours(run: Run, slower: Micros = 0) -> list[Run]:
+    """The run itself first; then other seeds, its faults somewhat earlier and later, and a network slower by so much: what a live machine may do just as well."""
     found = [run]
-    for seed in range(run.plan.seed, run.plan.seed + SEEDS):
-        for shift in SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,):
-            if (seed, shift) != (run.plan.seed, 0):
-                found.append(simulate(_shifted(replace(run.plan, seed=seed), shift)))
+    shifts = SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,)
+    for latency in (0, slower) if slower else (0,):
+        for seed in range(run.plan.seed, run.plan.seed + SEEDS):
+            for shift in shifts:
+                if (latency, seed, shift) != (0, run.plan.seed, 0):
+                    found.append(simulate(_slowed(_shifted(replace(run.plan, seed=seed), shift), latency)))
     return found
+
+
+def slowness(base: Run, twins: Sequence[Run]) -> Micros:
+    """One way: half of what acknowledgements that met no trouble took longer on the cluster."""
+    quick = [quarter for run in (base, *twins) if (quarter := _quarter(run)) is not None]
+    return max(0, max(quick[1:]) - quick[0]) // 2 if len(quick) > 1 else 0
+
+
+def _quarter(run: Run) -> Micros | None:
+    """A quarter of the acknowledgements was at least as quick."""
+    offered = _offered_at(run)
+    waits = sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Acked) for number in fact.records)
+    return waits[len(waits) // 4] if waits else None
+
+
+def _slowed(plan: Plan, by: Micros) -> Plan:
+    latency = plan.network.latency
+    return replace(plan, network=replace(plan.network, latency=replace(latency, median=latency.median + by, p99=latency.p99 + by)))
 
 
 def _shifted(plan: Plan, by: Micros) -> Plan:
