@@ -19,12 +19,13 @@ from ksim.runs import Run
 from ksim.simulation import simulate
 from ksim.verdict import classes
 from ksim_models.facts import Acked, Failed, Fault, Offered, Sent
-from ksim_models.units import MILLISECOND, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 NOISE: Micros = ms(50)
 """What a machine that also runs the cluster adds to any moment (measured: delays below it are noise)."""
 SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
 SEEDS = 3
+SLOWEST: Micros = ms(100)
 TIMING_SHARE = 0.2
 TIMING_FLOOR_MS = 100.0
 RETRY_SHARE = 0.3
@@ -149,7 +150,7 @@ def _told(value: object) -> str:
 
 
 def neighbours(run: Run, slower: Micros = 0) -> list[Run]:
-    """The run itself first; then other seeds, its faults somewhat earlier and later, and a network slower by so much: what a live machine may do just as well."""
+    """The run itself first; then what a live machine may do just as well: other seeds, faults somewhat earlier and later, a network slower by so much."""
     found = [run]
     shifts = SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,)
     for latency in (0, slower) if slower else (0,):
@@ -161,16 +162,16 @@ def neighbours(run: Run, slower: Micros = 0) -> list[Run]:
 
 
 def slowness(base: Run, twins: Sequence[Run]) -> Micros:
-    """One way: half of what acknowledgements that met no trouble took longer on the cluster."""
-    quick = [quarter for run in (base, *twins) if (quarter := _quarter(run)) is not None]
-    return max(0, max(quick[1:]) - quick[0]) // 2 if len(quick) > 1 else 0
+    """One way: half of what acknowledgements took longer on the cluster before anything struck."""
+    usual = [median(waits) for run in (base, *twins) if (waits := _untroubled(run))]
+    return min(SLOWEST, max(0, int(max(usual[1:]) - usual[0]) // 2)) if len(usual) == len(twins) + 1 else 0
 
 
-def _quarter(run: Run) -> Micros | None:
-    """A quarter of the acknowledgements was at least as quick."""
+def _untroubled(run: Run) -> list[Micros]:
+    """How long records waited that were acknowledged before the first fault struck."""
+    struck = min((at for _, at in _beginnings(run)), default=NEVER)
     offered = _offered_at(run)
-    waits = sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Acked) for number in fact.records)
-    return waits[len(waits) // 4] if waits else None
+    return [at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck for number in fact.records]
 
 
 def _slowed(plan: Plan, by: Micros) -> Plan:
