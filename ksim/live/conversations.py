@@ -31,6 +31,8 @@ class Exchange:
     codec: Codec | None
     answered: bool = True
     """acks=0 has no answer."""
+    counts: bool = True
+    """False: none of those that faults speak of, such as a fetch of Kafka's own topics."""
     batches: list[WireBatch] = field(default_factory=list)
     fault: FrameFault | None = None
     """Hits the response when it comes."""
@@ -133,6 +135,8 @@ class Conversation:
         """Something was answered."""
         self.is_broken_off = False
         self.waiting: deque[Exchange] = deque()
+        self.fetched: set[tuple[Any, int]] = set()
+        """Topic and partition of what is in the fetch session: a request names only what moved (KIP-227)."""
         self.unheard = 0
         """Answers that the client will never see."""
         self._onlooker = onlooker
