@@ -187,15 +187,13 @@ class Conversation:
         self.waiting.clear()
 
     def _on_request(self, frame: bytes) -> None:
-        if self.is_broken_off:
-            return  # While this came in.
         if len(frame) < SHORTEST_REQUEST:
             self.forth.send(frame)
             return
         api_key, version, correlation = REQUEST_START.unpack_from(frame, 4)
         exchange = Exchange(api_key, version, correlation, frame, codec(api_key, version))
         self._onlooker.read_request(self, exchange)
-        if self.lost:
+        if self.lost or self.is_broken_off:
             self.expect(exchange)  # The client sent it all the same.
         elif not self._onlooker.meet_request(self, exchange):
             self.expect(exchange)

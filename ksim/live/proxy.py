@@ -75,6 +75,7 @@ class Proxy:
         self._sightings: Sightings | None = None
         self._clock = Clock()
         self._delays = no_delays()
+        self._bandwidth: float | None = None
         self._doors: dict[tuple[str, str], Entrance] = {}
         self._links: list[Entrance] = []
         self._nodes: dict[int, str] = {}
@@ -95,7 +96,7 @@ class Proxy:
         self._sightings = Sightings(clock, book, naming, producers, self._topics)
         for node, name in self._nodes.items():
             self._sightings.name_node(node, name)
-        self._delays = delays or no_delays()
+        self._set_delays(delays or no_delays())
         self._made.clear()
         self.not_read.clear()
 
@@ -118,14 +119,12 @@ class Proxy:
             self._cuts[pair] = 1
             self.mend(*pair)
         self._bandwidths.clear()
-        self._delays = no_delays()
+        self._set_delays(no_delays())
         for conversation in [conversation for conversation in self._conversations if (conversation.client, conversation.broker) in self._doors]:
             conversation.abandon()
         for entrance in self._doors.values():
             _close(entrance)
         self._doors.clear()
-        for conversation in self._conversations:
-            conversation.forth.bandwidth = conversation.back.bandwidth = None
         await asyncio.sleep(0)
 
     async def close(self) -> None:
@@ -221,7 +220,7 @@ class Proxy:
     def _adjust(self, conversation: Conversation) -> None:
         """To the cuts and speeds that hold now."""
         for pipe, pair in _pipes(conversation):
-            pipe.bandwidth = self._bandwidths.get(pair)
+            pipe.bandwidth = self._bandwidths.get(pair, self._bandwidth)
             if pair in self._cuts:
                 pipe.cut()
 
@@ -287,7 +286,13 @@ class Proxy:
         else:
             self._bandwidths[sender, receiver] = bandwidth
         for pipe in self._pipes_between(sender, receiver):
-            pipe.bandwidth = bandwidth
+            pipe.bandwidth = self._bandwidth if bandwidth is None else bandwidth
+
+    def _set_delays(self, delays: LinkDelays) -> None:
+        self._delays = delays
+        self._bandwidth = None if delays.bandwidth is None else float(delays.bandwidth)
+        for conversation in self._conversations:
+            conversation.forth.bandwidth = conversation.back.bandwidth = self._bandwidth
 
     def _is_cut(self, one: str, other: str) -> bool:
         return (one, other) in self._cuts or (other, one) in self._cuts

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -70,12 +71,12 @@ def faults_of(*faults: dict[str, Any]) -> FrameFaults:
     return FrameFaults(scenario.plan(1).faults, Dice(1), lambda who, fault: (who.argument,), lambda fact: None)
 
 
-def on_stage(story: Callable[[Stage], Awaitable[None]], *faults: dict[str, Any], latency_us: int = 0) -> None:
+def on_stage(story: Callable[[Stage], Awaitable[None]], *faults: dict[str, Any], latency_us: int = 0, bandwidth: Fraction | None = None) -> None:
     async def told() -> None:
         clock = Clock()
         stage = Stage(ToyBroker(topic=TOPIC), Proxy(), Book(clock))
         await stage.broker.start()
-        delays = LinkDelays(NetworkPlan(Latency(latency_us, latency_us)), Dice(1)) if latency_us else None
+        delays = LinkDelays(NetworkPlan(Latency(latency_us, latency_us), bandwidth), Dice(1)) if latency_us or bandwidth else None
         stage.proxy.prepare(clock, stage.book, NAMING, ["p1"], delays)
         stage.address = await stage.proxy.open_door("p1", "broker-1", stage.broker.address)
         frames = faults_of(*faults)
@@ -633,6 +634,18 @@ def test_the_latency_of_the_scenario_is_added_both_ways() -> None:
         assert loop.time() - began >= 0.04
 
     on_stage(story, latency_us=20_000)
+
+
+def test_the_bandwidth_of_the_scenario_holds_for_every_connection() -> None:
+    async def story(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        client = await stage.client()
+        began = loop.time()
+        await client.ask(one(1))
+
+        assert loop.time() - began >= 0.1
+
+    on_stage(story, bandwidth=Fraction(1, 1000))  # 1,000 bytes a second, for a record of 60 bytes.
 
 
 def test_a_slow_path_is_slow_until_that_is_taken_back() -> None:
