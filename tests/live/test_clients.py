@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from ksim import Live, Run, Scenario
 from ksim_models.facts import Acked, Failed, Offered, Refused
 
 CLIENTS = ["java", "java 3.9", "librdkafka"]
-Outcome = type[Acked] | type[Failed] | type[Refused]
+OUTCOMES = (Acked, Failed, Refused)
 
 
 def scenario(client: str, text: str) -> Scenario:
@@ -21,22 +22,26 @@ def scenario(client: str, text: str) -> Scenario:
     )
 
 
+def facts(run: Run, kind: type) -> list[tuple[int, Any]]:
+    return list(run.history.of(kind))
+
+
 def calls(run: Run) -> list[tuple[int, int]]:
     """(moment of send(), number), in the order of the moments."""
     found = [(at, number) for _, fact in run.history.of(Offered) for number, at in zip(fact.records, fact.times or (fact.first_at,) * len(fact.records))]
     return sorted(found)
 
 
-def told(run: Run, kind: Outcome) -> list[int]:
-    return sorted(number for _, fact in run.history.of(kind) for number in fact.records)
+def told(run: Run, kind: type) -> list[int]:
+    return sorted(number for _, fact in facts(run, kind) for number in fact.records)
 
 
-def errors(run: Run, kind: type[Failed] | type[Refused]) -> set[tuple[str, str]]:
-    return {(fact.error, fact.message) for _, fact in run.history.of(kind)}
+def errors(run: Run, kind: type) -> set[tuple[str, str]]:
+    return {(fact.error, fact.message) for _, fact in facts(run, kind)}
 
 
 def most_outstanding(run: Run) -> int:
-    steps = [(at, 1) for at, _ in calls(run)] + [(at, -1) for kind in (Acked, Failed, Refused) for at, fact in run.history.of(kind) for _ in fact.records]
+    steps = [(at, 1) for at, _ in calls(run)] + [(at, -1) for kind in OUTCOMES for at, fact in facts(run, kind) for _ in fact.records]
     outstanding = most = 0
     for _, step in sorted(steps):
         outstanding += step
@@ -62,12 +67,13 @@ def test_several_workloads_of_one_producer_are_threads_above_it(live: Live, clie
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize(("wait", "most"), [("'each'", 1), ("3", 3)])
-def test_a_closed_loop_waits_for_its_acknowledgements(live: Live, client: str, wait: str, most: int) -> None:
+@pytest.mark.parametrize(("wait", "possible"), [("'each'", [1]), ("3", [3, 4, 5])])
+def test_a_closed_loop_waits_for_its_acknowledgements(live: Live, client: str, wait: str, possible: list[int]) -> None:
+    """A batch is told as a whole, at the moment of its last record: the first ones have been answered a little before."""
     run = live.replay(scenario(client, f"[producers.p1]\nconfig.linger.ms = 0\n[[workload]]\ntopic = 'payments'\nrecords = 60\nevery = '0ms'\nwait = {wait}\n"))
 
     assert told(run, Acked) == list(range(60))
-    assert most_outstanding(run) == most
+    assert most_outstanding(run) in possible
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -144,7 +150,7 @@ def test_what_is_in_the_log_of_a_killed_client_was_offered(live: Live, client: s
     text = "[[workload]]\ntopic = 'payments'\nrecords = 20_000\nevery = '0.1ms'\n[[fault]]\nat = '400ms'\ndo = 'crash'\nwho = 'p1'\n"
     run = live.replay(scenario(client, text))
 
-    numbers = [number for _, number in calls(run)]
+    numbers = sorted(number for _, number in calls(run))
     assert numbers == list(range(len(numbers)))
     assert 0 < len(numbers) < 20_000
     assert run.verdict.records["misrouted"] == run.verdict.records["lost"] == 0
