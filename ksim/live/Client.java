@@ -36,13 +36,13 @@ import org.apache.kafka.common.utils.AppInfoParser;
  */
 public final class Client {
     private static final FileOutputStream OUT = new FileOutputStream(FileDescriptor.out);
-    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>();
+    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>(50_000);
     private static final long SPIN_NANOS = 100_000; // parkNanos comes back some 60 us late.
     private static final Duration PATIENCE_AT_WARMING = Duration.ofSeconds(30);
     private static final int PRACTICES = 6; // The constructor is the slowest to become fast.
     private static final int RECORDS_OF_A_PRACTICE = 40;
     private static final long LONGEST_TURN_MS = 1000;
-    private static final int MOST_ANNOUNCED = 500;
+    private static final int MOST_ANNOUNCED = 100;
     private static final int WARM_UP_BYTES = 100;
 
     private final Map<String, Object> settings = new HashMap<>();
@@ -270,7 +270,12 @@ public final class Client {
         }
 
         private void sayLater(String line) {
-            if (!silent) EVENTS.add(line);
+            if (silent) return;
+            try {
+                EVENTS.put(line);
+            } catch (InterruptedException problem) {
+                Thread.currentThread().interrupt();
+            }
         }
 
         /** How many records from this one on go out one right after another. */
