@@ -108,6 +108,7 @@ class Play:
         topics = [NewTopic(self.naming.real(topic.name), topic.assignment, topic.given) for topic in self.plan.topics if topic.exists]
         topics.append(NewTopic(self.naming.real(PRACTISE), ((self.scene.brokers[0],),), ()))
         await self.scene.ask.create_topics(self.scene.brokers[0], topics)
+        self.proxy.learn_topics((await self.scene.ask.metadata(self.scene.brokers[0], [topic.name for topic in topics])).topic_ids)
 
     def _prepare_the_proxy(self) -> None:
         delays = LinkDelays(self.plan.network, self.dice) if "network" in self.plan.data else None

@@ -158,6 +158,10 @@ class Producer:
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
             self.poll.began_at = now
         self.wake_at = self._next_wake()
+        while type(event) is Wake and self.arrivals_matter_at <= now:
+            self.sending.take(now, out)  # A batch got its outcome in this very turn, by acks=0 or by expiry: who waited for it calls send() again at once.
+            self._turn(now, out)
+            self.wake_at = self._next_wake()
         return out
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:

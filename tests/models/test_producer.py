@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Offered, ProducerId, Refused, Retried, Sent
-from ksim_models.machine import Closed, Crashed, Resumed
+from ksim_models.facts import Failed, Offered, ProducerId, Refused, Retried, Sent
+from ksim_models.machine import Closed, Crashed, Note, Resumed, Wake
 from ksim_models.messages import InitProducerIdResponse
 from ksim_models.units import ms
 from scripted import Client
@@ -134,6 +134,34 @@ def test_acks_0_is_its_own_outcome_without_an_offset() -> None:
 
     assert client.outcomes() == [([0], "acked")]
     assert client.producer.network.nodes["b1"].in_flight == type(client.producer.network.nodes["b1"].in_flight)()
+
+
+def test_with_acks_0_who_waits_for_each_send_sends_all_that_is_due_in_one_wake() -> None:
+    """S22: sending is the outcome, so the alarm has nothing left to ring for."""
+    client = Client(acks=0)
+    client.calls[0].window = 1
+    client.producer.sending.threads[0].steady = False
+    client.send()
+    client.send(count=3)
+
+    assert client.records() == [[0], [1], [2], [3]]
+    assert client.producer.wake_at is None or client.producer.wake_at > client.now
+
+
+def test_who_waits_for_each_send_calls_again_in_the_moment_in_which_a_batch_expires() -> None:
+    """A37: the expiry comes last in a turn, and the alarm that brought it does not ring twice."""
+    client = Client(request_timeout_ms=5000, delivery_timeout_ms=1000)
+    client.calls[0].window = 1
+    client.producer.sending.threads[0].steady = False
+    client.send(count=2)
+    client.at(999)
+
+    effects = client.producer.handle(Wake(), ms(1000))
+
+    assert [effect.fact.records for effect in effects if isinstance(effect, Note) and isinstance(effect.fact, Failed)] == [range(1)]
+    assert [effect.fact.records for effect in effects if isinstance(effect, Note) and isinstance(effect.fact, Sent)] == [range(1, 2)]
+    assert client.producer.wake_at is not None
+    assert client.producer.wake_at > ms(1000)
 
 
 def test_attempts_and_waits_are_told() -> None:
