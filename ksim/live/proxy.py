@@ -332,6 +332,9 @@ class Proxy:
         request = exchange.request
         exchange.answered = request.acks != 0
         exchange.batches = batches_of(request, self._topics)
+        for batch in exchange.batches:
+            if batch.unreadable:
+                self.unreadable(conversation, batch.unreadable)
         if self._sightings is not None:
             self._sightings.sent(conversation.client, conversation.broker, conversation.name, exchange.batches)
 
@@ -390,7 +393,9 @@ class Proxy:
         return self._sightings.told(topic) if self._sightings is not None else self._topics.name_of(topic)
 
     def unreadable(self, conversation: Conversation, why: str) -> None:
-        self.not_read.append(f"{conversation.name}: {why}")
+        told = f"{conversation.name}: {why}"
+        if told not in self.not_read:
+            self.not_read.append(told)
 
     def disconnected(self, conversation: Conversation, requests: int, why: str) -> None:
         if (entrance := self._doors.get((conversation.client, conversation.broker))) is not None:
