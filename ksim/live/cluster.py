@@ -18,17 +18,16 @@ import javaproperties
 from ksim.live.ask import Ask, Refused
 from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer, NotSpoken
-from ksim.live.kafka import Installation
+from ksim.live.kafka import SERVER, STORAGE_TOOL, Installation
 from ksim.live.naming import is_ours
 from ksim.live.owners import owner
 from ksim.live.ports import HOST, Ports
 from ksim.live.processes import Child, Workplace
+from ksim.live.training import train
 from ksim.plan import Plan
 from ksim_models.profiles import parse_release
 
 FIRST_CONTROLLER = 100
-SERVER = "kafka.Kafka"
-STORAGE_TOOL = "kafka.tools.StorageTool"
 READY_S = 90.0
 LOOK_S = 0.05
 SHUTDOWN_S = 20.0
@@ -123,6 +122,8 @@ class KraftCluster:
 
     async def start(self) -> None:
         """Formats, and starts every node. The proxies of the links must listen by now."""
+        if not self.installation.archive.exists():
+            await train(self.installation, self.workplace)
         self.folder.mkdir(exist_ok=True)
         for name in self.nodes:
             self._properties_file(name).write_text(javaproperties.dumps(self.properties(name), timestamp=False), encoding="latin-1")
