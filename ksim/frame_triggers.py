@@ -42,8 +42,7 @@ class FrameFault:
             return False
         if self.plan.duration is not None and self.first_hit_at is not None and now >= self.first_hit_at + self.plan.duration:
             return False
-        sender, receiver = (broker, client) if trigger.side == "response" else (client, broker)
-        if not (self._names(trigger.sender, sender) and self._names(trigger.receiver, receiver)):
+        if not (self._names(trigger.sender, client) and self._names(trigger.receiver, broker)):  # Whichever of the two frames is hit.
             return False
         if trigger.connection is not None and trigger.connection != connection:
             return False
@@ -75,10 +74,14 @@ class FrameFault:
         return who is None or name in self._resolve(who, self.plan)
 
     def _concerns(self, carried: Callable[[], Carried]) -> bool:
-        trigger = self.trigger
-        if trigger.topic is None and trigger.partition is None:
+        trigger, answered_for = self.trigger, self.plan.partition
+        if trigger.topic is None and trigger.partition is None and answered_for is None:
             return True
         topics, partitions = carried()
+        if answered_for is not None and answered_for not in partitions:
+            return False  # An answer for one partition only has nothing to say to a request without it.
+        if trigger.topic is None and trigger.partition is None:
+            return True
         if trigger.partition is None and trigger.topic in topics:
             return True
         return any(

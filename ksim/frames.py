@@ -17,7 +17,6 @@ from ksim.plan import FaultPlan, FrameTrigger, Who
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault
 from ksim_models.messages import (
-    NO_OFFSET,
     ApiVersionsRequest,
     FetchedPartition,
     FetchRequest,
@@ -29,6 +28,7 @@ from ksim_models.messages import (
     ProduceRequest,
     ProduceResponse,
     ProduceResult,
+    RecordBatch,
     TopicMetadata,
 )
 from ksim_models.units import Micros
@@ -45,7 +45,7 @@ APIS: dict[type, str] = {
 class Exchange:
     """A request on its way through a connection, and what faults want of it."""
 
-    __slots__ = ("answer", "api", "fault", "request", "ready")
+    __slots__ = ("answer", "api", "fault", "ready", "refused", "request")
 
     def __init__(self, api: str, request: object) -> None:
         self.api = api
@@ -55,6 +55,8 @@ class Exchange:
         self.ready = False
         """Never forwarded: `answer` goes back once all before it are answered."""
         self.answer: object = None
+        self.refused: tuple[ProduceResult, ...] = ()
+        """What the broker never saw of it: refused in its name, beside its own answer for the rest."""
 
 
 class Frames:
@@ -108,6 +110,11 @@ class Frames:
                 return True
             if do == "answer" and not fault.plan.processed:
                 self._hit(fault, f"{broker} -> {client}")
+                if isinstance(message, ProduceRequest) and (others := _others(message, fault.plan.partition)):
+                    exchange.refused = tuple(self._refusal(fault, batch) for batch in message.batches if batch not in others)
+                    self._expect(connection, exchange, message)
+                    self.loop.send_late(wire, replace(message, batches=others), 0)
+                    return True
                 exchange.ready, exchange.answer = True, self._error_answer(fault, message)
                 self._expect(connection, exchange, message)
                 self._send_ready(connection)
@@ -127,15 +134,20 @@ class Frames:
         waiting = self.exchanges[connection.name]
         exchange = waiting.popleft()
         client, broker = wire.receiver.name, wire.sender.name
+        if exchange.refused:
+            assert isinstance(message, ProduceResponse)
+            message = ProduceResponse((*message.results, *exchange.refused))
         fault = next(iter([*([exchange.fault] if exchange.fault else []), *self._fired(exchange, client, broker, connection.name, now, responses=True)]), None)
-        dealt_with = fault is not None and self._hit_response(fault, connection, wire, message)
-        if not dealt_with and waiting and waiting[0].ready:
+        if fault is not None:
+            self._hit_response(fault, connection, wire, message)
+        elif exchange.refused or (waiting and waiting[0].ready):
             self.loop.send_late(wire, message, 0)
-            self._send_ready(connection)
-            return True
-        return dealt_with
+        else:
+            return False
+        self._send_ready(connection)
+        return True
 
-    def _hit_response(self, fault: FrameFault, connection: Connection, wire: Wire, message: object) -> bool:
+    def _hit_response(self, fault: FrameFault, connection: Connection, wire: Wire, message: object) -> None:
         frame = f"{wire.sender.name} -> {wire.receiver.name}"
         self._hit(fault, frame)
         match fault.plan.do:
@@ -147,7 +159,6 @@ class Frames:
                 self.loop.send_late(wire, message, fault.plan.by)
             case "answer":
                 self.loop.send_late(wire, self._replaced(fault, message), 0)
-        return True
 
     def _send_ready(self, connection: Connection) -> None:
         """Answers that a broker never gave take their turn behind those it did."""
@@ -170,12 +181,15 @@ class Frames:
 
     # Answers with an error.
 
+    def _refusal(self, fault: FrameFault, batch: RecordBatch) -> ProduceResult:
+        return ProduceResult(batch.partition, self._error(fault))
+
     def _error_answer(self, fault: FrameFault, request: object) -> object:
-        """As a broker would have answered that refused: for every partition, or for the one the fault names."""
+        """As a broker would have answered that refused."""
         error = self._error(fault)
         match request:
             case ProduceRequest():
-                return ProduceResponse(tuple(self._result(fault, ProduceResult(batch.partition, ErrorCode.NONE, NO_OFFSET, -1)) for batch in request.batches))
+                return ProduceResponse(tuple(self._refusal(fault, batch) for batch in request.batches))
             case InitProducerIdRequest():
                 return InitProducerIdResponse(error, -1, -1)
             case FetchRequest():
@@ -183,10 +197,10 @@ class Frames:
             case MetadataRequest():
                 return MetadataResponse((), tuple(TopicMetadata(topic, error, ()) for topic in request.topics))
             case _:
-                raise AssertionError(f"no error answer to {request}")
+                raise AssertionError(f"the scenario was checked: {request}")
 
     def _replaced(self, fault: FrameFault, response: object) -> object:
-        """The broker did the work; the client is told otherwise."""
+        """The broker did the work; the client is told otherwise: of every partition, or of the one the fault names."""
         error = self._error(fault)
         match response:
             case ProduceResponse():
@@ -198,17 +212,22 @@ class Frames:
             case MetadataResponse():
                 return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
             case _:
-                return response
+                raise AssertionError(f"the scenario was checked: {response}")
 
     def _result(self, fault: FrameFault, result: ProduceResult) -> ProduceResult:
         if fault.plan.partition is not None and result.partition != fault.plan.partition:
             return result
-        return ProduceResult(result.partition, self._error(fault), NO_OFFSET if not fault.plan.processed else result.base_offset, result.log_start_offset)
+        return ProduceResult(result.partition, self._error(fault), result.base_offset, result.log_start_offset)
 
     def _error(self, fault: FrameFault) -> ErrorCode:
         error = fault.plan.error
         assert error is not None, "the scenario was checked: an answer names its error"
         return error
+
+
+def _others(request: ProduceRequest, partition: str | None) -> tuple[RecordBatch, ...]:
+    """What the broker is to append all the same, where the error is for one partition only."""
+    return tuple(batch for batch in request.batches if partition is not None and batch.partition != partition)
 
 
 def _is_answered(message: object) -> bool:

@@ -11,13 +11,15 @@ from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
 from ksim.problems import listed, shown
 from ksim.scenario_names import BROKER, CONTROLLER, PRODUCER, Names, read_who
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_shape import APIS, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
 from ksim_models.errors import ErrorCode
 
+API_VERSIONS = "ApiVersions"
+ANSWERED = [api for api in APIS if api != API_VERSIONS]
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "pause")
+TAKES_DOWN = ("crash",)
 
 
 def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPlan]:
@@ -53,12 +55,15 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
     assert isinstance(do, str)
     _check_arguments(table, do)
     first, second = _between(table, names)
+    when = _when(table, do, names)
+    if do == "answer" and isinstance(when, FrameTrigger):
+        _refuse_answers_without_that_error(table, when)
     return FaultPlan(
         index=number,
         name=_name(table, do, taken),
         do=do,
         at=table.take("at", DURATION),
-        when=_when(table, do, names),
+        when=when,
         duration=table.take("for", POSITIVE_DURATION),
         who=(read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else (),
         between=(first, second),
@@ -138,6 +143,18 @@ def _error(table: Table) -> ErrorCode | None:
     return ErrorCode[name] if name is not None else None
 
 
+def _refuse_answers_without_that_error(table: Table, when: FrameTrigger) -> None:
+    """Which errors a client understands, and of what, depends on the API."""
+    if when.api == API_VERSIONS:
+        table.problem("when", f"{name_of(table.path)}: answer to ApiVersions is not yet supported.", given=API_VERSIONS, possible=listed(ANSWERED))
+    elif table.has("partition") and when.api != PRODUCE:
+        table.problem(
+            "partition",
+            f"{name_of(table.path)}: an answer to {when.api} for one partition is not yet supported.",
+            possible="no partition, or answers to Produce",
+        )
+
+
 def _refuse_return_of_a_client(table: Table, fault: FaultPlan, names: Names) -> None:
     """A crashed client stays dead: its successor is another producer, with another producer id (I2)."""
     clients = [str(who) for who in fault.who if names.role(who) == PRODUCER]
@@ -155,9 +172,8 @@ def _refuse_restart_of_the_living(table: Table, restart: FaultPlan, faults: Sequ
     for who in restart.who:
         downs = [fault for fault in faults if fault.do in TAKES_DOWN and any(_may_be_same(who, other, names) for other in fault.who)]
         if not downs:
-            table.problem(
-                "who", f"{name_of(table.path)}: nothing takes {who} down, so it cannot restart.", given=str(who), possible="a crash or pause of it before"
-            )
+            possible = "a crash of it before (what is paused resumes after its `for`)"
+            table.problem("who", f"{name_of(table.path)}: nothing takes {who} down, so it cannot restart.", given=str(who), possible=possible)
         elif restart.at is not None and restart.when is None and all(fault.at is not None and fault.at >= restart.at for fault in downs):
             table.problem("at", f"{name_of(table.path)}: {who} goes down only after it is to restart.", possible="a later moment")
 

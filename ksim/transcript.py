@@ -199,7 +199,7 @@ class Story:
         many = sum(1 for entry in part if entry.kind[0] != "plain") > MOST_LINES
         alike: dict[tuple[object, ...], list[Entry]] = {}
         for entry in part:
-            batch = () if many or entry.kind[0] == "plain" or not hasattr(entry.fact, "records") else _key(entry.fact)
+            batch = _key(entry.fact) if not many and entry.kind[0] != "plain" and isinstance(entry.fact, OF_A_BATCH) else ()
             alike.setdefault((*entry.kind, *batch), []).append(entry)
         told: list[Entry] = []
         for kind, entries in alike.items():

@@ -36,6 +36,8 @@ def error_answer(api_key: int, codec: Codec, request: Any, error: ErrorCode, con
     code = _wire_error(error)
     match api_key:
         case 0:  # Produce.
+            if not all(concerns(topic, partition.index) for topic in request.topic_data for partition in topic.partition_data):
+                raise NotPossible("the request carries other partitions too, and cannot be passed on without this one")
             topics = tuple(
                 _make(
                     codec,
@@ -47,7 +49,7 @@ def error_answer(api_key: int, codec: Codec, request: Any, error: ErrorCode, con
                             codec,
                             "PartitionProduceResponse",
                             index=partition.index,
-                            error_code=code if concerns(topic, partition.index) else WireError.none,
+                            error_code=code,
                             base_offset=-1,
                             record_errors=(),
                         )

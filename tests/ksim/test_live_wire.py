@@ -205,12 +205,12 @@ def test_a_refusal_of_produce_names_every_partition_and_no_offset(version: int) 
     assert topic.topic_id == TOPIC_ID if version >= 13 else topic.name == "payments"
 
 
-def test_a_refusal_of_one_partition_leaves_the_others_without_error() -> None:
-    known_version = known(PRODUCE, 9)
+def test_a_refusal_of_one_partition_is_no_acknowledgement_of_the_others() -> None:
+    """They would count as written, and nobody would have written them."""
     request = produce("payments", batch_bytes([("0/1", 50)]), partition=3)
-    answer = error_answer(PRODUCE, known_version, request, ErrorCode.NOT_ENOUGH_REPLICAS, lambda topic, partition: partition != 3)
 
-    assert answer.responses[0].partition_responses[0].error_code == 0
+    with pytest.raises(NotPossible, match="other partitions"):
+        error_answer(PRODUCE, known(PRODUCE, 9), request, ErrorCode.NOT_ENOUGH_REPLICAS, lambda topic, partition: partition != 3)
 
 
 @pytest.mark.parametrize("version", known_versions(METADATA)[4:])

@@ -194,3 +194,9 @@ def test_every_kind_of_fact_is_told_or_left_out_on_purpose() -> None:
     from ksim.transcript_sentences import TELLERS
 
     assert {cls.__name__ for cls in (*OUTSIDE, *INTERNAL)} - {cls.__name__ for cls in TELLERS} == {"Offered", "Replicated"}
+
+
+def test_refused_records_belong_to_no_batch_and_many_are_one_line() -> None:
+    refused = [(at, fact) for at in range(5) for fact in (Offered("p1", range(at, at + 1), at, 0), Refused("p1", range(at, at + 1), "Late", "No memory."))]
+
+    assert story(history_of(*refused, *end(0))).startswith("          0 ms  send() of records 0..4 of p1 fails, Late: No memory; 5 times, until 0.004 ms\n")
