@@ -1,7 +1,8 @@
 """A comparison: where a simulation and the same scenario on real Kafka agree, and the first record where they part.
 
-Not Kafka's. A real cluster cannot place a fault better than some milliseconds among the records, so outcomes that hang on it are intervals:
-the simulation is repeated under neighbouring seeds and with its faults a little earlier and later, the live run as often as was asked for.
+Not Kafka's. A real cluster cannot place a fault better than some milliseconds among the records, and its machine has a latency of its own, so outcomes that
+hang on either are intervals: the simulation is repeated under neighbouring seeds, with its faults a little earlier and later, and with the latency that was
+measured on the cluster in this very run; the live run as often as was asked for.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from ksim.runs import Run
 from ksim.simulation import simulate
 from ksim.verdict import classes
 from ksim_models.facts import Acked, Failed, Fault, Offered, Sent
-from ksim_models.units import MILLISECOND, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 NOISE: Micros = ms(50)
 """What a machine that also runs the cluster adds to any moment (measured: delays below it are noise)."""
 SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
 SEEDS = 3
+SLOWEST: Micros = ms(100)
 TIMING_SHARE = 0.2
 TIMING_FLOOR_MS = 100.0
 RETRY_SHARE = 0.3
@@ -111,8 +113,8 @@ class Comparison:
 def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Comparison:
     """`simulated`: one run, whose neighbours are simulated too, or the runs to compare with. `live`: one or more replays of the same scenario."""
     base = simulated if isinstance(simulated, Run) else simulated[0]
-    models = neighbours(base) if isinstance(simulated, Run) else list(simulated)
     twins = [live] if isinstance(live, Run) else list(live)
+    models = neighbours(base, slowness(base, twins)) if isinstance(simulated, Run) else list(simulated)
     reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
     if reasons:
         return _summed_up(base, twins, reasons)
@@ -147,14 +149,34 @@ def _told(value: object) -> str:
     return ", ".join(f"{name} {of}" for name, of in value.items()) if isinstance(value, dict) else str(value)
 
 
-def neighbours(run: Run) -> list[Run]:
-    """The run itself first; then other seeds, and its faults somewhat earlier and later: what a live machine may do just as well."""
+def neighbours(run: Run, slower: Micros = 0) -> list[Run]:
+    """The run itself first; then what a live machine may do just as well: other seeds, faults somewhat earlier and later, a network slower by so much."""
     found = [run]
-    for seed in range(run.plan.seed, run.plan.seed + SEEDS):
-        for shift in SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,):
-            if (seed, shift) != (run.plan.seed, 0):
-                found.append(simulate(_shifted(replace(run.plan, seed=seed), shift)))
+    shifts = SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,)
+    for latency in (0, slower) if slower else (0,):
+        for seed in range(run.plan.seed, run.plan.seed + SEEDS):
+            for shift in shifts:
+                if (latency, seed, shift) != (0, run.plan.seed, 0):
+                    found.append(simulate(_slowed(_shifted(replace(run.plan, seed=seed), shift), latency)))
     return found
+
+
+def slowness(base: Run, twins: Sequence[Run]) -> Micros:
+    """One way: half of what acknowledgements took longer on the cluster before anything struck."""
+    usual = [median(waits) for run in (base, *twins) if (waits := _untroubled(run))]
+    return min(SLOWEST, max(0, int(max(usual[1:]) - usual[0]) // 2)) if len(usual) == len(twins) + 1 else 0
+
+
+def _untroubled(run: Run) -> list[Micros]:
+    """How long records waited that were acknowledged before the first fault struck."""
+    struck = min((at for _, at in _beginnings(run)), default=NEVER)
+    offered = _offered_at(run)
+    return [at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck for number in fact.records]
+
+
+def _slowed(plan: Plan, by: Micros) -> Plan:
+    latency = plan.network.latency
+    return replace(plan, network=replace(plan.network, latency=replace(latency, median=latency.median + by, p99=latency.p99 + by)))
 
 
 def _shifted(plan: Plan, by: Micros) -> Plan:

@@ -42,8 +42,7 @@ class FrameFault:
             return False
         if self.plan.duration is not None and self.first_hit_at is not None and now >= self.first_hit_at + self.plan.duration:
             return False
-        sender, receiver = (broker, client) if trigger.side == "response" else (client, broker)
-        if not (self._names(trigger.sender, sender) and self._names(trigger.receiver, receiver)):
+        if not (self._names(trigger.sender, client) and self._names(trigger.receiver, broker)):  # Whichever of the two frames is hit.
             return False
         if trigger.connection is not None and trigger.connection != connection:
             return False

@@ -5,6 +5,8 @@ Latency is drawn per link and ordinal, so that two configurations under one seed
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from ksim.dice import Dice
 from ksim.plan import Latency, NetworkPlan
 from ksim.workload import LatencyDraw
@@ -35,6 +37,11 @@ class LinkDelays:
         self._links: dict[tuple[str, str], list[Latency]] = {}
         for link in plan.links:
             self._links.setdefault((link.sender, link.receiver), []).append(link.latency)
+
+    @property
+    def bandwidth(self) -> Fraction | None:
+        """Bytes per microsecond; None: unlimited."""
+        return self._plan.bandwidth
 
     def delay(self, sender: str, receiver: str, message: object, ordinal: int) -> Micros:
         if self._constant is not None and not self._slow:

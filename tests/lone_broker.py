@@ -10,7 +10,9 @@ from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import Effect, Event, Note, Open, Opened, Received, Send, Wake
 from ksim_models.messages import (
+    BrokerHeartbeatResponse,
     BrokerRecord,
+    BrokerRegistrationResponse,
     FetchPartition,
     FetchRequest,
     MetadataFetchResponse,
@@ -80,9 +82,18 @@ class LoneBroker:
         self.offset += len(records)
         self.tell(Received(self.controller, MetadataFetchResponse(self.offset, records)))
 
+    def come_back(self) -> None:
+        """After a restart: start up, be registered, catch up, be unfenced."""
+        assert self.broker.wake_at is not None
+        self.until(self.broker.wake_at)
+        self.accept_opens()
+        self.tell(Received(self.controller, BrokerRegistrationResponse(ErrorCode.NONE, self.offset + 1)))
+        self.learn(BrokerRecord("b1", self.offset + 1, fenced=True))
+        self.tell(Received(self.controller, BrokerHeartbeatResponse(ErrorCode.NONE, is_caught_up=True, is_fenced=False)))
+
     @property
     def controller(self) -> str:
-        return next(connection for connection, _ in self.sent if "->controller-1#" in connection)
+        return next(connection for connection, _ in reversed(self.sent) if "->controller-1#" in connection)
 
     def client(self, name: str = "p1") -> str:
         connection = f"{name}->b1#1"

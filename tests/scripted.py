@@ -155,7 +155,7 @@ class Client:
             case MetadataRequest():
                 self.asked_for_metadata += 1
                 found = tuple(PartitionMetadata(name, ErrorCode.NONE, leader, epoch) for name, (leader, epoch) in self.leaders.items())
-                return MetadataResponse(("b1", "b2"), (TopicMetadata("t", ErrorCode.NONE, found),))
+                return MetadataResponse(("b1", "b2"), tuple(TopicMetadata(topic, ErrorCode.NONE, found) for topic in message.topics))
             case _:
                 assert isinstance(message, InitProducerIdRequest)
                 self.asked_for_id += 1

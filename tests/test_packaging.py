@@ -111,7 +111,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     wanted = {
         f"ksim/{path.relative_to(ROOT / 'ksim').as_posix()}"
         for path in (ROOT / "ksim").rglob("*")
-        if path.is_file() and path.suffix in {".py", ".toml", ".typed"}
+        if path.is_file() and path.suffix in {".py", ".toml", ".typed", ".java", ".xml"}
     }
     wanted |= {f"ksim_models/{path.name}" for path in (ROOT / "models" / "ksim_models").iterdir() if path.suffix in {".py", ".typed"}}
     assert {name.split("/")[0] for name in inside} == {"ksim", "ksim_models"}

@@ -16,7 +16,7 @@ from kio.schema.errors import ErrorCode
 from kio.serial import entity_writer
 
 from ksim.live.naming import content
-from ksim.live.wire import API_VERSIONS, INIT_PRODUCER_ID, LENGTH, METADATA, PRODUCE, REQUEST_START, Framer, Topics, batches_of, codec
+from ksim.live.wire import API_VERSIONS, FETCH, INIT_PRODUCER_ID, LENGTH, METADATA, PRODUCE, REQUEST_START, Framer, Topics, batches_of, codec
 
 NO_TIME = datetime.timedelta(0)
 MOMENT: Any = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -95,6 +95,23 @@ def init_producer_id(version: int = 4) -> Any:
     )
 
 
+def fetch(*topic_ids: uuid.UUID, epoch: int = 0, forgotten: Sequence[uuid.UUID] = (), version: int = 17) -> Any:
+    """A follower's, of partition 0 of each topic."""
+    topics = tuple(
+        part(
+            FETCH,
+            version,
+            "FetchTopic",
+            topic_id=topic_id,
+            partitions=(part(FETCH, version, "FetchPartition", partition=0, fetch_offset=0, partition_max_bytes=1000),),
+        )
+        for topic_id in topic_ids
+    )
+    left = tuple(part(FETCH, version, "ForgottenTopic", topic_id=topic_id, partitions=(0,)) for topic_id in forgotten)
+    values = {"max_wait": NO_TIME, "min_bytes": 1, "session_id": 1, "session_epoch": epoch, "rack_id": ""}
+    return part(FETCH, version, "FetchRequest", topics=topics, forgotten_topics_data=left, **values)
+
+
 class ToyBroker:
     """Answers in order, at once, unless `patient`: then each answer waits for `release`."""
 
@@ -162,6 +179,9 @@ class ToyBroker:
                 payload = self._produced(request, version)
                 if request.acks == 0:
                     return None
+            case 1:
+                values = {"throttle_time": NO_TIME, "error_code": ErrorCode.none, "session_id": 1, "responses": ()}
+                payload = part(FETCH, version, "FetchResponse", **values)
             case 3:
                 payload = self._metadata(version)
             case 18:
@@ -169,8 +189,8 @@ class ToyBroker:
                 apis = tuple(part(API_VERSIONS, version, "ApiVersion", api_key=key, min_version=0, max_version=newest) for key, newest in keys)
                 payload = part(API_VERSIONS, version, "ApiVersionsResponse", error_code=ErrorCode.none, api_keys=apis, throttle_time=NO_TIME)
             case 22:
-                values = {"throttle_time": NO_TIME, "error_code": ErrorCode.none, "producer_id": 4000, "producer_epoch": 2}
-                payload = part(INIT_PRODUCER_ID, version, "InitProducerIdResponse", **values)
+                given = {"throttle_time": NO_TIME, "error_code": ErrorCode.none, "producer_id": 4000, "producer_epoch": 2}
+                payload = part(INIT_PRODUCER_ID, version, "InitProducerIdResponse", **given)
             case _:
                 raise AssertionError(api_key)
         return known.write_response(correlation, payload)

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for key, row in _measured(live, version, chosen.clients.split(","), wanted, chosen.runs):
                     results[key] = row
                     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    PAGE.write_text("\n".join(_page(results)) + "\n", encoding="utf-8")
+    PAGE.write_text("\n".join(_page(results)).rstrip() + "\n", encoding="utf-8")
     return 0
 
 

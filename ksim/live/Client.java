@@ -15,10 +15,9 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.kafka.clients.producer.Callback;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -37,12 +36,13 @@ import org.apache.kafka.common.utils.AppInfoParser;
  */
 public final class Client {
     private static final FileOutputStream OUT = new FileOutputStream(FileDescriptor.out);
-    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>();
+    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>(50_000);
     private static final long SPIN_NANOS = 100_000; // parkNanos comes back some 60 us late.
     private static final Duration PATIENCE_AT_WARMING = Duration.ofSeconds(30);
     private static final int PRACTICES = 6; // The constructor is the slowest to become fast.
-    private static final int RECORDS_OF_A_PRACTICE = 60;
-    private static final int MOST_ANNOUNCED = 500;
+    private static final int RECORDS_OF_A_PRACTICE = 40;
+    private static final long LONGEST_TURN_MS = 1000;
+    private static final int MOST_ANNOUNCED = 100;
     private static final int WARM_UP_BYTES = 100;
 
     private final Map<String, Object> settings = new HashMap<>();
@@ -100,11 +100,12 @@ public final class Client {
         own.put("linger.ms", "0");
         own.put("max.block.ms", String.valueOf(PATIENCE_AT_WARMING.toMillis()));
         for (int i = 0; i < PRACTICES; i++) {
-            Producing practice = new Producing(new Producer(own), List.of(Workload.steady(topic, RECORDS_OF_A_PRACTICE, 200, 100)), -1);
+            Producing practice = new Producing(new Producer(own), List.of(Workload.ofPractice(0, topic), Workload.ofPractice(1, topic)), -1);
             practice.run(System.nanoTime());
             practice.producer.close(PATIENCE_AT_WARMING);
             if (practice.problem != null) throw practice.problem;
         }
+        System.gc(); // Rather now than in the middle.
     }
 
     // At time zero.
@@ -136,8 +137,11 @@ public final class Client {
     }
 
     private static final class Producer extends KafkaProducer<byte[], byte[]> {
+        final long maxBlockMs;
+
         Producer(Map<String, Object> settings) {
             super(settings, new ByteArraySerializer(), new ByteArraySerializer());
+            maxBlockMs = Long.parseLong((String) settings.getOrDefault("max.block.ms", "60000"));
         }
     }
 
@@ -158,16 +162,16 @@ public final class Client {
             return new Workload(index, topic, partition, window == null ? null : new Semaphore(window), at, size, key);
         }
 
-        static Workload steady(String topic, int records, long everyMicros, int bytes) {
-            long[] at = new long[records];
-            int[] size = new int[records];
-            int[] key = new int[records];
-            for (int i = 0; i < records; i++) {
-                at[i] = i * everyMicros;
-                size[i] = bytes;
+        static Workload ofPractice(int index, String topic) {
+            long[] at = new long[RECORDS_OF_A_PRACTICE];
+            int[] size = new int[RECORDS_OF_A_PRACTICE];
+            int[] key = new int[RECORDS_OF_A_PRACTICE];
+            for (int i = 0; i < at.length; i++) {
+                at[i] = i * 300L;
+                size[i] = 100;
                 key[i] = i % 2 - 1;
             }
-            return new Workload(0, topic, null, new Semaphore(records / 2), at, size, key);
+            return new Workload(index, topic, null, new Semaphore(at.length / 2), at, size, key);
         }
     }
 
@@ -178,11 +182,10 @@ public final class Client {
         final int index;
         final boolean silent;
         final List<Thread> threads = new ArrayList<>();
-        final AtomicInteger next = new AtomicInteger();
-        /** So that records have their numbers in the order in which they enter send(). One who is held up inside lets the others pass. */
-        final Semaphore turnstile = new Semaphore(1);
+        int next;
+        final Map<String, Turns> turns = new HashMap<>(); // By topic.
         /** Records below this number have been announced: they may be in a log although nothing more was said of them. */
-        volatile int announced;
+        int announced;
         volatile boolean over;
         volatile Exception problem;
 
@@ -191,6 +194,7 @@ public final class Client {
             this.workloads = workloads;
             this.index = index;
             this.silent = index < 0;
+            for (Workload workload : workloads) turns.putIfAbsent(workload.topic, new Turns(Math.min(LONGEST_TURN_MS, producer.maxBlockMs / 4)));
         }
 
         void run(long zero) throws InterruptedException {
@@ -207,22 +211,32 @@ public final class Client {
             for (int i = 0; i < workload.at.length && !over; i++) {
                 waitUntil(zero + workload.at[i] * 1000, this);
                 if (workload.window != null) workload.window.acquire();
-                boolean mine = workloads.size() > 1 && turnstile.tryAcquire(1, TimeUnit.MILLISECONDS);
-                try {
-                    if (!over) send(workload, i, zero);
-                } finally {
-                    if (mine) turnstile.release();
-                }
+                if (!over) call(workload, i, zero);
             }
         }
 
-        private void send(Workload workload, int i, long zero) {
-            int number = next.getAndIncrement();
+        /** The record has its number from the moment of the call. */
+        private void call(Workload workload, int i, long zero) throws InterruptedException {
+            int number;
+            Turns line = turns.get(workload.topic);
+            synchronized (this) {
+                number = next++;
+                tellOffered(number, workload, i, zero);
+                line.come(number);
+            }
+            try {
+                line.await(number);
+                send(workload, i, number);
+            } finally {
+                line.leave(number);
+            }
+        }
+
+        private void send(Workload workload, int i, int number) {
             byte[] key = workload.key[i] < 0 ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
             int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
-            ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, silent ? "w" : index + "/" + number, bytes);
+            ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, identity(number), bytes);
             Outcome outcome = new Outcome(this, workload, number);
-            if (!silent) tellOffered(number, workload, i, zero);
             try {
                 producer.send(record, outcome);
             } catch (RuntimeException problem) {
@@ -236,13 +250,32 @@ public final class Client {
             if (number >= announced) {
                 int due = due(workload, i, zero);
                 if (due < 2) {
-                    tell(offered + System.nanoTime() + "}");
+                    say(offered + System.nanoTime() + "}");
                     return;
                 }
-                tell("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
+                say("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
                 announced = number + due;
             }
-            EVENTS.add(offered + System.nanoTime() + "}\n");
+            sayLater(offered + System.nanoTime() + "}\n");
+        }
+
+        private String identity(int number) {
+            String identity = index + "/" + number;
+            return silent ? "w" : identity;
+        }
+
+        /** In a practice all is done as ever, but for the last step: what has never run is slow when it first does. */
+        private void say(String line) {
+            if (!silent) tell(line);
+        }
+
+        private void sayLater(String line) {
+            if (silent) return;
+            try {
+                EVENTS.put(line);
+            } catch (InterruptedException problem) {
+                Thread.currentThread().interrupt();
+            }
         }
 
         /** How many records from this one on go out one right after another. */
@@ -253,6 +286,46 @@ public final class Client {
             int j = i + 1;
             while (j < end && workload.at[j] <= now) j++;
             return j - i;
+        }
+    }
+
+    /**
+     * Threads that send to one topic enter the producer in the order of their calls: a record out of order shall be Kafka's doing.
+     *
+     * One that waits for memory is passed, as the producer keeps that order itself; one that waits for metadata after some time, as each has its own patience.
+     */
+    private static final class Turns {
+        private final TreeMap<Integer, Thread> inside = new TreeMap<>();
+        private final long longestNanos;
+
+        Turns(long longestMillis) {
+            this.longestNanos = longestMillis * 1_000_000;
+        }
+
+        synchronized void come(int number) {
+            inside.put(number, Thread.currentThread());
+        }
+
+        synchronized void await(int number) throws InterruptedException {
+            long called = System.nanoTime();
+            for (Integer before = inside.lowerKey(number); before != null; before = inside.lowerKey(number)) {
+                wait(1);
+                Thread other = inside.get(before);
+                if (other != null && lets(other, System.nanoTime() - called)) return;
+            }
+        }
+
+        synchronized void leave(int number) {
+            inside.remove(number);
+            notifyAll();
+        }
+
+        private boolean lets(Thread other, long waited) {
+            for (StackTraceElement call : other.getStackTrace()) {
+                if (call.getMethodName().equals("allocate")) return true;
+                if (call.getMethodName().equals("waitOnMetadata")) return waited > longestNanos;
+            }
+            return false;
         }
     }
 
@@ -300,10 +373,8 @@ public final class Client {
 
         private void end(String event, String details) {
             known = true;
-            if (!producing.silent) {
-                EVENTS.add(
-                    "{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + System.nanoTime() + ",\"workload\":" + workload.index + details + "}\n");
-            }
+            long now = System.nanoTime();
+            producing.sayLater("{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + now + ",\"workload\":" + workload.index + details + "}\n");
             if (workload.window != null) workload.window.release();
         }
     }

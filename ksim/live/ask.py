@@ -29,8 +29,12 @@ UNCOMMITTED, COMMITTED = 0, 1
 CONSUMER = -1
 DEBUGGING_CONSUMER = -2
 """A replica id to which followers answer as well, with their log's end."""
+FUTURE_REPLICA = -3
+"""A replica id that may fetch from followers as well, up to their log's end: FetchParams.fetchOnlyLeader, FetchIsolation."""
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 SET, DELETE = 0, 1
+DYNAMIC_BROKER, DYNAMIC_DEFAULT = 2, 3
+"""Where a setting of a broker comes from: ConfigSource."""
 ELECTIONS = {"preferred": 0, "unclean": 1}
 READ_BYTES = 8 * 1024 * 1024
 METADATA_TOPIC = "__cluster_metadata"
@@ -171,8 +175,8 @@ class Ask:
         """Its log from there on, whether it leads or follows, up to the log's end. None: it has no such partition, or no such offset."""
         topic, number = partition
         content = {
-            "replica_id": DEBUGGING_CONSUMER,
-            "replica_state": {"replica_id": DEBUGGING_CONSUMER, "replica_epoch": -1},
+            "replica_id": FUTURE_REPLICA,
+            "replica_state": {"replica_id": FUTURE_REPLICA, "replica_epoch": -1},
             "max_wait": timedelta(0),
             "min_bytes": 0,
             "max_bytes": READ_BYTES,
@@ -218,6 +222,19 @@ class Ask:
     async def alter_broker(self, broker: str, target: str | None, changes: Mapping[str, str | None]) -> None:
         """`target` None: the default of all brokers."""
         await self._alter(broker, BROKER_RESOURCE, "" if target is None else str(self.ids[target]), changes)
+
+    async def dynamic_config(self, broker: str, target: str | None) -> dict[str, str | None]:
+        """What was altered while running, of one broker or (None) for all of them. Asked of `target` itself, as only it knows."""
+        name = "" if target is None else str(self.ids[target])
+        content = {
+            "resources": [{"resource_type": BROKER_RESOURCE, "resource_name": name, "configuration_keys": None}],
+            "include_synonyms": False,
+            "include_documentation": False,
+        }
+        answer = await self._send(broker if target is None else target, "describe_configs", content)
+        _raise_first((one.error_code, one.error_message, name) for one in answer.results)
+        dynamic = DYNAMIC_DEFAULT if target is None else DYNAMIC_BROKER
+        return {one.name: one.value for result in answer.results for one in result.configs if one.config_source == dynamic and not one.is_sensitive}
 
     async def elect_leader(self, broker: str, partition: Partition, kind: str) -> None:
         topic, number = partition

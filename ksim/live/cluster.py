@@ -14,21 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import javaproperties
-import psutil
 
 from ksim.live.ask import Ask, Refused
 from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer, NotSpoken
-from ksim.live.kafka import Installation
+from ksim.live.kafka import SERVER, STORAGE_TOOL, Installation
 from ksim.live.naming import is_ours
+from ksim.live.owners import owner
 from ksim.live.ports import HOST, Ports
 from ksim.live.processes import Child, Workplace
+from ksim.live.training import train
 from ksim.plan import Plan
 from ksim_models.profiles import parse_release
 
 FIRST_CONTROLLER = 100
-SERVER = "kafka.Kafka"
-STORAGE_TOOL = "kafka.tools.StorageTool"
 READY_S = 90.0
 LOOK_S = 0.05
 SHUTDOWN_S = 20.0
@@ -98,6 +97,7 @@ class KraftCluster:
         self.paused: set[str] = set()
         self._leaving: dict[str, Child] = {}
         """Processes that were told to end, or killed, and may not be gone yet."""
+        self._altered: dict[str | None, dict[str, str | None]] = {}
         self._ports = Ports()
         self.addresses: dict[str, Address] = {name: (HOST, self._ports.take()) for name in self.brokers}
         """Where the clients' listener of each broker really is."""
@@ -109,6 +109,9 @@ class KraftCluster:
     def version(self) -> str:
         return self.installation.version
 
+    async def leave(self, prefix: str) -> None:
+        """They go with the next `reset`, or with the cluster."""
+
     def why_not(self, do: str, name: str) -> str:
         """All that a scenario can ask is possible to processes of our own."""
         return ""
@@ -119,12 +122,19 @@ class KraftCluster:
 
     async def start(self) -> None:
         """Formats, and starts every node. The proxies of the links must listen by now."""
+        if not self.installation.archive.exists():
+            await train(self.installation, self.workplace)
         self.folder.mkdir(exist_ok=True)
         for name in self.nodes:
             self._properties_file(name).write_text(javaproperties.dumps(self.properties(name), timestamp=False), encoding="latin-1")
         await self._format()
         for name in self.nodes:
             self._start(name)
+
+    async def _formed(self) -> None:
+        """What is set dynamically from the start: minimum ISR where there are eligible leader replicas."""
+        for target in (None, *self.brokers):
+            self._altered[target] = await self.ask.dynamic_config(self.brokers[0], target)
 
     async def ready(self, timeout_s: float = READY_S) -> None:
         """Until every broker says that all brokers are there and unfenced."""
@@ -139,6 +149,8 @@ class KraftCluster:
             late = sorted(missing)
             lines = "\n".join(f"{name}: {self.children[name].last_lines(5) if name in self.children else 'not running'}" for name in late)
             raise LiveError(f"{', '.join(late)} did not join the cluster within {timeout_s:g} s. The last lines of the logs:\n{lines}") from None
+        if not self._altered:
+            await self._formed()
 
     def check(self) -> None:
         """LiveError where a node has ended that nobody ended."""
@@ -215,14 +227,9 @@ class KraftCluster:
 
     def owner_of(self, local_port: int) -> str | None:
         """The node from which an outgoing connection with this local port comes."""
-        for name, child in self.children.items():
-            try:
-                connections = psutil.Process(child.pid).net_connections("tcp4")
-            except psutil.Error:
-                continue
-            if any(connection.laddr.port == local_port for connection in connections if connection.raddr):
-                return name
-        return None
+        names = {child.pid: name for name, child in self.children.items()}
+        pid = owner(local_port, names)
+        return None if pid is None else names[pid]
 
     def can_carry(self, spec: ClusterSpec) -> bool:
         """Whether a plan with this spec can run here after a `reset`."""
@@ -239,6 +246,10 @@ class KraftCluster:
             await self.restart(name)
         await self.ready()
         broker = self.brokers[0]
+        for target, before in self._altered.items():
+            now = await self.ask.dynamic_config(broker, target)
+            if changes := {key: before.get(key) for key in {**before, **now} if before.get(key) != now.get(key)}:
+                await self.ask.alter_broker(broker, target, changes)
         topics = [topic for topic in (await self.ask.metadata(broker)).topics if is_ours(topic)]
         if topics:
             await self.ask.delete_topics(broker, topics)

@@ -6,13 +6,23 @@ Not Kafka's. Client.java reads the same: big-endian, time in us (8 bytes), bytes
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ksim.workload import Schedule
 
 COLUMNS = struct.Struct(">qii")
 NO_KEY = -1
 
 Row = tuple[int, int, int]
+
+
+def rows(workload: Schedule) -> Iterator[Row]:
+    """Those of the simulation."""
+    for record in range(workload.total):
+        yield workload.time_of(record), workload.size_of(record), workload.key_of(record) if workload.keyed else NO_KEY
 
 
 def write(file: Path, rows: Iterable[Row]) -> None:

@@ -31,6 +31,8 @@ class Exchange:
     codec: Codec | None
     answered: bool = True
     """acks=0 has no answer."""
+    counts: bool = True
+    """False: none of those that faults speak of, such as a fetch of Kafka's own topics."""
     batches: list[WireBatch] = field(default_factory=list)
     fault: FrameFault | None = None
     """Hits the response when it comes."""
@@ -133,6 +135,8 @@ class Conversation:
         """Something was answered."""
         self.is_broken_off = False
         self.waiting: deque[Exchange] = deque()
+        self.fetched: set[tuple[Any, int]] = set()
+        """Topic and partition of what is in the fetch session: a request names only what moved (KIP-227)."""
         self.unheard = 0
         """Answers that the client will never see."""
         self._onlooker = onlooker
@@ -183,15 +187,13 @@ class Conversation:
         self.waiting.clear()
 
     def _on_request(self, frame: bytes) -> None:
-        if self.is_broken_off:
-            return  # While this came in.
         if len(frame) < SHORTEST_REQUEST:
             self.forth.send(frame)
             return
         api_key, version, correlation = REQUEST_START.unpack_from(frame, 4)
         exchange = Exchange(api_key, version, correlation, frame, codec(api_key, version))
         self._onlooker.read_request(self, exchange)
-        if self.lost:
+        if self.lost or self.is_broken_off:
             self.expect(exchange)  # The client sent it all the same.
         elif not self._onlooker.meet_request(self, exchange):
             self.expect(exchange)

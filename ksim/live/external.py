@@ -6,6 +6,7 @@ Client-side and proxy faults work as anywhere. Broker faults need the owner's ow
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from string import Formatter
 
 from ksim.live.ask import Ask
 from ksim.live.errors import LiveError
-from ksim.live.exchange import Address
+from ksim.live.exchange import Address, NoAnswer
 from ksim.problems import listed, nearest
 
 DEEDS = ("crash", "restart", "pause", "resume")
@@ -81,6 +82,13 @@ class ExternalCluster:
 
     def check(self) -> None:
         """Its owner looks after it."""
+
+    async def leave(self, prefix: str) -> None:
+        """Nothing of ours stays on it."""
+        for name in self.brokers:
+            with contextlib.suppress(NoAnswer):
+                await self.ask.delete_topics(name, [topic for topic in (await self.ask.metadata(name)).topics if topic.startswith(prefix)])
+                return
 
     def why_not(self, do: str, name: str) -> str:
         if self.hooks is None or do not in self.hooks.commands:

@@ -5,44 +5,51 @@ Not Kafka's. `Client.java` stands beside this file; the compiler is the one in t
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ksim.live.errors import LiveError
 
 SOURCE = Path(__file__).with_name("Client.java")
 BASE_HEAP_MB = 128
+COMPILER = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "--release", "17", "-XDstringConcat=inline")
+"""Texts put together in plain code: the JVM's own way is slow when a line of code runs for the first time, which may be at time zero."""
+JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-XX:+DisplayVMOutputToStderr")
 
 
 def compile_client(java: str, classpath: str) -> Path:
     """The folder with Client.class; blocks for a second or two when it is the first time. Safe beside others that do the same."""
-    source = SOURCE.read_bytes()
-    name = hashlib.sha256(source + classpath.encode()).hexdigest()[:16]
-    folder = cache() / name
-    if folder.exists():
-        return folder
-    fresh = cache() / f"{name}.{secrets.token_hex(4)}"
-    fresh.mkdir(parents=True)
+    name = hashlib.sha256(SOURCE.read_bytes() + classpath.encode()).hexdigest()[:16]
+    folder = cache_folder() / name
     try:
-        command = [java, "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", str(fresh), "-cp", os.pathsep.join(_jars(classpath)), str(SOURCE)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = (done.stderr + done.stdout).strip()
-        if "jdk.compiler not found" in said:
-            raise LiveError(f"{java} is a Java runtime without a compiler: install a JDK, 17 or newer.")
-        if done.returncode != 0:
-            raise LiveError(f"the Java client could not be compiled by {java}:\n{said}")
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if not folder.exists():  # Somebody else was faster: theirs is as good.
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.parent / "lock"):
+            for stale in folder.parent.glob(".new-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            if not folder.exists():
+                fresh = folder.parent / f".new-{secrets.token_hex(4)}"
+                _compile(java, classpath, fresh)
+                fresh.rename(folder)
+    except OSError as error:
+        raise LiveError(f"{folder.parent} cannot be used ({error.strerror}): set XDG_CACHE_HOME to a folder of your own.") from error
     return folder
+
+
+def _compile(java: str, classpath: str, folder: Path) -> None:
+    command = [java, *COMPILER, "-d", str(folder), "-cp", os.pathsep.join(_jars(classpath)), str(SOURCE)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    said = (done.stderr + done.stdout).strip()
+    if "jdk.compiler not found" in said:
+        raise LiveError(f"{java} is a Java runtime without a compiler: install a JDK, 17 or newer.")
+    if done.returncode != 0:
+        raise LiveError(f"the Java client could not be compiled by {java}:\n{said}")
 
 
 def _jars(classpath: str) -> list[str]:
@@ -50,13 +57,19 @@ def _jars(classpath: str) -> list[str]:
     return [str(jar) for entry in classpath.split(os.pathsep) for jar in (sorted(Path(entry[:-1]).glob("*.jar")) if entry.endswith("*") else [entry])]
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ksim" / "client"
+    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "ksim" / "client"
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def java_command(java: str, classpath: str, classes: Path, *, buffer_memory: int = 0) -> list[str]:
     """`classes`: what `compile_client` answered. The heap has room for a full buffer of this client."""
     heap = BASE_HEAP_MB + 2 * buffer_memory // 2**20
-    flags = [f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-XX:+DisplayVMOutputToStderr"]
-    return [java, *flags, "-cp", f"{classes}{os.pathsep}{classpath}", "Client"]
+    return [java, f"-Xmx{heap}m", *JVM, "-cp", f"{classes}{os.pathsep}{classpath}", "Client"]

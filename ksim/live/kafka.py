@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from ksim_models.profiles import parse_release
 if TYPE_CHECKING:
     from ksim.live.processes import Workplace
 
+SERVER = "kafka.Kafka"
+STORAGE_TOOL = "kafka.tools.StorageTool"
 OLDEST_JAVA = 17
 POM = Path(__file__).with_name("pom.xml")
 FETCHING_S = 900
@@ -55,10 +58,20 @@ class Installation:
 
     @property
     def classpath(self) -> str:
-        return str(self.jars / "*")
+        """Always in the same order: a class archive fits one class path only."""
+        return os.pathsep.join(sorted(str(jar) for jar in self.jars.glob("*.jar")))
 
-    def command(self, main_class: str, *args: str, heap_mb: int = 256, properties: Mapping[str, str] | None = None) -> list[str]:
+    @property
+    def archive(self) -> Path:
+        """The classes that a broker loads, as this Java maps them into memory (`ksim.live.training`); empty where that was not possible."""
+        return self.jars / f"classes-{zlib.crc32(os.path.realpath(self.java).encode()):08x}.jsa"
+
+    def command(self, main_class: str, *args: str, heap_mb: int = 256, properties: Mapping[str, str] | None = None, archive_to: str | None = None) -> list[str]:
         settings = [f"-D{key}={value}" for key, value in {**LOGGING, **(properties or {})}.items()]
+        if archive_to is not None:
+            settings.append(f"-XX:ArchiveClassesAtExit={archive_to}")
+        elif self.archive.exists() and self.archive.stat().st_size:
+            settings.append(f"-XX:SharedArchiveFile={self.archive}")
         return [self.java, f"-Xmx{heap_mb}m", *JVM, *settings, "-cp", self.classpath, main_class, *args]
 
 

@@ -140,7 +140,7 @@ class Producing:
 
 
 def described(error: KafkaError) -> dict[str, str]:
-    return {"class": error.name(), "message": error.str()}
+    return {"class": error.name(), "message": error.str().removeprefix("Unable to produce message: ")}  # confluent-kafka's words before librdkafka's.
 
 
 class Client:

@@ -179,7 +179,8 @@ class Inside:
                     self.book.note(fact, at)
         unclear, self._unclear = self._unclear, []
         for at, broker, partition, batch, data in unclear:
-            self._stored(at, broker, partition, batch, data)
+            if not self._stored(at, broker, partition, batch, data):
+                self.book.note(Replicated(broker, self.told[partition], batch.last_offset + 1), at)
 
     def _note(self, broker: str, partition: Partition, change: Change, now: Micros) -> None:
         at = self._moment(change, now)

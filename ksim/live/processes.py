@@ -108,7 +108,7 @@ class Child:
 class Workplace:
     """A context: the folder of one replay, and the processes started in it.
 
-    SIGTERM and SIGHUP end the block as Ctrl-C does, by KeyboardInterrupt; when all is cleaned up, the process ends by that signal after all.
+    SIGTERM and SIGHUP end the block as Ctrl-C does, by KeyboardInterrupt, so that whatever stands around it cleans up as well.
     """
 
     def __init__(self, *, root: Path | None = None) -> None:
@@ -118,7 +118,6 @@ class Workplace:
         self._held: list[int] = []
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._handlers: dict[int, Handler] = {}
-        self._struck: int | None = None
 
     def __enter__(self) -> Workplace:
         own_folder(self.root)
@@ -138,8 +137,6 @@ class Workplace:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-        if self._struck is not None:
-            signal.raise_signal(self._struck)
 
     def start(
         self,
@@ -189,8 +186,9 @@ class Workplace:
         self._held = []
         if self._watchdog is not None:
             assert self._watchdog.stdin is not None
-            self._watchdog.stdin.close()
+            self._watchdog.kill()  # Nothing is left to be watched.
             self._watchdog.wait()
+            self._watchdog.stdin.close()
             self._watchdog = None
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -221,7 +219,8 @@ class Workplace:
                     self._handlers[number] = signal.signal(number, self._strike)
 
     def _strike(self, number: int, frame: FrameType | None) -> None:
-        self._struck = number
+        if not callable(signal.getsignal(signal.SIGINT)):
+            raise KeyboardInterrupt  # A job in the background of a script ignores Ctrl-C.
         signal.raise_signal(signal.SIGINT)  # Which asyncio.run turns into an orderly end.
 
 
@@ -304,7 +303,7 @@ def _belongs(process: psutil.Process, folder: Path, marked: dict[int, str]) -> b
     try:
         if process.pid in marked and started(process.pid) == marked[process.pid]:
             return bool(process.status() != psutil.STATUS_ZOMBIE)
-        return str(process.environ().get(MARK)) == str(folder)
+        return bool(process.environ().get(MARK) == str(folder))
     except psutil.Error:
         return False  # Gone, or another user's.
 

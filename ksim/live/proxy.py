@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+import uuid
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -74,6 +75,7 @@ class Proxy:
         self._sightings: Sightings | None = None
         self._clock = Clock()
         self._delays = no_delays()
+        self._bandwidth: float | None = None
         self._doors: dict[tuple[str, str], Entrance] = {}
         self._links: list[Entrance] = []
         self._nodes: dict[int, str] = {}
@@ -91,13 +93,17 @@ class Proxy:
     def prepare(self, clock: Clock, book: Book, naming: Naming, producers: Sequence[str], delays: LinkDelays | None = None) -> None:
         """`delays`: only where the scenario says something about its network; without, nothing is added to what the machine takes."""
         self._clock = clock
-        self._topics = Topics()
         self._sightings = Sightings(clock, book, naming, producers, self._topics)
         for node, name in self._nodes.items():
             self._sightings.name_node(node, name)
-        self._delays = delays or no_delays()
+        self._set_delays(delays or no_delays())
         self._made.clear()
         self.not_read.clear()
+
+    def learn_topics(self, ids: Mapping[str, str]) -> None:
+        """Real name -> topic id as text. Clients tell by asking for metadata; followers never do."""
+        for name, topic_id in ids.items():
+            self._topics.learn(uuid.UUID(topic_id), name)
 
     def begin(self, frames: FrameFaults | None = None) -> None:
         """Time zero, after the clock was told: from now on frames are counted."""
@@ -113,14 +119,12 @@ class Proxy:
             self._cuts[pair] = 1
             self.mend(*pair)
         self._bandwidths.clear()
-        self._delays = no_delays()
+        self._set_delays(no_delays())
         for conversation in [conversation for conversation in self._conversations if (conversation.client, conversation.broker) in self._doors]:
             conversation.abandon()
         for entrance in self._doors.values():
             _close(entrance)
         self._doors.clear()
-        for conversation in self._conversations:
-            conversation.forth.bandwidth = conversation.back.bandwidth = None
         await asyncio.sleep(0)
 
     async def close(self) -> None:
@@ -216,7 +220,7 @@ class Proxy:
     def _adjust(self, conversation: Conversation) -> None:
         """To the cuts and speeds that hold now."""
         for pipe, pair in _pipes(conversation):
-            pipe.bandwidth = self._bandwidths.get(pair)
+            pipe.bandwidth = self._bandwidths.get(pair, self._bandwidth)
             if pair in self._cuts:
                 pipe.cut()
 
@@ -282,7 +286,13 @@ class Proxy:
         else:
             self._bandwidths[sender, receiver] = bandwidth
         for pipe in self._pipes_between(sender, receiver):
-            pipe.bandwidth = bandwidth
+            pipe.bandwidth = self._bandwidth if bandwidth is None else bandwidth
+
+    def _set_delays(self, delays: LinkDelays) -> None:
+        self._delays = delays
+        self._bandwidth = None if delays.bandwidth is None else float(delays.bandwidth)
+        for conversation in self._conversations:
+            conversation.forth.bandwidth = conversation.back.bandwidth = self._bandwidth
 
     def _is_cut(self, one: str, other: str) -> bool:
         return (one, other) in self._cuts or (other, one) in self._cuts
@@ -304,6 +314,9 @@ class Proxy:
     # What passes (Onlooker).
 
     def read_request(self, conversation: Conversation, exchange: Exchange) -> None:
+        if self._is_between_brokers(conversation):
+            exchange.counts = exchange.api_key == FETCH and self._is_fetch_of_ours(conversation, exchange)
+            return
         if exchange.api_key != PRODUCE or exchange.codec is None:
             return
         request = exchange.request
@@ -314,24 +327,24 @@ class Proxy:
 
     def meet_request(self, conversation: Conversation, exchange: Exchange) -> bool:
         frames = self.frames
-        if frames is None or exchange.api is None:
+        if frames is None or exchange.api is None or not exchange.counts:
             return False
         return frames.meet_request(conversation, exchange, self._told, self._clock.now())
 
     def meet_response(self, conversation: Conversation, exchange: Exchange, frame: bytes) -> bool:
         frames = self.frames
-        if frames is None or exchange.api is None:
+        if frames is None or exchange.api is None or not exchange.counts:
             return False
         return frames.meet_response(conversation, exchange, frame, self._told, self._clock.now())
 
     def seen(self, conversation: Conversation, exchange: Exchange, frame: bytes) -> bytes:
         """A client is told this: note what it learns, and let it find nobody but through the proxy."""
-        if (conversation.client, conversation.broker) not in self._doors:
-            return frame  # Between brokers.
+        if self._is_between_brokers(conversation):
+            return frame
         sightings, codec_ = self._sightings, exchange.codec
         if sightings is not None and not conversation.is_ready:
             sightings.connected(conversation.client, conversation.broker, conversation.name)
-        if codec_ is None or not self._is_of_interest(exchange, frame):
+        if codec_ is None or not self._is_of_interest(exchange):
             return frame
         response = codec_.read_response(frame)
         if sightings is not None:
@@ -341,9 +354,24 @@ class Proxy:
             told = readdressed(exchange.api_key, response, lambda node, host, port: self._place(conversation.client, node, host, port))
         return frame if told is response else codec_.write_response(exchange.correlation, told)
 
-    def _is_of_interest(self, exchange: Exchange, frame: bytes) -> bool:
-        if exchange.api_key == FETCH:  # Large, and hardly ever with an address in it.
-            return exchange.version >= 16 and any(entrance.real[0].encode() in frame for entrance in self._doors.values())
+    def _is_between_brokers(self, conversation: Conversation) -> bool:
+        return (conversation.client, conversation.broker) not in self._doors
+
+    def _is_fetch_of_ours(self, conversation: Conversation, exchange: Exchange) -> bool:
+        """Of followers, and of partitions of the scenario; the metadata log and Kafka's own topics are fetched in the same way."""
+        if exchange.codec is None or self._sightings is None:
+            return False
+        request, session = exchange.request, conversation.fetched
+        if getattr(request, "session_epoch", -1) <= 0:
+            session.clear()
+        for topic in getattr(request, "forgotten_topics_data", ()):
+            session.difference_update((_key(topic), partition) for partition in topic.partitions)
+        session.update((_key(topic), partition.partition) for topic in request.topics for partition in topic.partitions)
+        return any(self._sightings.is_ours(topic) for topic, _ in session)
+
+    def _is_of_interest(self, exchange: Exchange) -> bool:
+        if exchange.api_key == FETCH:
+            return exchange.version >= 16  # Since KIP-951 it may name a new leader's address.
         return exchange.api_key in WITH_ADDRESSES or exchange.api_key in (API_VERSIONS, INIT_PRODUCER_ID)
 
     def carried(self, conversation: Conversation, exchange: Exchange) -> Carried:
@@ -365,6 +393,11 @@ class Proxy:
 
     def ended(self, conversation: Conversation) -> None:
         self._conversations.pop(conversation, None)
+
+
+def _key(topic: Any) -> Any:
+    """How a fetch names a topic: by id since v13."""
+    return getattr(topic, "topic_id", None) or getattr(topic, "topic", None)
 
 
 def no_delays() -> LinkDelays:

@@ -7,8 +7,11 @@ and gone when the block is left, however it is left.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from types import TracebackType
+from typing import Any, TypeVar
 
 from ksim.live.cluster import ClusterSpec, KraftCluster
 from ksim.live.errors import LiveError
@@ -25,7 +28,11 @@ from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim_models.profiles import parse_release
 
+T = TypeVar("T")
+
 KRAFT = "kraft"
+PATIENCE_S = 5.0
+"""How long the proxies may take to stop when everything is to end."""
 POSSIBLE = "HOST:PORT, kraft, or kraft:VERSION"
 
 
@@ -50,25 +57,46 @@ class Live:
         self.shared = shared
         self.say = say
         self._workplace = Workplace()
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ksim-live", daemon=True)
+        """The proxies live here, so the cluster goes on between two replays."""
+        self._playing: asyncio.Task[Run] | None = None
         self._cluster: KraftCluster | None = None
         self._proxy: Proxy | None = None
 
     def __enter__(self) -> Live:
         self._workplace.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None or issubclass(kind, Exception):
-                self._runner.run(self._close())
-            self._runner.close()
+                self._run(self._close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(PATIENCE_S)
+            if not self._thread.is_alive():
+                self._loop.close()
         finally:
             self._workplace.__exit__(kind, error, trace)
 
     def replay(self, scenario: Scenario | Plan, *, seed: int | None = None) -> Run:
-        plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
-        return self._runner.run(self._play(plan))
+        """Raises ScenarioError or LiveError; the cluster can be used again after either."""
+        return self._run(self._play(scenario if isinstance(scenario, Plan) else scenario.plan(seed)))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            with suppress(TimeoutError):  # What is broken on somebody else's cluster is mended before anything else.
+                asyncio.run_coroutine_threadsafe(self._played(), self._loop).result(PATIENCE_S)
+            raise
+
+    async def _played(self) -> None:
+        if self._playing is not None:
+            await asyncio.wait([self._playing])
 
     async def _play(self, plan: Plan) -> Run:
         scene: Scene
@@ -76,7 +104,11 @@ class Live:
             scene, proxy = await self._external(plan, self.address)
         else:
             scene, proxy = await self._own(plan)
-        return await Play(plan, scene, proxy, self._workplace).run()
+        self._playing = asyncio.create_task(Play(plan, scene, proxy, self._workplace).run())
+        try:
+            return await self._playing
+        finally:
+            self._playing.cancel()
 
     # Our own.
 

@@ -56,6 +56,11 @@ class Sightings:
         real = self._topics.name_of(topic)
         return real if real is None else self._naming.told(real) or real
 
+    def is_ours(self, topic: Any) -> bool:
+        """A topic of the scenario, by real name or by topic id."""
+        real = topic if isinstance(topic, str) else self._topics.name_by_id(topic)
+        return real is not None and self._naming.told(real) is not None
+
     def partition_of(self, batch: WireBatch) -> str:
         return f"{self._naming.told(batch.topic) or batch.topic}-{batch.partition}"
 

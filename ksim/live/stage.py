@@ -63,6 +63,10 @@ class Scene(Cluster, Protocol):
         """LiveError where a broker is gone that nobody took away."""
         ...
 
+    async def leave(self, prefix: str) -> None:
+        """A play is over: the topics with this prefix were made for it."""
+        ...
+
 
 class Play:
     """One scenario on one scene."""
@@ -104,6 +108,7 @@ class Play:
         topics = [NewTopic(self.naming.real(topic.name), topic.assignment, topic.given) for topic in self.plan.topics if topic.exists]
         topics.append(NewTopic(self.naming.real(PRACTISE), ((self.scene.brokers[0],),), ()))
         await self.scene.ask.create_topics(self.scene.brokers[0], topics)
+        self.proxy.learn_topics((await self.scene.ask.metadata(self.scene.brokers[0], [topic.name for topic in topics])).topic_ids)
 
     def _prepare_the_proxy(self) -> None:
         delays = LinkDelays(self.plan.network, self.dice) if "network" in self.plan.data else None
@@ -239,7 +244,12 @@ class Play:
         return next(iter(names.values())) if len(set(names.values())) == 1 else names
 
     async def _strike_the_set(self) -> None:
+        """Also where the play was broken off: nobody stays down or frozen, and nothing of ours stays behind."""
         for client in self.clients.values():
             client.kill()
+        self.world.mend_all()
+        while self.world.deeds:
+            await asyncio.sleep(LOOK_S)
         await self.watchers.stop()
         await self.proxy.clear()
+        await self.scene.leave(self.naming.prefix)

@@ -127,6 +127,9 @@ class Topics:
         if topic_id is not None and name is not None:
             self._names[topic_id] = name
 
+    def name_by_id(self, topic_id: uuid.UUID) -> str | None:
+        return self._names.get(topic_id)
+
     def name_of(self, topic: Any) -> str | None:
         """Of an entry of a request or response: by name, or by id; None for an id never heard of."""
         name = getattr(topic, "name", None) or getattr(topic, "topic", None)

@@ -125,6 +125,12 @@ class LiveWorld:
             self.frozen.discard(name)
             self._do(self.clients[name].resume() if name in self.clients else self.cluster.resume(name))
 
+    def mend_all(self) -> None:
+        for name in sorted(self.frozen - self.clients.keys()):
+            self.resume(name)
+        for name in sorted(self.down - self.clients.keys()):
+            self.restart(name)
+
     # Paths.
 
     def cut(self, sender: str, receiver: str) -> None:

@@ -34,6 +34,8 @@ class Accumulator:
         self.waiters = 0
         """send() calls that wait for memory: they cancel linger (A25)."""
         self.batches_made = 0
+        self.newest_at: Micros = -(2**62)
+        """When the newest batch was created: that wakes the I/O thread (A1)."""
         self.drain_index: dict[str, int] = {}
 
     # Append.
@@ -50,6 +52,7 @@ class Accumulator:
             return None
         self.free_memory -= capacity
         self.batches_made += 1
+        self.newest_at = now
         batch = Batch(self.batches_made, partition, capacity, now)
         queue = self.queues.get(partition)
         if queue is None:
@@ -133,6 +136,7 @@ class Accumulator:
                 break
             queue.popleft()
             batch.closed = True
+            batch.rewritten = False  # From now on what is on the wire has the new numbers (ProducerBatch.close).
             size += batch.size_bytes
             taken.append(batch)
         return taken

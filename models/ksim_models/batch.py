@@ -93,7 +93,7 @@ class Batch:
         self.attempts = 0
         self.retried = False
         self.rewritten = False
-        """Its sequence was reassigned by an epoch bump while it was on the wire (I8)."""
+        """Its sequence was reassigned by an epoch bump while it was on the wire (I8), and it has not been sent since."""
         self.closed = False
         self.drained = False
         self.done = False

@@ -170,8 +170,10 @@ class Broker:
             self.isr_check_at = now + self.lag_check_every
 
     def _on_opened(self, event: Opened, now: Micros, out: list[Effect]) -> None:
-        if event.accepted:
+        if event.accepted and self.membership.was_unfenced:
             self.inbound[event.connection] = Inbound(event.peer)
+        elif event.accepted:
+            out.append(Close(event.connection))  # Refused: a broker opens its port once the controller has unfenced it (BrokerServer.startup, KC-12).
         elif event.connection == self.membership.connection:
             self.membership.opened(now, out)
         elif event.connection in self.following.by_connection:
@@ -277,7 +279,9 @@ class Broker:
         if leadership is None:
             return
         new_isr = tuple((name, self.membership.epoch if name == self.name else leadership.followers[name].broker_epoch) for name in leadership.proposed_isr())
-        self.membership.propose(AlterPartitionItem(replica.partition, leadership.leader_epoch, leadership.partition_epoch, new_isr, False), now)
+        item = AlterPartitionItem(replica.partition, leadership.leader_epoch, leadership.partition_epoch, new_isr, False)  # An unclean leader calls itself
+        if not self.membership.propose(item, now):  # recovered in the first change it asks for (RP-70).
+            leadership.give_up()
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
         match message:
@@ -304,7 +308,7 @@ class Broker:
         if replica is None or replica.leadership is None or not replica.leadership.in_flight:
             return
         if result.error is ErrorCode.NONE:
-            if result.leader_epoch == replica.leader_epoch and result.partition_epoch > replica.partition_epoch:
+            if result.leader_epoch == replica.leader_epoch and result.partition_epoch >= replica.partition_epoch:
                 self._new_isr(replica, result.isr, result.partition_epoch, result.recovering, now, out)
         elif result.error in (ErrorCode.OPERATION_NOT_ATTEMPTED, ErrorCode.INELIGIBLE_REPLICA):
             replica.leadership.give_up()
@@ -364,9 +368,6 @@ class Broker:
         else:
             replica.leadership.lead_again(record.isr, record.leader_epoch, record.partition_epoch, record.recovering, log.log_end_offset, now)
         self.leading.watch(replica)
-        if record.recovering:
-            replica.leadership.in_flight = True
-            self.leading.proposals.append(replica)
         self.leading.advance(replica, now, out)
 
     def _follow(self, replica: Replica, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:

@@ -50,6 +50,7 @@ class ClientMetadata:
         if topic not in self.wanted:
             self.wanted[topic] = None
             self.new_topics[topic] = None
+            self.equivalent = 0
 
     def request_update(self) -> None:
         self.update_requested = True
@@ -80,6 +81,8 @@ class ClientMetadata:
         )
 
     def asked(self) -> tuple[str, ...]:
+        if not self.update_requested:
+            self.equivalent = 0  # The periodic refresh, or a new topic.
         self.asking = True
         self.update_requested = False
         self.new_topics.clear()
@@ -92,16 +95,16 @@ class ClientMetadata:
         self.refreshed_at = now
         self.refreshes += 1
         self.failures += 1
+        self.equivalent = 0
 
     def learn(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
         """Take it in; a lower leader epoch than the one known is ignored (M4). Errors about a partition ask for another refresh (M1)."""
+        if not response.brokers:
+            self.failed(now)
+            return
         self.asking = self.update_requested = False  # What was requested while this one was under way is answered by it (Metadata.update).
         self.refreshed_at = now
         self.refreshes += 1
-        if not response.brokers:
-            self.failures += 1
-            self.update_requested = True
-            return
         self.failures = 0
         self.succeeded_at = now
         self.nodes = response.brokers
@@ -124,8 +127,10 @@ class ClientMetadata:
         self.equivalent = 0 if changed or not self.profile.equivalent_response_backoff else self.equivalent + 1
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
-        """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer and a known broker."""
-        if leader in self.nodes and partition in self.leaders and leader_epoch > self.leaders[partition][1]:
+        """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""
+        if leader != NO_LEADER and partition in self.leaders and leader_epoch > self.leaders[partition][1]:
+            if leader not in self.nodes:
+                self.nodes = (*self.nodes, leader)
             self._set_leader(partition, leader, leader_epoch, out)
 
     def _set_leader(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> bool:

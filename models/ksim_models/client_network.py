@@ -147,7 +147,7 @@ class ClientNetwork:
         node = self.nodes[name]
         if node.state is State.CONNECTING:
             node.failed_setups += 1
-        elif node.state is State.READY:
+        else:
             node.failed_setups = 0
         draw = self.dice.at("reconnect", self.client, name, self.connections_made)
         node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw))
@@ -159,14 +159,14 @@ class ClientNetwork:
         out.append(Note(Disconnected(self.client, broker_of(name), connection, len(requests), why)))
         return Lost(name, requests, timed_out=timed_out)
 
-    def time_out(self, now: Micros, out: list[Effect]) -> list[Lost]:
-        """Requests older than request.timeout.ms, and set-ups older than theirs, end their connection (N4, N8)."""
+    def time_out(self, now: Micros, out: list[Effect], *, poll_ended: bool = True) -> list[Lost]:
+        """Requests older than request.timeout.ms, and set-ups older than theirs, end their connection (N4, N8): requests only when a poll has ended (N14)."""
         gone: list[Lost] = []
         for node in list(self.nodes.values()):
             connection = node.connection
             if connection is None:
                 continue
-            if node.in_flight and now > node.in_flight[0].sent_at + self.request_timeout:
+            if poll_ended and node.in_flight and now > node.in_flight[0].sent_at + self.request_timeout:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "request timed out", out, timed_out=True))
             elif node.state is State.CONNECTING and now >= node.deadline:
@@ -176,21 +176,20 @@ class ClientNetwork:
 
     @property
     def wake_at(self) -> Micros:
-        """Time-outs only: who wants to reconnect asks `retry_at`.
+        """The earliest time-out: who wants to reconnect asks `retry_at`."""
+        return min(self.deadlines())
 
-        Simplified (N14): a time-out is noticed 1 ms after it, not at the end of the poll that runs then.
-        """
-        at = NEVER
+    def deadlines(self) -> tuple[Micros, Micros]:
+        """The earliest time-out of a request, and of a connection set-up."""
+        requests = setups = NEVER
         for node in self.nodes.values():
             if node.in_flight:
                 due = node.in_flight[0].sent_at + self.request_timeout + MILLISECOND
-            elif node.state is State.CONNECTING:
-                due = node.deadline
-            else:
-                continue
-            if due < at:
-                at = due
-        return at
+                if due < requests:
+                    requests = due
+            elif node.state is State.CONNECTING and node.deadline < setups:
+                setups = node.deadline
+        return requests, setups
 
     def least_loaded(self, names: Sequence[str], now: Micros) -> str | None:
         """N12: ready and idle wins; else the least busy ready one; else one that is connecting; else the one that may connect and was tried longest ago.

@@ -12,6 +12,13 @@ from ksim_models.errors import ErrorCode
 from ksim_models.sequences import next_sequence
 
 LAST_EPOCH = 32_767
+FATAL = (
+    ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
+    ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    ErrorCode.UNSUPPORTED_VERSION,
+    ErrorCode.PRODUCER_FENCED,
+)
+"""Errors of a batch after which only close() works (I14)."""
 
 
 class Sequence:
@@ -32,14 +39,17 @@ class Sequence:
 
 
 class Idempotence:
-    def __init__(self) -> None:
+    def __init__(self, *, id_mapping_is_fatal: bool = True) -> None:
+        self.fatal_errors = (*FATAL, ErrorCode.INVALID_PRODUCER_ID_MAPPING) if id_mapping_is_fatal else FATAL
         self.producer_id = -1
         self.epoch = -1
         self.partitions: dict[str, Sequence] = {}
         self.to_bump: dict[str, None] = {}
         self.unresolved: dict[str, None] = {}
         """Partitions that may have an `unresolved_until`."""
-        self.fatal: ErrorCode | None = None
+        self.fatal = ""
+        """The exception that put an end to it."""
+        self.fatal_text = ""
 
     @property
     def has_id(self) -> bool:
@@ -110,8 +120,8 @@ class Idempotence:
     def failed(self, batch: Batch, error: ErrorCode, *, adjust: bool) -> None:
         """I14: a final failure leaves a gap; a new epoch lets those behind it start from 0."""
         sequence = self.partitions.get(batch.partition)
-        if error in (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.UNSUPPORTED_VERSION, ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_ID_MAPPING):
-            self.fatal = error
+        if error in self.fatal_errors:
+            self.fatal, self.fatal_text = error.exception, error.meaning
         if sequence is None or batch.base_sequence < 0:
             return
         self._forget(sequence, batch)

@@ -17,6 +17,7 @@ from ksim_models.image import Image
 from ksim_models.isr import Follower
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
+    NO_LEADER,
     NO_OFFSET,
     FetchedPartition,
     FetchPartition,
@@ -48,9 +49,9 @@ class ParkedProduce:
         self.waiting: dict[str, int] = {}
         """Partition -> base offset."""
 
-    def settle(self, partition: str, error: ErrorCode) -> bool:
+    def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
         """This partition has its result; True when it was the last."""
-        self.results[partition] = ProduceResult(partition, error, self.waiting.pop(partition), 0)
+        self.results[partition] = ProduceResult(partition, error, self.waiting.pop(partition), 0, leader, leader_epoch)
         return not self.waiting
 
     def response(self) -> ProduceResponse:
@@ -114,11 +115,19 @@ class Leading:
                 if replica.log.high_watermark >= required:
                     parked.settle(batch.partition, self._committed_code(replica))
                 else:
-                    self.committing.setdefault(batch.partition, deque()).append((required, parked))
+                    self._wait_for_commit(batch.partition, required, parked)
         if not parked.waiting:
             return parked.response()
         self.parked[connection] = parked
         return None
+
+    def _wait_for_commit(self, partition: str, required: int, parked: ParkedProduce) -> None:
+        """In the order of offsets: a retry that was recognised as a duplicate needs less than what was appended since."""
+        queue = self.committing.setdefault(partition, deque())
+        position = len(queue)
+        while position and queue[position - 1][0] > required:
+            position -= 1
+        queue.insert(position, (required, parked))
 
     def _append(self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect]) -> tuple[ErrorCode, int]:
         """BP-22, BP-24, BP-28, BP-29: in this order."""
@@ -153,10 +162,15 @@ class Leading:
         return ErrorCode.NONE, stamped.base_offset
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
-        if error is ErrorCode.NOT_LEADER_OR_FOLLOWER and self.profile.leader_hint_in_produce:
-            known = self.image.partitions[partition]  # BP-14, KIP-951.
-            return ProduceResult(partition, error, NO_OFFSET, -1, known.leader, known.leader_epoch)
-        return ProduceResult(partition, error, NO_OFFSET, -1)
+        hint = self._leader_hint(partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
+        return ProduceResult(partition, error, NO_OFFSET, -1, *hint)
+
+    def _leader_hint(self, partition: str) -> tuple[str, int]:
+        """BP-14, KIP-951: the leader this broker knows goes with every NOT_LEADER_OR_FOLLOWER, also where the request had been parked."""
+        if not self.profile.leader_hint_in_produce:
+            return NO_LEADER, -1
+        known = self.image.partitions[partition]
+        return known.leader, known.leader_epoch
 
     def _time_out(self, parked: ParkedProduce, out: list[Effect]) -> None:
         """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
@@ -210,8 +224,9 @@ class Leading:
 
     def abandon(self, replica: Replica) -> None:
         """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
+        hint = self._leader_hint(replica.partition)
         for _, parked in self.committing.pop(replica.partition, ()):
-            if replica.partition in parked.waiting and parked.settle(replica.partition, ErrorCode.NOT_LEADER_OR_FOLLOWER):
+            if replica.partition in parked.waiting and parked.settle(replica.partition, ErrorCode.NOT_LEADER_OR_FOLLOWER, *hint):
                 self._answer_produce(parked)
         self.short.pop(replica.partition, None)
 
@@ -245,12 +260,15 @@ class Leading:
             self._answer_fetch(session, answer, now)
 
     def _note_progress(self, session: FetchSession, position: FetchPartition, now: Micros, out: list[Effect]) -> None:
-        """RP-15. A read that failed or diverged leaves the follower's state alone (RP-14)."""
+        """RP-15, then the ISR, then the high watermark, as Partition.updateFollowerFetchState. A failed or diverging read changes nothing (RP-14)."""
         replica = self.replicas[position.partition]
         assert replica.leadership is not None
         follower = replica.leadership.followers[session.follower]
         moved = follower.log_end_offset != position.fetch_offset
-        follower.fetched(position.fetch_offset, replica.log.log_end_offset, now, session.broker_epoch)
+        broker_epoch = session.broker_epoch if self.profile.broker_epoch_in_fetch else -1
+        follower.fetched(position.fetch_offset, replica.log.log_end_offset, now, broker_epoch)
+        if replica.partition in self.short:
+            self._maybe_expand(replica, session.follower)
         if moved:
             self.advance(replica, now, out)
 

@@ -42,6 +42,8 @@ class Membership:
         self.epoch = -1
         """Broker epoch; -1 until registered."""
         self.fenced = True
+        self.was_unfenced = False
+        """At least once in this life of the process: from then on it serves (KC-12)."""
         self.connection: str | None = None
         self.open = False
         self.connect_at: Micros | None = start_at
@@ -57,7 +59,7 @@ class Membership:
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
-        self.epoch, self.metadata_offset, self.fenced = epoch, metadata_offset, False
+        self.epoch, self.metadata_offset, self.fenced, self.was_unfenced = epoch, metadata_offset, False, True
         self.register_at, self.heartbeat_at = None, first_heartbeat_at
 
     @property
@@ -125,6 +127,7 @@ class Membership:
 
     def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
         self.fenced = response.is_fenced
+        self.was_unfenced = self.was_unfenced or not response.is_fenced
         starting = response.is_fenced and not response.error
         self.heartbeat_at = now + (STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
 
@@ -138,11 +141,14 @@ class Membership:
             self.metadata_asked = True
             out.append(Send(self.connection, MetadataFetchRequest(self.broker, self.metadata_offset)))
 
-    def propose(self, item: AlterPartitionItem, now: Micros) -> None:
-        """At most one request at a time; further items wait for its answer (RP-56)."""
+    def propose(self, item: AlterPartitionItem, now: Micros) -> bool:
+        """At most one request at a time; further items wait for its answer. False where this partition has one already (OPERATION_NOT_ATTEMPTED, RP-56)."""
+        if item.partition in self.items or any(asked.partition == item.partition for asked in self.asked_items):
+            return False
         self.items[item.partition] = item
         if not self.asked_items and self.alter_at is None:
             self.alter_at = now
+        return True
 
     def altered(self, response: AlterPartitionResponse, now: Micros) -> None:
         """A request-level error is retried for ever after 50 ms (RP-56)."""

@@ -29,10 +29,13 @@ from ksim_models.messages import (
     ProduceResult,
     RecordBatch,
 )
+from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.units import NEVER, Micros, ms
 
+CONSTRUCTED_AT: Micros = 0
+"""From then on the I/O thread runs: it asks for metadata and for a producer id, whether there is a record or not (S1.4, Metadata.bootstrap)."""
 WARM_UP = ""
 """The producer's name on batches of the warm-up, which belong to nobody."""
 
@@ -47,7 +50,7 @@ class Producer:
         self.metadata = ClientMetadata(name, bootstrap, config, profile, dice)
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
-        self.idempotence = Idempotence() if config.enable_idempotence else None
+        self.idempotence = Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal) if config.enable_idempotence else None
         self.in_flight: dict[str, list[Batch]] = {}
         """Per partition, in the order of draining: where expiry looks (A37)."""
         self.look_again_at: Micros = NEVER
@@ -65,27 +68,36 @@ class Producer:
         """A lower bound, so that not every event has to look at every batch."""
         self.nothing_times_out_before: Micros = NEVER
         """As of the last event: what was sent since times out later."""
+        self.poll = Poll(self.accumulator.linger, self.network.request_timeout)
         self.wake_at: Micros | None = self._next_wake()
 
     # The clock.
 
     def _next_wake(self) -> Micros | None:
         """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
+        requests, setups = self.network.deadlines()
+        self.nothing_times_out_before = requests if requests < setups else setups
+        self.sending.overdue_from = requests
         at = self.arrivals_matter_at = self.sending.wake_at
-        if self.sending.begun and (
-            self.idempotence is None or self.idempotence.producer_id >= 0
-        ):  # Without a producer id nothing is drained and nothing expires (A41).
+        if not self.sending.begun:
+            return min(at, CONSTRUCTED_AT)
+        if self.idempotence is None or self.idempotence.producer_id >= 0:  # Without a producer id nothing is drained and nothing expires (A41).
             if self.look_again_at < at:
                 at = self.look_again_at
             if self.nothing_expires_before < at:
                 at = self.nothing_expires_before
-        self.nothing_times_out_before = self.network.wake_at
-        if self.nothing_times_out_before < at:
-            at = self.nothing_times_out_before
-        if self.sending.begun:
-            node = self._wants_a_node_at()
-            if node < at:
-                at = node
+        node = self._wants_a_node_at()
+        if node < at:
+            at = node
+        self.poll.timer_at = node if node < self.look_again_at else self.look_again_at
+        if setups < at:
+            at = setups
+        if requests < NEVER:
+            noticed = self.poll.ends_at(self.accumulator.newest_at, self.looked_at)
+            if noticed < requests:
+                noticed = requests
+            if noticed < at:
+                at = noticed
         return None if at >= NEVER else at
 
     def _wants_a_node_at(self) -> Micros:
@@ -117,8 +129,11 @@ class Producer:
             return out
         if type(event) is Resumed:
             self.sending.resumed(now)
+        if now >= CONSTRUCTED_AT:
+            self.sending.begun = True
         if type(event) is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
+        poll_ended = type(event) is not Wake or self.poll.has_ended(self.accumulator.newest_at, now)
         match event:
             case Received():
                 if event.connection in self.network.by_connection:
@@ -137,9 +152,11 @@ class Producer:
             case _:
                 pass
         if self.nothing_times_out_before <= now:
-            for lost in self.network.time_out(now, out):
+            for lost in self.network.time_out(now, out, poll_ended=poll_ended):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
+        if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
+            self.poll.began_at = now
         self.wake_at = self._next_wake()
         while type(event) is Wake and self.arrivals_matter_at <= now:
             self.sending.take(now, out)  # A batch got its outcome in this very turn, by acks=0 or by expiry: who waited for it calls send() again at once.
@@ -179,18 +196,24 @@ class Producer:
             self.id_asked_at = None
 
     def _on_producer_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
-        """I1. Errors that are not retriable are fatal for the producer."""
+        """I1. Errors that are not retriable are fatal for the producer, but for authorization since 3.6."""
         self.id_asked_at = None
+        error = response.error
         idempotence = self.idempotence
         if idempotence is None or idempotence.has_id:
             return
-        if not response.error:
+        if not error:
             idempotence.given(response.producer_id, response.producer_epoch)
             out.append(Note(ProducerId(self.name, response.producer_id, response.producer_epoch, "InitProducerId")))
-        elif response.error.retriable:
+        elif error.retriable:
             self.id_retry_at = now + ms(self.config.retry_backoff_ms)
+        elif error not in (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED):
+            idempotence.fatal = "ProducerFencedException" if error in (ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH) else "KafkaException"
+            idempotence.fatal_text = f"Unexpected error in InitProducerIdResponse; {error.meaning}"
+        elif self.profile.authorization_errors_end_no_producer:
+            self._abort_all(error.exception, error.meaning, now, out)
         else:
-            idempotence.fatal = response.error
+            idempotence.fatal, idempotence.fatal_text = error.exception, error.meaning
 
     def _on_produced(self, node: str, request: Request, response: ProduceResponse, now: Micros, out: list[Effect]) -> None:
         results = {result.partition: result for result in response.results}
@@ -333,7 +356,8 @@ class Producer:
     def _has_producer_id(self, idempotence: Idempotence, now: Micros, out: list[Effect]) -> bool:
         """S1, I1, I11, I12. Without an id nothing is drained and nothing expires (A41)."""
         if idempotence.fatal:
-            self._abort_all(idempotence.fatal, now, out)
+            self._abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
+            self.sending.in_error_state = idempotence.fatal if self.profile.send_refuses_after_fatal_error else ""
             return False
         idempotence.resolve()
         if idempotence.to_bump and idempotence.has_id:
@@ -349,11 +373,11 @@ class Producer:
                 self.id_asked_at = node
         return False
 
-    def _abort_all(self, error: ErrorCode, now: Micros, out: list[Effect]) -> None:
+    def _abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2: in a fatal state every incomplete batch fails with the error that caused it."""
         for batch in [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]:
             if not batch.done:
-                self._fail(batch, error, error.exception, error.meaning, now, out, adjust=False, answered=False)
+                self._fail(batch, ErrorCode.UNKNOWN_SERVER_ERROR, exception, text, now, out, adjust=False, answered=False)
         for queue in self.accumulator.queues.values():
             queue.clear()
 

@@ -74,6 +74,12 @@ class ClientProfile:
     """4.3 (A39): the text of an expiry says that no response came."""
     batch_size_at_least_one: bool
     """3.3.2, 3.4 (section 0.2): batch.size = 0 counts as 1; with 3.3.0 and 3.3.1 a send without a key never returns."""
+    authorization_errors_end_no_producer: bool
+    """3.6 (KAFKA-14831, I1): after a refused InitProducerId what waits has failed, and the next turn asks for an id again; before, it was fatal."""
+    id_mapping_error_is_fatal: bool
+    """4.0 (I14): INVALID_PRODUCER_ID_MAPPING for a batch; before, it asked for a new epoch."""
+    send_refuses_after_fatal_error: bool
+    """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
     rebootstraps: bool
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
@@ -155,6 +161,9 @@ def client_profile(version: str) -> ClientProfile:
         uniform_sticky=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
+        authorization_errors_end_no_producer=release >= (3, 6, 0),
+        id_mapping_error_is_fatal=release >= (4, 0, 0),
+        send_refuses_after_fatal_error=release >= (3, 1, 1),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
     )

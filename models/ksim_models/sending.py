@@ -48,6 +48,10 @@ class Sending:
         """The client has had something to do."""
         self.blocked = 0
         """Threads whose send() has not returned."""
+        self.overdue_from: Micros = NEVER
+        """When a request that has no answer may be timed out."""
+        self.in_error_state = ""
+        """The exception of a fatal error: send() throws from then on (A8, T3)."""
 
     @property
     def is_done(self) -> bool:
@@ -61,7 +65,10 @@ class Sending:
 
     @property
     def wake_at(self) -> Micros:
-        """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked."""
+        """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked.
+
+        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14).
+        """
         at = NEVER
         for thread in self.awake:
             due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
@@ -72,7 +79,7 @@ class Sending:
     def _difference_at(self, thread: Thread) -> Micros | None:
         at = thread.next_time()
         partition = self._only_partition(thread)
-        if at is None or partition is None:
+        if at is None or partition is None or self.in_error_state:
             return at
         size = thread.arrivals.size
         assert size is not None
@@ -81,7 +88,7 @@ class Sending:
             capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
-            lingers_until = at + self.accumulator.linger
+            lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
             room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
         else:
             lingers_until = NEVER
@@ -199,6 +206,11 @@ class Sending:
         size = arrivals.size_of(thread.next - 1)
         if self._is_too_large(thread, size, out):
             return
+        if self.in_error_state:  # Kafka appends the record first (A11), and fails it in the next turn: it is sent in no case.
+            fenced = self.in_error_state == "ProducerFencedException"
+            text = "Cannot execute transactional method because we are in an error state"
+            self._refuse(thread, self.in_error_state if fenced else "KafkaException", text, out)
+            return
         partition = self._partition_for(thread, partitions)
         batch = self.accumulator.open_batch(partition)
         if batch is None or batch.room_for(size)[0] == 0:
@@ -262,10 +274,11 @@ class Sending:
         upper = upper_bound_bytes(size)
         while thread.next < due:
             at = max(arrivals.time_of(thread.next), thread.free_at)
-            batch = self.accumulator.open_batch(partition)
+            batch = None if self.in_error_state else self.accumulator.open_batch(partition)
             room = batch.room_for(size)[0] if batch is not None else 0
             if batch is None or not room:
-                batch = self.accumulator.new_batch(partition, upper, at) if upper <= min(self.config.max_request_size, self.accumulator.total_memory) else None
+                fits = upper <= min(self.config.max_request_size, self.accumulator.total_memory) and not self.in_error_state
+                batch = self.accumulator.new_batch(partition, upper, at) if fits else None
                 if batch is None:  # Too large, or no memory: that is one record's affair.
                     self._call(thread, at)
                     self._send_one(thread, at, out)

@@ -1,4 +1,4 @@
-"""What a real cluster did under the same faults (live facts S1, S2, S1d, S5, S6):
+"""What a real cluster did under the same faults (live facts S1, S1d, S2, S3, S3p, S5, S6, S14):
 outcomes, log orders and moments must agree within the spread measured there.
 """
 
@@ -9,7 +9,7 @@ import pytest
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
-from ksim_models.facts import Deduplicated, FinalLog, Rejected, TimedOut
+from ksim_models.facts import Deduplicated, FinalLog, PartitionChanged, Rejected, Sent, TimedOut
 
 HEADER = 'format = 1\ntitle = "as measured"\nseed = 3\n'
 HELD = '[[fault]]\nwhen = { request = "Produce", nth = 4 }\ndo = "delay"\nby = "150ms"\n'
@@ -60,6 +60,12 @@ def test_s1_single_the_duplicate_stands_beside_the_original_and_costs_a_quarter_
     assert 80 <= found.metrics.latency_ms["max"] <= 254
 
 
+def test_s1_burst_with_one_in_flight_has_nothing_behind_it() -> None:
+    found = one_by_one(HELD + '[[fault]]\nwhen = { request = "Produce", nth = 5 }\ndo = "lose-response"\n', idempotence=False, in_flight=1)
+
+    assert log_order(found) == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10]
+
+
 @pytest.mark.parametrize("in_flight", [1, 5])
 def test_s2_the_same_fault_with_idempotence_leaves_neither_duplicate_nor_permutation(in_flight: int) -> None:
     found = one_by_one(HELD + '[[fault]]\nwhen = { request = "Produce", nth = 5 }\ndo = "lose-response"\n', idempotence=True, in_flight=in_flight)
@@ -77,6 +83,40 @@ def test_s1d_a_late_response_repeats_every_request_of_the_connection() -> None:
 
     assert log_order(plain) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 7, 6, 5, 4]
     assert log_order(idempotent) == list(range(9))
+    for found in (plain, idempotent):
+        first = min(at for at, sent in found.history.of(Sent) if list(sent.records) == [4])
+        again = min(at for at, sent in found.history.of(Sent) if sent.attempt == 2)
+        assert 1_480_000 <= again - first <= 1_540_000, "measured: 1.50 to 1.53 s, for the poll that notices it began with the last send (N14)"
+
+
+def pile(fault: str, *, idempotence: bool, kafka: str = "4.3") -> Run:
+    """Three records one by one, then eight at once: five of them are in flight when the fault strikes."""
+    return one_by_one(f'[[workload]]\ntopic = "t"\nrecords = 8\nevery = "0ms"\nstart = "100ms"\n{fault}', idempotence=idempotence, records=3, kafka=kafka)
+
+
+LOST_REQUEST = '[[fault]]\nwhen = { request = "Produce", nth = 5 }\ndo = "lose-request"\n'
+
+
+@pytest.mark.parametrize("kafka", ["4.3", "3.9"])
+def test_s3_burst_a_lost_request_duplicates_its_older_neighbour_and_turns_the_order_round(kafka: str) -> None:
+    found = pile(LOST_REQUEST, idempotence=False, kafka=kafka)
+
+    assert log_order(found) == [0, 1, 2, 3, 7, 6, 5, 4, 3, 8, 9, 10]
+    assert (found.verdict.records["duplicated"], found.verdict.records["reordered"]) == (1, 3)
+
+
+@pytest.mark.parametrize("kafka", ["4.3", "3.9"])
+def test_s3_burst_with_idempotence_is_clean(kafka: str) -> None:
+    assert log_order(pile(LOST_REQUEST, idempotence=True, kafka=kafka)) == list(range(11))
+
+
+@pytest.mark.parametrize("error", ["NOT_ENOUGH_REPLICAS_AFTER_APPEND", "REQUEST_TIMED_OUT"])
+def test_s6c_an_appended_batch_that_is_answered_with_an_error_comes_once_more_at_the_end_of_the_burst(error: str) -> None:
+    answer = f'[[fault]]\nwhen = {{ request = "Produce", nth = 4 }}\ndo = "answer"\nprocessed = true\nerror = "{error}"\n'
+    plain, idempotent = (pile(answer, idempotence=idempotence) for idempotence in (False, True))
+
+    assert log_order(plain) == [0, 1, 2, 3, 4, 5, 6, 7, 3, 8, 9, 10]
+    assert log_order(idempotent) == list(range(11))
 
 
 @pytest.mark.parametrize("idempotence", [False, True])
@@ -151,6 +191,23 @@ def test_s5_with_min_isr_2_a_leader_comes_out_of_the_elr_on_4_3_and_only_the_old
     assert new.metrics.latency_ms["p50"] < 12_000 < 16_000 < old.metrics.latency_ms["p50"]
 
 
+@pytest.mark.parametrize(
+    ("kafka", "min_isr", "states"),
+    [
+        # leader, leader epoch, ISR, ELR: followers out, leader dead, leader registered, leader back
+        ("4.3", 1, [("1", 0, "1", ""), ("", 1, "", "1"), ("", 1, "", ""), ("1", 2, "1", "")]),
+        ("4.3", 2, [("1", 0, "1", "23"), ("2", 1, "2", "13"), ("2", 1, "23", ""), ("2", 1, "213", "")]),
+        ("3.9", 1, [("1", 0, "1", ""), ("", 1, "1", ""), ("1", 2, "1", "")]),
+        ("3.9", 2, [("1", 0, "1", ""), ("", 1, "1", ""), ("1", 2, "1", "")]),
+    ],
+)
+def test_s5_the_isr_and_the_elr_at_every_step(kafka: str, min_isr: int, states: list[tuple[str, int, str, str]]) -> None:
+    changes = [change for _, change in lonely_leader(unclean=False, min_isr=min_isr, kafka=kafka).history.of(PartitionChanged)]
+    short = [tuple("".join(name[-1] for name in names) for names in ((change.leader,) if change.leader else (), change.isr, change.elr)) for change in changes]
+
+    assert [(leader, change.leader_epoch, isr, elr) for change, (leader, isr, elr) in zip(changes, short, strict=True)][: len(states)] == states
+
+
 def followers_away(*, idempotence: bool, delivery_ms: int, kafka: str) -> Run:
     """S6: one batch of three parks while both followers are frozen for 14 s; request.timeout.ms = 6000."""
     return run(f"""
@@ -196,3 +253,66 @@ def test_s6_with_a_short_delivery_time_out_the_records_are_reported_failed_and_s
 
     assert found.verdict.records["ghost"] == 3
     assert found.metrics.errors == {"TimeoutException": 3}
+
+
+@pytest.mark.parametrize("kafka", ["4.3", "3.9"])
+def test_s6a_below_min_isr_a_producer_tries_six_to_eight_times_in_four_seconds_and_reports_a_time_out(kafka: str) -> None:
+    found = run(f"""
+kafka = "{kafka}"
+[cluster]
+config.replica.lag.time.max.ms = 3000
+[topics.t]
+config.min.insync.replicas = 2
+[producers.early]
+config.enable.idempotence = false
+[producers.late]
+config.linger.ms = 0
+config.request.timeout.ms = 3000
+config.delivery.timeout.ms = 4001
+[[workload]]
+producer = "late"
+topic = "t"
+records = 1
+every = "0ms"
+[[workload]]
+producer = "early"
+topic = "t"
+records = 2
+every = "2s"
+[[workload]]
+producer = "late"
+topic = "t"
+records = 3
+every = "0ms"
+start = "8s"
+[[fault]]
+do = "pause"
+who = ["broker-2", "broker-3"]
+at = "1900ms"
+for = "14s"
+""")
+    refused = [fact.error for _, fact in found.history.of(Rejected) if fact.producer == "late"]
+
+    assert set(refused) == {"NOT_ENOUGH_REPLICAS"}
+    assert 6 <= len(refused) <= 8
+    assert found.metrics.errors == {"TimeoutException": 3}
+    assert found.verdict.records["absent"] == 3
+
+
+@pytest.mark.parametrize(("linger", "kafka", "mean"), [("5", "4.3", (5.8, 6.1)), ("20", "4.3", (20.4, 21.1)), ("", "4.3", (5.6, 6.1))])
+def test_s14_records_per_request_at_a_steady_thousand_a_second(linger: str, kafka: str, mean: tuple[float, float]) -> None:
+    setting = f"config.linger.ms = {linger}" if linger else ""
+    found = run(f"""
+kafka = "{kafka}"
+[topics.t]
+[producers.p1]
+{setting}
+[[workload]]
+topic = "t"
+records = 4000
+every = "1ms"
+size = 100
+""")
+    sizes = [len(sent.records) for _, sent in found.history.of(Sent)]
+
+    assert mean[0] <= sum(sizes) / len(sizes) <= mean[1]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from ksim.live.wire import API_VERSIONS, METADATA, PRODUCE, known_versions
 from ksim.network import LinkDelays
 from ksim.plan import Latency, NetworkPlan
 from ksim_models.facts import Connected, Disconnected, Fault, Learned, ProducerId, Rejected, Sent
-from toy_kafka import PATIENCE_S, ToyBroker, ToyClient, batch_bytes, init_producer_id, metadata, part, produce
+from toy_kafka import PATIENCE_S, TOPIC_ID, ToyBroker, ToyClient, batch_bytes, fetch, init_producer_id, metadata, part, produce
 
 NAMING = Naming("0123abcd")
 TOPIC = NAMING.real("payments")
@@ -69,12 +71,12 @@ def faults_of(*faults: dict[str, Any]) -> FrameFaults:
     return FrameFaults(scenario.plan(1).faults, Dice(1), lambda who, fault: (who.argument,), lambda fact: None)
 
 
-def on_stage(story: Callable[[Stage], Awaitable[None]], *faults: dict[str, Any], latency_us: int = 0) -> None:
+def on_stage(story: Callable[[Stage], Awaitable[None]], *faults: dict[str, Any], latency_us: int = 0, bandwidth: Fraction | None = None) -> None:
     async def told() -> None:
         clock = Clock()
         stage = Stage(ToyBroker(topic=TOPIC), Proxy(), Book(clock))
         await stage.broker.start()
-        delays = LinkDelays(NetworkPlan(Latency(latency_us, latency_us)), Dice(1)) if latency_us else None
+        delays = LinkDelays(NetworkPlan(Latency(latency_us, latency_us), bandwidth), Dice(1)) if latency_us or bandwidth else None
         stage.proxy.prepare(clock, stage.book, NAMING, ["p1"], delays)
         stage.address = await stage.proxy.open_door("p1", "broker-1", stage.broker.address)
         frames = faults_of(*faults)
@@ -634,6 +636,18 @@ def test_the_latency_of_the_scenario_is_added_both_ways() -> None:
     on_stage(story, latency_us=20_000)
 
 
+def test_the_bandwidth_of_the_scenario_holds_for_every_connection() -> None:
+    async def story(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        client = await stage.client()
+        began = loop.time()
+        await client.ask(one(1))
+
+        assert loop.time() - began >= 0.1
+
+    on_stage(story, bandwidth=Fraction(1, 1000))  # 1,000 bytes a second, for a record of 60 bytes.
+
+
 def test_a_slow_path_is_slow_until_that_is_taken_back() -> None:
     async def story(stage: Stage) -> None:
         loop = asyncio.get_running_loop()
@@ -718,3 +732,49 @@ def test_after_a_run_the_doors_are_gone_and_the_links_stay() -> None:
             await ToyClient.connect(door)
 
     on_stage(story)
+
+
+async def followed(stage: Stage) -> ToyClient:
+    """A follower that came in by a link."""
+    port = free_port()
+    await stage.proxy.open_link(ToyLink("broker-1", "127.0.0.1", port, stage.broker.address[1]), lambda local_port: "broker-2")
+    stage.proxy.learn_topics({TOPIC: str(TOPIC_ID), "__consumer_offsets": str(OTHER_ID)})
+    stage.address = ("127.0.0.1", port)
+    return await stage.client()
+
+
+OTHER_ID = uuid.UUID(int=8)
+
+
+def test_of_the_fetches_between_brokers_those_of_the_scenarios_topics_count() -> None:
+    async def story(stage: Stage) -> None:
+        follower = await followed(stage)
+        for request in (fetch(OTHER_ID), fetch(epoch=1), fetch(TOPIC_ID, epoch=2), fetch(epoch=3, forgotten=[TOPIC_ID]), fetch(TOPIC_ID, epoch=4)):
+            assert (await follower.ask(request)).error_code == 0
+
+        # It names nothing, as nothing moved; the session has the scenario's topic in it all the same.
+        assert await follower.ask(fetch(epoch=5)) is None
+        assert stage.hits() == [("hit", ("broker-1 -> broker-2",), 1)]
+
+    on_stage(story, {"do": "lose-response", "when": {"response": "Fetch", "nth": 3}})
+
+
+def test_a_fetch_is_found_by_the_partition_that_it_names() -> None:
+    async def story(stage: Stage) -> None:
+        follower = await followed(stage)
+        await follower.ask(fetch(TOPIC_ID, OTHER_ID))
+        await follower.ask(fetch(OTHER_ID, epoch=1))
+
+        assert await follower.ask(fetch(TOPIC_ID, epoch=2)) is None
+
+    on_stage(story, {"do": "lose-request", "when": {"request": "Fetch", "partition": "payments-0", "nth": 2}})
+
+
+def test_what_brokers_ask_of_each_other_besides_does_not_count() -> None:
+    async def story(stage: Stage) -> None:
+        follower = await followed(stage)
+
+        assert (await follower.ask(metadata(TOPIC))).brokers
+        assert stage.hits() == []
+
+    on_stage(story, {"do": "lose-request", "when": {"request": "Metadata"}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Became
 from ksim_models.machine import Closed, Crashed, Received, Restarted
@@ -88,15 +90,16 @@ def test_a_new_leader_keeps_its_own_high_watermark_and_begins_its_epoch_at_its_l
     assert alone.facts[-1] == Became("b1", "t-0", "leader", 1, 5, 3)
 
 
-def test_a_proposed_isr_names_the_broker_epochs_that_the_followers_fetches_gave() -> None:
-    """RP-55 (KIP-903)."""
-    alone = LoneBroker(partition(isr=("b1", "b2")))
+@pytest.mark.parametrize(("kafka", "epochs"), [("4.3", (2, 3)), ("3.5", (2, 3)), ("3.4", (-1, -1))])
+def test_a_proposed_isr_names_the_broker_epochs_that_the_followers_fetches_gave(kafka: str, epochs: tuple[int, int]) -> None:
+    """RP-55 (KIP-903, 3.5): before, fetches gave none, and the controller could not tell one incarnation from the next."""
+    alone = LoneBroker(partition(isr=("b1", "b2")), kafka=kafka)
     alone.fetch("b2", 0)
     alone.fetch("b3", 0)
     (request,) = alone.asked(AlterPartitionRequest)
 
     assert request.broker_epoch == 1
-    assert request.items[0].new_isr == (("b1", 1), ("b2", 2), ("b3", 3))
+    assert request.items[0].new_isr == (("b1", 1), ("b2", epochs[0]), ("b3", epochs[1]))
 
 
 def test_a_late_answer_to_a_proposal_that_the_metadata_log_overtook_is_ignored() -> None:
@@ -123,6 +126,42 @@ def test_answers_to_a_proposal() -> None:
         assert leadership is not None
 
         assert (leadership.in_flight, len(alone.asked(AlterPartitionRequest))) == (in_flight, asked), error
+
+
+def test_a_second_proposal_for_a_partition_is_not_attempted_while_one_is_under_way() -> None:
+    """RP-56, RP-57: it is given up until the next fetch asks for it again."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    alone.fetch("b2", 0)
+    alone.learn(partition(isr=("b1", "b2"), partition_epoch=1))
+    alone.fetch("b3", 0)
+    leadership = alone.replica.leadership
+    assert leadership is not None
+    assert (len(alone.asked(AlterPartitionRequest)), leadership.in_flight) == (1, False)
+    alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (AlterPartitionResult("t-0", E.NONE, "b1", 0, ("b1", "b2"), False, 1),))))
+    alone.until(ms(500))
+    alone.fetch("b3", 0, full=False)
+
+    assert [replica for replica, _ in alone.asked(AlterPartitionRequest)[1].items[0].new_isr] == ["b1", "b2", "b3"]
+
+
+def test_a_proposal_that_changed_nothing_is_settled_too() -> None:
+    """Partition.handleAlterPartitionUpdate: an equal partition epoch is good enough."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    alone.fetch("b3", 0)
+    alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (AlterPartitionResult("t-0", E.NONE, "b1", 0, ("b1", "b2"), False, 0),))))
+    leadership = alone.replica.leadership
+
+    assert leadership is not None
+    assert (leadership.committed, leadership.in_flight) == (("b1", "b2"), False)
+
+
+def test_an_unclean_leader_calls_itself_recovered_in_the_first_change_it_asks_for() -> None:
+    """RP-70: it asks for none on its own account."""
+    alone = LoneBroker(partition(isr=("b1",), epoch=1, recovering=True))
+    assert alone.asked(AlterPartitionRequest) == []
+    alone.fetch("b2", 0, epoch=1)
+
+    assert [item.recovering for item in alone.asked(AlterPartitionRequest)[0].items] == [False]
 
 
 def test_a_deposed_leader_answers_what_waits_and_follows_the_new_one() -> None:
@@ -178,8 +217,22 @@ def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:
         alone.sent.clear()
         alone.tell(Crashed())
         alone.tell(Restarted())
+        alone.come_back()
 
     assert len(set(found)) == 4
+
+
+def test_a_restarted_broker_refuses_connections_until_it_has_been_unfenced() -> None:
+    """KC-12, BrokerServer.startup: the port opens behind "the broker to be unfenced". A client that could get in would be told UNKNOWN_TOPIC_OR_PARTITION."""
+    alone = LoneBroker()
+    alone.tell(Crashed())
+    alone.tell(Restarted())
+    refused = alone.client()
+    assert (alone.closed, alone.broker.inbound) == ([refused], {})
+    alone.come_back()
+    alone.client()
+
+    assert (alone.closed, list(alone.broker.inbound)) == ([refused], [refused])
 
 
 def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark() -> None:

@@ -111,6 +111,43 @@ def test_answers_that_bring_no_change_wait_longer_from_3_7_on(kafka: str, waits:
     assert known.due_at == ms(9100)
 
 
+def unchanged_three_times() -> ClientMetadata:
+    known = metadata()
+    for number in range(4):
+        learnt(known, response(), ms(1000 * number))
+        known.request_update()
+    assert known.due_at == ms(3400)
+    return known
+
+
+def test_a_failed_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
+    """Metadata.failedUpdate."""
+    known = unchanged_three_times()
+    known.asked()
+    known.failed(ms(4000))
+    assert known.due_at == ms(4100)
+    learnt(known, response(), ms(5000))
+    known.request_update()
+
+    assert known.due_at == ms(5100)
+
+
+def test_a_periodic_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
+    """Metadata.timeToAllowUpdate; a new topic does too (requestUpdateForNewTopics)."""
+    known = unchanged_three_times()
+    known.update_requested = False
+    learnt(known, response(), ms(310_000))
+    known.request_update()
+    assert known.due_at == ms(310_100)
+
+    other = unchanged_three_times()
+    other.add("u")
+    learnt(other, response(), ms(4000))
+    other.request_update()
+
+    assert other.due_at == ms(4100)
+
+
 def test_an_answer_without_brokers_is_a_failure() -> None:
     """M3."""
     known = metadata()
@@ -133,7 +170,8 @@ def test_what_was_asked_for_while_an_answer_was_under_way_is_answered_by_it() ->
     [
         pytest.param("b2", 6, True, id="M5 newer, and a broker it knows"),
         pytest.param("b2", 5, False, id="M5 not newer"),
-        pytest.param("b9", 6, False, id="M5 a broker it does not know"),
+        pytest.param("b9", 6, True, id="M5 a broker it does not know: the answer names its address"),
+        pytest.param("", 6, False, id="M5 nobody leads"),
     ],
 )
 def test_a_leader_named_in_a_produce_answer(leader: str, epoch: int, taken: bool) -> None:

@@ -144,6 +144,21 @@ def test_connection_set_up_has_a_time_out_of_its_own_that_grows() -> None:
     assert client.network.wake_at == ms(221), "N8: back to the first after an established connection"
 
 
+def test_a_connection_that_was_accepted_ends_the_growth_of_the_set_up_time_out() -> None:
+    """N8, ClusterConnectionStates.disconnected: whatever became of it, its ApiVersions answer included."""
+    client = Network(socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=1000, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0)
+    client.network.ready("b1", 0, client.out)
+    client.network.time_out(ms(101), client.out)
+    client.network.ready("b1", ms(101), client.out)
+    connection = client.network.nodes["b1"].connection
+    assert connection is not None
+    client.network.opened(connection, ms(110), client.out)
+    client.network.lost(connection, ms(120), "closed before it was checked", client.out)
+    client.network.ready("b1", ms(120), client.out)
+
+    assert client.network.wake_at == ms(221)
+
+
 def test_nothing_to_wait_for_is_no_moment() -> None:
     client = Network()
     client.connect()

@@ -7,7 +7,16 @@ import pytest
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Appended, HighWatermark, Rejected
 from ksim_models.machine import Received
-from ksim_models.messages import BrokerRecord, FetchPartition, FetchRequest, FetchResponse, ProduceRequest, RecordBatch
+from ksim_models.messages import (
+    AlterPartitionResponse,
+    AlterPartitionResult,
+    BrokerRecord,
+    FetchPartition,
+    FetchRequest,
+    FetchResponse,
+    ProduceRequest,
+    RecordBatch,
+)
 from ksim_models.units import ms, s
 from lone_broker import BROKERS, LoneBroker, partition
 
@@ -231,3 +240,48 @@ def test_a_follower_whose_log_left_the_leaders_is_told_where() -> None:
     alone.tell(Received("b2->b1#1", FetchRequest("b2", 2, False, (position,), (), 500)))
 
     assert [(entry.diverging_epoch, entry.diverging_end_offset, entry.batches) for entry in fetched(alone)[0].partitions] == [(0, 3, ())]
+
+
+@pytest.mark.parametrize(("kafka", "hint"), [("4.3", ("b2", 1)), ("3.6", ("", -1))])
+def test_a_parked_request_that_fails_with_its_leader_is_told_who_leads_now(kafka: str, hint: tuple[str, int]) -> None:
+    """BP-14, BP-47 (KIP-951, 3.7): the answer of a delayed produce passes the same place of KafkaApis as that of any other."""
+    alone = LoneBroker(kafka=kafka)
+    client = alone.client()
+    alone.produce(client)
+    alone.learn(partition("b2", epoch=1, partition_epoch=1, isr=("b2", "b3")))
+    (result,) = alone.answers(client)[0].results
+
+    assert (result.error, result.leader, result.leader_epoch) == (E.NOT_LEADER_OR_FOLLOWER, *hint)
+
+
+def test_a_duplicate_is_acknowledged_with_its_original_though_more_was_appended_since() -> None:
+    """BP-27: another producer's later batch does not hold it up."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    first, later, again = alone.client("p1"), alone.client("p2"), alone.client("p3")
+    original = ProduceRequest(-1, 30_000, (RecordBatch("t-0", "p1", range(1), 100, 7, 0, 0),))
+    alone.tell(Received(first, original))
+    alone.produce(later)
+    alone.tell(Received(again, original))
+    alone.fetch("b2", 0)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+
+    assert [alone.codes(client) for client in (first, later, again)] == [[E.NONE], [], [E.NONE]]
+
+
+def test_a_fetch_may_bring_its_follower_into_the_isr_before_it_moves_the_high_watermark() -> None:
+    """RP-53, Partition.updateFollowerFetchState. An outsider that holds the high watermark back joins at it, though it is no longer caught up."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    alone.fetch("b2", 0)
+    alone.fetch("b3", 0)
+    alone.tell(Received(alone.controller, AlterPartitionResponse(E.NONE, (AlterPartitionResult("t-0", E.OPERATION_NOT_ATTEMPTED),))))
+    assert alone.replica.leadership is not None
+    client = alone.client()
+    for _ in range(3):
+        alone.produce(client, acks=1)
+    alone.fetch("b2", 3, last_epoch=0, full=False)
+    assert alone.replica.log.high_watermark == 0, "b3 is caught up as far as it goes, and waited for"
+    outsider = alone.replica.leadership.followers["b3"]
+    outsider.last_caught_up = outsider.last_fetch_at = -s(31)
+    alone.fetch("b3", 2, last_epoch=0, full=False)
+
+    assert (alone.replica.leadership.maximal, alone.replica.log.high_watermark) == (("b1", "b2", "b3"), 2)

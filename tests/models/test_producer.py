@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Failed, Offered, ProducerId, Retried, Sent
+from ksim_models.facts import Failed, Offered, ProducerId, Refused, Retried, Sent
 from ksim_models.machine import Closed, Crashed, Note, Resumed, Wake
 from ksim_models.messages import InitProducerIdResponse
 from ksim_models.units import ms
@@ -192,5 +194,131 @@ def test_a_frozen_process_finds_its_requests_timed_out_when_it_goes_on() -> None
     client.send()
     client.now = ms(9000)
     client._handle(Resumed())
+
+    assert client.outcomes() == [([0], "TimeoutException")]
+
+
+def refused_an_id(kafka: str, error: E) -> Client:
+    """Brokers refuse the first InitProducerId with `error`; a record is sent before, another one after."""
+    client = Client(kafka=kafka, enable_idempotence=True, request_timeout_ms=300, delivery_timeout_ms=1000)
+    answer, refusals = client._answer_at_once, [InitProducerIdResponse(error, -1, -1)]
+    client._answer_at_once = lambda message: (  # type: ignore[method-assign]
+        refusals.pop() if refusals and type(message).__name__ == "InitProducerIdRequest" else answer(message)
+    )
+    client.send()
+    client.at(10)
+    client.send()
+    client.at(20)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("kafka", "error", "first"),
+    [
+        pytest.param("4.3", E.UNKNOWN_SERVER_ERROR, "KafkaException", id="I1 an unexpected error has no exception of its own"),
+        pytest.param("4.3", E.PRODUCER_FENCED, "ProducerFencedException", id="I1 fenced"),
+        pytest.param("3.5", E.CLUSTER_AUTHORIZATION_FAILED, "ClusterAuthorizationException", id="I1 not authorized, before 3.6"),
+    ],
+)
+def test_an_error_about_the_producer_id_is_fatal_and_every_later_send_throws(kafka: str, error: E, first: str) -> None:
+    """A8, T3: send() throws a KafkaException, or fails with a ProducerFencedException of its own."""
+    client = refused_an_id(kafka, error)
+
+    assert client.outcomes() == [([0], first)]
+    assert [(list(fact.records), fact.error) for _, fact in kinds(client, Refused)] == [  # type: ignore[attr-defined]
+        ([1], first if error is E.PRODUCER_FENCED else "KafkaException")
+    ]
+    assert client.sent == []
+
+
+def test_a_producer_that_is_not_authorized_asks_again_from_3_6_on() -> None:
+    """I1, Sender.shouldHandleAuthorizationError: what waits has failed, the producer lives."""
+    client = refused_an_id("3.6", E.CLUSTER_AUTHORIZATION_FAILED)
+
+    assert client.outcomes() == [([0], "ClusterAuthorizationException")]
+    assert client.records() == [[1]]
+
+
+def test_before_3_1_1_send_goes_on_after_a_fatal_error_and_the_records_fail_behind_it() -> None:
+    """A8: failIfNotReadyForSend was asked by transactional producers only."""
+    client = refused_an_id("3.0", E.UNKNOWN_SERVER_ERROR)
+
+    assert client.outcomes() == [([0], "KafkaException"), ([1], "KafkaException")]
+
+
+@pytest.mark.parametrize(("kafka", "sent"), [("3.9", [(0, 0), (1, 0)]), ("4.0", [(0, 0)])])
+def test_a_wrong_producer_id_mapping_is_fatal_from_4_0_on_and_asked_for_a_new_epoch_before(kafka: str, sent: list[tuple[int, int]]) -> None:
+    """I14, TransactionManager.maybeTransitionToErrorState."""
+    client = Client(kafka=kafka, enable_idempotence=True)
+    client.send()
+    client.answer(E.INVALID_PRODUCER_ID_MAPPING)
+    client.send()
+
+    assert client.bases() == sent
+
+
+def test_a_batch_that_was_renumbered_on_the_wire_and_sent_again_may_ask_for_the_next_epoch() -> None:
+    """I8: it counts as renumbered only until it is drained again (ProducerBatch.close)."""
+    client = Client(enable_idempotence=True)
+    client.send()
+    client.send()
+    client.answer(E.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    client.answer(E.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    client.answer(offset=0)
+    assert client.bases() == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    client.answer(E.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+    assert client.bases()[4:] == [(2, 0)]
+
+
+@pytest.mark.parametrize("idempotence", [False, True])
+def test_a_client_asks_for_metadata_and_an_id_when_it_is_constructed(idempotence: bool) -> None:
+    """S1.4, Metadata.bootstrap: its I/O thread does not wait for a record; the topic is asked for when the first record names it."""
+    client = Client(enable_idempotence=idempotence)
+    client.at(0)
+    assert (client.asked_for_metadata, client.asked_for_id) == (1, int(idempotence))
+    client.at(50)
+    client.send()
+
+    assert (client.asked_for_metadata, client.asked_for_id, client.records()) == (2, int(idempotence), [[0]])
+
+
+def test_a_request_time_out_is_noticed_when_a_poll_ends() -> None:
+    """N14, as measured with the 4.3.0 client: requests of 0, 1.5 and 3 s with request.timeout.ms = 4000 are all given up 4 s after the last."""
+    client = Client(request_timeout_ms=4000, delivery_timeout_ms=20_000, retries=0)
+    for moment in (0, 1500, 3000):
+        client.at(moment)
+        client.send()
+    client.at(7000)
+    assert client.outcomes() == []
+    client.at(7001)
+
+    assert [error for _, error in client.outcomes()] == ["TimeoutException"] * 3
+
+
+def test_a_new_batch_wakes_the_io_thread_and_a_record_that_joins_one_does_not() -> None:
+    """A1, N14."""
+    client = Client(request_timeout_ms=1000, delivery_timeout_ms=20_000, retries=0, max_in_flight_requests_per_connection=1)
+    client.send()
+    for moment in (600, 900):
+        client.at(moment)
+        client.send()
+    client.at(1600)
+    assert client.outcomes() == [], "the poll that began at 600 ms, with a new batch, still runs"
+    client.at(1601)
+
+    assert client.outcomes() == [([0], "TimeoutException")]
+
+
+def test_a_new_batch_finds_an_overdue_request_at_once() -> None:
+    """A1, N14."""
+    client = Client(request_timeout_ms=1000, delivery_timeout_ms=20_000, retries=0, max_in_flight_requests_per_connection=1, batch_size=1)
+    for moment in (0, 900):
+        client.at(moment)
+        client.send()
+    client.at(1099)
+    assert client.outcomes() == []
+    client.at(1100)
+    client.send()
 
     assert client.outcomes() == [([0], "TimeoutException")]

@@ -1,0 +1,36 @@
+"""How long the producer's I/O thread waits: it notices the time-outs of requests only when a poll ends (N14).
+
+Kafka: Sender.sendProducerData, NetworkClient.poll; the wakeup at the end of KafkaProducer.doSend.
+"""
+
+from __future__ import annotations
+
+from ksim_models.units import MILLISECOND, NEVER, Micros
+
+
+class Poll:
+    """The present wait. A wake of the machine that Java's thread does not have leaves it alone."""
+
+    __slots__ = ("began_at", "linger", "longest", "timer_at")
+
+    def __init__(self, linger: Micros, request_timeout: Micros) -> None:
+        self.linger = linger
+        self.longest = request_timeout + MILLISECOND
+        """No poll lasts longer than request.timeout.ms."""
+        self.began_at: Micros = -(2**60)
+        self.timer_at: Micros = NEVER
+        """When something falls due: a batch, a retry, metadata, a connection that may be tried again."""
+
+    def ends_at(self, newest_batch_at: Micros, now: Micros) -> Micros:
+        """Whatever else happens; the newest batch is looked at when it has lingered, too."""
+        lingered = newest_batch_at + self.linger
+        ends = self.began_at + self.longest
+        return lingered if now < lingered < ends else ends
+
+    def has_ended(self, newest_batch_at: Micros, now: Micros) -> bool:
+        """A new batch wakes the thread; it may be heard of late, for records are taken when they matter."""
+        lingered = newest_batch_at + self.linger
+        if self.timer_at <= now or now in (newest_batch_at, lingered):
+            return True
+        self.began_at = max(self.began_at, newest_batch_at, lingered if lingered < now else newest_batch_at)
+        return self.began_at + self.longest <= now
