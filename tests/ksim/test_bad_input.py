@@ -84,6 +84,10 @@ MISTAKES = [
     # Kafka's settings.
     Mistake("a typo in a setting", "config.enable.idempotance = true", 1, "enable.idempotence", "enable.idempotance", 'config.acks = "all"'),
     Mistake("acks=2", "config.acks = 2", 1, None, "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("acks in an array", 'config.acks = ["all"]', 1, None, "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("acks in quotes and capitals", 'config.acks = "ALL"', 1, "all", "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("acks that is true", "config.acks = true", 1, None, "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("a number in an array", "config.linger.ms = [5]", 1, None, "linger.ms = [5]", 'config.acks = "all"'),
     Mistake("acks=1 with idempotence", "config.acks = 1\nconfig.enable.idempotence = true", 1, None, "acks=1", 'config.acks = "all"'),
     Mistake(
         "six in flight with idempotence",
@@ -265,6 +269,12 @@ def test_a_prefix_of_another_setting_can_be_quoted() -> None:
     scenario = Scenario.loads(GOOD + '[cluster]\nconfig."max.connections" = 100\nconfig.max.connections.per.ip = 10\n', check=False)
 
     assert scenario.data["cluster"] == {"config": {"max.connections": 100, "max.connections.per.ip": 10}}
+
+
+def test_a_list_of_kafka_may_be_written_as_an_array() -> None:
+    lists = '[topics.other]\nconfig.cleanup.policy = ["delete"]\n[producers.p1]\nconfig.bootstrap.servers = ["a:1", "b:2"]\n'
+
+    assert any("bootstrap.servers" in note for note in Scenario.loads(GOOD.replace("[producers.p1]\n", lists)).notes)
 
 
 def test_an_empty_file_says_that_nothing_would_be_sent_and_that_there_is_no_seed() -> None:
