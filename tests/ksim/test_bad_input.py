@@ -250,7 +250,8 @@ TOML_MISTAKES = [
     ("a setting twice", "[producers.p1]\nconfig.acks = 1\nconfig.acks = 'all'\n", 3, "acks is given twice (also in line 2)"),
     ("shorter name first", "[cluster]\nconfig.max.connections = 1\nconfig.max.connections.per.ip = 2\n", 3, 'config."max.connections"'),
     ("longer name first", "[cluster]\nconfig.log.dir.x = 1\nconfig.log.dir = 2\n", 3, 'config."log.dir"'),
-    ("a table twice", "[tail]\n[tail]\n", 2, "not valid TOML"),
+    ("a table twice", "[tail]\n[tail]\n", 2, "the table [tail] is given twice"),
+    ("a table in two ways", "[topics.a]\nconfig.x = 1\n[topics.a.config]\n", 3, "the table [topics.a.config] is given twice"),
     ("an endless number", "seed = " + "9" * 5_000 + "\n", None, "cannot be read"),
     ("endless nesting", "seed = " + "[" * 100_000, None, "nested too deep"),
 ]
@@ -316,6 +317,26 @@ def test_a_file_that_cannot_be_read_is_a_problem_and_no_traceback(tmp_path: Path
     assert caught.value.problems[0].origin.file == str(path)
 
 
+def test_a_file_that_is_not_there_may_have_a_neighbour_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "producer.properties").write_text("acks=all\n")
+    (tmp_path / "x.toml").write_text(GOOD.replace('config.acks = "all"', 'file = "producr.properties"'))
+
+    for path, nearest in (("x1.toml", "x.toml"), ("x.toml", "producer.properties"), ("quite/other.toml", None)):
+        with pytest.raises(ScenarioError) as caught:
+            Scenario.load(tmp_path / path)
+
+        assert caught.value.problems[0].nearest == (None if nearest is None else str(tmp_path / nearest))
+
+
+def test_a_file_without_an_ending_needs_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text(GOOD)
+
+    with pytest.raises(ScenarioError, match=r"write \./mine"):
+        Scenario.load("mine")
+    assert Scenario.load("./mine").title == "good"
+
+
 def test_a_directory_is_no_scenario(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="cannot be read"):
         Scenario.load(f"{tmp_path}/")
@@ -335,7 +356,7 @@ def test_a_mistake_in_a_properties_file_has_the_line_of_that_file(tmp_path: Path
 
     with pytest.raises(ScenarioError) as caught:
         Scenario.load(tmp_path / "x.toml")
-    assert [(problem.origin.line, problem.nearest) for problem in caught.value.problems] == [(7, None)]
+    assert [(problem.origin.line, problem.nearest) for problem in caught.value.problems] == [(4, None), (5, "retries"), (7, None)]
 
     (tmp_path / "own.properties").write_bytes(b"# mine\nbootstrap.servers=a:1,\\\n  b:2\nacks=2\nretrys: 3\n")
     with pytest.raises(ScenarioError) as caught:
