@@ -380,6 +380,9 @@ COMMAND_LINE = [
     ("an impossible value", [("p1.acks", "2")], "-X p1.acks=2", None),
     ("a broker that is not there", [("broker-7.num.replica.fetchers", "1")], "-X broker-7.num.replica.fetchers=1", "broker-3"),
     ("one setting twice", [("acks", "all"), ("acks", "0")], "-X acks=0", None),
+    ("an unknown producer", [("p2.acks", "1")], "-X p2.acks=1", "p1"),
+    ("a topic without a setting", [("topic:payments", "1")], "-X topic:payments=1", None),
+    ("a topic without a name", [("topic:", "1")], "-X topic:=1", None),
 ]
 
 
@@ -390,6 +393,8 @@ def test_a_mistake_on_the_command_line_is_reported_as_it_was_typed(typed: list[t
 
     (problem,) = caught.value.problems
     assert (str(problem.origin), problem.nearest) == (file, nearest)
+    assert problem.given
+    assert problem.possible
 
 
 def test_mistakes_of_the_file_and_of_the_command_line_come_together() -> None:

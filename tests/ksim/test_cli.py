@@ -630,3 +630,9 @@ def test_show_versions_names_every_library() -> None:
 
     assert told["ksim"] == ksim.__version__
     assert told["simpy"].startswith("4.")
+
+
+def test_both_releases_of_a_difference_are_checked_at_once() -> None:
+    problems = call_json("config", "--diff", "9.9", "1.1")["problems"]
+
+    assert [problem["file"] for problem in problems] == ["--diff", "--diff"]
