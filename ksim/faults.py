@@ -29,6 +29,8 @@ class Faults:
         self.dice = dice
         self.standing: dict[int, Callable[[], None]] = {}
         """Faults that have begun and not ended: how each is undone."""
+        self.struck: dict[str, dict[str, None]] = {}
+        """Per name of a fault: the machines, paths or frames it has struck so far."""
         self.busy_until: Micros = 0
         """Every `at` and `for` known so far has passed then."""
         self.healed = False
@@ -212,6 +214,8 @@ class Faults:
             self.loop.restart(name)
 
     def _note(self, fact: Fault) -> None:
+        if fact.phase in ("begin", "hit"):
+            self.struck.setdefault(fact.name, {}).update(dict.fromkeys(fact.resolved))
         self.loop.note(self.loop.now, fact)
 
 

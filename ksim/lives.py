@@ -5,14 +5,12 @@ Not Kafka's: read from all facts of a simulation, internal ones included, after 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ksim.history import History
-from ksim.population import Population, count
-from ksim.ranges import Run, latest, minus, runs_of, union
+from ksim.ranges import Run, minus, runs_of, union
 from ksim_models.facts import Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
 from ksim_models.messages import NO_LEADER, NO_OFFSET
 from ksim_models.units import NEVER, Micros, s
@@ -83,23 +81,25 @@ class Lives:
         self.isr: dict[str, list[tuple[Micros, tuple[str, ...]]]] = {partition: [(-NEVER, of)] for partition, of in replicas.items()}
         self.registrations: dict[str, Timeline] = {}
         """Per broker: "registered", "fenced", "unfenced"."""
+        self._offers: dict[str, list[Offered]] = {}
         self._named: dict[str, list[Run]] = {}
+        """Per producer: the records that were sent, refused, or had another outcome."""
         self._lacking: dict[tuple[str, str], deque[Copy]] = {}
-        population = count(history)
-        self._offers = {name: latest(producer.offers) for name, producer in population.producers.items()}
         self._read(history)
-        self._never_sent(population)
+        self._never_sent()
         self._settle_flights()
 
     def every(self) -> Iterable[Batch]:
         return [*self.batches.values(), *self.others]
 
     def _read(self, history: History) -> None:
-        wanted = Acked, Appended, BrokerChanged, Failed, Learned, PartitionChanged, Rejected, Replicated, Retried, Sent
+        wanted = Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
         for at, fact in history.of(*wanted):
             match fact:
                 case Replicated():
                     self._replicated(at, fact)
+                case Offered():
+                    self._offers.setdefault(fact.producer, []).append(fact)
                 case Sent():
                     batch = self._batch(at, fact)
                     self._heard(batch, at)
@@ -113,6 +113,9 @@ class Lives:
                         self._heard(batch, at)
                 case Retried():
                     self._heard(self._batch(at, fact), at)
+                case Refused():
+                    self.others.append(Batch(fact.producer, "", self._offered_at(fact.producer, fact.records[0], at), at))
+                    self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))
                 case Rejected():
                     if fact.error.startswith("NOT_ENOUGH_REPLICAS"):
                         self._batch(at, fact).short_of_replicas.append(at)
@@ -133,14 +136,10 @@ class Lives:
         return batch
 
     def _offered_at(self, producer: str, number: int, otherwise: Micros) -> Micros:
-        offers = self._offers.get(producer, [])
-        place = bisect_right(offers, number, key=lambda piece: piece[0]) - 1
-        if place < 0 or offers[place][1] <= number:
-            return otherwise
-        offer = offers[place][2][1]
-        assert isinstance(offer, Offered)
-        index = offer.records.index(number)
-        return offer.times[index] if offer.times else offer.first_at + index * offer.step
+        for offer in reversed(self._offers.get(producer, ())):  # It is told just before the batch is sent, so this is one of the last.
+            if number in offer.records:
+                return _moment(offer, number)
+        return otherwise
 
     def _heard(self, batch: Batch, at: Micros) -> None:
         """The client heard of its last request, or sends the batch again."""
@@ -190,19 +189,21 @@ class Lives:
                     copy.batch.waits.append(wait)
                     self._lacking.setdefault((partition, follower), deque()).append(Copy(copy.end_offset, copy.batch, wait))
 
-    def _never_sent(self, population: Population) -> None:
-        """Refused records, and those that nobody heard of again."""
-        for producer in population.producers.values():
-            name = producer.name
-            for first, _, (at, fact) in producer.pieces:
-                if isinstance(fact, Refused):
-                    self.others.append(Batch(name, "", self._offered_at(name, first, at), at))
-            seen = union([*self._named.get(name, []), *((first, stop) for first, stop, _ in producer.pieces)])
-            for first, stop, (at, _) in self._offers[name]:
-                self.others += [Batch(name, "", self._offered_at(name, start, at)) for start, _ in minus([(first, stop)], seen)]
+    def _never_sent(self) -> None:
+        """Records that nobody heard of again."""
+        for producer, offers in self._offers.items():
+            seen = union(self._named.get(producer, ()))
+            for offer in offers:
+                self.others += [Batch(producer, "", _moment(offer, first)) for first, _ in minus(runs_of(offer.records), seen)]
 
     def _settle_flights(self) -> None:
         for batch in self.batches.values():
             for flight in batch.flights:
                 if flight.stop == NEVER and batch.stop != NEVER:
                     flight.stop = flight.start + UNHEARD
+
+
+def _moment(offer: Offered, number: int) -> Micros:
+    """When this record was handed to send()."""
+    index = offer.records.index(number)
+    return offer.times[index] if offer.times else offer.first_at + index * offer.step

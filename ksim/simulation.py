@@ -214,11 +214,7 @@ class Simulation:
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(
-                dict.fromkeys(
-                    name for _, fact in self.history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
-                )
-            )
+            resolved = tuple(self.faults.struck.get(fault.name, ()))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))
