@@ -57,13 +57,8 @@ class Batch:
     """When a leader refused it because the ISR was too small."""
 
 
-@dataclass(slots=True)
-class Copy:
-    """A leader's copy of a batch that a follower still lacks."""
-
-    end_offset: int
-    batch: Batch
-    wait: Wait
+Copy = tuple[int, Batch, Wait]
+"""A leader's copy of a batch that a follower still lacks: its end offset, the batch, the follower's wait."""
 
 
 class Lives:
@@ -154,12 +149,13 @@ class Lives:
             if follower != fact.broker:
                 wait = Wait(fact.broker, follower, at)
                 batch.waits.append(wait)
-                self._lacking.setdefault((fact.partition, follower), deque()).append(Copy(fact.base_offset + len(fact.records), batch, wait))
+                self._lacking.setdefault((fact.partition, follower), deque()).append((fact.base_offset + len(fact.records), batch, wait))
 
     def _replicated(self, at: Micros, fact: Replicated) -> None:
         lacking = self._lacking.get((fact.partition, fact.broker))
-        while lacking and lacking[0].end_offset <= fact.log_end_offset:
-            lacking.popleft().wait.stop = at
+        while lacking and lacking[0][0] <= fact.log_end_offset:
+            _, _, wait = lacking.popleft()
+            wait.stop = at
 
     def _partition_changed(self, at: Micros, fact: PartitionChanged) -> None:
         self.isr.setdefault(fact.partition, []).append((at, fact.isr))
@@ -177,17 +173,17 @@ class Lives:
     def _new_leader(self, at: Micros, partition: str, leader: str) -> None:
         """What the new leader lacks is gone for good: nobody waits for it any more. The rest comes from the new leader now."""
         gone = self._lacking.pop((partition, leader), deque())
-        doomed = {(id(copy.batch), copy.end_offset) for copy in gone}  # Only asked for membership, so no order comes from it.
-        for copy in gone:
-            copy.wait.stop = at
+        doomed = {(id(batch), end_offset) for end_offset, batch, _ in gone}  # Only asked for membership, so no order comes from it.
+        for _, _, wait in gone:
+            wait.stop = at
         for follower in self.replicas.get(partition, ()):
             lacking = self._lacking.pop((partition, follower), deque())
-            for copy in lacking:
-                copy.wait.stop = at
-                if (id(copy.batch), copy.end_offset) not in doomed:
-                    wait = Wait(leader, follower, at)
-                    copy.batch.waits.append(wait)
-                    self._lacking.setdefault((partition, follower), deque()).append(Copy(copy.end_offset, copy.batch, wait))
+            for end_offset, batch, wait in lacking:
+                wait.stop = at
+                if (id(batch), end_offset) not in doomed:
+                    again = Wait(leader, follower, at)
+                    batch.waits.append(again)
+                    self._lacking.setdefault((partition, follower), deque()).append((end_offset, batch, again))
 
     def _never_sent(self) -> None:
         """Records that nobody heard of again."""
