@@ -17,7 +17,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Offered, ProducerId, Retried, Sent
 from ksim_models.idempotence import Idempotence
-from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed
+from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdRequest,
@@ -141,6 +141,10 @@ class Producer:
                 self._on_lost(lost, now, out)
         self._turn(now, out)
         self.wake_at = self._next_wake()
+        while self.config.acks == 0 and type(event) is Wake and self.arrivals_matter_at <= now:
+            self.sending.take(now, out)  # Sending is the outcome (S22): who waited for it calls send() again at once.
+            self._turn(now, out)
+            self.wake_at = self._next_wake()
         return out
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:

@@ -134,6 +134,18 @@ def test_acks_0_is_its_own_outcome_without_an_offset() -> None:
     assert client.producer.network.nodes["b1"].in_flight == type(client.producer.network.nodes["b1"].in_flight)()
 
 
+def test_with_acks_0_who_waits_for_each_send_sends_all_that_is_due_in_one_wake() -> None:
+    """S22: sending is the outcome, so the alarm has nothing left to ring for."""
+    client = Client(acks=0)
+    client.calls[0].window = 1
+    client.producer.sending.threads[0].steady = False
+    client.send()
+    client.send(count=3)
+
+    assert client.records() == [[0], [1], [2], [3]]
+    assert client.producer.wake_at is None or client.producer.wake_at > client.now
+
+
 def test_attempts_and_waits_are_told() -> None:
     """S12, A28."""
     client = Client(retry_backoff_ms=100, retry_backoff_max_ms=100, request_timeout_ms=1000, delivery_timeout_ms=5000)
