@@ -244,6 +244,10 @@ class PackedFacts:
                 if stream.startswith(prefixes, position):
                     yield read_fact(json.loads(stream[position : position + number]))
                 position += number
+            elif kind == FINAL_LOG and wanted is not None and FinalLog not in wanted:
+                at += number
+                *_, own = FINAL_LOG_ENTRY.unpack_from(stream, position)
+                position += FINAL_LOG_ENTRY.size + own * LOGGED.size
             else:
                 at += number
                 fact, position = self._long(kind, position, at, bases)
