@@ -5,7 +5,7 @@ Not Kafka's: read from all facts of a simulation, internal ones included, after 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -79,7 +79,8 @@ class Lives:
         self._offers: dict[str, list[Offered]] = {}
         self._named: dict[str, list[Run]] = {}
         """Per producer: the records that were sent, refused, or had another outcome."""
-        self._lacking: dict[tuple[str, str], deque[Copy]] = {}
+        self._lacking: defaultdict[tuple[str, str], deque[Copy]] = defaultdict(deque)
+        """Per partition and follower."""
         self._read(history)
         self._never_sent()
         self._settle_flights()
@@ -149,7 +150,7 @@ class Lives:
             if follower != fact.broker:
                 wait = Wait(fact.broker, follower, at)
                 batch.waits.append(wait)
-                self._lacking.setdefault((fact.partition, follower), deque()).append((fact.base_offset + len(fact.records), batch, wait))
+                self._lacking[fact.partition, follower].append((fact.base_offset + len(fact.records), batch, wait))
 
     def _replicated(self, at: Micros, fact: Replicated) -> None:
         lacking = self._lacking.get((fact.partition, fact.broker))
@@ -183,7 +184,7 @@ class Lives:
                 if (id(batch), end_offset) not in doomed:
                     again = Wait(leader, follower, at)
                     batch.waits.append(again)
-                    self._lacking.setdefault((partition, follower), deque()).append((end_offset, batch, again))
+                    self._lacking[partition, follower].append((end_offset, batch, again))
 
     def _never_sent(self) -> None:
         """Records that nobody heard of again."""
