@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
-from ksim_models.facts import Fault, FinalLog
+from ksim_models.facts import Fault
 from ksim_models.units import NEVER, Micros, s
 
 if TYPE_CHECKING:
@@ -46,29 +46,23 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
     """
     if not plan.faults:
         return {}
-    hits = Counter(fact.name for _, fact in history.of(Fault) if fact.phase == "hit")
-    windows = _windows(history)
+    told = list(history.of(Fault))
+    hits = Counter(fact.name for _, fact in told if fact.phase == "hit")
+    windows = _windows(told)
     result = {fault.index: hits[fault.name] for fault in plan.faults}
     if any(windows.get(fault.name) for fault in plan.faults if fault.do not in FRAME_FAULTS):
-        exposure = Exposure(Lives(history, _replicas(history, plan)), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
+        replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
+        exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         for fault in plan.faults:
             if fault.do not in FRAME_FAULTS:
                 result[fault.index] = exposure.touched(windows.get(fault.name, []))
     return result
 
 
-def _replicas(history: History, plan: Plan) -> dict[str, tuple[str, ...]]:
-    told = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
-    for _, log in history.of(FinalLog):
-        if log.partition not in told:
-            told[log.partition] = ()
-    return told
-
-
-def _windows(history: History) -> dict[str, list[Window]]:
+def _windows(told: Iterable[tuple[Micros, Fault]]) -> dict[str, list[Window]]:
     """Per name of a fault: what began, until it was undone; a fault without end lasts to the end of the run."""
     found: dict[str, list[Window]] = {}
-    for at, fact in history.of(Fault):
+    for at, fact in told:
         if fact.phase == "begin":
             end = at if fact.do in INSTANT else NEVER
             found.setdefault(fact.name, []).append(Window(fact.do, at, end, fact.resolved))

@@ -41,7 +41,7 @@ class World(Protocol):
     def now(self) -> Micros: ...
     def call_at(self, at: Micros, do: Callable[[], None]) -> None: ...
     def note(self, fact: Fault) -> None: ...
-    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> Frames: ...
+    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve, note: Callable[[Fault], None]) -> Frames: ...
 
     def is_down(self, name: str) -> bool: ...
     def is_frozen(self, name: str) -> bool: ...
@@ -76,6 +76,8 @@ class Faults:
         self.dice = dice
         self.standing: dict[int, Callable[[], None]] = {}
         """Faults that have begun and not ended: how each is undone."""
+        self.struck: dict[str, dict[str, None]] = {}
+        """Per name of a fault: the machines, paths or frames it has struck so far."""
         self.busy_until: Micros = 0
         """Every `at` and `for` known so far has passed then."""
         self.healed = False
@@ -83,7 +85,7 @@ class Faults:
         self.begun: dict[int, int] = {}
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
-        self.frames = world.frames(frames, self.resolve) if frames else None
+        self.frames = world.frames(frames, self.resolve, self._note) if frames else None
         for fault in plan.faults:
             if fault.at is not None:
                 self.busy_until = max(self.busy_until, fault.at + (fault.duration or 0))
@@ -258,6 +260,8 @@ class Faults:
             self.world.restart(name)
 
     def _note(self, fact: Fault) -> None:
+        if fact.phase in ("begin", "hit"):
+            self.struck.setdefault(fact.name, {}).update(dict.fromkeys(fact.resolved))
         self.world.note(fact)
 
 

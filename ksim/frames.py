@@ -164,9 +164,7 @@ class Frames:
         """Answers that a broker never gave take their turn behind those it did."""
         waiting = self.exchanges.get(connection.name)
         while waiting and waiting[0].ready:
-            self.loop.send_late(
-                connection.back, waiting.popleft().answer, self.loop.network.delay(connection.forth.sender.name, connection.forth.receiver.name, None, 0)
-            )
+            self.loop.send_late(connection.back, waiting.popleft().answer, self.loop.network.delay(connection.forth.path, None))
 
     def _break(self, connection: Connection) -> None:
         self.exchanges.pop(connection.name, None)

@@ -62,8 +62,7 @@ def read_fact(line: Mapping[str, object]) -> tuple[int, object]:
     return at, table.read({key: value for key, value in line.items() if key not in ("fact", "at")})
 
 
-def canonical(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+canonical = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
 def shown(value: object) -> str:

@@ -5,14 +5,12 @@ Not Kafka's: read from all facts of a simulation, internal ones included, after 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ksim.history import History
-from ksim.population import Population, count
-from ksim.ranges import Run, latest, minus, runs_of, union
+from ksim.ranges import Run, minus, runs_of, union
 from ksim_models.facts import Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
 from ksim_models.messages import NO_LEADER, NO_OFFSET
 from ksim_models.units import NEVER, Micros, s
@@ -59,13 +57,8 @@ class Batch:
     """When a leader refused it because the ISR was too small."""
 
 
-@dataclass(slots=True)
-class Copy:
-    """A leader's copy of a batch that a follower still lacks."""
-
-    end_offset: int
-    batch: Batch
-    wait: Wait
+Copy = tuple[int, Batch, Wait]
+"""A leader's copy of a batch that a follower still lacks: its end offset, the batch, the follower's wait."""
 
 
 class Lives:
@@ -83,23 +76,26 @@ class Lives:
         self.isr: dict[str, list[tuple[Micros, tuple[str, ...]]]] = {partition: [(-NEVER, of)] for partition, of in replicas.items()}
         self.registrations: dict[str, Timeline] = {}
         """Per broker: "registered", "fenced", "unfenced"."""
+        self._offers: dict[str, list[Offered]] = {}
         self._named: dict[str, list[Run]] = {}
-        self._lacking: dict[tuple[str, str], deque[Copy]] = {}
-        population = count(history)
-        self._offers = {name: latest(producer.offers) for name, producer in population.producers.items()}
+        """Per producer: the records that were sent, refused, or had another outcome."""
+        self._lacking: defaultdict[tuple[str, str], deque[Copy]] = defaultdict(deque)
+        """Per partition and follower."""
         self._read(history)
-        self._never_sent(population)
+        self._never_sent()
         self._settle_flights()
 
     def every(self) -> Iterable[Batch]:
         return [*self.batches.values(), *self.others]
 
     def _read(self, history: History) -> None:
-        wanted = Acked, Appended, BrokerChanged, Failed, Learned, PartitionChanged, Rejected, Replicated, Retried, Sent
+        wanted = Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
         for at, fact in history.of(*wanted):
             match fact:
                 case Replicated():
                     self._replicated(at, fact)
+                case Offered():
+                    self._offers.setdefault(fact.producer, []).append(fact)
                 case Sent():
                     batch = self._batch(at, fact)
                     self._heard(batch, at)
@@ -113,6 +109,9 @@ class Lives:
                         self._heard(batch, at)
                 case Retried():
                     self._heard(self._batch(at, fact), at)
+                case Refused():
+                    self.others.append(Batch(fact.producer, "", self._offered_at(fact.producer, fact.records[0], at), at))
+                    self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))
                 case Rejected():
                     if fact.error.startswith("NOT_ENOUGH_REPLICAS"):
                         self._batch(at, fact).short_of_replicas.append(at)
@@ -133,14 +132,10 @@ class Lives:
         return batch
 
     def _offered_at(self, producer: str, number: int, otherwise: Micros) -> Micros:
-        offers = self._offers.get(producer, [])
-        place = bisect_right(offers, number, key=lambda piece: piece[0]) - 1
-        if place < 0 or offers[place][1] <= number:
-            return otherwise
-        offer = offers[place][2][1]
-        assert isinstance(offer, Offered)
-        index = offer.records.index(number)
-        return offer.times[index] if offer.times else offer.first_at + index * offer.step
+        for offer in reversed(self._offers.get(producer, ())):  # It is told just before the batch is sent, so this is one of the last.
+            if number in offer.records:
+                return _moment(offer, number)
+        return otherwise
 
     def _heard(self, batch: Batch, at: Micros) -> None:
         """The client heard of its last request, or sends the batch again."""
@@ -155,12 +150,13 @@ class Lives:
             if follower != fact.broker:
                 wait = Wait(fact.broker, follower, at)
                 batch.waits.append(wait)
-                self._lacking.setdefault((fact.partition, follower), deque()).append(Copy(fact.base_offset + len(fact.records), batch, wait))
+                self._lacking[fact.partition, follower].append((fact.base_offset + len(fact.records), batch, wait))
 
     def _replicated(self, at: Micros, fact: Replicated) -> None:
         lacking = self._lacking.get((fact.partition, fact.broker))
-        while lacking and lacking[0].end_offset <= fact.log_end_offset:
-            lacking.popleft().wait.stop = at
+        while lacking and lacking[0][0] <= fact.log_end_offset:
+            _, _, wait = lacking.popleft()
+            wait.stop = at
 
     def _partition_changed(self, at: Micros, fact: PartitionChanged) -> None:
         self.isr.setdefault(fact.partition, []).append((at, fact.isr))
@@ -178,31 +174,33 @@ class Lives:
     def _new_leader(self, at: Micros, partition: str, leader: str) -> None:
         """What the new leader lacks is gone for good: nobody waits for it any more. The rest comes from the new leader now."""
         gone = self._lacking.pop((partition, leader), deque())
-        doomed = {(id(copy.batch), copy.end_offset) for copy in gone}  # Only asked for membership, so no order comes from it.
-        for copy in gone:
-            copy.wait.stop = at
+        doomed = {(id(batch), end_offset) for end_offset, batch, _ in gone}  # Only asked for membership, so no order comes from it.
+        for _, _, wait in gone:
+            wait.stop = at
         for follower in self.replicas.get(partition, ()):
             lacking = self._lacking.pop((partition, follower), deque())
-            for copy in lacking:
-                copy.wait.stop = at
-                if (id(copy.batch), copy.end_offset) not in doomed:
-                    wait = Wait(leader, follower, at)
-                    copy.batch.waits.append(wait)
-                    self._lacking.setdefault((partition, follower), deque()).append(Copy(copy.end_offset, copy.batch, wait))
+            for end_offset, batch, wait in lacking:
+                wait.stop = at
+                if (id(batch), end_offset) not in doomed:
+                    again = Wait(leader, follower, at)
+                    batch.waits.append(again)
+                    self._lacking[partition, follower].append((end_offset, batch, again))
 
-    def _never_sent(self, population: Population) -> None:
-        """Refused records, and those that nobody heard of again."""
-        for producer in population.producers.values():
-            name = producer.name
-            for first, _, (at, fact) in producer.pieces:
-                if isinstance(fact, Refused):
-                    self.others.append(Batch(name, "", self._offered_at(name, first, at), at))
-            seen = union([*self._named.get(name, []), *((first, stop) for first, stop, _ in producer.pieces)])
-            for first, stop, (at, _) in self._offers[name]:
-                self.others += [Batch(name, "", self._offered_at(name, start, at)) for start, _ in minus([(first, stop)], seen)]
+    def _never_sent(self) -> None:
+        """Records that nobody heard of again."""
+        for producer, offers in self._offers.items():
+            seen = union(self._named.get(producer, ()))
+            for offer in offers:
+                self.others += [Batch(producer, "", _moment(offer, first)) for first, _ in minus(runs_of(offer.records), seen)]
 
     def _settle_flights(self) -> None:
         for batch in self.batches.values():
             for flight in batch.flights:
                 if flight.stop == NEVER and batch.stop != NEVER:
                     flight.stop = flight.start + UNHEARD
+
+
+def _moment(offer: Offered, number: int) -> Micros:
+    """When this record was handed to send()."""
+    index = offer.records.index(number)
+    return offer.times[index] if offer.times else offer.first_at + index * offer.step

@@ -54,19 +54,19 @@ class Cell:
 class Wire:
     """One direction of a connection."""
 
-    __slots__ = ("connection", "dead", "free_at", "held", "receiver", "sender", "sent")
+    __slots__ = ("connection", "dead", "free_at", "held", "path", "receiver", "sender")
 
     def __init__(self, connection: Connection, sender: Cell, receiver: Cell) -> None:
         self.connection = connection
         self.sender = sender
         self.receiver = receiver
+        self.path = sender.name, receiver.name
         self.free_at: Micros = -(2**62)
         """When the last thing sent arrives: nothing sent later arrives before."""
         self.held: list[Event | BreaksOff] = []
         """Sent into a cut: TCP repeats it until the cut is mended."""
         self.dead = False
         """Nothing more will ever arrive (a hang)."""
-        self.sent = 0
 
 
 class Connection:
@@ -86,7 +86,9 @@ class Connection:
 class Network(Protocol):
     """How long a message takes: `ksim.network`."""
 
-    def delay(self, sender: str, receiver: str, message: object, ordinal: int) -> Micros: ...
+    def delay(self, path: tuple[str, str], event: object) -> Micros:
+        """From the first of these two machines to the second."""
+        ...
 
 
 class Interceptor(Protocol):
@@ -107,6 +109,8 @@ class Loop:
         """(from, to) -> how many cuts stand in the way."""
         self.interceptor: Interceptor | None = None
         self.events = 0
+        self.may_end = False
+        """Before this is set nobody asks whether the run is over."""
         self._schedule: Any = self.environment.schedule
 
     @property
@@ -119,10 +123,10 @@ class Loop:
         self._arm(cell, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Step until `until()` is true or nothing is left to happen."""
+        """Step until it may end and `until()` is true, or until nothing is left to happen."""
         step = self.environment.step
         try:
-            while not until():
+            while not (self.may_end and until()):
                 step()
                 self.events += 1
         except EmptySchedule:
@@ -142,35 +146,32 @@ class Loop:
             self._schedule(Happening(self._ring, (cell, cell.alarm_at)), PATIENCE, cell.alarm_at - now)
 
     def _ring(self, happening: Happening) -> None:
-        cell, armed_for = happening.what
-        if cell.alarm_at != armed_for:
+        cell, now = happening.what
+        if cell.alarm_at != now:
             return  # An earlier alarm took its place.
         cell.alarm_at = None
         if cell.down or cell.frozen:
             return
-        now: Micros = self.environment.now
         at = cell.machine.wake_at
         if at is not None and at <= now:
             self._perform(cell, cell.machine.handle(Wake(), now), now)
-            at = cell.machine.wake_at
-            assert at is None or at > now, f"{cell.name} wants to be woken at {at} again and again"
         self._arm(cell, now)
+        assert cell.alarm_at is None or cell.alarm_at > now, f"{cell.name} wants to be woken at {now} again and again"
 
-    def tell(self, cell: Cell, event: Event) -> None:
+    def tell(self, cell: Cell, event: Event, now: Micros) -> None:
         """An event reaches a machine, or its inbox while it is frozen."""
         if cell.down:
             return
         if cell.frozen:
             cell.inbox.append(event)
             return
-        now: Micros = self.environment.now
         self._perform(cell, cell.machine.handle(event, now), now)
         self._arm(cell, now)
 
     def wake(self, name: str) -> None:
         """A spurious wake: it changes nothing but makes a machine take what has come. No alarm rings for a frozen process."""
         if not self.cells[name].frozen:
-            self.tell(self.cells[name], Wake())
+            self.tell(self.cells[name], Wake(), self.now)
 
     def _perform(self, cell: Cell, effects: Sequence[Effect], now: Micros) -> None:
         for effect in effects:
@@ -204,35 +205,33 @@ class Loop:
     def _put(self, wire: Wire, event: Event | BreaksOff, now: Micros, extra: Micros = 0) -> None:
         if wire.dead and type(event) is Received:
             return
-        if wire.held or (self.cuts and (wire.sender.name, wire.receiver.name) in self.cuts):
+        if wire.held or (self.cuts and wire.path in self.cuts):
             wire.held.append(event)
             return
-        wire.sent += 1
-        arrives = now + extra + self.network.delay(wire.sender.name, wire.receiver.name, event, wire.sent)
+        arrives = now + extra + self.network.delay(wire.path, event)
         if arrives < wire.free_at:
             arrives = wire.free_at
         wire.free_at = arrives
-        self._schedule(Happening(self._arrive, (wire, event)), NETWORK, arrives - now)
+        self._schedule(Happening(self._arrive, (wire, event, arrives)), NETWORK, arrives - now)
 
     def _arrive(self, happening: Happening) -> None:
-        wire, event = happening.what
+        wire, event, now = happening.what
         connection, receiver = wire.connection, wire.receiver
         kind = type(event)
         if kind is Received:
             if receiver.connections.get(connection.name) is connection:
-                self.tell(receiver, event)
+                self.tell(receiver, event, now)
         elif kind is Closed:
-            self._lose(connection, receiver)
+            self._lose(connection, receiver, now)
         elif kind is BreaksOff:
             self.break_connection(connection)
         elif wire is connection.forth:
-            self._accept(connection, receiver)
+            self._accept(connection, receiver, now)
         elif connection.open_at_opener:  # The other side has accepted.
-            self.tell(receiver, event)
+            self.tell(receiver, event, now)
 
-    def _accept(self, connection: Connection, acceptor: Cell) -> None:
+    def _accept(self, connection: Connection, acceptor: Cell, now: Micros) -> None:
         """The other side's system accepts at once, even for a frozen process; nobody listens where the process is gone, and it refuses."""
-        now = self.now
         if not connection.open_at_opener:
             return
         if acceptor.down:
@@ -240,14 +239,14 @@ class Loop:
             return
         connection.open_at_acceptor = True
         acceptor.connections[connection.name] = connection
-        self.tell(acceptor, Opened(connection.name, connection.forth.sender.name, True))
+        self.tell(acceptor, Opened(connection.name, connection.forth.sender.name, True), now)
         self._put(connection.back, Opened(connection.name, acceptor.name, False), now)
 
-    def _lose(self, connection: Connection, cell: Cell) -> None:
+    def _lose(self, connection: Connection, cell: Cell, now: Micros) -> None:
         """This end learns that the connection is gone."""
         if cell.connections.pop(connection.name, None) is not None:
             self._mark_closed(connection, cell)
-            self.tell(cell, Closed(connection.name))
+            self.tell(cell, Closed(connection.name), now)
 
     def _mark_closed(self, connection: Connection, cell: Cell) -> None:
         if cell is connection.forth.sender:
@@ -286,7 +285,7 @@ class Loop:
             return
         cell.frozen = False
         cell.inbox.clear()
-        self.tell(cell, Crashed())
+        self.tell(cell, Crashed(), self.now)
         cell.down = True
         for connection in list(cell.connections.values()):
             self.hang_up(connection, cell)
@@ -295,12 +294,12 @@ class Loop:
         cell = self.cells[name]
         if cell.down:
             cell.down = False
-            self.tell(cell, Restarted())
+            self.tell(cell, Restarted(), self.now)
 
     def pause(self, name: str) -> None:
         cell = self.cells[name]
         if not cell.down and not cell.frozen:
-            self.tell(cell, Paused())
+            self.tell(cell, Paused(), self.now)
             cell.frozen = True
 
     def resume(self, name: str) -> None:
@@ -308,10 +307,11 @@ class Loop:
         if not cell.frozen:
             return
         cell.frozen = False
-        self.tell(cell, Resumed())
+        now = self.now
+        self.tell(cell, Resumed(), now)
         while cell.inbox and not cell.frozen:
-            self.tell(cell, cell.inbox.popleft())
-        self._arm(cell, self.now)
+            self.tell(cell, cell.inbox.popleft(), now)
+        self._arm(cell, now)
 
     def cut(self, sender: str, receiver: str) -> None:
         self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1
@@ -340,7 +340,7 @@ class Loop:
         """Is a message of this kind still on its way to somebody who will read it?"""
         for _, _, _, happening in self.environment._queue:
             if isinstance(happening, Happening) and isinstance(happening.what, tuple) and isinstance(happening.what[0], Wire):
-                wire, event = happening.what
+                wire, event, _ = happening.what
                 if type(event) is Received and type(event.message) is kind and wire.connection.is_open_at(wire.receiver):
                     return True
         cells = self.cells.values()
@@ -352,6 +352,6 @@ class Loop:
         for cell in (self.cells[sender], self.cells[receiver]):
             for connection in cell.connections.values():
                 for wire in (connection.forth, connection.back):
-                    if wire.sender.name == sender and wire.receiver.name == receiver:
+                    if wire.path == (sender, receiver):
                         found[id(wire)] = wire
         return list(found.values())

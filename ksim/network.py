@@ -1,6 +1,6 @@
 """How long a message takes from one machine to another.
 
-Latency is drawn per link and ordinal, so that two configurations under one seed meet the same network.
+Latency is drawn per link, in the order of sending, so that two configurations under one seed meet the same network.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class LinkDelays:
         """Bytes per microsecond; None: unlimited."""
         return self._plan.bandwidth
 
-    def delay(self, sender: str, receiver: str, message: object, ordinal: int) -> Micros:
+    def delay(self, path: tuple[str, str], event: object) -> Micros:
         if self._constant is not None and not self._slow:
             return self._constant
-        total = self._slow.get((sender, receiver), 0)
-        for number, latency in enumerate((self._plan.latency, *self._links.get((sender, receiver), ()))):
+        total = self._slow.get(path, 0)
+        for number, latency in enumerate((self._plan.latency, *self._links.get(path, ()))):
             if latency.median == latency.p99:
                 total += latency.median
             else:
-                total += LatencyDraw(latency).of(self._dice.stream(f"network/{number}/{sender}->{receiver}").random())
-        if self._plan.bandwidth is not None and type(message) is Received:
-            total += int(message_bytes(message.message) / self._plan.bandwidth)
+                total += LatencyDraw(latency).of(self._dice.stream(f"network/{number}/{path[0]}->{path[1]}").random())
+        if self._plan.bandwidth is not None and type(event) is Received:
+            total += int(message_bytes(event.message) / self._plan.bandwidth)
         return total
 
     def slow_down(self, sender: str, receiver: str, by: Micros) -> None:

@@ -223,15 +223,17 @@ class PackedFacts:
             raise HistoryError(self.source, 0, "this history was not kept, only its digest: record it with keep=True")
         stream, names = self._stream, self._names.in_order
         prefixes = tuple(f'{{"fact":"{fact_name(cls)}",'.encode() for cls in (TABLES if wanted is None else wanted))
-        head, packed = HEAD.unpack_from, PACKED
+        head = HEAD.unpack_from
+        packed = {kind: (size, unpack if wanted is None or cls in wanted else None) for kind, (cls, size, unpack) in PACKED.items()}
         bases: dict[str, tuple[LoggedBatch, ...]] = {}
         position, at = 0, 0
         while position < len(stream):
             kind, number = head(stream, position)
-            if kind in packed:
-                cls, size, unpack = packed[kind]
+            entry = packed.get(kind)
+            if entry is not None:
+                size, unpack = entry
                 at += number
-                if wanted is None or cls in wanted:
+                if unpack is not None:
                     yield at, unpack(stream, names, position, at)
                 position += size
             elif kind == NAME:
@@ -242,6 +244,10 @@ class PackedFacts:
                 if stream.startswith(prefixes, position):
                     yield read_fact(json.loads(stream[position : position + number]))
                 position += number
+            elif kind == FINAL_LOG and wanted is not None and FinalLog not in wanted:
+                at += number
+                *_, own = FINAL_LOG_ENTRY.unpack_from(stream, position)
+                position += FINAL_LOG_ENTRY.size + own * LOGGED.size
             else:
                 at += number
                 fact, position = self._long(kind, position, at, bases)

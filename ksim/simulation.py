@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ksim.dice import Dice
 from ksim.exposure import expose
@@ -26,7 +26,7 @@ from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
-from ksim_models.messages import ProduceRequest
+from ksim_models.messages import ProduceRequest, RecordBatch
 from ksim_models.producer import Producer
 from ksim_models.units import Micros, ms
 
@@ -79,8 +79,9 @@ class Simulation:
         if self.watchers:
             self.loop.note = self._note
         self.healed_at: Micros | None = None
-        self.heal_wanted = False
         self.over = False
+        self.waiting_for = list(self.producers)
+        """Who has sends without an outcome, as far as anybody has looked: after the heal what is done stays done."""
 
     # Who takes part.
 
@@ -138,21 +139,18 @@ class Simulation:
         """All that was scheduled has passed. Producers that sleep until their batch is due are asked to take what has come."""
         for producer in self.producers:
             self.loop.wake(producer.name)
-        self.heal_wanted = True
+        self.loop.may_end = True
 
     def _is_over(self) -> bool:
-        if not self.heal_wanted:
-            return False
+        if self.healed_at is not None:
+            return self.over or self._is_quiet()
         now = self.loop.now
-        if self.healed_at is None:
-            if now < self.faults.last_known_end or not all(self._has_offered(producer) for producer in self.producers):
-                return False
+        if now >= self.faults.last_known_end and all(self._has_offered(producer) for producer in self.producers):
             self.healed_at = now
             if self.plan.heal:
                 self.faults.heal()
             self.loop.call_at(now + self.plan.limit, self._give_up)
-            return False
-        return self.over or self._is_quiet()
+        return False
 
     def _has_offered(self, producer: Producer) -> bool:
         """A process that is frozen until the heal offers nothing more before it."""
@@ -163,7 +161,8 @@ class Simulation:
 
     def _is_quiet(self) -> bool:
         """Nothing is pending: every send has its outcome, every broker is back, every replica has caught up."""
-        if self.faults.at_work or not all(producer.is_done for producer in self.producers):
+        self.waiting_for = [producer for producer in self.waiting_for if not producer.is_done]
+        if self.waiting_for or self.faults.at_work:
             return False
         if self.plan.heal and not (
             self.controller.settled
@@ -203,23 +202,25 @@ class Simulation:
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(
-                dict.fromkeys(
-                    name for _, fact in self.history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
-                )
-            )
+            resolved = tuple(self.faults.struck.get(fault.name, ()))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))
 
     def _read_final_logs(self, partition: str, now: Micros) -> None:
         state = self.controller.state_of(partition)
+        written: list[RecordBatch] = []
+        told: tuple[LoggedBatch, ...] = ()
         for name in state.replicas:
             broker = self._broker(name)
             log = broker.logs.get(partition)
-            if log is not None:
-                leads = name == state.leader
-                self._note(now, final_log(partition, name, log, leader=leads, readable=leads and broker.running))
+            if log is None:
+                continue
+            if log.batches != written:  # Replicas mostly hold the same batches.
+                written, told = log.batches, logged(log)
+            leads = name == state.leader
+            offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
+            self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
 
 
 class SimulatedWorld:
@@ -241,8 +242,8 @@ class SimulatedWorld:
     def note(self, fact: Fault) -> None:
         self.loop.note(self.loop.now, fact)
 
-    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> Frames:
-        frames = Frames(list(faults), self.loop, self.dice, resolve, self.note)
+    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve, note: Callable[[Fault], None]) -> Frames:
+        frames = Frames(list(faults), self.loop, self.dice, resolve, note)
         self.loop.interceptor = frames
         return frames
 
@@ -262,9 +263,8 @@ class SimulatedWorld:
         return ""
 
 
-def final_log(partition: str, replica: str, log: Log, *, leader: bool, readable: bool) -> FinalLog:
-    batches = tuple(
+def logged(log: Log) -> tuple[LoggedBatch, ...]:
+    return tuple(
         LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence)
         for batch in log.batches
     )
-    return FinalLog(partition, replica, leader, readable, log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset, batches)

@@ -238,7 +238,7 @@ class Proxy:
                 pipe.cut()
 
     def _latency(self, sender: str, receiver: str) -> Micros:
-        return self._delays.delay(sender, receiver, None, 0)
+        return self._delays.delay((sender, receiver), None)
 
     def _broker_may_be_gone(self, entrance: Entrance) -> None:
         """Where nobody listens any more, the door refuses until somebody does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Protocol
@@ -98,7 +98,7 @@ class Play:
             await self._end_clients(quiet=quiet)
             await self.watchers.stop()
             truth = await final_logs(self.scene, self.plan, self.naming)
-            history = self._close_books(truth, ended_at, quiet=quiet)
+            history = self._close_books(faults, truth, ended_at, quiet=quiet)
         plan = replace(self.plan, notes=(*self.plan.notes, *self._notes(truth)))
         return Run(plan, history, 0, ended_at, (time.perf_counter() - began) * 1000)
 
@@ -146,8 +146,8 @@ class Play:
         self.book.watch(watch)
         return faults
 
-    def _frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve) -> FrameFaults:
-        frames = FrameFaults([fault for fault, _ in faults], self.dice, resolve, self.world.note)
+    def _frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve, note: Callable[[Fault], None]) -> FrameFaults:
+        frames = FrameFaults([fault for fault, _ in faults], self.dice, resolve, note)
         self.proxy.begin(frames)
         return frames
 
@@ -212,7 +212,7 @@ class Play:
                 client.kill()
             await client.close()
 
-    def _close_books(self, truth: FinalTruth, now: Micros, *, quiet: bool) -> History:
+    def _close_books(self, faults: Faults, truth: FinalTruth, now: Micros, *, quiet: bool) -> History:
         plan = self.plan
         self.book.facts = in_batches([(at, fact) for at, fact in self.book.facts if at <= now])  # Behind it the clients were closed.
         for log in truth.logs:

@@ -62,7 +62,7 @@ class LiveWorld:
         proxy: Proxy,
         clients: Mapping[str, Process],
         sight: Sight,
-        make_frames: Callable[[Sequence[tuple[FaultPlan, FrameTrigger]], Resolve], Frames],
+        make_frames: Callable[[Sequence[tuple[FaultPlan, FrameTrigger]], Resolve, Callable[[Fault], None]], Frames],
     ) -> None:
         self.plan = plan
         self.book = book

@@ -76,17 +76,16 @@ class Accumulator:
         """When the first batch of a queue may be drained: after its backoff, else at once if something is full, else after linger (A27)."""
         batch = queue[0]
         if batch.attempts and batch.attempts != batch.attempts_at_leader_change:
-            return batch.last_attempt_at + self.backoff_of(batch)
+            return batch.retry_at
         if len(queue) > 1 or batch.is_full or self.waiters:
             return batch.last_attempt_at
         return batch.last_attempt_at + self.linger
 
     def see_leader_epoch(self, batch: Batch, leader_epoch: int) -> None:
         """A30: a retry does not wait for its backoff while a newer leader is known than the one that failed."""
-        if leader_epoch > batch.leader_epoch:
-            batch.leader_epoch = leader_epoch
-            if self.profile.new_epoch_skips_backoff:
-                batch.attempts_at_leader_change = batch.attempts
+        batch.leader_epoch = leader_epoch
+        if self.profile.new_epoch_skips_backoff:
+            batch.attempts_at_leader_change = batch.attempts
 
     def look(self, now: Micros, leader_of: Callable[[str], tuple[str, int]]) -> tuple[dict[str, None], bool, Micros]:
         """Which nodes have something due, whether a leader is unknown, and when to look again (A26, A27)."""
@@ -100,7 +99,8 @@ class Accumulator:
             if not leader:
                 unknown = True
                 continue
-            self.see_leader_epoch(queue[0], leader_epoch)
+            if leader_epoch > queue[0].leader_epoch:
+                self.see_leader_epoch(queue[0], leader_epoch)
             if partition in self.muted:
                 continue
             due = self.due_at(queue)
@@ -129,9 +129,11 @@ class Accumulator:
             self.drain_index[node] = index
             partition = partitions[index]
             queue = self.queues.get(partition)
-            if not queue or partition in self.muted or self._is_backing_off(queue[0], now):
+            if not queue or partition in self.muted:
                 continue
             batch = queue[0]
+            if batch.attempts and self._is_backing_off(batch, now):
+                continue
             if not may_drain(batch) or (taken and size + batch.size_bytes > self.max_request_size):
                 break
             queue.popleft()
@@ -142,7 +144,7 @@ class Accumulator:
         return taken
 
     def _is_backing_off(self, batch: Batch, now: Micros) -> bool:
-        return batch.attempts > 0 and batch.attempts != batch.attempts_at_leader_change and now < batch.last_attempt_at + self.backoff_of(batch)
+        return batch.attempts != batch.attempts_at_leader_change and now < batch.retry_at
 
     # Give back.
 
@@ -150,6 +152,7 @@ class Accumulator:
         """A42: by sequence where there is one; else in front, so that several cancelled requests come back in reverse order."""
         batch.attempts += 1
         batch.last_attempt_at = now
+        batch.retry_at = now + self.backoff_of(batch)
         batch.retried = True
         queue = self.queues[batch.partition]
         if batch.base_sequence < 0:

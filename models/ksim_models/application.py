@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ksim_models.arrivals import Arrivals
 from ksim_models.machine import Dice
-from ksim_models.units import Micros
+from ksim_models.units import NEVER, Micros
 
 
 class Thread:
@@ -34,12 +34,13 @@ class Thread:
         self.steady = arrivals.size is not None and arrivals.window is None and not arrivals.keyed
         """Its records are alike and depend on no outcome, so a whole range of them can be taken at once."""
 
-    def next_time(self) -> Micros | None:
-        """When the next send() is called; None if there is none, or not before something else happens."""
+    def next_time(self) -> Micros:
+        """When the next send() is called; NEVER if there is none, or not before something else happens."""
         arrivals = self.arrivals
         if self.blocked_on or self.next >= arrivals.total or (arrivals.window is not None and self.outstanding >= arrivals.window):
-            return None
-        return max(arrivals.time_of(self.next), self.free_at)
+            return NEVER
+        at = arrivals.time_of(self.next)
+        return at if at > self.free_at else self.free_at
 
     @property
     def is_done(self) -> bool:

@@ -5,6 +5,7 @@ Kafka: ProducerBatch, MemoryRecordsBuilder, DefaultRecord. Sizes are those of me
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import lru_cache
 
 from ksim_models.messages import NO_SEQUENCE, Records
@@ -18,7 +19,7 @@ TIERS = (64, 8192, 1_048_576)
 
 def varint_bytes(value: int) -> int:
     """Bytes of a non-negative number as a zig-zag varint."""
-    return 1 + sum(value >= tier for tier in TIERS)
+    return 1 + bisect_right(TIERS, value)
 
 
 @lru_cache(maxsize=4096)
@@ -77,6 +78,7 @@ class Batch:
         "partition",
         "producer_id",
         "retried",
+        "retry_at",
         "rewritten",
         "size_bytes",
         "threads",
@@ -92,6 +94,8 @@ class Batch:
         self.last_attempt_at = created_at
         self.attempts = 0
         self.retried = False
+        self.retry_at: Micros = 0
+        """When the backoff after its last attempt ends."""
         self.rewritten = False
         """Its sequence was reassigned by an epoch bump while it was on the wire (I8), and it has not been sent since."""
         self.closed = False

@@ -124,11 +124,7 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        at = self.isr_check_at
-        for part in (self.leading.wake_at, self.following.wake_at, self.membership.wake_at):
-            if part is not None and part < at:
-                at = part
-        return at
+        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []

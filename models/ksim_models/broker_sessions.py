@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ksim_models.profiles import BrokerProfile
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 SCANS_PER_SESSION = 8  # Every 1125 ms of the usual 9 s.
 NEXT_SCAN_AFTER_A_FIND: Micros = ms(10)
@@ -40,11 +40,11 @@ class BrokerSessions:
             return False
         return contact + self._timeout >= now
 
-    def next_check(self, unfenced: Sequence[str]) -> Micros | None:
+    def next_check(self, unfenced: Sequence[str]) -> Micros:
         """When the controller will find a stale session, if nobody is heard of before. Scans that would find nothing are not run."""
         if not unfenced:
-            return None
-        ends = min(self._last_contact[broker] for broker in unfenced) + self._timeout
+            return NEVER
+        ends = min(map(self._last_contact.__getitem__, unfenced)) + self._timeout
         if not self._profile.session_scan_in_slices:
             return ends
         if ends < self._scan_from:
@@ -54,8 +54,7 @@ class BrokerSessions:
 
     def find_stale(self, unfenced: Sequence[str], now: Micros) -> str | None:
         """The broker to fence now, one at a time; from 4.0 the next one is looked for 10 ms later."""
-        check = self.next_check(unfenced)
-        if check is None or check > now:
+        if self.next_check(unfenced) > now:
             return None
         if self._profile.session_scan_in_slices:
             self._scan_from = now + NEXT_SCAN_AFTER_A_FIND

@@ -37,8 +37,8 @@ class ClientMetadata:
         """Never answered yet: asked for at once (M2)."""
         self.update_requested = False
         self.asking = False
-        self.refreshed_at: Micros = LONG_AGO
-        """The last answer or failure."""
+        self.retry_at: Micros = LONG_AGO
+        """When the backoff after the last answer or failure ends (M2)."""
         self.succeeded_at: Micros = LONG_AGO
         self.failures = 0
         self.equivalent = 0
@@ -74,11 +74,7 @@ class ClientMetadata:
             return LONG_AGO
         if not self.update_requested:
             return self.succeeded_at + self.max_age
-        if self.refreshed_at == LONG_AGO:
-            return LONG_AGO
-        return self.refreshed_at + ms(
-            exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), self.dice.at("refresh", self.client, self.refreshes))
-        )
+        return self.retry_at
 
     def asked(self) -> tuple[str, ...]:
         if not self.update_requested:
@@ -92,10 +88,14 @@ class ClientMetadata:
         """N6: a request that was lost, or was due and could not be sent."""
         self.asking = False
         self.update_requested = True
-        self.refreshed_at = now
-        self.refreshes += 1
         self.failures += 1
         self.equivalent = 0
+        self._back_off(now)
+
+    def _back_off(self, now: Micros) -> None:
+        self.refreshes += 1
+        draw = self.dice.at("refresh", self.client, self.refreshes)
+        self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
 
     def learn(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
         """Take it in; a lower leader epoch than the one known is ignored (M4). Errors about a partition ask for another refresh (M1)."""
@@ -103,8 +103,6 @@ class ClientMetadata:
             self.failed(now)
             return
         self.asking = self.update_requested = False  # What was requested while this one was under way is answered by it (Metadata.update).
-        self.refreshed_at = now
-        self.refreshes += 1
         self.failures = 0
         self.succeeded_at = now
         self.nodes = response.brokers
@@ -125,6 +123,7 @@ class ClientMetadata:
                 if partition.leader_epoch >= known_epoch:
                     changed = self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out) or changed
         self.equivalent = 0 if changed or not self.profile.equivalent_response_backoff else self.equivalent + 1
+        self._back_off(now)
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
         """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""

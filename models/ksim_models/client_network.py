@@ -56,8 +56,8 @@ class NodeConnection:
         self.attempted_at: Micros = -(2**62)
         self.retry_at: Micros = -(2**62)
         """Not before: the reconnect backoff."""
-        self.deadline: Micros = 0
-        """Of the connection set-up."""
+        self.deadline: Micros = NEVER
+        """Of the connection set-up, while it lasts."""
 
 
 class Lost:
@@ -126,7 +126,7 @@ class ClientNetwork:
         """The ApiVersions exchange comes first (N9)."""
         name = self.by_connection[connection]
         node = self.nodes[name]
-        node.state = State.CHECKING
+        node.state, node.deadline = State.CHECKING, NEVER
         self.send(name, ApiVersionsRequest(), (), now, out)
 
     def checked(self, name: str, out: list[Effect]) -> None:
@@ -152,7 +152,7 @@ class ClientNetwork:
         draw = self.dice.at("reconnect", self.client, name, self.connections_made)
         node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw))
         node.failures += 1
-        node.state = State.DISCONNECTED
+        node.state, node.deadline = State.DISCONNECTED, NEVER
         node.connection = None
         requests = tuple(node.in_flight)
         node.in_flight.clear()
@@ -169,7 +169,7 @@ class ClientNetwork:
             if poll_ended and node.in_flight and now > node.in_flight[0].sent_at + self.request_timeout:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "request timed out", out, timed_out=True))
-            elif node.state is State.CONNECTING and now >= node.deadline:
+            elif now >= node.deadline:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "connection set-up timed out", out))
         return gone
@@ -187,7 +187,7 @@ class ClientNetwork:
                 due = node.in_flight[0].sent_at + self.request_timeout + MILLISECOND
                 if due < requests:
                     requests = due
-            elif node.state is State.CONNECTING and node.deadline < setups:
+            elif node.deadline < setups:
                 setups = node.deadline
         return requests, setups
 

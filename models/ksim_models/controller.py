@@ -32,7 +32,7 @@ from ksim_models.messages import (
     TopicRecord,
 )
 from ksim_models.profiles import BrokerProfile, RegistrationLeavesIsr
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 PARKED_FETCH_WAIT: Micros = ms(500)  # KC-80: before 4.1 a parked fetch may wait so long until it learns that records were committed.
 
@@ -50,8 +50,8 @@ class NewTopic:
 class ParkedFetch:
     broker: str
     offset: int
-    answer_at: Micros | None = None
-    """None until there is something to tell."""
+    answer_at: Micros = NEVER
+    """Until there is something to tell."""
 
 
 class Controller:
@@ -80,7 +80,7 @@ class Controller:
         self._topics: dict[str, TopicConfig] = {}
         self._partitions: dict[str, PartitionState] = {}
         self._uncommitted: list[tuple[MetadataRecord, BrokerChanged | PartitionChanged]] = []
-        self._commit_at: Micros | None = None
+        self._commit_at: Micros = NEVER
         self._answers: list[Send] = []  # They state what is not yet committed.
         self._parked: dict[str, ParkedFetch] = {}  # By connection.
         self._sessions = BrokerSessions(ms(config.broker_session_timeout_ms), profile, {broker: first_contact[broker] for broker in brokers})
@@ -109,7 +109,7 @@ class Controller:
     @property
     def settled(self) -> bool:
         """Nothing waits to be committed, and no parked fetch waits to be told of a commit."""
-        return not self._uncommitted and all(fetch.answer_at is None for fetch in self._parked.values())
+        return not self._uncommitted and all(fetch.answer_at == NEVER for fetch in self._parked.values())
 
     # The machine.
 
@@ -117,8 +117,11 @@ class Controller:
     def wake_at(self) -> Micros | None:
         if not self._running:
             return None
-        moments = [self._commit_at, self._sessions.next_check(self._unfenced()), *(fetch.answer_at for fetch in self._parked.values())]
-        return min((moment for moment in moments if moment is not None), default=None)
+        at = min(self._commit_at, self._sessions.next_check(self._unfenced()))
+        for fetch in self._parked.values():
+            if fetch.answer_at < at:
+                at = fetch.answer_at
+        return None if at == NEVER else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
@@ -161,7 +164,7 @@ class Controller:
     def _on_crashed(self) -> None:
         """What was committed stands in the log; the rest is as if it had never been asked for."""
         self._running = False
-        self._uncommitted, self._commit_at, self._answers = [], None, []
+        self._uncommitted, self._commit_at, self._answers = [], NEVER, []
         self._parked = {}
         self._replay()
 
@@ -315,7 +318,7 @@ class Controller:
         """Changes within the linger are committed together (KC-1, KC-80)."""
         self._apply(record)
         self._uncommitted.append((record, fact))
-        if self._commit_at is None:
+        if self._commit_at == NEVER:
             self._commit_at = now + ms(self._config.controller_quorum_append_linger_ms)
 
     def _answer(self, connection: str, response: object, out: list[Effect]) -> None:
@@ -326,14 +329,14 @@ class Controller:
             out.append(Send(connection, response))
 
     def _commit(self, now: Micros, out: list[Effect]) -> None:
-        if self._commit_at is None or self._commit_at > now:
+        if self._commit_at > now:
             return
         self._log.extend(record for record, _ in self._uncommitted)
         out.extend(Note(fact) for _, fact in self._uncommitted)
         out.extend(self._answers)
-        self._uncommitted, self._commit_at, self._answers = [], None, []
+        self._uncommitted, self._commit_at, self._answers = [], NEVER, []
         for fetch in self._parked.values():
-            if fetch.answer_at is None:
+            if fetch.answer_at == NEVER:
                 fetch.answer_at = now + self._parked_fetch_delay(fetch)
 
     def _parked_fetch_delay(self, fetch: ParkedFetch) -> Micros:
@@ -342,11 +345,11 @@ class Controller:
         return int(self._dice.at("metadata", fetch.broker, fetch.offset) * PARKED_FETCH_WAIT)
 
     def _on_metadata_fetch(self, connection: str, request: MetadataFetchRequest, now: Micros) -> None:
-        self._parked[connection] = ParkedFetch(request.broker, request.offset, now if request.offset < len(self._log) else None)
+        self._parked[connection] = ParkedFetch(request.broker, request.offset, now if request.offset < len(self._log) else NEVER)
 
     def _answer_parked_fetches(self, now: Micros, out: list[Effect]) -> None:
         for connection, fetch in list(self._parked.items()):
-            if fetch.answer_at is not None and fetch.answer_at <= now:
+            if fetch.answer_at <= now:
                 del self._parked[connection]
                 out.append(Send(connection, MetadataFetchResponse(len(self._log), tuple(self._log[fetch.offset :]))))
 

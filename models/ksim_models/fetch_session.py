@@ -6,7 +6,7 @@ Kafka: FetchSession, DelayedFetch; KIP-227. The request names only what moved, t
 from __future__ import annotations
 
 from ksim_models.messages import FetchPartition, FetchRequest
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros
 
 
 class FetchSession:
@@ -22,7 +22,7 @@ class FetchSession:
         self.high_watermarks: dict[str, None] = {}
         """Partitions of which only the high watermark moved: told with the next answer, never the reason for one (RP-5, RP-6)."""
         self.fetched_at: Micros = 0
-        self.parked_until: Micros | None = None
+        self.parked_until: Micros = NEVER
 
     def take(self, request: FetchRequest, now: Micros) -> None:
         if request.full:
@@ -38,8 +38,7 @@ class FetchSession:
             self.news[position.partition] = None
         self.fetched_at = now
 
-    def park(self, request: FetchRequest, now: Micros) -> None:
-        self.parked_until = now + ms(request.max_wait_ms)
-
-    def unpark(self) -> None:
-        self.parked_until = None
+    def spoken_of(self, partition: str) -> None:
+        """The answer at hand tells all there is about it."""
+        self.news.pop(partition, None)
+        self.high_watermarks.pop(partition, None)

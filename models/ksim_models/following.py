@@ -16,7 +16,7 @@ from ksim_models.machine import Close, Effect, Note, Open, Send
 from ksim_models.messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 
 class Fetcher:
@@ -59,20 +59,20 @@ class Following:
         self.by_connection: dict[str, Fetcher] = {}
 
     @property
-    def wake_at(self) -> Micros | None:
-        at: Micros | None = None
+    def wake_at(self) -> Micros:
+        at = NEVER
         for fetcher in self.fetchers.values():
             due = self._due(fetcher)
-            if due is not None and (at is None or due < at):
+            if due < at:
                 at = due
         return at
 
-    def _due(self, fetcher: Fetcher) -> Micros | None:
+    def _due(self, fetcher: Fetcher) -> Micros:
         """When this fetcher has something to do by itself."""
         if fetcher.asked_at is not None:
             return fetcher.asked_at + self.patience
         if not fetcher.asked_epochs or (fetcher.connection is not None and not fetcher.open):
-            return None
+            return NEVER
         if fetcher.connection is None or len(fetcher.delayed) < len(fetcher.asked_epochs):
             return fetcher.retry_at
         return max(fetcher.retry_at, min(fetcher.delayed.values()))
@@ -87,8 +87,7 @@ class Following:
 
     def _go_on(self, fetcher: Fetcher, broker_epoch: int, now: Micros, out: list[Effect]) -> None:
         """Connect, or send the next fetch: as soon as the last one is answered (RP-3)."""
-        due = self._due(fetcher)
-        if fetcher.asked_at is not None or due is None or due > now:
+        if fetcher.asked_at is not None or self._due(fetcher) > now:
             return
         if fetcher.connection is None:
             fetcher.connection = self.name_connection(fetcher.leader)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from ksim_models.config import BrokerConfig
-from ksim_models.errors import ErrorCode
+from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, Rejected, TimedOut
 from ksim_models.fetch_session import FetchSession
 from ksim_models.image import Image
@@ -31,7 +31,7 @@ from ksim_models.messages import (
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
 
@@ -55,7 +55,7 @@ class ParkedProduce:
         return not self.waiting
 
     def response(self) -> ProduceResponse:
-        return ProduceResponse(tuple(self.results[batch.partition] for batch in self.request.batches))
+        return ProduceResponse(tuple([self.results[batch.partition] for batch in self.request.batches]))
 
 
 class Leading:
@@ -79,22 +79,21 @@ class Leading:
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
 
     @property
-    def wake_at(self) -> Micros | None:
-        at: Micros | None = None
+    def wake_at(self) -> Micros:
+        at = NEVER
         for parked in self.parked.values():
-            if at is None or parked.deadline < at:
+            if parked.deadline < at:
                 at = parked.deadline
         for session in self.sessions.values():
-            until = session.parked_until
-            if until is not None and (at is None or until < at):
-                at = until
+            if session.parked_until < at:
+                at = session.parked_until
         return at
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         for parked in [parked for parked in self.parked.values() if parked.deadline <= now]:
             self._time_out(parked, out)
         for session in self.sessions.values():
-            if session.parked_until is not None and session.parked_until <= now:
+            if session.parked_until <= now:
                 self._answer_fetch(session, self._read(session, now), now)
 
     # Produce.
@@ -104,7 +103,7 @@ class Leading:
         parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
         for batch in request.batches:
             error, base_offset = self._append(batch, request.acks, now, out)
-            if error is ErrorCode.NONE and request.acks == -1:
+            if not error and request.acks == -1:
                 parked.waiting[batch.partition] = base_offset
             else:
                 parked.results[batch.partition] = self._refusal(batch.partition, error) if error else ProduceResult(batch.partition, error, base_offset, 0)
@@ -133,7 +132,7 @@ class Leading:
         """BP-22, BP-24, BP-28, BP-29: in this order."""
         replica = self.replicas.get(batch.partition)
         leadership = replica.leadership if replica is not None else None
-        error = ErrorCode.NONE
+        error: ErrorCode = NONE
         if replica is None or leadership is None:
             error = ErrorCode.NOT_LEADER_OR_FOLLOWER if batch.partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
@@ -144,8 +143,8 @@ class Leading:
             answer, known_offset = replica.log.producers.judge(batch)
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
-                return ErrorCode.NONE, known_offset
-            error = REFUSALS.get(answer, ErrorCode.NONE)
+                return NONE, known_offset
+            error = REFUSALS.get(answer, NONE)
         if error or replica is None or leadership is None:
             out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
             return error, NO_OFFSET
@@ -154,12 +153,12 @@ class Leading:
             follower = leadership.followers.get(session.follower)
             if follower is not None and follower.log_end_offset == log.log_end_offset:
                 follower.idled(log.log_end_offset, session.fetched_at)
-        stamped = replica.append(batch)
+        stamped = log.append_as_leader(batch, replica.leader_epoch)
         out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
-        return ErrorCode.NONE, stamped.base_offset
+        return NONE, stamped.base_offset
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
         hint = self._leader_hint(partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
@@ -189,13 +188,13 @@ class Leading:
     def _committed_code(self, replica: Replica) -> ErrorCode:
         """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now."""
         assert replica.leadership is not None
-        return ErrorCode.NONE if len(replica.leadership.maximal) >= replica.min_isr else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        return NONE if len(replica.leadership.maximal) >= replica.min_isr else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
 
     def advance(self, replica: Replica, now: Micros, out: list[Effect]) -> None:
         """Move the high watermark as far as the replicas allow (RP-20, RP-24), and acknowledge what it passes (RP-25)."""
         leadership = replica.leadership
         assert leadership is not None
-        if self.profile.hw_frozen_below_min_isr and not replica.has_min_isr():
+        if self.profile.hw_frozen_below_min_isr and len(leadership.committed) < replica.min_isr:
             return  # RP-23
         log = replica.log
         to = leadership.committable(
@@ -255,7 +254,7 @@ class Leading:
                 if replica.partition in session.positions:
                     self._maybe_expand(replica, session.follower)
         if answer is None:
-            session.park(request, now)
+            session.parked_until = now + ms(request.max_wait_ms)
         else:
             self._answer_fetch(session, answer, now)
 
@@ -294,7 +293,7 @@ class Leading:
         for session in self.sessions.values():
             if partition in session.positions:
                 session.news[partition] = None
-                if session.parked_until is not None:
+                if session.parked_until < NEVER:
                     answer = self._read(session, now)
                     if answer is not None:
                         self._answer_fetch(session, answer, now)
@@ -316,7 +315,7 @@ class Leading:
             and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None
         ):
             return ErrorCode.OFFSET_OUT_OF_RANGE
-        return ErrorCode.NONE
+        return NONE
 
     def _read(self, session: FetchSession, now: Micros) -> list[FetchedPartition] | None:
         """What there is to tell this follower; None if nothing that would wake its fetch."""
@@ -336,24 +335,27 @@ class Leading:
             if error:
                 told.append(FetchedPartition(partition, error))
             elif diverging is not None:
-                told.append(FetchedPartition(partition, ErrorCode.NONE, log.high_watermark, log.log_start_offset, (), *diverging))
+                told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, (), *diverging))
             elif position.fetch_offset < log.log_end_offset and (room > 0 or not told):
                 batches = log.read(position.fetch_offset, min(room, self.fetch_limit_bytes))
-                room -= sum(batch.size_bytes for batch in batches)
-                told.append(FetchedPartition(partition, ErrorCode.NONE, log.high_watermark, log.log_start_offset, batches))
+                for batch in batches:
+                    room -= batch.size_bytes
+                told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, batches))
         return told or None
 
     def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
         """Say what there is, and with it every high watermark that moved."""
         answer = told or []
-        spoken = {entry.partition for entry in answer}
+        for entry in answer:
+            session.spoken_of(entry.partition)
         for partition in session.high_watermarks:
             replica = self.replicas.get(partition)
-            if partition not in spoken and replica is not None and replica.leadership is not None:
-                answer.append(FetchedPartition(partition, ErrorCode.NONE, replica.log.high_watermark, replica.log.log_start_offset))
-        session.news = {partition: None for partition in session.news if partition not in spoken and self._is_behind(session, partition)}  # What found no room.
+            if replica is not None and replica.leadership is not None:
+                answer.append(FetchedPartition(partition, NONE, replica.log.high_watermark, replica.log.log_start_offset))
         session.high_watermarks.clear()
-        session.unpark()
+        if session.news:
+            session.news = {partition: None for partition in session.news if self._is_behind(session, partition)}  # What found no room.
+        session.parked_until = NEVER
         self.answers.append((session.connection, FetchResponse(tuple(answer))))
 
     def _is_behind(self, session: FetchSession, partition: str) -> bool:

@@ -23,7 +23,7 @@ from ksim_models.messages import (
     MetadataFetchRequest,
     MetadataFetchResponse,
 )
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 STARTING_HEARTBEAT_EVERY: Micros = ms(10)  # KC-12
 ALTER_PARTITION_RETRY: Micros = ms(50)  # RP-56
@@ -46,52 +46,45 @@ class Membership:
         """At least once in this life of the process: from then on it serves (KC-12)."""
         self.connection: str | None = None
         self.open = False
-        self.connect_at: Micros | None = start_at
+        self.connect_at: Micros = start_at
         self.reconnect_after = RECONNECT_FIRST
-        self.heartbeat_at: Micros | None = None
-        self.register_at: Micros | None = start_at
+        self.heartbeat_at: Micros = NEVER
+        self.register_at: Micros = start_at
         self.metadata_offset = 0
         self.metadata_asked = False
         self.items: dict[str, AlterPartitionItem] = {}
         """Proposed ISR changes, one per partition (RP-56)."""
         self.asked_items: tuple[AlterPartitionItem, ...] = ()
-        self.alter_at: Micros | None = None
+        self.alter_at: Micros = NEVER
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
         self.epoch, self.metadata_offset, self.fenced, self.was_unfenced = epoch, metadata_offset, False, True
-        self.register_at, self.heartbeat_at = None, first_heartbeat_at
+        self.register_at, self.heartbeat_at = NEVER, first_heartbeat_at
 
     @property
-    def wake_at(self) -> Micros | None:
+    def wake_at(self) -> Micros:
         if self.connection is None:
             return self.connect_at
-        if not self.open:
-            return None
-        at = self.register_at
-        if self.heartbeat_at is not None and (at is None or self.heartbeat_at < at):
-            at = self.heartbeat_at
-        if self.alter_at is not None and (at is None or self.alter_at < at):
-            at = self.alter_at
-        return at
+        return min(self.register_at, self.heartbeat_at, self.alter_at) if self.open else NEVER
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         if self.connection is None:
-            if self.connect_at is not None and self.connect_at <= now:
+            if self.connect_at <= now:
                 self.connection = self.name_connection(self.controller)
                 out.append(Open(self.connection, self.controller))
             return
         if not self.open:
             return
-        if self.register_at is not None and self.register_at <= now:
-            self.register_at = None
+        if self.register_at <= now:
+            self.register_at = NEVER
             out.append(Send(self.connection, BrokerRegistrationRequest(self.broker, self.incarnation, -1)))  # -1: no clean-shutdown file after a crash (KC-58).
-        if self.heartbeat_at is not None and self.heartbeat_at <= now:
-            self.heartbeat_at = None
+        if self.heartbeat_at <= now:
+            self.heartbeat_at = NEVER
             caught_up = self.metadata_offset >= self.epoch
             out.append(Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up)))
-        if self.alter_at is not None and self.alter_at <= now:
-            self.alter_at = None
+        if self.alter_at <= now:
+            self.alter_at = NEVER
             self.asked_items = tuple(self.items.values())
             self.items.clear()
             out.append(Send(self.connection, AlterPartitionRequest(self.broker, self.epoch, self.asked_items)))
@@ -102,17 +95,17 @@ class Membership:
         self.reconnect_after = RECONNECT_FIRST
         if self.epoch >= 0:
             self._ask_for_metadata(out)
-            self.heartbeat_at = now if self.heartbeat_at is None else self.heartbeat_at  # One was under way when the last connection went.
+            self.heartbeat_at = now if self.heartbeat_at == NEVER else self.heartbeat_at  # One was under way when the last connection went.
         self.wake(now, out)
 
     def closed(self, now: Micros) -> None:
         """What was asked and not answered is asked again on the next connection (KC-15, RP-56)."""
         if self.epoch < 0:
-            self.register_at = now if self.register_at is None else self.register_at
+            self.register_at = now if self.register_at == NEVER else self.register_at
         for item in self.asked_items:
             self.items.setdefault(item.partition, item)
         self.asked_items = ()
-        self.alter_at = now if self.items else None
+        self.alter_at = now if self.items else NEVER
         self.connection, self.open, self.metadata_asked = None, False, False
         self.connect_at = now + self.reconnect_after
         self.reconnect_after = min(2 * self.reconnect_after, RECONNECT_AT_MOST)
@@ -146,7 +139,7 @@ class Membership:
         if item.partition in self.items or any(asked.partition == item.partition for asked in self.asked_items):
             return False
         self.items[item.partition] = item
-        if not self.asked_items and self.alter_at is None:
+        if not self.asked_items and self.alter_at == NEVER:
             self.alter_at = now
         return True
 

@@ -228,11 +228,11 @@ class Producer:
         if waiting and batch in waiting:
             waiting.remove(batch)
         error = result.error
-        if error is ErrorCode.NONE or (error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER and not self._may_retry(batch, result, now)):
+        if not error or (error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER and not self._may_retry(batch, result, now)):
             self._succeed(batch, result.base_offset, now, out)
         elif self._may_retry(batch, result, now):
             self.accumulator.put_back(batch, now)
-            self._tell(batch, out, Retried(self.name, batch.partition, batch.records, error.name, batch.attempts, self.accumulator.backoff_of(batch)))
+            self._tell(batch, out, Retried(self.name, batch.partition, batch.records, error.name, batch.attempts, batch.retry_at - now))
         else:
             self._fail(batch, error, error.exception, text, now, out, adjust=batch.attempts < self.config.retries)
         if error.invalid_metadata:
@@ -359,7 +359,8 @@ class Producer:
             self._abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
             self.sending.in_error_state = idempotence.fatal if self.profile.send_refuses_after_fatal_error else ""
             return False
-        idempotence.resolve()
+        if idempotence.unresolved:
+            idempotence.resolve()
         if idempotence.to_bump and idempotence.has_id:
             idempotence.bump(lambda batch: batch in self.in_flight.get(batch.partition, ()))
             if idempotence.has_id:
@@ -412,14 +413,13 @@ class Producer:
     def _send(self, node: str, batches: list[Batch], now: Micros, out: list[Effect]) -> None:
         """One Produce request per node with all its batches (S5). With acks=0 that is the outcome (S22)."""
         acks = self.config.acks
+        broker, connection = broker_of(node), self.network.nodes[node].connection
+        assert connection is not None
         on_wire = []
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
             on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
-        connection = self.network.nodes[node].connection
-        assert connection is not None
-        for batch in batches:
-            self._tell(batch, out, Sent(self.name, batch.partition, batch.records, broker_of(node), connection, batch.attempts + 1))
+            self._tell(batch, out, Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1))
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:

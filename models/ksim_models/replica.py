@@ -8,7 +8,7 @@ from __future__ import annotations
 from ksim_models.config import TopicConfig
 from ksim_models.isr import Leadership
 from ksim_models.log import Log
-from ksim_models.messages import NO_LEADER, NO_OFFSET, PartitionRecord, RecordBatch
+from ksim_models.messages import NO_LEADER, NO_OFFSET, PartitionRecord
 
 
 class Replica:
@@ -28,10 +28,6 @@ class Replica:
     def is_news(self, record: PartitionRecord) -> bool:
         """Older partition epochs are ignored (RP-59)."""
         return record.partition_epoch >= self.partition_epoch
-
-    def has_min_isr(self) -> bool:
-        assert self.leadership is not None
-        return len(self.leadership.committed) >= self.min_isr
 
     def diverges(self, last_fetched_epoch: int, fetch_offset: int) -> tuple[int, int] | None:
         """RP-32: where the follower's log left this one, as (epoch, end offset); (-1, -1) where that cannot be told; None where it did not."""
@@ -58,6 +54,3 @@ class Replica:
             log.truncate_to(min(end, log.log_end_offset))
         else:
             log.truncate_to(min(end, diverging_end, log.log_end_offset))
-
-    def append(self, batch: RecordBatch) -> RecordBatch:
-        return self.log.append_as_leader(batch, self.leader_epoch)

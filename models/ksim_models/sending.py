@@ -72,14 +72,16 @@ class Sending:
         at = NEVER
         for thread in self.awake:
             due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
-            if due is not None and due < at:
+            if due < at:
                 at = due
         return at
 
-    def _difference_at(self, thread: Thread) -> Micros | None:
+    def _difference_at(self, thread: Thread) -> Micros:
         at = thread.next_time()
+        if at == NEVER:
+            return NEVER
         partition = self._only_partition(thread)
-        if at is None or partition is None or self.in_error_state:
+        if partition is None or self.in_error_state:
             return at
         size = thread.arrivals.size
         assert size is not None
@@ -95,7 +97,7 @@ class Sending:
             room, left = batch.room_for(size)
         filled_by = thread.next + (room - 1 if left == 0 else room)
         if filled_by >= thread.arrivals.total:
-            return lingers_until if lingers_until != NEVER else None
+            return lingers_until
         return min(lingers_until, max(thread.arrivals.time_of(filled_by), thread.free_at))
 
     def _only_partition(self, thread: Thread) -> str | None:
@@ -121,17 +123,17 @@ class Sending:
             thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
-            if partition is None or thread.arrivals.warm_up:
-                self._call(thread, at)
-                self._send_one(thread, at, out)
-            else:
-                self._send_range(thread, partition, at, now, out)
+            if partition is not None and not thread.arrivals.warm_up:
+                self._send_range(thread, partition, now, out)
+                return  # It is the only thread that has anything to send.
+            self._call(thread, at)
+            self._send_one(thread, at, out)
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
         for thread in self.awake:
             due = thread.next_time()
-            if due is not None and due <= now and (first is None or due < first[1]):
+            if due <= now and (first is None or due < first[1]):
                 first = thread, due
         return first
 
@@ -265,18 +267,18 @@ class Sending:
 
     # Many records.
 
-    def _send_range(self, thread: Thread, partition: str, at: Micros, now: Micros, out: list[Effect]) -> None:
+    def _send_range(self, thread: Thread, partition: str, now: Micros, out: list[Effect]) -> None:
         """The same as one record after another, for all that are due: they are alike and go to one partition, so whole batches are filled by arithmetic."""
         arrivals = thread.arrivals
         size = arrivals.size
         assert size is not None
-        due = min(arrivals.count_until(now), arrivals.total)
+        due = arrivals.count_until(now)
         upper = upper_bound_bytes(size)
         while thread.next < due:
-            at = max(arrivals.time_of(thread.next), thread.free_at)
             batch = None if self.in_error_state else self.accumulator.open_batch(partition)
             room = batch.room_for(size)[0] if batch is not None else 0
             if batch is None or not room:
+                at = max(arrivals.time_of(thread.next), thread.free_at)
                 fits = upper <= min(self.config.max_request_size, self.accumulator.total_memory) and not self.in_error_state
                 batch = self.accumulator.new_batch(partition, upper, at) if fits else None
                 if batch is None:  # Too large, or no memory: that is one record's affair.

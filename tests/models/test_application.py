@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ksim_models.application import Sticky, Thread
+from ksim_models.units import NEVER
 from scripted import Calls
 
 
@@ -24,9 +25,9 @@ def test_a_thread_calls_send_when_its_time_comes_or_when_the_last_call_returned(
     thread.next, thread.free_at = 1, 35
     assert thread.next_time() == 35
     thread.blocked_on = "memory"
-    assert (thread.next_time(), thread.is_done) == (None, False)
+    assert (thread.next_time(), thread.is_done) == (NEVER, False)
     thread.blocked_on, thread.next = "", 2
-    assert (thread.next_time(), thread.is_done) == (None, True)
+    assert (thread.next_time(), thread.is_done) == (NEVER, True)
 
 
 def test_a_thread_that_waits_for_its_sends_calls_again_when_one_has_its_outcome() -> None:
@@ -35,7 +36,7 @@ def test_a_thread_that_waits_for_its_sends_calls_again_when_one_has_its_outcome(
     thread = Thread(0, calls)
     thread.next, thread.outstanding = 1, 1
 
-    assert thread.next_time() is None
+    assert thread.next_time() == NEVER
     thread.outstanding = 0
     assert thread.next_time() == 20
     assert not thread.steady, "its times depend on outcomes, so no range can be taken"
