@@ -39,6 +39,18 @@ class PipeClosedError(Exception):
     """Whoever read our output has gone: no reason to say anything."""
 
 
+class NoSuchCommandError(click.UsageError):
+    """Of what was given, what is possible and what is nearest, the object that --json prints tells too."""
+
+    def __init__(self, name: str, ctx: click.Context) -> None:
+        from ksim.problems import listed, nearest
+
+        close = nearest(name, SUMMARY)
+        hint = f" Did you mean {close}?" if close else ""
+        super().__init__(f"there is no command {name!r}.{hint} Possible: {listed(SUMMARY)}.", ctx)
+        self.given, self.possible, self.possibilities = name, listed(SUMMARY), [close]
+
+
 class Commands(click.Group):
     """Loads a command when it is asked for, and turns whatever goes wrong into a message and an exit code."""
 
@@ -55,11 +67,7 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in SUMMARY and not name.startswith("-"):
-            from ksim.problems import listed, nearest
-
-            close = nearest(name, SUMMARY)
-            hint = f" Did you mean {close}?" if close else ""
-            raise click.UsageError(f"there is no command {name!r}.{hint} Possible: {listed(SUMMARY)}.", ctx)
+            raise NoSuchCommandError(name, ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -91,7 +99,7 @@ class Commands(click.Group):
         except Exception as error:
             if os.environ.get("KSIM_DEBUG") == "1":
                 raise
-            code = _tell(error, as_json="--json" in given)
+            code = _tell(error, given)
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -102,7 +110,7 @@ def _fall_silent() -> int:
     return NOBODY_LISTENS
 
 
-def _tell(error: Exception, *, as_json: bool) -> int:
+def _tell(error: Exception, words: Sequence[str]) -> int:
     """Every mistake with its place, on standard error; with --json as the contract's object, on standard output."""
     from ksim.history import HistoryError
     from ksim.live.errors import LiveError
@@ -121,17 +129,19 @@ def _tell(error: Exception, *, as_json: bool) -> int:
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
             return USAGE
-        case click.UsageError():
-            problems = (Problem("", "", None, error.format_message(), Origin("ksim")),)
-            hint = f"Try '{error.ctx.command_path} --help'." if error.ctx is not None else "Try 'ksim --help'."
         case click.ClickException():
-            problems = (Problem("", "", None, error.format_message(), Origin("ksim")),)
+            ctx = error.ctx if isinstance(error, click.UsageError) else None
+            help_of = f"{ctx.command_path if ctx is not None else 'ksim'} --help"
+            given, possible = getattr(error, "given", " ".join(["ksim", *words])), getattr(error, "possible", f"what `{help_of}` shows")
+            close = getattr(error, "possibilities", None) or [None]
+            problems = (Problem(given[:200], possible, close[0], error.format_message(), Origin("ksim")),)
+            hint = f"Try '{help_of}'."
         case _:
             kind, code = "internal", INTERNAL
             text = f"internal error, {type(error).__name__}: {error}" if str(error) else f"internal error, {type(error).__name__}"
             problems = (Problem("", "", None, text, Origin("ksim")),)
             hint = "This is a mistake in ksim, not in what it was given. KSIM_DEBUG=1 shows where."
-    if as_json:
+    if "--json" in words:
         click.echo(json.dumps({"schema": 1, "error": kind, "problems": [row(problem) for problem in problems]}))
         return code
     for problem in problems:

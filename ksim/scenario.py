@@ -91,7 +91,7 @@ class Scenario:
         changes = [Change((key,), value, Origin(f"--{key}")) for key, value in (("kafka", kafka), ("client", client), ("seed", seed)) if value is not None]
         if producer_config is not None:
             try:
-                changes += self._for_every_producer(properties(producer_config))
+                changes += self._for_every_producer(properties(producer_config, problems))
             except ScenarioError as mistake:
                 problems += mistake.problems
         props = once_each(producer_props, "--producer-props", problems)

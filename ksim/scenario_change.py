@@ -76,10 +76,11 @@ def _target(key: str, data: Mapping[str, object], origin: Origin, problems: list
         owner = max((name for name in names if rest.startswith(f"{name}.")), key=len, default=None)
         if owner is not None:
             return ("topics", owner, "config", rest[len(owner) + 1 :])
-        wanted = rest.partition(".")[0]
-        close = nearest(wanted, names)
-        message = f"there is no topic {shown(wanted)} in this scenario.{f' Did you mean {close}?' if close else ''} Topics: {listed(names)}."
-        problems.append(Problem(wanted, listed(names), close, message, origin))
+        if rest in names:
+            example = f"topic:{rest}.min.insync.replicas=1"
+            problems.append(Problem(key, example, None, f"{key} names no setting of the topic. Possible: {example}.", origin))
+        else:
+            problems.append(_nobody("topic", rest.partition(".")[0], names, origin))
         return None
     first, _, rest = key.partition(".")
     if rest and first == "broker":
@@ -87,7 +88,17 @@ def _target(key: str, data: Mapping[str, object], origin: Origin, problems: list
     if rest and first.startswith("broker-"):
         return ("cluster", first, "config", rest)
     owner = max((name for name in producers if key.startswith(f"{name}.")), key=len, default=None)
+    if owner is None and rest in PRODUCER_KEYS and key not in PRODUCER_KEYS:
+        problems.append(_nobody("producer", first, producers, origin))
+        return None
     return ("producers", key) if owner is None else ("producers", owner, "config", key[len(owner) + 1 :])
+
+
+def _nobody(what: str, wanted: str, names: Sequence[str], origin: Origin) -> Problem:
+    close = nearest(wanted, names)
+    hint = f" Did you mean {close}?" if close else ""
+    message = f"there is no {what} {shown(wanted)} in this scenario. Possible: {listed(names)}.{hint}"
+    return Problem(shown(wanted), listed(names), close, message, origin)
 
 
 def change_at(data: Data, path: str | Path, value: object) -> list[Change]:

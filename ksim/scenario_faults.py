@@ -11,7 +11,7 @@ from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
 from ksim.problems import listed, shown
 from ksim.scenario_names import BROKER, CONTROLLER, PRODUCER, Names, read_who
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import APIS, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
 from ksim_models.errors import ErrorCode
@@ -92,7 +92,7 @@ def _check_arguments(table: Table, do: str) -> None:
             table.problem(name, f"{name_of(table.path)}: {do} has no {name}.", given=name, possible=listed(sorted(possible)))
     for name in NEEDED_ARGUMENTS.get(do, ()):
         if not table.has(name):
-            table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=f"{name} = ...")
+            table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=EXAMPLES[name])
     if not table.has("at", "when"):
         table.problem(
             "do",

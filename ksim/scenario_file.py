@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tomllib
@@ -19,6 +20,8 @@ from ksim.toml_lines import Path, lines_of, statements_of
 from ksim_models.config import Origin, Problem, Setting
 
 LARGEST_FILE_BYTES = 10_000_000
+TWICE = re.compile(r"Cannot declare \((.*)\) twice")
+QUOTED = r"'([^']*)'"
 LINE = re.compile(r"\(at line (\d+), column (\d+)\)")
 
 
@@ -45,7 +48,7 @@ def built_in(name: str) -> str:
     names = built_in_names()
     if name not in names:
         close = nearest(name, names)
-        hint = f" Did you mean {close}?" if close else ""
+        hint = f" There is a file of this name: write ./{name}." if os.path.isfile(name) else f" Did you mean {close}?" if close else ""
         message = f"there is no built-in scenario of this name (a file has a / in its name or ends in .toml).{hint} Built in: {', '.join(names)}."
         raise failure(name, None, message, given=name, possible=listed(names), close=close)
     return (resources.files("ksim") / "scenarios" / f"{name}.toml").read_text(encoding="utf-8")
@@ -69,12 +72,11 @@ def parse(text: str, file: str) -> tuple[dict[str, object], dict[Path, Origin]]:
     return data, {path: Origin(file, line) for path, line in lines_of(text).items()}
 
 
-def properties(path: str, folder: FilePath | None = None) -> list[Setting]:
-    """The settings of a .properties file, in its order, with their lines."""
+def properties(path: str, problems: list[Problem], folder: FilePath | None = None) -> list[Setting]:
+    """The settings of a .properties file, in its order, with their lines. Raises ScenarioError where it cannot be read at all."""
     name = str(folder / path) if folder is not None else path
     content = read_bytes(name)
     settings: list[Setting] = []
-    problems: list[Problem] = []
     first_line: dict[str, int] = {}
     line = 1
     try:
@@ -89,8 +91,6 @@ def properties(path: str, folder: FilePath | None = None) -> list[Setting]:
             line += len(re.findall(r"\r\n|\r|\n", element.source))
     except javaproperties.InvalidUEscapeError as mistake:
         raise failure(name, line, f"{mistake}: Java cannot read this file.", given=mistake.escape, possible="\\u and four hexadecimal digits") from None
-    if problems:
-        raise ScenarioError(problems)
     return settings
 
 
@@ -99,14 +99,28 @@ def read_bytes(name: str) -> bytes:
         with open(name, "rb") as stream:
             content = stream.read(LARGEST_FILE_BYTES + 1)
     except (OSError, ValueError) as mistake:  # ValueError: a NUL in the name.
-        raise failure(name, None, f"the file cannot be read: {_reason(mistake)}.", given=name, possible="a file that can be read") from None
+        close = _neighbour(name) if isinstance(mistake, FileNotFoundError) else None
+        hint = f" Did you mean {close}?" if close else ""
+        raise failure(name, None, f"the file cannot be read: {_reason(mistake)}.{hint}", given=name, possible="a file that can be read", close=close) from None
     if len(content) > LARGEST_FILE_BYTES:
         raise failure(name, None, f"the file is larger than {LARGEST_FILE_BYTES:_} bytes.", given=name, possible="a scenario or a .properties file")
     return content
 
 
 def failure(file: str, line: int | None, message: str, *, given: str = "", possible: str = "", close: str | None = None) -> ScenarioError:
-    return ScenarioError([Problem(given=given, possible=possible, nearest=close, message=message, origin=Origin(file, line))])
+    return ScenarioError([Problem(given=given or "nothing", possible=possible, nearest=close, message=message, origin=Origin(file or "(no name)", line))])
+
+
+def _neighbour(name: str) -> str | None:
+    """The file beside it that was probably meant."""
+    folder, wanted = os.path.split(name)
+    ending = os.path.splitext(wanted)[1]
+    try:
+        names = sorted(other for other in os.listdir(folder or ".") if other.endswith(ending))
+    except (OSError, ValueError):
+        return None
+    close = nearest(wanted, names)
+    return os.path.join(folder, close) if close else None
 
 
 def _is_path(name: str) -> bool:
@@ -139,6 +153,8 @@ def _toml_failure(text: str, file: str, complaint: str) -> ScenarioError:
         if explained is not None:
             return explained
         what = "a key is given twice, or is both a value and a table"
+    if table := TWICE.fullmatch(what):
+        what = f"the table [{'.'.join(re.findall(QUOTED, table[1]))}] is given twice"
     return failure(file, line, f"this is not valid TOML: {what}.", given=given, possible="valid TOML (texts in quotes, each key once)")
 
 

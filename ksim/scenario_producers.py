@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from ksim.plan import ProducerPlan
@@ -88,13 +88,13 @@ def _file_settings(table: Table, folder: FilePath | None) -> list[Setting]:
     if name is None:
         return []
     try:
-        return properties(name, folder)
+        return properties(name, table.reading.problems, folder)
     except ScenarioError as mistake:
         for problem in mistake.problems:
             if problem.origin.line is None:  # The file itself is the mistake, and it is here that it was named.
-                table.problem("file", f"file = {shown(name)}: {problem.message}", possible=problem.possible)
-            else:
-                table.reading.problems.append(problem)
+                here = table.reading.source.of((*table.path, "file"))
+                problem = replace(problem, given=shown(name), message=f"file = {shown(name)}: {problem.message}", origin=here)
+            table.reading.problems.append(problem)
         return []
 
 

@@ -158,9 +158,7 @@ class Table:
             return []
         settings = []
         for name, value in config.items():
-            if isinstance(value, list) and all(isinstance(element, str | int) for element in value):
-                value = ",".join(str(element) for element in value)  # Kafka's lists are texts with commas.
-            if isinstance(value, bool | int | float | str):
+            if isinstance(value, bool | int | float | str) or (isinstance(value, list) and all(isinstance(element, str) for element in value)):
                 settings.append(Setting(name, value, self.reading.source.of((*path, name))))
             else:
                 self.reading.problem(

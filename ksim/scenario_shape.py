@@ -192,6 +192,13 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "delay": ("by",),
     "answer": ("error",),
 }
+EXAMPLES: Mapping[str, str] = {
+    "who": 'who = "leader(payments-0)"',
+    "between": 'between = ["p1", "brokers"]',
+    "latency": 'latency = "100ms"',
+    "by": 'by = "1s"',
+    "error": 'error = "NOT_ENOUGH_REPLICAS"',
+}
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 LATER_FAULTS = (
     "power-loss",

@@ -28,7 +28,9 @@ MOST_RECORDS = 100_000_000
 MOST_BROKERS = 100
 MOST_PARTITIONS = 1_000
 LARGEST_SEED = 2**64 - 1
+MOST_SEEDS = 10_000_000
 
+SEED_RANGE = re.compile(r"\s*([0-9]{1,20})\s*\.\.\s*([0-9]{1,20})\s*", re.ASCII)
 BIT_RATE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,15}))?\s*([kMG]bit/s)", re.ASCII)
 
 
@@ -39,6 +41,15 @@ class Kind(Generic[T]):
     possible: str
     read: Callable[[object], T]
     schema: Schema
+
+
+def read_seeds(text: str) -> range | None:
+    """`0..99`, both ends included."""
+    match = SEED_RANGE.fullmatch(text)
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    return range(first, last + 1) if first <= last <= LARGEST_SEED and last - first < MOST_SEEDS else None
 
 
 def choice(*words: str) -> Kind[str]:
@@ -146,4 +157,5 @@ PROBABILITY = Kind("a number above 0, at most 1", _probability, {"type": "number
 BANDWIDTH = Kind('a rate of bits: "1Gbit/s", "10Mbit/s" or "64kbit/s"', _bandwidth, {"type": "string"})
 COUNT = whole(1, MOST_RECORDS)
 NUMBER = whole(0, MOST_RECORDS)
-SEED = whole(0, LARGEST_SEED, "a whole number from 0")
+SEED = whole(0, LARGEST_SEED, "a whole number from 0 to 2**64 - 1")
+SEEDS = f"FIRST..LAST, both included, at most {MOST_SEEDS:_} seeds, as in 0..99"

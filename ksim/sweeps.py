@@ -15,8 +15,8 @@ from ksim.ledger import Key, Ledger, Result
 from ksim.problems import listed, nearest, shown
 from ksim.scenario import Scenario
 from ksim.scenario_file import failure
-from ksim.scenario_values import LARGEST_SEED
-from ksim.sweeps_file import read_seeds, read_sweep
+from ksim.scenario_values import LARGEST_SEED, read_seeds
+from ksim.sweeps_file import read_sweep
 from ksim.sweeps_grid import Axis, Configuration, Names, axes_of, configurations
 from ksim.sweeps_running import Task, results
 from ksim.table import BEFORE_AXES, HEADLINES, RESULTS, Cell, Row, Table

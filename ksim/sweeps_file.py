@@ -5,7 +5,6 @@ Not Kafka's: scenario.md, section 5.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -13,15 +12,13 @@ from pathlib import Path as FilePath
 from ksim.problems import ScenarioError, in_order, listed, nearest, shown
 from ksim.scenario import Scenario
 from ksim.scenario_file import built_in_names, find, parse
-from ksim.scenario_values import LARGEST_SEED
+from ksim.scenario_values import MOST_SEEDS, read_seeds
 from ksim.sweeps_grid import Axis, checked, distinct
 from ksim.toml_lines import Path
 from ksim_models.config import Origin, Problem
 
 KEYS = ("scenario", "seeds", "metrics", "sweep", "format")
 FORMAT = 1
-SEEDS = re.compile(r"\s*([0-9]{1,20})\s*\.\.\s*([0-9]{1,20})\s*", re.ASCII)
-MOST_SEEDS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +47,6 @@ def read_sweep(path: str | FilePath) -> SweepFile:
     assert scenario is not None
     assert seeds is not None
     return SweepFile(scenario, axes, seeds, metrics, text.file, reading.line(("metrics",)))
-
-
-def read_seeds(text: str) -> range | None:
-    """`0..99`, both ends included."""
-    match = SEEDS.fullmatch(text)
-    if match is None:
-        return None
-    first, last = int(match[1]), int(match[2])
-    return range(first, last + 1) if first <= last <= LARGEST_SEED and last - first < MOST_SEEDS else None
 
 
 class _Reading:

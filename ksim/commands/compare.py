@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ksim.commands.live_options import live_options, needs_live
-from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options
+from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options, seed_option
 
 if TYPE_CHECKING:
     from ksim.comparison import Comparison
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("file")
 @live_options
 @click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Live runs: where the outcome is a race, its interval.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
+@seed_option
 @scenario_options
 @json_option
 def command(

@@ -64,7 +64,7 @@ def command(
     else:
         scenario = Scenario.load(file, check=False)
     if diff is not None:
-        one, other = (changed(scenario, settings, producer_config, producer_props, release, client).check() for release in diff)
+        one, other = _of_both([changed(scenario, settings, producer_config, producer_props, release, client) for release in diff])
         _show_difference(_producers(one), _producers(other), diff, as_json=as_json)
         return
     scenario = changed(scenario, settings, producer_config, producer_props, kafka, client).check()
@@ -93,6 +93,24 @@ def command(
             _show(names, rows)
     for note in scenario.notes:
         click.echo(f"note: {note}")
+
+
+def _of_both(scenarios: list[Scenario]) -> list[Scenario]:
+    """The mistakes of both releases at once, said of the option that was typed."""
+    from ksim.problems import ScenarioError, in_order
+    from ksim_models.config import Origin
+
+    problems = []
+    for scenario in scenarios:
+        try:
+            scenario.check()
+        except ScenarioError as mistakes:
+            problems += [
+                dataclasses.replace(problem, origin=Origin("--diff")) if str(problem.origin) == "--kafka" else problem for problem in mistakes.problems
+            ]
+    if problems:
+        raise ScenarioError(in_order(problems))
+    return scenarios
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options
+from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options, seed_option
 
 
 @click.command(
@@ -16,7 +16,7 @@ from ksim.commands.options import WithSettings, changed, examples, json_option, 
 )
 @click.argument("file")
 @click.argument("record", required=False)
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
+@seed_option
 @scenario_options
 @json_option
 def command(

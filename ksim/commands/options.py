@@ -20,6 +20,15 @@ MANY_WORDS = ("--producer-props", "--command-property")
 """Each takes all the k=v that follow it."""
 
 
+class NotPossible(click.BadParameter):
+    """A value that an option cannot take. `given` and `possible` are for the object that --json prints."""
+
+    def __init__(self, message: str, given: str, possible: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        super().__init__(f"{given!r} {message}: write {possible}.", ctx, param)
+        self.given = given
+        self.possible = possible
+
+
 class KeyValue(click.ParamType):  # type: ignore[type-arg]  # Generic for the type checker only.
     name = "k=v"
 
@@ -28,7 +37,7 @@ class KeyValue(click.ParamType):  # type: ignore[type-arg]  # Generic for the ty
             return value
         key, equals, rest = str(value).partition("=")
         if not equals or not key.strip():
-            self.fail(f"{value!r} is no setting: write NAME=VALUE, as in acks=1.", param, ctx)
+            raise NotPossible("is no setting", str(value), "NAME=VALUE, as in acks=1", param, ctx)
         return key.strip(), rest.strip()
 
 
@@ -38,14 +47,24 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]  # Generic for the type 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
         if isinstance(value, range):
             return value
-        first, dots, last = str(value).partition("..")
-        if not dots or not (_is_plain(first) and _is_plain(last)) or int(first) > int(last):
-            self.fail(f"{value!r} is no range of seeds: write FIRST..LAST, both included, as in 0..99.", param, ctx)
-        return range(int(first), int(last) + 1)
+        from ksim.scenario_values import SEEDS, read_seeds
+
+        seeds = read_seeds(str(value))
+        if seeds is None:
+            raise NotPossible("is no range of seeds", str(value), SEEDS, param, ctx)
+        return seeds
 
 
-def _is_plain(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
+class Seed(click.ParamType):  # type: ignore[type-arg]  # Generic for the type checker only.
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from ksim.scenario_values import LARGEST_SEED, SEED
+
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= LARGEST_SEED):
+            raise NotPossible("is no seed", text, SEED.possible, param, ctx)
+        return int(text)
 
 
 class WithSettings(click.Command):
@@ -95,6 +114,10 @@ def scenario_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def seed_option(function: F) -> F:
+    return click.option("--seed", type=Seed(), help="Instead of the seed in the file.")(function)
 
 
 def presentation_options(function: F) -> F:

@@ -16,6 +16,8 @@ from ksim.commands.files import check_free, unwritable
 if TYPE_CHECKING:
     from ksim.runs import Run
 
+PICTURES = (".svg", ".png", ".pdf")
+
 
 def check_presentation(*, as_json: bool, history: str | None, story: bool, plot: str | None, quiet: bool, force: bool) -> None:
     """Before the work begins."""
@@ -23,6 +25,8 @@ def check_presentation(*, as_json: bool, history: str | None, story: bool, plot:
         refuse_beside("--json", {"--story": story, "--quiet": quiet})
     check_free(history, force=force)
     check_free(plot, force=force)
+    if plot is not None and not plot.lower().endswith(PICTURES):
+        raise click.UsageError(f"{plot}: the name of a picture ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
 
 
 def refuse_beside(option: str, others: dict[str, object]) -> None:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ksim.commands.live_options import live_options, needs_live
-from ksim.commands.options import WithSettings, changed, examples, presentation_options, scenario_options
+from ksim.commands.options import WithSettings, changed, examples, presentation_options, scenario_options, seed_option
 from ksim.commands.presentation import check_presentation, present
 
 
@@ -18,7 +18,7 @@ from ksim.commands.presentation import check_presentation, present
 )
 @click.argument("file")
 @live_options
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
+@seed_option
 @scenario_options
 @presentation_options
 def command(

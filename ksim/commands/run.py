@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ksim.commands.options import Seeds, WithSettings, changed, examples, presentation_options, scenario_options
+from ksim.commands.options import Seeds, WithSettings, changed, examples, presentation_options, scenario_options, seed_option
 from ksim.commands.presentation import check_presentation, present, refuse_beside
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     epilog=examples("ksim run leader-crash -X acks=1 -X enable.idempotence=false", "ksim run lost-ack --seeds 0..9"),
 )
 @click.argument("file")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the seed in the file.")
+@seed_option
 @click.option("--seeds", type=Seeds(), help="A run for each of these seeds, both ends included.")
 @scenario_options
 @click.option("--check-only", is_flag=True, help="Find the mistakes, run nothing.")

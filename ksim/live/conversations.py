@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ksim.frame_triggers import Carried, FrameFault
+from ksim.live.fetched import Fetched
 from ksim.live.pipes import Close, Pipe, shut
-from ksim.live.wire import API_NAMES, CORRELATION, FETCH, METADATA, PRODUCE, REQUEST_START, Codec, Framer, WireBatch, codec
+from ksim.live.wire import API_NAMES, CORRELATION, FETCH, METADATA, PRODUCE, REQUEST_START, Codec, Framer, Unreadable, WireBatch, codec
 
 BY_CLIENT = "closed by the client"
 BY_OTHER_SIDE = "closed by the other side"
@@ -47,7 +48,7 @@ class Exchange:
 
     @property
     def request(self) -> Any:
-        """Decoded when first asked for."""
+        """Decoded when first asked for. Raises Unreadable."""
         assert self.codec is not None
         if self._request is None:
             self._request = self.codec.read_request(self.frame)
@@ -135,8 +136,7 @@ class Conversation:
         """Something was answered."""
         self.is_broken_off = False
         self.waiting: deque[Exchange] = deque()
-        self.fetched: set[tuple[Any, int]] = set()
-        """Topic and partition of what is in the fetch session: a request names only what moved (KIP-227)."""
+        self.fetched = Fetched()
         self.unheard = 0
         """Answers that the client will never see."""
         self._onlooker = onlooker
@@ -156,6 +156,8 @@ class Conversation:
         """Both ends are connected."""
         self.forth.source = self.back.out = self.near.transport
         self.back.source = self.forth.out = self.far.transport
+        if self.far.silent:  # While the other was being connected.
+            self.back.send(Close.RESET)
 
     # What comes in.
 
@@ -172,10 +174,14 @@ class Conversation:
         if self._responses is None:
             self.back.send(data)
             return
+        why_not = ""
         for frame in self._responses.take(data):
-            self._on_response(frame)
-        if self._responses is not None and self._responses.why_not:
-            self._pass_unread(self._responses.why_not)
+            if why_not:
+                self.back.send(frame)
+            else:
+                why_not = self._on_response(frame)
+        if why_not or self._responses.why_not:
+            self._pass_unread(why_not or self._responses.why_not)
 
     def _pass_unread(self, why: str) -> None:
         """From here on bytes are bytes."""
@@ -192,25 +198,30 @@ class Conversation:
             return
         api_key, version, correlation = REQUEST_START.unpack_from(frame, 4)
         exchange = Exchange(api_key, version, correlation, frame, codec(api_key, version))
-        self._onlooker.read_request(self, exchange)
+        try:
+            self._onlooker.read_request(self, exchange)
+        except Unreadable as problem:
+            exchange.codec = None
+            self._onlooker.unreadable(self, str(problem))
         if self.lost or self.is_broken_off:
             self.expect(exchange)  # The client sent it all the same.
         elif not self._onlooker.meet_request(self, exchange):
             self.expect(exchange)
             self.forth.send(frame)
 
-    def _on_response(self, frame: bytes) -> None:
+    def _on_response(self, frame: bytes) -> str:
+        """Why nothing that follows can be told apart; "" where it can."""
         if self.is_broken_off:
-            return
+            return ""
         (correlation,) = CORRELATION.unpack_from(frame, 4)
         if not self.waiting or self.waiting[0].correlation != correlation:
             self.back.send(frame)
-            self._pass_unread(f"an answer to request {correlation}, which was not the next")
-            return
+            return f"an answer to request {correlation}, which was not the next"
         exchange = self.waiting.popleft()
         if not self._onlooker.meet_response(self, exchange, frame):
             self.answer(exchange, frame)
         self.answer_those_ready()
+        return ""
 
     # What goes out.
 
@@ -284,12 +295,16 @@ class Conversation:
 
 def carried_by(exchange: Exchange, told: Callable[[Any], str | None]) -> Carried:
     """Topics and partitions in the scenario's names; nothing where the request cannot be read."""
-    if exchange.api_key == PRODUCE:
-        return (), list(dict.fromkeys(f"{batch.topic}-{batch.partition}" for batch in exchange.batches))
     if exchange.codec is None:
         return (), ()
+    try:
+        request = exchange.request
+    except Unreadable:
+        return (), ()
+    if exchange.api_key == PRODUCE:
+        return (), [f"{told(topic)}-{partition.index}" for topic in request.topic_data for partition in topic.partition_data]
     if exchange.api_key == FETCH:
-        return (), [f"{told(topic)}-{partition.partition}" for topic in exchange.request.topics for partition in topic.partitions]
+        return (), [f"{told(topic)}-{partition.partition}" for topic in request.topics for partition in topic.partitions]
     if exchange.api_key == METADATA:
-        return [name for topic in exchange.request.topics or () if (name := told(topic)) is not None], ()
+        return [name for topic in request.topics or () if (name := told(topic)) is not None], ()
     return (), ()

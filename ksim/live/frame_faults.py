@@ -12,6 +12,7 @@ from ksim.dice import Dice
 from ksim.frame_triggers import FrameFault, fired
 from ksim.live.answers import NotPossible, error_answer, with_error
 from ksim.live.conversations import Conversation, Exchange
+from ksim.live.wire import Unreadable
 from ksim.plan import FaultPlan, FrameTrigger, Who
 from ksim_models.facts import Fault
 from ksim_models.units import Micros
@@ -132,7 +133,7 @@ class FrameFaults:
                 raise NotPossible(_unreadable(exchange))
             payload = error_answer(exchange.api_key, exchange.codec, exchange.request, error, _concerns(fault, told))
             return exchange.codec.write_response(exchange.correlation, payload)
-        except NotPossible as problem:
+        except (NotPossible, Unreadable) as problem:
             self._take_back(fault, str(problem))
             return None
 
@@ -144,7 +145,7 @@ class FrameFaults:
                 raise NotPossible(_unreadable(exchange))
             payload = with_error(exchange.api_key, exchange.codec.read_response(frame), exchange.codec, error, _concerns(fault, told))
             return exchange.codec.write_response(exchange.correlation, payload)
-        except NotPossible as problem:
+        except (NotPossible, Unreadable) as problem:
             self._take_back(fault, str(problem))
             return None
 

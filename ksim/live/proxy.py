@@ -24,7 +24,7 @@ from ksim.live.frame_faults import FrameFaults
 from ksim.live.naming import Naming
 from ksim.live.pipes import NO_LINGER, Close, Pipe
 from ksim.live.sightings import Sightings
-from ksim.live.wire import API_NAMES, API_VERSIONS, FETCH, INIT_PRODUCER_ID, PRODUCE, Topics, batches_of, codec, known_versions
+from ksim.live.wire import API_NAMES, API_VERSIONS, FETCH, INIT_PRODUCER_ID, PRODUCE, Topics, Unreadable, batches_of, codec, known_versions
 from ksim.network import LinkDelays
 from ksim.plan import Latency, NetworkPlan
 from ksim_models.units import Micros
@@ -82,6 +82,8 @@ class Proxy:
         self._conversations: dict[Conversation, None] = {}
         self._kept_waiting: list[tuple[str, str, Callable[[], None]]] = []
         """Connections that came to a link in the middle of a cut."""
+        self._taken: set[socket.socket] = set()
+        """Came in, and are not yet connected with anything."""
         self._cuts: dict[tuple[str, str], int] = {}
         self._bandwidths: dict[tuple[str, str], float] = {}
         self._made: dict[str, int] = {}
@@ -135,6 +137,8 @@ class Proxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for taken in list(self._taken):
+            self._let_go(taken)
         for conversation in list(self._conversations):
             conversation.abandon()
         await asyncio.sleep(0)
@@ -167,13 +171,17 @@ class Proxy:
         self._open(entrance, link.listen_port)
 
     def _open(self, entrance: Entrance, port: int | None = None) -> None:
-        entrance.door = Door(self.loop, lambda taken: self._start(self._serve(entrance, taken)), port)
+        entrance.door = Door(self.loop, lambda taken: self._take(entrance, taken), port)
 
     def _place(self, client: str, node: int, host: str, port: int) -> Address:
         """The door of this client to that node. A node that nobody spoke of gets one now: no client goes around the proxy."""
         return self._door(client, self._nodes.get(node, f"broker-{node}"), (host, port), node)
 
     # Connections.
+
+    def _take(self, entrance: Entrance, taken: socket.socket) -> None:
+        self._taken.add(taken)
+        self._start(self._serve(entrance, taken))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -187,7 +195,7 @@ class Proxy:
             try:
                 client = await asyncio.to_thread(entrance.owner_of, taken.getpeername()[1]) or "?"
             except OSError:
-                taken.close()
+                self._let_go(taken)
                 return
             except asyncio.CancelledError:
                 taken.close()
@@ -207,18 +215,20 @@ class Proxy:
             await self.loop.create_connection(lambda: conversation.far, *entrance.real)
             await self.loop.connect_accepted_socket(lambda: conversation.near, taken)
         except OSError:
-            self._give_up(conversation, taken)
+            self._let_go(taken)
+            conversation.abandon()
+            self.ended(conversation)
             self._broker_may_be_gone(entrance)
-        except asyncio.CancelledError:
-            self._give_up(conversation, taken)
-            raise
         else:
+            self._taken.discard(taken)
             conversation.begin()
 
-    def _give_up(self, conversation: Conversation, taken: socket.socket) -> None:
-        _reset(taken)
-        conversation.abandon()
-        self.ended(conversation)
+    def _let_go(self, taken: socket.socket) -> None:
+        """Closed as by a system where nobody listens."""
+        self._taken.discard(taken)
+        with suppress(OSError):
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        taken.close()
 
     def _adjust(self, conversation: Conversation) -> None:
         """To the cuts and speeds that hold now."""
@@ -325,6 +335,9 @@ class Proxy:
         request = exchange.request
         exchange.answered = request.acks != 0
         exchange.batches = batches_of(request, self._topics)
+        for batch in exchange.batches:
+            if batch.unreadable:
+                self.unreadable(conversation, batch.unreadable)
         if self._sightings is not None:
             self._sightings.sent(conversation.client, conversation.broker, conversation.name, exchange.batches)
 
@@ -349,7 +362,11 @@ class Proxy:
             sightings.connected(conversation.client, conversation.broker, conversation.name)
         if codec_ is None or not self._is_of_interest(exchange):
             return frame
-        response = codec_.read_response(frame)
+        try:
+            response = codec_.read_response(frame)
+        except Unreadable as problem:
+            self.unreadable(conversation, str(problem))
+            return frame
         if sightings is not None:
             sightings.answered(exchange.api_key, conversation.client, conversation.broker, exchange.batches, response)
         told = within_reach(response) if exchange.api_key == API_VERSIONS else response
@@ -364,13 +381,8 @@ class Proxy:
         """Of followers, and of partitions of the scenario; the metadata log and Kafka's own topics are fetched in the same way."""
         if exchange.codec is None or self._sightings is None:
             return False
-        request, session = exchange.request, conversation.fetched
-        if getattr(request, "session_epoch", -1) <= 0:
-            session.clear()
-        for topic in getattr(request, "forgotten_topics_data", ()):
-            session.difference_update((_key(topic), partition) for partition in topic.partitions)
-        session.update((_key(topic), partition.partition) for topic in request.topics for partition in topic.partitions)
-        return any(self._sightings.is_ours(topic) for topic, _ in session)
+        conversation.fetched.take(exchange.request)
+        return any(self._sightings.is_ours(topic) for topic in conversation.fetched.topics)
 
     def _is_of_interest(self, exchange: Exchange) -> bool:
         if exchange.api_key == FETCH:
@@ -378,15 +390,15 @@ class Proxy:
         return exchange.api_key in WITH_ADDRESSES or exchange.api_key in (API_VERSIONS, INIT_PRODUCER_ID)
 
     def carried(self, conversation: Conversation, exchange: Exchange) -> Carried:
-        if exchange.api_key == PRODUCE and self._sightings is not None:
-            return (), list(dict.fromkeys(self._sightings.partition_of(batch) for batch in exchange.batches))
         return carried_by(exchange, self._told)
 
     def _told(self, topic: Any) -> str | None:
         return self._sightings.told(topic) if self._sightings is not None else self._topics.name_of(topic)
 
     def unreadable(self, conversation: Conversation, why: str) -> None:
-        self.not_read.append(f"{conversation.name}: {why}")
+        told = f"{conversation.name}: {why}"
+        if told not in self.not_read:
+            self.not_read.append(told)
 
     def disconnected(self, conversation: Conversation, requests: int, why: str) -> None:
         if (entrance := self._doors.get((conversation.client, conversation.broker))) is not None:
@@ -396,11 +408,6 @@ class Proxy:
 
     def ended(self, conversation: Conversation) -> None:
         self._conversations.pop(conversation, None)
-
-
-def _key(topic: Any) -> Any:
-    """How a fetch names a topic: by id since v13."""
-    return getattr(topic, "topic_id", None) or getattr(topic, "topic", None)
 
 
 def no_delays() -> LinkDelays:
@@ -416,12 +423,6 @@ def _close(entrance: Entrance) -> None:
     if entrance.door is not None:
         entrance.door.close()
         entrance.door = None
-
-
-def _reset(taken: socket.socket) -> None:
-    with suppress(OSError):
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-    taken.close()
 
 
 async def _listens(real: Address) -> bool:

@@ -63,6 +63,10 @@ class Framer:
         return frames
 
 
+class Unreadable(Exception):
+    """A frame that does not say what its version says it says."""
+
+
 @dataclass(slots=True)
 class Codec:
     """One version of one API, as kio knows it."""
@@ -77,11 +81,19 @@ class Codec:
     """What follows the correlation id."""
 
     def read_request(self, frame: bytes) -> Any:
-        _, size = self._read_request_header(frame, 4)
-        return self._read_request(frame, 4 + size)[0]
+        """Raises Unreadable."""
+        try:
+            _, size = self._read_request_header(frame, 4)
+            return self._read_request(frame, 4 + size)[0]
+        except Exception as problem:  # Whatever kio meets in bytes that are not what they should be.
+            raise Unreadable(f"{self.request.__name__} v{self.request.__version__}: {problem}") from problem
 
     def read_response(self, frame: bytes) -> Any:
-        return self._read_response(frame, 8 + len(self._response_header))[0]
+        """Raises Unreadable."""
+        try:
+            return self._read_response(frame, 8 + len(self._response_header))[0]
+        except Exception as problem:
+            raise Unreadable(f"{self.response.__name__} v{self.response.__version__}: {problem}") from problem
 
     def write_response(self, correlation: int, payload: Any) -> bytes:
         buffer = io.BytesIO()
@@ -188,6 +200,8 @@ def identities(content: bytes, count: int) -> Iterator[tuple[int, int] | None]:
     at = 0
     for _ in range(count):
         length, at = varint(content, at)
+        if length <= 0:
+            raise IndexError(f"a record of {length} bytes")
         end = at + length
         _, at = varint(content, at + 1)  # Behind the attributes: the timestamp's delta,
         _, at = varint(content, at)  # the offset's delta,

@@ -34,7 +34,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as somebody wrote it: an int, bool or str out of TOML or Python, always a str out of a .properties file."""
+    """One setting as somebody wrote it: an int, bool, str or list of str out of TOML or Python, always a str out of a .properties file."""
 
     name: str
     value: object
@@ -284,6 +284,8 @@ def parse_value(key: ConfigKey, given: object) -> Value | Wrong:
             return Wrong("it is no boolean", nearest_of(text or "", ("true", "false")))
         case Kind.TEXT:
             text = str(given) if isinstance(given, int) and not isinstance(given, bool) and INTEGER.fullmatch(show_given(given)) else text
+            if isinstance(given, list) and any("," in choice for choice in key.choices):
+                text = ",".join(str(element) for element in given)  # Kafka's lists are texts with commas.
             if text is None:
                 return Wrong("it is no text")
             if key.choices and text not in key.choices:

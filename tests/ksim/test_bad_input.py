@@ -84,6 +84,10 @@ MISTAKES = [
     # Kafka's settings.
     Mistake("a typo in a setting", "config.enable.idempotance = true", 1, "enable.idempotence", "enable.idempotance", 'config.acks = "all"'),
     Mistake("acks=2", "config.acks = 2", 1, None, "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("acks in an array", 'config.acks = ["all"]', 1, None, "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("acks in quotes and capitals", 'config.acks = "ALL"', 1, "all", "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("acks that is true", "config.acks = true", 1, None, "all, -1, 0, 1", 'config.acks = "all"'),
+    Mistake("a number in an array", "config.linger.ms = [5]", 1, None, "linger.ms = [5]", 'config.acks = "all"'),
     Mistake("acks=1 with idempotence", "config.acks = 1\nconfig.enable.idempotence = true", 1, None, "acks=1", 'config.acks = "all"'),
     Mistake(
         "six in flight with idempotence",
@@ -246,7 +250,8 @@ TOML_MISTAKES = [
     ("a setting twice", "[producers.p1]\nconfig.acks = 1\nconfig.acks = 'all'\n", 3, "acks is given twice (also in line 2)"),
     ("shorter name first", "[cluster]\nconfig.max.connections = 1\nconfig.max.connections.per.ip = 2\n", 3, 'config."max.connections"'),
     ("longer name first", "[cluster]\nconfig.log.dir.x = 1\nconfig.log.dir = 2\n", 3, 'config."log.dir"'),
-    ("a table twice", "[tail]\n[tail]\n", 2, "not valid TOML"),
+    ("a table twice", "[tail]\n[tail]\n", 2, "the table [tail] is given twice"),
+    ("a table in two ways", "[topics.a]\nconfig.x = 1\n[topics.a.config]\n", 3, "the table [topics.a.config] is given twice"),
     ("an endless number", "seed = " + "9" * 5_000 + "\n", None, "cannot be read"),
     ("endless nesting", "seed = " + "[" * 100_000, None, "nested too deep"),
 ]
@@ -265,6 +270,12 @@ def test_a_prefix_of_another_setting_can_be_quoted() -> None:
     scenario = Scenario.loads(GOOD + '[cluster]\nconfig."max.connections" = 100\nconfig.max.connections.per.ip = 10\n', check=False)
 
     assert scenario.data["cluster"] == {"config": {"max.connections": 100, "max.connections.per.ip": 10}}
+
+
+def test_a_list_of_kafka_may_be_written_as_an_array() -> None:
+    lists = '[topics.other]\nconfig.cleanup.policy = ["delete"]\n[producers.p1]\nconfig.bootstrap.servers = ["a:1", "b:2"]\n'
+
+    assert any("bootstrap.servers" in note for note in Scenario.loads(GOOD.replace("[producers.p1]\n", lists)).notes)
 
 
 def test_an_empty_file_says_that_nothing_would_be_sent_and_that_there_is_no_seed() -> None:
@@ -306,6 +317,26 @@ def test_a_file_that_cannot_be_read_is_a_problem_and_no_traceback(tmp_path: Path
     assert caught.value.problems[0].origin.file == str(path)
 
 
+def test_a_file_that_is_not_there_may_have_a_neighbour_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "producer.properties").write_text("acks=all\n")
+    (tmp_path / "x.toml").write_text(GOOD.replace('config.acks = "all"', 'file = "producr.properties"'))
+
+    for path, nearest in (("x1.toml", "x.toml"), ("x.toml", "producer.properties"), ("quite/other.toml", None)):
+        with pytest.raises(ScenarioError) as caught:
+            Scenario.load(tmp_path / path)
+
+        assert caught.value.problems[0].nearest == (None if nearest is None else str(tmp_path / nearest))
+
+
+def test_a_file_without_an_ending_needs_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text(GOOD)
+
+    with pytest.raises(ScenarioError, match=r"write \./mine"):
+        Scenario.load("mine")
+    assert Scenario.load("./mine").title == "good"
+
+
 def test_a_directory_is_no_scenario(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="cannot be read"):
         Scenario.load(f"{tmp_path}/")
@@ -325,7 +356,7 @@ def test_a_mistake_in_a_properties_file_has_the_line_of_that_file(tmp_path: Path
 
     with pytest.raises(ScenarioError) as caught:
         Scenario.load(tmp_path / "x.toml")
-    assert [(problem.origin.line, problem.nearest) for problem in caught.value.problems] == [(7, None)]
+    assert [(problem.origin.line, problem.nearest) for problem in caught.value.problems] == [(4, None), (5, "retries"), (7, None)]
 
     (tmp_path / "own.properties").write_bytes(b"# mine\nbootstrap.servers=a:1,\\\n  b:2\nacks=2\nretrys: 3\n")
     with pytest.raises(ScenarioError) as caught:
@@ -349,6 +380,9 @@ COMMAND_LINE = [
     ("an impossible value", [("p1.acks", "2")], "-X p1.acks=2", None),
     ("a broker that is not there", [("broker-7.num.replica.fetchers", "1")], "-X broker-7.num.replica.fetchers=1", "broker-3"),
     ("one setting twice", [("acks", "all"), ("acks", "0")], "-X acks=0", None),
+    ("an unknown producer", [("p2.acks", "1")], "-X p2.acks=1", "p1"),
+    ("a topic without a setting", [("topic:payments", "1")], "-X topic:payments=1", None),
+    ("a topic without a name", [("topic:", "1")], "-X topic:=1", None),
 ]
 
 
@@ -359,6 +393,8 @@ def test_a_mistake_on_the_command_line_is_reported_as_it_was_typed(typed: list[t
 
     (problem,) = caught.value.problems
     assert (str(problem.origin), problem.nearest) == (file, nearest)
+    assert problem.given
+    assert problem.possible
 
 
 def test_mistakes_of_the_file_and_of_the_command_line_come_together() -> None:

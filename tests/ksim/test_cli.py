@@ -500,6 +500,38 @@ def test_with_json_a_mistake_is_json_on_standard_output(words: list[str]) -> Non
     assert json.loads(result.stdout)["error"] == "usage"
 
 
+@pytest.mark.parametrize(
+    ("words", "given", "possible", "nearest"),
+    [
+        (["run", "x", "--seeds", "9..0"], "9..0", "FIRST..LAST", None),
+        (["run", "x", "--seeds", "0..99999999999"], "0..99999999999", "10_000_000", None),
+        (["run", "x", "--seed", "-1"], "-1", "from 0 to 2**64 - 1", None),
+        (["run", "x", "--seed", "18446744073709551616"], "18446744073709551616", "from 0 to 2**64 - 1", None),
+        (["run", "x", "-X", "acks"], "acks", "NAME=VALUE", None),
+        (["run", "x", "--sedd", "3"], "ksim run x --sedd 3 --json", "run --help`", "--seed"),
+        (["run", "x", "--plot", "run.xyz"], "ksim run x --plot run.xyz --json", "run --help`", None),
+        (["rnu"], "rnu", "run, explain", "run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_the_words_says_what_was_given_what_is_possible_and_the_nearest(words: list[str], given: str, possible: str, nearest: str | None) -> None:
+    (problem,) = call_json(*words)["problems"]
+
+    assert problem["given"] == given
+    assert possible in problem["possible"]
+    assert problem["nearest"] == nearest
+    assert problem["message"]
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_the_run() -> None:
+    """It ended with an internal error, or a.png was written beside a."""
+    for name in ("run.xyz", "run"):
+        result = call("run", "small.toml", "--plot", name)
+
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert ".svg, .png or .pdf" in result.stderr
+
+
 def test_a_mistake_of_ours_is_short_and_has_its_own_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def break_down(*_: object) -> None:
         raise AssertionError("two and two is five")
@@ -598,3 +630,9 @@ def test_show_versions_names_every_library() -> None:
 
     assert told["ksim"] == ksim.__version__
     assert told["simpy"].startswith("4.")
+
+
+def test_both_releases_of_a_difference_are_checked_at_once() -> None:
+    problems = call_json("config", "--diff", "9.9", "1.1")["problems"]
+
+    assert [problem["file"] for problem in problems] == ["--diff", "--diff"]

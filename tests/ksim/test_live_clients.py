@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -453,3 +454,10 @@ def test_a_client_that_is_frozen_goes_on_where_it_was(workplace: Workplace) -> N
 def test_a_setting_that_librdkafka_refuses_ends_the_replay_with_its_own_words(workplace: Workplace) -> None:
     with pytest.raises(LiveError, match=r"producer p1: _INVALID_ARG: .*No such configuration property"):
         replayed(workplace, "[[workload]]\ntopic = 'payments'\nrecords = 1\nevery = '0ms'\n", buffer_memory="5")
+
+
+def test_a_client_whose_ksim_is_gone_ends_by_itself() -> None:
+    """Nobody writes to it any more: its input ends."""
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
+
+    assert subprocess.run(librdkafka_command(), input=b"producer 0\n", timeout=PATIENCE_S, check=False).returncode == 1

@@ -236,20 +236,73 @@ def test_the_client_hears_of_no_version_with_addresses_that_could_not_be_rewritt
     on_stage(story)
 
 
-def test_bytes_that_are_not_kafkas_pass_unread_and_it_is_said() -> None:
+async def echoing(stage: Stage) -> tuple[asyncio.Server, tuple[str, int]]:
+    """Something that sends back what it hears, and the door to it."""
+
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1000):
             writer.write(data)
         writer.close()
 
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    return server, await stage.proxy.open_door("p1", "broker-9", server.sockets[0].getsockname()[:2])
+
+
+def test_bytes_that_are_not_kafkas_pass_unread_and_it_is_said() -> None:
     async def story(stage: Stage) -> None:
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        stage.address = await stage.proxy.open_door("p1", "broker-9", server.sockets[0].getsockname()[:2])
+        server, stage.address = await echoing(stage)
         client = await stage.client()
         client.send_bytes(b"\x16\x03\x01\x00\xff hello")
 
         assert await client.bytes(11) == b"\x16\x03\x01\x00\xff hello"
         assert len(stage.proxy.not_read) == 1
+
+        server.close()
+
+    on_stage(story)
+
+
+def test_a_request_that_cannot_be_decoded_is_passed_on_and_it_is_said() -> None:
+    async def story(stage: Stage) -> None:
+        server, stage.address = await echoing(stage)
+        client = await stage.client()
+        # Produce v9, and nothing of what v9 has. The echo begins with what should be the correlation id.
+        request = b"\x00\x00\x00\x09" * 2 + b"rest"
+        client.send_bytes(len(request).to_bytes(4, "big") + request)
+
+        assert (await client.bytes(len(request) + 4))[4:] == request
+        assert "ProduceRequest v9" in stage.proxy.not_read[0]
+
+        server.close()
+
+    on_stage(story)
+
+
+def test_answers_that_nobody_asked_for_pass_in_order() -> None:
+    async def story(stage: Stage) -> None:
+        server, stage.address = await echoing(stage)
+        client = await stage.client()
+        frames = b"".join(b"\x00\x00\x00\x0c\x00\x12\x00\x03\x00\x00\x00" + bytes([number]) + b"rest" for number in range(5)) + b"\x00\x00"
+        client.send_bytes(frames)
+
+        assert await client.bytes(len(frames) - 2) == frames[:-2]
+        assert len(stage.proxy.not_read) == 1
+
+        server.close()
+
+    on_stage(story)
+
+
+def test_a_broker_that_hangs_up_at_once_is_heard_to() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def story(stage: Stage) -> None:
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        stage.address = await stage.proxy.open_door("p1", "broker-9", server.sockets[0].getsockname()[:2])
+        client = await stage.client()
+
+        assert await client.frame() is None
 
         server.close()
 
@@ -468,18 +521,11 @@ def test_frames_before_time_zero_are_not_counted() -> None:
     ],
 )
 def test_a_version_that_cannot_be_read_is_passed_on_and_said(fault: dict[str, Any], version: int) -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1000):
-            writer.write(data)
-        writer.close()
-
     async def story(stage: Stage) -> None:
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        stage.address = await stage.proxy.open_door("p1", "broker-9", server.sockets[0].getsockname()[:2])
+        server, stage.address = await echoing(stage)
         client = await stage.client()
-        request = b"\x00\x00" + version.to_bytes(2, "big") + b"\x00\x00\x00\x05rest"
         # The echo answers with the same bytes: they begin with the correlation id that is asked for.
-        request = request[:4] + request[:4] + b"rest"
+        request = (b"\x00\x00" + version.to_bytes(2, "big")) * 2 + b"rest"
         client.send_bytes(len(request).to_bytes(4, "big") + request)
         echoed = await client.bytes(len(request) + 4)
         (noted,) = stage.facts(Fault)

@@ -27,8 +27,10 @@ from ksim.live.wire import (
     Codec,
     Framer,
     Topics,
+    Unreadable,
     batches_of,
     codec,
+    identities,
     known_versions,
     numbers,
 )
@@ -187,6 +189,22 @@ def test_a_batch_that_cannot_be_read_says_why() -> None:
 
     assert batch.records == ()
     assert "damaged" in batch.unreadable
+
+
+@given(content=st.binary(max_size=60), count=st.integers(0, 2**31 - 1))
+def test_damaged_records_come_to_an_end(content: bytes, count: int) -> None:
+    with contextlib.suppress(IndexError):
+        assert len(list(identities(content, count))) == count
+
+
+@pytest.mark.parametrize("api_key", [PRODUCE, METADATA, FETCH])
+def test_a_frame_that_is_cut_short_is_unreadable(api_key: int) -> None:
+    version = known_versions(api_key)[-1]
+
+    with pytest.raises(Unreadable):
+        known(api_key, version).read_request(bytes(8))
+    with pytest.raises(Unreadable):
+        known(api_key, version).read_response(bytes(9))
 
 
 # Answers with an error.

@@ -66,17 +66,16 @@ def test_several_workloads_of_one_producer_are_threads_above_it(live: Live, clie
     assert calls(run)[0][0] >= 0
 
 
-@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(("wait", "possible"), [("'each'", [1]), ("3", [3, 4, 5])])
-def test_a_closed_loop_waits_for_its_acknowledgements(live: Live, client: str, wait: str, possible: list[int]) -> None:
+def test_a_closed_loop_waits_for_its_acknowledgements(live: Live, wait: str, possible: list[int]) -> None:
     """A batch is told as a whole, at the moment of its last record: the first ones have been answered a little before."""
-    run = live.replay(scenario(client, f"[producers.p1]\nconfig.linger.ms = 0\n[[workload]]\ntopic = 'payments'\nrecords = 60\nevery = '0ms'\nwait = {wait}\n"))
+    run = live.replay(scenario("java", f"[producers.p1]\nconfig.linger.ms = 0\n[[workload]]\ntopic = 'payments'\nrecords = 60\nevery = '0ms'\nwait = {wait}\n"))
 
     assert told(run, Acked) == list(range(60))
     assert most_outstanding(run) in possible
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["java", "librdkafka"])
 def test_without_acknowledgements_there_is_no_offset(live: Live, client: str) -> None:
     text = "[producers.p1]\nconfig.acks = 0\nconfig.enable.idempotence = false\n[[workload]]\ntopic = 'payments'\nrecords = 20\nevery = '1ms'\nsize = 2\n"
     run = live.replay(scenario(client, text))
@@ -85,20 +84,13 @@ def test_without_acknowledgements_there_is_no_offset(live: Live, client: str) ->
     assert run.verdict.records["ok"] == 20
 
 
-TOO_LARGE = {
-    "java": ("RecordTooLargeException", "which is larger than 1048576"),
-    "librdkafka": ("MSG_SIZE_TOO_LARGE", "Broker: Message size too large"),
-}
-
-
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["java", "java 3.9"])
 def test_a_record_that_is_too_large_is_refused(live: Live, client: str) -> None:
     run = live.replay(scenario(client, "[[workload]]\ntopic = 'payments'\nrecords = 2\nevery = '1ms'\nsize = '2MiB'\n"))
     ((error, message),) = errors(run, Refused)
-    wanted, words = TOO_LARGE[client.partition(" ")[0]]
 
-    assert error == wanted
-    assert words in message
+    assert error == "RecordTooLargeException"
+    assert "which is larger than 1048576" in message
     assert run.verdict.records["refused"] == 2
 
 
@@ -145,7 +137,7 @@ def test_librdkafka_never_blocks_and_expires_what_nobody_answers(live: Live) -> 
     assert len(told(run, Failed)) == 15
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["java", "librdkafka"])
 def test_what_is_in_the_log_of_a_killed_client_was_offered(live: Live, client: str) -> None:
     text = "[[workload]]\ntopic = 'payments'\nrecords = 20_000\nevery = '0.1ms'\n[[fault]]\nat = '400ms'\ndo = 'crash'\nwho = 'p1'\n"
     run = live.replay(scenario(client, text))
@@ -156,17 +148,16 @@ def test_what_is_in_the_log_of_a_killed_client_was_offered(live: Live, client: s
     assert run.verdict.records["misrouted"] == run.verdict.records["lost"] == 0
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_a_frozen_client_offers_nothing_and_goes_on_afterwards(live: Live, client: str) -> None:
+def test_a_frozen_client_offers_nothing_and_goes_on_afterwards(live: Live) -> None:
     text = "[[workload]]\ntopic = 'payments'\nrecords = 150\nevery = '10ms'\n[[fault]]\nat = '500ms'\ndo = 'pause'\nwho = 'p1'\nfor = '700ms'\n"
-    run = live.replay(scenario(client, text))
+    run = live.replay(scenario("java", text))
     moments = [at for at, _ in calls(run)]
 
     assert run.verdict.records["ok"] == 150
     assert max(other - one for one, other in pairwise(moments)) >= 600_000
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["java", "librdkafka"])
 def test_a_warm_up_is_outside_every_count(live: Live, client: str) -> None:
     text = "[[workload]]\ntopic = 'orders'\nrecords = 20\nevery = '5ms'\n"
     run = live.replay(scenario(client, text).at("tail.warm", True))
