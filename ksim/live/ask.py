@@ -46,16 +46,16 @@ Partition = tuple[str, int]
 """A topic as the cluster calls it, and a number."""
 
 
-class Refused(Exception):
-    """The cluster answered with an error: its name, and what it said. Rebuilds from its args."""
+class Refused(LiveError):
+    """The cluster answered with an error."""
 
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(error, message)
+    def __init__(self, error: str, said: str) -> None:
+        super().__init__(f"the cluster answered {error}: {said}")
+        self.args = error, said
         self.error = error
-        self.message = message
 
     def __str__(self) -> str:
-        return f"{self.error}: {self.message}" if self.message else self.error
+        return self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +145,13 @@ class Ask:
         }
         answer = await self._do(broker, "delete_topics", content, timeout_s)
         _raise_first((topic.error_code, getattr(topic, "error_message", None), f"topic {topic.name}") for topic in answer.responses)
-        async with asyncio.timeout(timeout_s):
-            for name in (await self.metadata(broker, topics=())).brokers:
-                while set(names) & set((await self.metadata(name)).topics):
-                    await asyncio.sleep(LOOK_S)
+        try:
+            async with asyncio.timeout(timeout_s):
+                for name in (await self.metadata(broker, topics=())).brokers:
+                    while set(names) & set((await self.metadata(name)).topics):
+                        await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise LiveError(f"{', '.join(names)}: still there {timeout_s:g} s after the topics were deleted.") from None
 
     async def offsets(
         self, broker: str, partitions: Iterable[Partition], *, at: int = LATEST, isolation: int = UNCOMMITTED, of_log: bool = False

@@ -20,6 +20,8 @@ from kio.index import load_request_schema, load_response_schema
 from kio.schema.index import api_key_map, schema_name_map
 from kio.serial import entity_reader, entity_writer
 
+from ksim.live.errors import LiveError
+
 Address = tuple[str, int]
 Entity = Any
 """A message of kio's: a frozen dataclass whose fields depend on its version."""
@@ -31,11 +33,11 @@ API_VERSIONS_VERSION = 3
 """Every broker in KRaft mode speaks it."""
 
 
-class NoAnswer(Exception):
-    """The broker refused the connection, closed it, or said nothing in time. Rebuilds from its args."""
+class NoAnswer(LiveError):
+    """The broker refused the connection, closed it, or said nothing in time."""
 
 
-class NotSpoken(Exception):
+class NotSpoken(LiveError):
     """The broker does not know this API in any version that kio knows."""
 
 

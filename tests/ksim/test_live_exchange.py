@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import struct
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from kio.index import load_request_schema, load_response_schema
 from kio.schema.errors import ErrorCode
 
-from ksim.live.ask import Ask, PartitionState
+from ksim.live.ask import Ask, PartitionState, Refused
 from ksim.live.exchange import API_KEYS, Address, Exchange, NoAnswer, NotSpoken, filled, request_frame, response_of
 from ksim.live.wire import codec
 
@@ -167,3 +168,10 @@ def test_an_answer_is_read_behind_its_header() -> None:
     frame = Broker(0, 12).answer(METADATA, 12)
 
     assert [topic.name for topic in response_of(frame[4:], METADATA, 12).topics] == ["payments"]
+
+
+def test_a_refusal_says_what_the_cluster_said_and_survives_a_pickle() -> None:
+    refused = Refused("INVALID_CONFIG", "min.insync.replicas must be at least 1")
+
+    assert str(refused) == "the cluster answered INVALID_CONFIG: min.insync.replicas must be at least 1"
+    assert str(pickle.loads(pickle.dumps(refused))) == str(refused)
