@@ -411,7 +411,8 @@ public final class Client {
 
     private static void breakDown(Throwable problem) {
         problem.printStackTrace();
-        Throwable cause = problem.getCause() == null ? problem : problem.getCause();
+        Throwable cause = problem;
+        while (cause.getCause() != null) cause = cause.getCause(); // "Failed to construct kafka producer" helps nobody.
         tell("{\"event\":\"broken\",\"at\":" + System.nanoTime() + described(cause) + "}");
         Runtime.getRuntime().halt(3);
     }
