@@ -82,7 +82,7 @@ def properties(path: str, problems: list[Problem], folder: FilePath | None = Non
     try:
         for element in javaproperties.parse(content):
             if isinstance(element, javaproperties.KeyValue):
-                origin = Origin(name, line)
+                origin = Origin(name, line, own_file=True)
                 if element.key in first_line:
                     message = f"{element.key} is given twice (also in line {first_line[element.key]})."
                     problems.append(Problem(given=element.key, possible="each setting once", nearest=None, message=message, origin=origin))

@@ -144,4 +144,5 @@ PRODUCER = Catalogue(
     elsewhere=settings_of_others({*PRODUCER_KEYS, *LIBRDKAFKA_NAMES}),
     other_names=LIBRDKAFKA_NAMES,
     unknown="The Java client would log that it does not know it, and run without it.",
+    foreign="a name that no Kafka client knows is left to the rest of the program",
 )

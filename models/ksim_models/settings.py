@@ -27,6 +27,8 @@ class Origin:
 
     file: str
     line: int | None = None
+    own_file: bool = field(default=False, compare=False)
+    """A user's own .properties file, in which other parts of the program may have settings too."""
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
@@ -153,6 +155,8 @@ class Catalogue:
     """Whose settings these are."""
     other_client: str = "librdkafka"
     """Whose the other names are."""
+    foreign: str = ""
+    """Why a name like none of its own plays no part, where a user's own file has it; empty: no name may be unknown."""
     aliases: Collection[str] = ()
     """Second names of its settings: only to suggest them, as they have been replaced before."""
 
@@ -223,6 +227,8 @@ def read_settings(settings: Sequence[Setting], catalogue: Catalogue, release: Re
         reason = (key.no_part if key else "") or _reason_of_family(name, catalogue)
         if key is None and reason:
             no_part.setdefault(reason, []).append(name)
+        elif key is None and setting.origin.own_file and catalogue.foreign and not _is_meant_for_kafka(name, catalogue):
+            no_part.setdefault(catalogue.foreign, []).append(name)
         elif key is None:
             reading.problems.append(_unknown(setting, catalogue))
         elif release < key.since:
@@ -250,7 +256,7 @@ def _read_one(setting: Setting, key: ConfigKey, reading: Reading) -> None:
         possible = "leave it out" if default is None else f"{show_given(default)} (the default)"
         message = f"{given}: {key.not_yet}: not yet supported. Possible: {possible}."
         reading.problems.append(Problem(given, possible, None, message, setting.origin))
-    if setting.origin.file.endswith(".properties") and has_unit(setting.value) and key.kind in (Kind.INT, Kind.LONG):
+    if setting.origin.own_file and has_unit(setting.value) and key.kind in (Kind.INT, Kind.LONG):
         reading.notes.append(f"{setting.origin}: {given} is read as {parsed}; Kafka itself takes a bare integer only.")
     reading.written[key.name] = parsed
     reading.origins[key.name] = setting.origin
@@ -267,6 +273,9 @@ def in_kafka_spelling(settings: Iterable[Setting], keys: Mapping[str, ConfigKey]
     return tuple(found.items())
 
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
+WRAPPINGS = ("producer.", "producer.override.", "kafka.", "kafka.producer.", "spring.kafka.", "spring.kafka.producer.", "spring.kafka.producer.properties.")
+"""Where Connect and Spring keep a producer's settings: the client itself would ignore them."""
 INTEGER = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)  # 20 digits: one more than a long has.
 
 
@@ -328,6 +337,21 @@ def _reason_of_family(name: str, catalogue: Catalogue) -> str:
     return next((reason for prefix, reason in catalogue.no_part_prefixes if name.startswith(prefix)), "")
 
 
+def _is_meant_for_kafka(name: str, catalogue: Catalogue) -> bool:
+    """A name of Kafka's misspelt, shortened, or in another program's wrapping; all others belong to that program. Odd letters: no such file is meant."""
+    plain = name.lower().replace("_", ".").replace("-", ".")
+    known = [*catalogue.keys, *catalogue.other_names, *catalogue.elsewhere]
+    if not PLAIN_NAME.fullmatch(name) or plain in known or any(plain.startswith(prefix) and plain.removeprefix(prefix) in known for prefix in WRAPPINGS):
+        return True
+    words = plain.split(".")
+    return any(
+        plain.startswith(f"{key}.")
+        or all(difflib.get_close_matches(word, key.split("."), n=1, cutoff=0.75) for word in words)
+        or difflib.SequenceMatcher(None, plain, key).ratio() >= 0.82
+        for key in catalogue.keys
+    )
+
+
 def _unknown(setting: Setting, catalogue: Catalogue) -> Problem:
     name = show_given(setting.name).strip('"')
     given = f"{name} = {show_given(setting.value)}"
@@ -340,6 +364,7 @@ def _unknown(setting: Setting, catalogue: Catalogue) -> Problem:
         nearest = catalogue.other_names[dotted]
         message = f"{name} is {catalogue.other_client}'s name: {catalogue.client}'s is {nearest}. {catalogue.unknown}"
         return Problem(given, possible, nearest, message, setting.origin)
+    dotted = next((dotted.removeprefix(prefix) for prefix in WRAPPINGS if dotted.startswith(prefix) and dotted.removeprefix(prefix) in catalogue.keys), dotted)
     near = dotted if dotted in catalogue.keys else nearest_of(dotted, [*catalogue.keys, *catalogue.aliases, *catalogue.other_names])
     near = catalogue.other_names.get(near, near) if near else None
     hint = f" Did you mean {near}?" if near else ""

@@ -365,6 +365,37 @@ def test_a_mistake_in_a_properties_file_has_the_line_of_that_file(tmp_path: Path
     assert {problem.origin.file for problem in caught.value.problems} == {str(tmp_path / "own.properties")}
 
 
+@pytest.mark.parametrize(
+    ("typed", "nearest"),
+    [
+        *[("ack", "acks"), ("retry", "retries"), ("lingerms", "linger.ms"), ("linger-ms", "linger.ms"), ("enable.idempotance", "enable.idempotence")],
+        *[("idempotent", "enable.idempotence"), ("batch.size.bytes", "batch.size"), ("spring.kafka.producer.acks", "acks"), ("producer.override.acks", "acks")],
+        ("message.timeout.ms", "delivery.timeout.ms"),
+    ],
+)
+def test_a_misspelt_setting_of_a_users_own_file_is_a_mistake(tmp_path: Path, typed: str, nearest: str) -> None:
+    """The client would run without it, and nobody would know."""
+    (tmp_path / "own.properties").write_text(f"acks=all\n{typed}=1\n")
+
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.loads(GOOD).override(producer_config=str(tmp_path / "own.properties")).plan()
+
+    (problem,) = caught.value.problems
+    assert (problem.origin.line, problem.nearest) == (2, nearest)
+
+
+@pytest.mark.parametrize("name", ["acme.tracing.enabled", "com.acme.interceptor.level", "specific.avro.reader", "topic", "tenant.id", "opentelemetry.traces"])
+def test_what_a_users_own_file_holds_for_the_rest_of_the_program_is_noted(tmp_path: Path, name: str) -> None:
+    """Kafka's clients take a file as it is, and log what they do not know; a scenario's own config has no such rest."""
+    (tmp_path / "own.properties").write_text(f"acks=all\n{name}=1\n")
+
+    plan = Scenario.loads(GOOD).override(producer_config=str(tmp_path / "own.properties")).plan()
+
+    assert any(note.startswith(f"p1: {name} plays no part") for note in plan.notes)
+    (problem,) = problems_of(GOOD.replace("config.acks", f"config.{name}"))
+    assert "is not a setting that a producer knows" in problem.message
+
+
 def test_a_properties_file_that_is_not_there_is_reported_where_it_was_named(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(GOOD.replace('config.acks = "all"', 'file = "own.properties"'))
 

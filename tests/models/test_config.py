@@ -280,7 +280,7 @@ def test_a_setting_of_a_later_release_is_ignored_with_a_note() -> None:
 
 
 def test_a_unit_in_a_properties_file_is_read_with_a_note_that_kafka_would_not() -> None:
-    resolution = resolve_producer(written({"linger.ms": "10ms"}, file="producer.properties"), NEWEST_CLIENT)
+    resolution = resolve_producer([Setting("linger.ms", "10ms", Origin("producer.properties", 1, own_file=True))], NEWEST_CLIENT)
 
     assert resolution.config is not None
     assert resolution.config.linger_ms == 10
