@@ -154,8 +154,8 @@ class LibrdkafkaProducer:
                 return out
             case _:
                 pass
-        while self._look_at_the_clock(now, out) or self._work(now, out):
-            pass
+        while self._look_at_the_clock(now, out) or self._work(now, out) or self.sending.take(now, out):
+            pass  # An outcome may have let the application go on.
         self._settle_tick(now)
         self.wake_at = self._next_wake()
         return out

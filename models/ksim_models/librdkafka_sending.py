@@ -136,8 +136,9 @@ class LibrdkafkaSending:
 
     # Take.
 
-    def take(self, now: Micros, out: list[Effect]) -> None:
-        """Hand over all records whose time has come, in the order of their times."""
+    def take(self, now: Micros, out: list[Effect]) -> bool:
+        """Hand over all records whose time has come, in the order of their times. True if there were any."""
+        offered = self.offered + self.warmed_up
         while (first := self._first_due(now)) is not None:
             thread, at = first
             thread.next += 1
@@ -151,6 +152,7 @@ class LibrdkafkaSending:
             self._produce(thread, at, out)
             if thread.arrivals.warm_up and thread.is_done:
                 self.awake.remove(thread)
+        return self.offered + self.warmed_up > offered
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
