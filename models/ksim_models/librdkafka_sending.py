@@ -19,6 +19,7 @@ from ksim_models.machine import Dice, Effect, Note
 from ksim_models.units import NEVER, Micros, ms
 
 LONG_AGO: Micros = -(2**60)
+MURMUR2_OF_NOTHING = 0x106E08D9
 FNV_PRIME = 16_777_619
 FNV_OFFSET = 2_166_136_261
 
@@ -166,7 +167,7 @@ class LibrdkafkaSending:
         index = thread.next - 1
         size = thread.arrivals.size_of(index)
         refusal = self._refusal(size)
-        topic = self._topic(thread.arrivals.topic, at)
+        topic = self.topic_of(thread.arrivals.topic, at)
         if not refusal and topic.missing:
             refusal = UNKNOWN_TOPIC
         queue = None
@@ -204,7 +205,7 @@ class LibrdkafkaSending:
         out.append(Note(Offered(self.producer, records, at, 0)))
         out.append(Note(Refused(self.producer, records, error, text_of(error))))
 
-    def _topic(self, name: str, now: Micros) -> Topic:
+    def topic_of(self, name: str, now: Micros) -> Topic:
         topic = self.topics.get(name)
         if topic is None:
             topic = self.topics[name] = Topic(name)
@@ -214,18 +215,21 @@ class LibrdkafkaSending:
     # Partitions.
 
     def _partition_for(self, thread: Thread, index: int, topic: Topic, at: Micros) -> PartitionQueue | None:
-        """The record's own, else by its key, else the sticky one; None where there is no such partition."""
+        """The record's own, else by its key, else the sticky one; None where there is no such partition.
+
+        Without a key the plain partitioners hash nothing, the others (`random`, `..._random`) stick.
+        """
         arrivals, partitions = thread.arrivals, topic.partitions
         if arrivals.partition is not None:
             return partitions[arrivals.partition] if arrivals.partition < len(partitions) else None
         partitioner = self.config.partitioner
-        if partitioner == "random":
+        if not arrivals.keyed and self.sticky_linger and partitioner.endswith("random"):
+            return self._sticky(topic, at)
+        if partitioner == "random" or (not arrivals.keyed and partitioner.endswith("random")):
             return self._random(topic, "random", thread.index * 2**40 + index)
-        if not arrivals.keyed:
-            return self._sticky(topic, at) if self.sticky_linger else self._random(topic, "unkeyed", thread.index * 2**40 + index)
         if partitioner.startswith("murmur2"):
-            return partitions[arrivals.key_hash_of(index) % len(partitions)]
-        key = f"key-{arrivals.key_of(index)}".encode()
+            return partitions[(arrivals.key_hash_of(index) if arrivals.keyed else MURMUR2_OF_NOTHING) % len(partitions)]
+        key = f"key-{arrivals.key_of(index)}".encode() if arrivals.keyed else b""
         return partitions[(fnv1a(key) if partitioner.startswith("fnv1a") else crc32(key)) % len(partitions)]
 
     def _sticky(self, topic: Topic, at: Micros) -> PartitionQueue:
