@@ -11,7 +11,7 @@ from enum import Enum
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_queue import MessageBatch, PartitionQueue
 from ksim_models.machine import Dice
-from ksim_models.units import NEVER, SECOND, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, SECOND, Micros, ms
 
 API_VERSIONS_WITHIN: Micros = 10 * SECOND
 """api.version.request.timeout.ms."""
@@ -69,11 +69,10 @@ class BrokerThread:
         self.draws = 0
         self.next_backoff_ms = config.reconnect_backoff_ms
         self.reconnect_at: Micros = -(2**62)
+        self.connect_at: Micros = NEVER
         self.attempted_at: Micros = 0
         self.last_sent_at: Micros | None = None
         self.timeouts = 0
-        self.gone = False
-        """Decommissioned: metadata no longer names it."""
 
     @property
     def is_up(self) -> bool:
@@ -104,9 +103,18 @@ class BrokerThread:
         self.reconnect_at = now + ms(min(wait, self.backoff_max_ms))
         self.next_backoff_ms = min(self.next_backoff_ms * 2, self.backoff_max_ms)
 
-    @property
-    def connect_at(self) -> Micros:
-        return self.reconnect_at if self.state is State.TRY_CONNECT else NEVER
+    def try_connect(self, now: Micros) -> None:
+        """After the backoff, in whole milliseconds."""
+        self.set_state(State.TRY_CONNECT, now)
+        self.connect_at = now + max(0, self.reconnect_at - now) // MILLISECOND * MILLISECOND
+
+    def attempt(self, connection: str, now: Micros) -> None:
+        self.connection = connection
+        self.connects += 1
+        self.attempted_at = now
+        self.connect_at = NEVER
+        self.back_off(now)
+        self.set_state(State.CONNECT, now)
 
     @property
     def setup_ends_at(self) -> Micros:

@@ -191,7 +191,7 @@ class LibrdkafkaProducer:
                 if queue.messages and thread.look_at(queue.messages[0].timeout_at) <= now:
                     seen = True
                     self._expire(queue, now, out)
-            if thread.connect_at - now < MILLISECOND:
+            if thread.connect_at <= now:
                 seen = True
                 self._connect(thread, now, out)
         for queue in self.queues.values():
@@ -301,17 +301,14 @@ class LibrdkafkaProducer:
         idle = [thread for thread in self.threads.values() if thread.state is State.INIT]
         choices = [thread for thread in idle if not thread.connects] or idle
         if choices:
-            choices[int(self._draw("connect-any") * len(choices))].set_state(State.TRY_CONNECT, now)
+            choices[int(self._draw("connect-any") * len(choices))].try_connect(now)
 
     def _connect(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         self.connections_made += 1
-        thread.connection = f"{self.name}->{thread.broker}#{self.connections_made}"
-        self.by_connection[thread.connection] = thread
-        thread.connects += 1
-        thread.attempted_at = now
-        thread.back_off(now)
-        thread.set_state(State.CONNECT, now)
-        out.append(Open(thread.connection, thread.broker))
+        connection = f"{self.name}->{thread.broker}#{self.connections_made}"
+        self.by_connection[connection] = thread
+        thread.attempt(connection, now)
+        out.append(Open(connection, thread.broker))
 
     def _on_up(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         thread.set_state(State.UP, now)
@@ -501,7 +498,7 @@ class LibrdkafkaProducer:
                 moved = True
                 break
         if wanted and thread.state is State.INIT and not self.sending.fatal:
-            thread.set_state(State.TRY_CONNECT, now)
+            thread.try_connect(now)
             return True
         while thread.can_send:
             request = thread.out.popleft()
