@@ -49,6 +49,23 @@ REJECTED = {
     "MESSAGE_TOO_LARGE": "BP-28",
 }
 REFUSED = {"BufferExhaustedException": "A22", "TimeoutException": "A3", "RecordTooLargeException": "A7"}
+LIBRDKAFKA = {
+    HANDED_OVER: "7.1",
+    "A8": "7.1",
+    "A27, A31": "7.1",
+    "A28, A31": "7.1, L4",
+    "S12, A42, A28": "7.2, L4",
+    "S12, S13": "7.2",
+    "S14": "7.2",
+    "S22": "L11",
+    "I1": "L5",
+    "I12": "L5, L6",
+    "N4": "L2",
+    "N5, N6": "7.2",
+    "N7": "7.1",
+    "M1, A30": "7.1",
+}
+"""The Java client's rules -> those of section 7, which say what librdkafka does instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +89,22 @@ class Step:
 def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]) -> Iterator[Step]:
     """In the order of time; `ending` is what the final logs say."""
     road = Road(record, _first_offer(history, record), _partition(history, record), several=len({log.partition for _, log in history.of(FinalLog)}) > 1)
+    road.client, road.acks = _client(history, record)
     for at, fact in history:
         if isinstance(fact, Ended):
             road.steps += [Step(at, text, rule) for text, rule in ending]
         elif see := SEES.get(type(fact)):
             see(road, at, fact)
     road.settle()
-    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.rule != HANDED_OVER)))
+    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.rule not in (HANDED_OVER, LIBRDKAFKA[HANDED_OVER]))))
+
+
+def _client(history: History, record: Record) -> tuple[str, str]:
+    """Its library, and its acks."""
+    config = history.run.get("config")
+    producers = config.get("producers") if isinstance(config, dict) else None
+    own = producers.get(record.producer) if isinstance(producers, dict) else None
+    return (str(own.get("client", "java")), str(own.get("acks", ""))) if isinstance(own, dict) else ("java", "")
 
 
 def _first_offer(history: History, record: Record) -> Micros:
@@ -120,6 +146,8 @@ class Road:
     failures: list[Micros] = field(default_factory=list)
     """Attempts to connect that came to nothing while it waited."""
     unreachable: str = ""
+    client: str = "java"
+    acks: str = ""
 
     def __post_init__(self) -> None:
         self.sentences = Sentences(self.several)
@@ -165,7 +193,9 @@ class Road:
         if self._is_mine(fact):
             self.settle()
             self.flying_to, self.done = "", True
-            if fact.offset == NO_OFFSET:
+            if fact.offset == NO_OFFSET and self.client == "librdkafka" and self.acks != "0":
+                self._add(at, "a later batch was acknowledged, so this one had been written too: the application is told so, without an offset", "L5")
+            elif fact.offset == NO_OFFSET:
                 self._add(at, "its request is written to the socket: with acks=0 that is success, and nobody says more", "S22")
             else:
                 offset = fact.offset + fact.records.index(self.record.number)
@@ -284,7 +314,7 @@ class Road:
 
     def _add(self, at: Micros, text: str, rule: str) -> None:
         if text:
-            self.steps.append(Step(at, text, rule))
+            self.steps.append(Step(at, text, LIBRDKAFKA.get(rule, rule) if self.client == "librdkafka" else rule))
 
     def _is_mine(self, fact: Any) -> bool:
         return fact.producer == self.record.producer and self.record.number in fact.records

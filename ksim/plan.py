@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ksim_models.config import BrokerConfig, ProducerConfig
+from ksim_models.config import BrokerConfig, LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
@@ -44,10 +44,13 @@ class ProducerPlan:
     profile: ClientProfile
     """The Java client's release; it says nothing about librdkafka."""
     config: ProducerConfig
+    """Of librdkafka: what a judge sees of its settings."""
     given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """What was set, in the client's own names and spelling: what a real client is started with. May hold secrets: never for a history or a report."""
     client_version: str = ""
     """"2.16" where librdkafka of that version was asked for."""
+    librdkafka: LibrdkafkaConfig | None = None
+    """Its own settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ksim.scenario_file import properties
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import PRODUCER
 from ksim.scenario_values import TEXT
-from ksim_models.config import Effective, ProducerConfig, Setting, by_one_name, resolve_librdkafka, resolve_producer
+from ksim_models.config import Effective, LibrdkafkaResolution, ProducerConfig, Setting, by_one_name, resolve_librdkafka, resolve_producer
 from ksim_models.librdkafka_keys import LIBRDKAFKA, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import ClientProfile
@@ -62,7 +62,9 @@ def read_producers(reading: Reading, content: object, profile: ClientProfile, ge
         given = in_kafka_spelling(settings, PRODUCER_KEYS) if client.name == JAVA else in_kafka_spelling(by_one_name(settings), LIBRDKAFKA_KEYS)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
-        producers.plans.append(ProducerPlan(name, client.name, profile, config=resolved.config or ProducerConfig(), given=given, client_version=client.version))
+        own = resolved.own if isinstance(resolved, LibrdkafkaResolution) else None
+        config = resolved.config or ProducerConfig()
+        producers.plans.append(ProducerPlan(name, client.name, profile, config=config, given=given, client_version=client.version, librdkafka=own))
         producers.effective[name] = resolved.effective
     return producers
 

@@ -24,43 +24,46 @@ from ksim_models.broker import Broker
 from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
+from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch
 from ksim_models.producer import Producer
 from ksim_models.units import Micros, ms
 
+AnyProducer = Producer | LibrdkafkaProducer
 BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
 
 def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
-    """Run it. Raises ScenarioError where the scenario is not possible, or names a client that has no rules here yet.
+    """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
-    refuse_other_clients(plan)
+    refuse_what_has_no_rules(plan)
     began = time.perf_counter()
     simulation = Simulation(plan)
     simulation.run()
     return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
 
 
-def refuse_other_clients(plan: Plan) -> None:
-    others = [
+def refuse_what_has_no_rules(plan: Plan) -> None:
+    problems = [
         Problem(
-            given=f'client = "{producer.client}"',
-            possible='"java"',
+            given=setting,
+            possible="the default",
             nearest=None,
-            message=f"{producer.name}: client {producer.client} is not simulated yet: `ksim replay` runs the real one.",
+            message=f"{producer.name}: {setting} is not simulated: `ksim replay` runs the real client.",
             origin=Origin(plan.title),
         )
         for producer in plan.producers
-        if producer.client != "java"
+        if producer.librdkafka is not None
+        for setting in producer.librdkafka.not_simulated
     ]
-    if others:
-        raise ScenarioError(others)
+    if problems:
+        raise ScenarioError(problems)
 
 
 class Simulation:
@@ -103,8 +106,8 @@ class Simulation:
             self.loop.add(broker)
         return brokers
 
-    def _add_producers(self, dice: Dice) -> list[Producer]:
-        producers = []
+    def _add_producers(self, dice: Dice) -> list[AnyProducer]:
+        producers: list[AnyProducer] = []
         bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
             workloads: list[Schedule] = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
@@ -114,7 +117,11 @@ class Simulation:
                     *(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))),
                     *workloads,
                 ]
-            producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
+            producer: AnyProducer
+            if plan.librdkafka is not None:
+                producer = LibrdkafkaProducer(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+            else:
+                producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
             self.loop.add(producer)
         return producers
@@ -132,7 +139,7 @@ class Simulation:
         self.loop.run(self._is_over)
         self._close_books()
 
-    def _last_arrival(self, producer: Producer) -> Micros:
+    def _last_arrival(self, producer: AnyProducer) -> Micros:
         return max((thread.arrivals.time_of(thread.arrivals.total - 1) for thread in producer.sending.threads if thread.arrivals.total), default=0)
 
     def _want_heal(self) -> None:
@@ -152,7 +159,7 @@ class Simulation:
             self.loop.call_at(now + self.plan.limit, self._give_up)
         return False
 
-    def _has_offered(self, producer: Producer) -> bool:
+    def _has_offered(self, producer: AnyProducer) -> bool:
         """A process that is frozen until the heal offers nothing more before it."""
         return not producer.alive or producer.sending.all_offered or self.loop.cells[producer.name].frozen
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from ksim_models.arrivals import Arrivals
-from ksim_models.config import ProducerConfig
+from ksim_models.config import LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed
 from ksim_models.idempotence import Sequence as Numbers
-from ksim_models.machine import Close, Closed, Effect, Event, Note, Open, Opened, Received, Send, Wake
+from ksim_models.librdkafka_producer import LibrdkafkaProducer
+from ksim_models.machine import Close, Closed, Effect, Event, Machine, Note, Open, Opened, Received, Send, Wake
 from ksim_models.messages import (
     ApiVersionsRequest,
     ApiVersionsResponse,
@@ -63,18 +64,19 @@ class Calls:
         assert self.size is not None
         return self.size
 
+    def key_of(self, index: int) -> int:
+        return 0
+
     def key_hash_of(self, index: int) -> int:
         raise AssertionError("no keys here")
 
 
-class Client:
+class Script:
     """Partitions t-0 and t-1, led by b1 (or as `leaders` says), epoch as `epochs` says."""
 
-    def __init__(self, *, kafka: str = "4.3", **config: Any) -> None:
-        settings: dict[str, Any] = {"linger_ms": 0, "enable_idempotence": False, "retry_backoff_ms": 0, "retry_backoff_max_ms": 0} | config
-        self.config = replace(ProducerConfig(), **settings)
-        self.calls = (Calls(0), Calls(1))
-        self.producer = Producer("p1", client_profile(kafka), self.config, ["b1", "b2"], list[Arrivals](self.calls), Half())
+    def __init__(self, calls: tuple[Calls, Calls], machine: Machine) -> None:
+        self.calls = calls
+        self.machine = machine
         self.now: Micros = 0
         self.leaders = {"t-0": ("b1", 100), "t-1": ("b1", 100)}
         self.refusing: list[str] = []
@@ -89,7 +91,7 @@ class Client:
     def at(self, milliseconds: float) -> None:
         """Let time pass until then: alarms ring on the way."""
         until = int(milliseconds * 1000)
-        while (wake := self.producer.wake_at) is not None and wake <= until:
+        while (wake := self.machine.wake_at) is not None and wake <= until:
             self.now = max(self.now, wake)
             self._handle(Wake())
         self.now = until
@@ -119,7 +121,7 @@ class Client:
     def _handle(self, event: Event) -> None:
         waiting: list[Event] = [event]
         while waiting:
-            for effect in self.producer.handle(waiting.pop(0), self.now):
+            for effect in self.machine.handle(waiting.pop(0), self.now):
                 waiting.extend(self._carry_out(effect))
             if not waiting:
                 waiting.extend(self._next_answer())
@@ -173,6 +175,17 @@ class Client:
     def outcomes(self) -> list[tuple[list[int], str]]:
         return [(list(fact.records), fact.error if isinstance(fact, Failed) else "acked") for _, fact in self.facts if isinstance(fact, (Acked, Failed))]
 
+
+class Client(Script):
+    """The Java client."""
+
+    def __init__(self, *, kafka: str = "4.3", **config: Any) -> None:
+        settings: dict[str, Any] = {"linger_ms": 0, "enable_idempotence": False, "retry_backoff_ms": 0, "retry_backoff_max_ms": 0} | config
+        self.config = replace(ProducerConfig(), **settings)
+        calls = Calls(0), Calls(1)
+        self.producer = Producer("p1", client_profile(kafka), self.config, ["b1", "b2"], list[Arrivals](calls), Half())
+        super().__init__(calls, self.producer)
+
     def numbers(self, partition: str = "t-0") -> Numbers:
         assert self.producer.idempotence is not None
         return self.producer.idempotence.partitions[partition]
@@ -180,3 +193,17 @@ class Client:
     def queued(self, partition: str = "t-0") -> list[tuple[int, int]]:
         """(first record, base sequence) of what waits."""
         return [(batch.first, batch.base_sequence) for batch in self.producer.accumulator.queues.get(partition, ())]
+
+
+class Librdkafka(Script):
+    """librdkafka, without linger unless asked for; every retry waits exactly retry.backoff.ms, every reconnect 113 ms."""
+
+    def __init__(self, **config: Any) -> None:
+        calls = Calls(0), Calls(1)
+        self.producer = LibrdkafkaProducer("p1", LibrdkafkaConfig(**({"linger_ms": 0} | config)), ["b1", "b2"], list[Arrivals](calls), Half())
+        super().__init__(calls, self.producer)
+        self.producer.sending.topic_of("t", 0)  # The topic is known before the test begins.
+        self._handle(Wake())
+
+    def queued(self, partition: str = "t-0") -> list[int]:
+        return [message.number for message in self.producer.queues[partition].messages]

@@ -39,7 +39,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
-    ("producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
     ("messages",),

@@ -113,7 +113,7 @@ def _page(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "and carried out on a real cluster,"
     yield f"one controller and three brokers on one machine, several times. Measured {dates[0]} to {dates[-1]}. Tolerances: `ksim/comparison.py`."
     yield ""
-    yield "Per cell: agree, differ (in what), or - where there is nothing to compare with (librdkafka is not simulated yet: its live outcomes stand alone);"
+    yield "Per cell: agree, differ (in what), or - where there is nothing to compare with;"
     yield "then what became of the records on the cluster, smallest and largest count of the runs."
     yield ""
     columns = [(version, client) for version in _versions(results) for client in CLIENTS]

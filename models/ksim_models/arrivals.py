@@ -39,6 +39,10 @@ class Arrivals(Protocol):
 
     def size_of(self, index: int) -> int: ...
 
+    def key_of(self, index: int) -> int:
+        """The number of its key, which is `key-NUMBER`. Only asked where `keyed`."""
+        ...
+
     def key_hash_of(self, index: int) -> int:
         """murmur2 of the record's key, positive (A6). Only asked where `keyed`."""
         ...

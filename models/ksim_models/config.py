@@ -6,7 +6,7 @@ Kafka: ProducerConfig, KafkaConfig, TopicConfig. This is the one place from whic
 from __future__ import annotations
 
 from ksim_models.broker_config import BrokerConfig, BrokerResolution, TopicConfig, TopicResolution, resolve_broker, resolve_topic, topic_config
-from ksim_models.librdkafka_config import by_one_name, resolve_librdkafka
+from ksim_models.librdkafka_config import LibrdkafkaConfig, LibrdkafkaResolution, by_one_name, resolve_librdkafka
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, resolve_producer
 from ksim_models.quantities import parse_duration_us, parse_size, show_given
 from ksim_models.settings import Effective, Origin, Problem, Setting, nearest_of
@@ -16,6 +16,8 @@ __all__ = [
     "BrokerConfig",
     "BrokerResolution",
     "Effective",
+    "LibrdkafkaConfig",
+    "LibrdkafkaResolution",
     "Origin",
     "Problem",
     "ProducerConfig",

@@ -7,7 +7,7 @@ librdkafka never switches idempotence off in silence: what does not go with it i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ksim_models.librdkafka_keys import ALIASES, CONSUMER_NAMES, JAVA_NAMES, LIBRDKAFKA, LIBRDKAFKA_FAMILIES, LIBRDKAFKA_KEYS
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, settings_of_others
@@ -20,12 +20,62 @@ RELEASE = (2, 16, 0)
 """Whose table this is; within librdkafka 2 its defaults are the same."""
 
 
+@dataclass(frozen=True, slots=True)
+class LibrdkafkaConfig:
+    """The settings that play a part, by the names they go by here; the defaults are those of librdkafka 2."""
+
+    acks: int = ACKS_ALL
+    enable_idempotence: bool = False
+    enable_gapless_guarantee: bool = False
+    retries: int = INT_MAX
+    """How often a message may be sent again after it may have reached the broker."""
+    delivery_timeout_ms: int = 300_000
+    """message.timeout.ms: from produce() of a message to acked or failed. 0: without end."""
+    request_timeout_ms: int = 30_000
+    """The broker's wait for the ISR; the client's own is socket_timeout_ms."""
+    socket_timeout_ms: int = 60_000
+    socket_max_fails: int = 1
+    linger_ms: int = 5
+    batch_size: int = 1_000_000
+    batch_num_messages: int = 10_000
+    queue_buffering_max_messages: int = 100_000
+    """0: without limit."""
+    queue_buffering_max_kbytes: int = 1_048_576
+    queue_buffering_backpressure_threshold: int = 1
+    message_max_bytes: int = 1_000_000
+    max_in_flight_requests_per_connection: int = 1_000_000
+    retry_backoff_ms: int = 100
+    retry_backoff_max_ms: int = 1_000
+    reconnect_backoff_ms: int = 100
+    reconnect_backoff_max_ms: int = 10_000
+    socket_connection_setup_timeout_ms: int = 30_000
+    topic_metadata_refresh_interval_ms: int = 300_000
+    """-1: never."""
+    topic_metadata_refresh_fast_interval_ms: int = 100
+    topic_metadata_propagation_max_ms: int = 30_000
+    partitioner: str = "consistent_random"
+    sticky_partitioning_linger_ms: int = 10
+    queuing_strategy: str = "fifo"
+
+    @property
+    def not_simulated(self) -> tuple[str, ...]:
+        """Settings that would change a verdict and have no rules here."""
+        return ("queuing.strategy = lifo",) if self.queuing_strategy == "lifo" else ()
+
+
+@dataclass(frozen=True, slots=True)
+class LibrdkafkaResolution(ProducerResolution):
+    """`config` is what a judge sees of it, by the names that both clients have."""
+
+    own: LibrdkafkaConfig | None = None
+
+
 def by_one_name(settings: Sequence[Setting]) -> list[Setting]:
     """The settings, each by the name it goes by here."""
     return [replace(setting, name=ALIASES.get(setting.name, setting.name)) for setting in settings]
 
 
-def resolve_librdkafka(settings: Sequence[Setting]) -> ProducerResolution:
+def resolve_librdkafka(settings: Sequence[Setting]) -> LibrdkafkaResolution:
     """Settle a producer's settings, weakest first, as librdkafka would when it is constructed. Never raises."""
     reading = read_settings(by_one_name(settings), CATALOGUE, RELEASE, LIBRDKAFKA)
     _refuse_both_names(settings, reading)
@@ -34,12 +84,24 @@ def resolve_librdkafka(settings: Sequence[Setting]) -> ProducerResolution:
     _check_linger(reading)
     _check_reconnect_backoff(reading)
     problems = tuple(_in_the_words_of(settings, problem) for problem in reading.problems)
-    return ProducerResolution(None if problems else _view(reading), problems, tuple(reading.notes), reading.effective())
+    notes, effective = tuple(reading.notes), reading.effective()
+    return LibrdkafkaResolution(None, problems, notes, effective) if problems else LibrdkafkaResolution(_view(reading), (), notes, effective, _own(reading))
+
+
+def _acks(reading: Reading) -> int:
+    acks = reading.value("acks")
+    return ACKS_ALL if acks == "all" else int(str(acks))
+
+
+def _own(reading: Reading) -> LibrdkafkaConfig:
+    fields = {key.field: reading.value(key.name) for key in LIBRDKAFKA_KEYS.values() if key.field in LibrdkafkaConfig.__slots__}
+    if "topic.metadata.refresh.fast.interval.ms" not in reading.written:
+        fields["topic_metadata_refresh_fast_interval_ms"] = fields["retry_backoff_ms"]  # As rd_kafka_conf_finalize does.
+    return LibrdkafkaConfig(**{**fields, "acks": _acks(reading)})  # type: ignore[arg-type]  # Names and types are those of the table.
 
 
 def _view(reading: Reading) -> ProducerConfig:
     """As a judge sees it: what decides about guarantees, by the names that both clients have."""
-    acks = reading.value("acks")
     shared = {
         key.field: reading.value(key.name)
         for key in LIBRDKAFKA_KEYS.values()
@@ -47,7 +109,7 @@ def _view(reading: Reading) -> ProducerConfig:
     }
     return ProducerConfig(
         **shared,  # type: ignore[arg-type]  # Names and types are those of the table.
-        acks=ACKS_ALL if acks == "all" else int(str(acks)),
+        acks=_acks(reading),
         delivery_timeout_ms=reading.number("delivery.timeout.ms") or INT_MAX,  # 0: without end.
         buffer_memory=reading.number("queue.buffering.max.kbytes") * 1024,
         max_block_ms=0,  # produce() never blocks.

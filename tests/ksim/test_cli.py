@@ -187,7 +187,8 @@ def test_a_built_in_name_that_does_not_exist_is_told_the_nearest() -> None:
         pytest.param(["small.toml", "--seeds", "0..1", "--seed", "1"], 2, id="seed and seeds"),
         pytest.param(["small.toml", "--seeds", "0..1", "--history", "h.jsonl"], 2, id="seeds and history"),
         pytest.param(["small.toml", "--kafka", "1.0"], 2, id="no such release"),
-        pytest.param(["small.toml", "--client", "librdkafka"], 2, id="a client that is not simulated"),
+        pytest.param(["small.toml", "--client", "librdkafka"], 0, id="another client"),
+        pytest.param(["small.toml", "--client", "librdkafka", "-X", "queuing.strategy=lifo"], 2, id="a setting that is not simulated"),
         pytest.param(["small.toml", "--producer.config", "nowhere.properties"], 2, id="no such properties"),
         pytest.param(["small.toml", "--nonsense"], 2, id="no such option"),
         pytest.param(["small.toml", "small.toml"], 2, id="two files"),
@@ -393,11 +394,11 @@ def test_config_tells_what_librdkafka_takes_and_refuses() -> None:
     assert call("config", "--client", "librdkafka", "-X", "buffer.memory=1").exit_code == 2
 
 
-def test_a_client_that_is_not_simulated_is_refused_by_name_and_its_scenario_is_none_the_worse() -> None:
-    told = call("run", "small.toml", "--client", "librdkafka")
+def test_a_setting_that_is_not_simulated_is_refused_by_name_and_its_scenario_is_none_the_worse() -> None:
+    words = "small.toml", "--client", "librdkafka", "-X", "queuing.strategy=lifo"
 
-    assert "client librdkafka is not simulated yet: `ksim replay` runs the real one" in told.stderr
-    assert call("run", "small.toml", "--client", "librdkafka", "--check-only").exit_code == 0
+    assert "queuing.strategy = lifo is not simulated: `ksim replay` runs the real client" in call("run", *words).stderr
+    assert call("run", *words, "--check-only").exit_code == 0
 
 
 def test_config_without_a_file_is_a_producer_with_the_defaults() -> None:

@@ -34,11 +34,12 @@ def test_a_configuration_that_kafka_refuses_is_a_row_that_says_so() -> None:
     assert all("idempotent" in str(row["error"]) for row in refused)
 
 
-def test_a_client_that_is_not_simulated_is_a_row_that_says_so() -> None:
-    (row,) = sweep(Scenario.load("leader-crash-acks-1").override(client="librdkafka"), over={"producers.p1.config.acks": [1]}, seeds=[1]).rows
+def test_a_setting_that_is_not_simulated_is_a_row_that_says_so() -> None:
+    scenario = Scenario.load("leader-crash-acks-1").override(client="librdkafka")
+    rows = sweep(scenario, over={"producers.p1.config.queuing.strategy": ["fifo", "lifo"]}, seeds=[1]).rows
 
-    assert row["status"] == "refused"
-    assert "client librdkafka is not simulated yet" in str(row["error"])
+    assert [row["status"] for row in rows] == ["done", "refused"]
+    assert "queuing.strategy = lifo is not simulated" in str(rows[1]["error"])
 
 
 def test_a_ledger_gives_the_same_rows_without_running_again(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from ksim.scenario import Scenario
 from ksim.simulation import Simulation
 from ksim_models.accumulator import Accumulator
 from ksim_models.facts import Ended
+from ksim_models.producer import Producer
 from ksim_models.units import ms
 from strategies import MACHINES, scenarios
 
@@ -73,13 +74,19 @@ def test_taking_a_range_of_records_is_the_same_as_taking_them_one_by_one(data: d
     assert facts_of(simulation_of(data)) == facts_of(one_by_one(data))
 
 
+def accumulator_of(simulation: Simulation) -> Accumulator:
+    producer = simulation.producers[0]
+    assert isinstance(producer, Producer)
+    return producer.accumulator
+
+
 @settings(deadline=None, max_examples=40)
 @given(floods())
 def test_the_buffers_memory_is_all_there_when_all_is_over(data: dict[str, Any]) -> None:
     """P6."""
     simulation = simulation_of(data)
     facts_of(simulation)
-    accumulator: Accumulator = simulation.producers[0].accumulator
+    accumulator = accumulator_of(simulation)
 
     assert accumulator.free_memory == accumulator.total_memory
     assert accumulator.waiters == 0
@@ -95,7 +102,7 @@ def test_a_forgotten_wake_would_show() -> None:
         "workload": [{"topic": "t", "records": 5, "every": "100ms"}],
     }
     honest, forgetful = simulation_of(data), simulation_of(data)
-    accumulator = forgetful.producers[0].accumulator
+    accumulator = accumulator_of(forgetful)
     look = accumulator.look
     accumulator.look = lambda now, leader_of: (*look(now, leader_of)[:2], 2**62)  # type: ignore[method-assign]
     forgetful.loop.call_at(ms(5_000), lambda: forgetful.loop.wake("p1"))

@@ -1,0 +1,735 @@
+"""A producer of librdkafka: a queue per partition, a thread per broker, a main thread that knows the topics.
+
+Kafka: librdkafka's rdkafka_broker.c, rdkafka_request.c, rdkafka_partition.c, rdkafka_idempotence.c (section 7 of the client's rule book, L1 to L12).
+All its threads are one machine here: what one thread wakes another for happens at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from ksim_models.arrivals import Arrivals
+from ksim_models.errors import ErrorCode
+from ksim_models.facts import Acked, Connected, Disconnected, Failed, Offered, ProducerId, Retried, Sent
+from ksim_models.librdkafka_broker_thread import API_VERSIONS_WITHIN, BrokerThread, Request, State
+from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_errors import (
+    DESTROY_BROKER,
+    MSG_TIMED_OUT,
+    PURGE_QUEUE,
+    REFRESHED_AND_COUNTED,
+    RETRY,
+    TIMED_OUT,
+    TIMED_OUT_QUEUE,
+    TRANSPORT,
+    UNKNOWN_PARTITION,
+    UNKNOWN_TOPIC,
+    Then,
+    action_of,
+    name_of,
+    text_of,
+)
+from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence, Verdict
+from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
+from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, Message, MessageBatch, PartitionQueue, records_of
+from ksim_models.librdkafka_sending import LibrdkafkaSending
+from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Open, Opened, Received, Resumed, Send
+from ksim_models.messages import (
+    NO_LEADER,
+    ApiVersionsRequest,
+    ApiVersionsResponse,
+    InitProducerIdRequest,
+    InitProducerIdResponse,
+    MetadataRequest,
+    MetadataResponse,
+    ProduceRequest,
+    ProduceResponse,
+    ProduceResult,
+    RecordBatch,
+)
+from ksim_models.units import MILLISECOND, NEVER, SECOND, Micros, ms
+
+WARM_UP = ""
+"""The producer's name on batches of the warm-up, which belong to nobody."""
+BOOTSTRAP = "bootstrap/"
+PRODUCED_ANYWAY: Micros = 100 * MILLISECOND
+"""What a request may take whose first message has run out of time."""
+RETRY_JITTER_PERCENT = 20
+
+
+class LibrdkafkaProducer:
+    def __init__(self, name: str, config: LibrdkafkaConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
+        self.name = name
+        self.config = config
+        self.dice = dice
+        self.alive = True
+        self.born_at = min([0, *(workload.time_of(0) for workload in workloads if workload.total)])
+        self.socket_timeout = ms(config.socket_timeout_ms)
+        self.metadata = LibrdkafkaMetadata(name, config, dice, self.born_at)
+        self.sending = LibrdkafkaSending(name, config, workloads, dice, self.metadata.want)
+        self.sending.is_up = self._is_up
+        self.idempotence = LibrdkafkaIdempotence(self.born_at) if config.enable_idempotence else None
+        self.queues: dict[str, PartitionQueue] = {}
+        self.threads: dict[str, BrokerThread] = {
+            BOOTSTRAP + broker: BrokerThread(BOOTSTRAP + broker, broker, name, config, dice, self.born_at, learned=False) for broker in bootstrap
+        }
+        self.by_connection: dict[str, BrokerThread] = {}
+        self.connections_made = 0
+        self.choices = 0
+        self.batches_failed = 0
+        self.tick_at: Micros | None = None
+        """The main thread's look around, once a second, where there is something to see."""
+        self.connect_any_interval = ms(max(11, min(config.reconnect_backoff_ms // 2, 1_000)))
+        self.connected_any_at: Micros = -(2**60)
+        self.connect_any_at: Micros = NEVER
+        self.arrivals_matter_at: Micros = 0
+        self.began = False
+        self.wake_at: Micros | None = self.born_at
+
+    # The clock.
+
+    def _next_wake(self) -> Micros | None:
+        """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
+        at = self.arrivals_matter_at = self.sending.wake_at
+        metadata = self.metadata
+        at = min(at, metadata.query_at, metadata.refresh_at, self.connect_any_at, self.tick_at if self.tick_at is not None else NEVER)
+        if self.idempotence is not None and self.idempotence.ask_at < at:
+            at = self.idempotence.ask_at
+        for thread in self.threads.values():
+            at = min(at, self._thread_wakes_at(thread))
+        for queue in self.queues.values():
+            if not queue.broker and queue.messages and queue.messages[0].timeout_at < at:
+                at = queue.messages[0].timeout_at
+        return None if at >= NEVER else at
+
+    def _thread_wakes_at(self, thread: BrokerThread) -> Micros:
+        at = min(thread.connect_at, thread.setup_ends_at, thread.look_at(thread.next_deadline))
+        for queue in thread.queues:
+            if queue.messages:
+                expires = thread.look_at(queue.messages[0].timeout_at)
+                if expires < at:
+                    at = expires
+                if thread.is_up and self._may_send(thread, queue):
+                    due = queue.ready_at(self.now)
+                    if due < at:
+                        at = due
+        return at
+
+    now: Micros = 0
+    """When the last event was."""
+
+    # Events.
+
+    def handle(self, event: Event, now: Micros) -> list[Effect]:
+        out: list[Effect] = []
+        if not self.alive or (now < self.born_at and type(event) is not Crashed):
+            return out
+        self.now = now
+        if not self.began:
+            self.began = True
+            self._connect_any(now)  # To one of the bootstrap servers.
+        if type(event) is Resumed:
+            self.sending.resumed(now)
+        if type(event) is not Received or self.arrivals_matter_at <= now:
+            self.sending.take(now, out)
+        match event:
+            case Received():
+                thread = self.by_connection.get(event.connection)
+                if thread is not None:
+                    self._on_response(thread, event.message, now, out)
+            case Opened():
+                thread = self.by_connection.get(event.connection)
+                if thread is not None:
+                    thread.set_state(State.APIVERSION_QUERY, now)
+                    self._transmit(thread, Request(ApiVersionsRequest(), now + API_VERSIONS_WITHIN), now, out)
+            case Closed():
+                thread = self.by_connection.get(event.connection)
+                if thread is not None:
+                    self._lose(thread, TRANSPORT, "closed by the other side", now, out)
+            case Crashed():
+                self.close_books(out)
+                self.alive = False
+                self.wake_at = None
+                return out
+            case _:
+                pass
+        while self._look_at_the_clock(now, out) or self._work(now, out) or self.sending.take(now, out):
+            pass  # An outcome may have let the application go on.
+        self._settle_tick(now)
+        self.wake_at = self._next_wake()
+        return out
+
+    def _on_response(self, thread: BrokerThread, message: object, now: Micros, out: list[Effect]) -> None:
+        request = thread.waiting.popleft()
+        if request.given_up:
+            return
+        match message:
+            case ProduceResponse():
+                assert request.batch is not None
+                self._on_produced(thread, request, request.batch, message, now, out)
+            case MetadataResponse():
+                self._on_metadata(message, now, out)
+            case ApiVersionsResponse():
+                self._on_up(thread, now, out)
+            case InitProducerIdResponse():
+                self._on_producer_id(message, now, out)
+
+    # What falls due.
+
+    def _look_at_the_clock(self, now: Micros, out: list[Effect]) -> bool:
+        """True if something was due: then look again, for it may have made other things due."""
+        seen = False
+        for thread in list(self.threads.values()):
+            if thread.look_at(thread.next_deadline) <= now:
+                seen = True
+                self._time_out(thread, now, out)
+            if thread.setup_ends_at <= now:
+                seen = True
+                self._lose(thread, TRANSPORT, "connection set-up timed out", now, out, close=True)
+            for queue in thread.queues:
+                if queue.messages and thread.look_at(queue.messages[0].timeout_at) <= now:
+                    seen = True
+                    self._expire(queue, now, out)
+            if thread.connect_at <= now:
+                seen = True
+                self._connect(thread, now, out)
+        for queue in self.queues.values():
+            if not queue.broker and queue.messages and queue.messages[0].timeout_at <= now:
+                seen = True
+                self._expire(queue, now, out)
+        return self._main_thread(now, out) or seen
+
+    def _main_thread(self, now: Micros, out: list[Effect]) -> bool:
+        seen = False
+        if self.tick_at is not None and self.tick_at <= now:
+            seen = True
+            self.tick_at = None
+            self._tick(now, out)
+        if self.metadata.query_at <= now:
+            seen = True
+            self._query_leaders(now)
+        if self.metadata.refresh_at <= now:
+            seen = True
+            self.metadata.refresh_at = now + self.metadata.refresh_every
+            self._refresh(list(self.metadata.wanted), now)
+        if self.connect_any_at <= now:
+            seen = True
+            self.connect_any_at = NEVER
+            self._connect_any(now)
+        if self.idempotence is not None and self.idempotence.ask_at <= now:
+            seen = True
+            self._ask_for_producer_id(self.idempotence, now)
+        return seen
+
+    def _time_out(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
+        """Requests out of time; after socket.max.fails of them the connection is given up (L2)."""
+        late = [request for request in (*thread.waiting, *thread.out) if request.deadline <= now and not request.given_up]
+        for request in late:
+            request.give_up()
+        thread.out = deque(request for request in thread.out if not request.given_up)
+        thread.timeouts += len(late)
+        checking = thread.state is State.APIVERSION_QUERY
+        for request in late:
+            self._give_up(thread, request, TIMED_OUT if request.sent else TIMED_OUT_QUEUE, now, out)
+        most = self.config.socket_max_fails
+        if checking:
+            self._lose(thread, TRANSPORT, "ApiVersions timed out", now, out, close=True)
+        elif thread.is_up and most and thread.timeouts >= most:
+            self._lose(thread, TIMED_OUT, "request timed out", now, out, close=True, more=len(late))
+
+    def _expire(self, queue: PartitionQueue, now: Micros, out: list[Effect]) -> None:
+        """message.timeout.ms. With sequence numbers a gap would follow, so the epoch is raised once all is drained."""
+        self._fail(queue, queue.take_expired(now), MSG_TIMED_OUT, now, out)
+        if self.idempotence is not None and queue.broker and self.idempotence.is_assigned:
+            self._drain_and_bump(self.idempotence, now, out)
+
+    def _settle_tick(self, now: Micros) -> None:
+        if not self._has_to_look_around():
+            self.tick_at = None
+        elif self.tick_at is None:
+            self.tick_at = self.born_at + ((now - self.born_at) // SECOND + 1) * SECOND
+
+    def _has_to_look_around(self) -> bool:
+        if self.sending.unassigned or not any(thread.is_up for thread in self.threads.values()):
+            return True
+        return any(self._needs_query(topic) for topic in self.metadata.wanted)
+
+    def _needs_query(self, topic: str) -> bool:
+        """Not known, without a leader, or with one that is being connected to."""
+        partitions = self.metadata.topics.get(topic)
+        if not partitions:
+            return True
+        for partition in partitions:
+            broker = self.queues[partition].broker
+            if not broker or self.threads[broker].state not in (State.INIT, State.UP):
+                return True
+        return False
+
+    def _tick(self, now: Micros, out: list[Effect]) -> None:
+        """rd_kafka_1s_tmr_cb."""
+        topics = [topic for topic in self.metadata.wanted if self._needs_query(topic)]
+        for topic in self.sending.topics.values():
+            late = [message for message, _ in topic.unassigned if message.timeout_at <= now]
+            if late:
+                topic.unassigned = type(topic.unassigned)(entry for entry in topic.unassigned if entry[0].timeout_at > now)
+                self._fail_unassigned(topic.name, late, MSG_TIMED_OUT, now, out)
+        if topics:
+            self._refresh(topics, now)
+        if not any(thread.is_up for thread in self.threads.values()):
+            self._connect_any(now)
+
+    # Connections.
+
+    def _is_up(self, broker: str) -> bool:
+        thread = self.threads.get(broker)
+        return thread is not None and thread.is_up
+
+    def _draw(self, why: str) -> float:
+        self.choices += 1
+        return self.dice.at(why, self.name, self.choices)
+
+    def _connect_any(self, now: Micros) -> None:
+        """Sparse connections: where there is none, one is made to any broker, rather one that was never tried."""
+        if any(thread.is_up for thread in self.threads.values()):
+            return
+        if now - self.connected_any_at <= self.connect_any_interval:
+            if self.connect_any_at == NEVER:
+                self.connect_any_at = self.connected_any_at + self.connect_any_interval + MILLISECOND
+            return
+        self.connected_any_at = now
+        idle = [thread for thread in self.threads.values() if thread.state is State.INIT]
+        choices = [thread for thread in idle if not thread.connects] or idle
+        if choices:
+            choices[int(self._draw("connect-any") * len(choices))].try_connect(now)
+
+    def _connect(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
+        self.connections_made += 1
+        connection = f"{self.name}->{thread.broker}#{self.connections_made}"
+        self.by_connection[connection] = thread
+        thread.attempt(connection, now)
+        out.append(Open(connection, thread.broker))
+
+    def _on_up(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
+        thread.set_state(State.UP, now)
+        assert thread.connection is not None
+        out.append(Note(Connected(self.name, thread.broker, thread.connection)))
+        topics = self.metadata.new_connection_asks()
+        if topics or not self.metadata.wanted:
+            thread.enqueue(Request(MetadataRequest(tuple(topics)), now + self.socket_timeout))
+
+    def _lose(self, thread: BrokerThread, error: str, why: str, now: Micros, out: list[Effect], *, close: bool = False, more: int = 0) -> None:
+        """rd_kafka_broker_fail: every request comes back, the answered ones never; then it is asked who leads now.
+
+        more: requests that have come back already.
+        """
+        connection, state = thread.connection, thread.state
+        assert connection is not None
+        if close:
+            out.append(Close(connection))
+        waiting, made = [request for request in thread.waiting if not request.given_up], list(thread.out)
+        thread.waiting.clear()
+        thread.out.clear()
+        thread.connection = None
+        thread.timeouts = 0
+        del self.by_connection[connection]
+        thread.set_state(State.INIT, now)
+        if state is not State.UP:
+            thread.back_off(now)
+        out.append(Note(Disconnected(self.name, thread.broker, connection, len(waiting) + more, why)))
+        for request in waiting:
+            self._give_up(thread, request, error, now, out)
+        for request in made:
+            self._give_up(thread, request, TIMED_OUT_QUEUE if error == TIMED_OUT else error, now, out)
+        if state is State.UP and error != DESTROY_BROKER and self.metadata.wanted:
+            self._refresh(list(self.metadata.wanted), now)
+
+    def _give_up(self, thread: BrokerThread, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
+        """A request that gets no answer. Simplified: Metadata is not repeated to the same broker; the timers ask again."""
+        if request.batch is not None:
+            self._on_error(thread, request, request.batch, error, -1, now, out)
+        elif isinstance(request.message, MetadataRequest):
+            for topic in request.message.topics:
+                self.metadata.hinted.pop(topic, None)
+        elif isinstance(request.message, InitProducerIdRequest) and self.idempotence is not None:
+            self.idempotence.not_given(now)
+
+    def _transmit(self, thread: BrokerThread, request: Request, now: Micros, out: list[Effect]) -> None:
+        assert thread.connection is not None
+        request.sent = True
+        thread.last_sent_at = now
+        out.append(Send(thread.connection, request.message))
+        batch = request.batch
+        if batch is None or self.config.acks != 0:
+            thread.waiting.append(request)
+            return
+        self._on_success(batch, -1, now, out)
+
+    # Metadata.
+
+    def _usable(self, now: Micros) -> BrokerThread | None:
+        """A connected one, rather one that metadata named, rather the one used last."""
+        best: list[BrokerThread] = []
+        most = -1
+        for thread in self.threads.values():
+            if thread.is_up:
+                weight = (1_000 if thread.learned else 0) + max(0, 600 - thread.is_idle_for(now))
+                if weight > most:
+                    best, most = [], weight
+                if weight == most:
+                    best.append(thread)
+        if len(best) <= 1:
+            return best[0] if best else None
+        return best[int(self._draw("usable") * len(best))]
+
+    def _refresh(self, topics: Sequence[str], now: Micros) -> None:
+        thread = self._usable(now)
+        if thread is None:
+            self._connect_any(now)
+        else:
+            thread.enqueue(Request(MetadataRequest(tuple(topics)), now + self.socket_timeout))
+
+    def _query_leaders(self, now: Micros) -> None:
+        """The timer of the fast leader query."""
+        topics = self.metadata.due_topics()
+        if not topics:
+            self.metadata.query_at = NEVER
+            return
+        self._refresh(topics, now)
+        self.metadata.queried(now)
+
+    def _on_metadata(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
+        """Brokers first: those that are named no longer are given up, the bootstrap addresses among them, with whatever was on the way."""
+        for broker in response.brokers:
+            if broker not in self.threads:
+                self.threads[broker] = BrokerThread(broker, broker, self.name, self.config, self.dice, now, learned=True)
+        settled = self.metadata.learn(response, now, out)
+        if any(thread.learned for thread in self.threads.values()):
+            for thread in list(self.threads.values()):
+                if not thread.learned or thread.broker not in response.brokers:
+                    self._decommission(thread, now, out)
+        for topic in response.topics:
+            for partition in topic.partitions:
+                self._delegate(partition.partition, now, out)
+        for name in settled:
+            self._settle_topic(name, now, out)
+
+    def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
+        del self.threads[thread.name]
+        for queue in list(thread.queues):
+            self._move(queue, None, now, out)
+        if thread.connection is not None:
+            self._lose(thread, DESTROY_BROKER, "closed by the client", now, out, close=True)
+
+    def _settle_topic(self, name: str, now: Micros, out: list[Effect]) -> None:
+        """Known now, or missing for good: what was produced to it meanwhile gets its partition, or fails."""
+        topic = self.sending.topics.get(name)
+        if topic is None:
+            return
+        topic.missing = name in self.metadata.missing
+        topic.partitions = [self.queues[partition] for partition in self.metadata.topics.get(name, ())]
+        failed = self.sending.assign(topic, now)
+        self._fail_unassigned(name, failed, UNKNOWN_TOPIC if topic.missing else UNKNOWN_PARTITION, now, out)
+
+    def _delegate(self, partition: str, now: Micros, out: list[Effect]) -> None:
+        """A partition is served by the thread of its leader."""
+        queue = self.queues.get(partition)
+        if queue is None:
+            queue = self.queues[partition] = PartitionQueue(partition, self.config)
+        leader, _ = self.metadata.leader_of(partition)
+        thread = self.threads.get(leader) if leader != NO_LEADER else None
+        if (thread.name if thread is not None else "") != queue.broker:
+            self._move(queue, thread, now, out)
+
+    def _move(self, queue: PartitionQueue, thread: BrokerThread | None, now: Micros, out: list[Effect]) -> None:
+        """What was made for the old leader and not sent comes back; with idempotence the new one gets nothing before the old one has answered (L5)."""
+        old = self.threads.get(queue.broker)
+        if old is not None:
+            self._take_back(old, queue, now, out)
+            old.queues.remove(queue)
+            old.next_queue = 0
+        queue.broker = thread.name if thread is not None else ""
+        if thread is not None:
+            thread.queues.append(queue)
+        queue.draining = self.idempotence is not None
+
+    def _take_back(self, thread: BrokerThread, queue: PartitionQueue, now: Micros, out: list[Effect]) -> bool:
+        purged = thread.purge(queue)
+        for request in purged:
+            assert request.batch is not None
+            self._on_error(thread, request, request.batch, RETRY, -1, now, out)
+        return bool(purged)
+
+    # Sending.
+
+    def _may_send(self, thread: BrokerThread, queue: PartitionQueue) -> bool:
+        if thread.room <= 0 or self.sending.fatal:
+            return False
+        idempotence = self.idempotence
+        if idempotence is None:
+            return True
+        if not idempotence.is_assigned or queue.in_flight >= MOST_IN_FLIGHT_PER_PARTITION:
+            return False
+        return not queue.in_flight or not (queue.draining or idempotence.is_stale(queue))
+
+    def _work(self, now: Micros, out: list[Effect]) -> bool:
+        """One pass of every broker's thread; True if something moved, for then another pass follows."""
+        moved = False
+        for thread in list(self.threads.values()):
+            moved = self._serve(thread, now, out) or moved
+        return moved
+
+    def _serve(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> bool:
+        """rd_kafka_broker_produce_toppars, then rd_kafka_send: a request for one partition at a time, round robin."""
+        moved = False
+        wanted = bool(thread.out)
+        count = len(thread.queues)
+        for step in range(count):
+            index = (thread.next_queue + step) % count
+            queue = thread.queues[index]
+            if self.idempotence is not None and self.idempotence.is_assigned and self._must_drain(self.idempotence, thread, queue):
+                moved = self._take_back(thread, queue, now, out) or moved
+            if not queue.messages or not self._may_send(thread, queue):
+                continue
+            if not thread.is_up:
+                wanted = True
+            elif queue.ready_at(now) <= now and self._make_requests(thread, queue, now, out):
+                thread.next_queue = (index + 1) % count
+                moved = True
+                break
+        if wanted and thread.state is State.INIT and not self.sending.fatal:
+            thread.try_connect(now)
+            return True
+        while thread.can_send:
+            request = thread.out.popleft()
+            if request.batch is not None:
+                self._tell_sent(thread, request.batch, out)
+            self._transmit(thread, request, now, out)
+            moved = True
+        return moved
+
+    def _must_drain(self, idempotence: LibrdkafkaIdempotence, thread: BrokerThread, queue: PartitionQueue) -> bool:
+        return bool(queue.in_flight) and (queue.draining or idempotence.is_stale(queue))
+
+    def _make_requests(self, thread: BrokerThread, queue: PartitionQueue, now: Micros, out: list[Effect]) -> bool:
+        """One partition's batch each (rd_kafka_ProduceRequest)."""
+        idempotence = self.idempotence
+        most = thread.room
+        if idempotence is not None:
+            queue.draining = False
+            most = min(most, MOST_IN_FLIGHT_PER_PARTITION - queue.in_flight)
+            if idempotence.is_stale(queue):
+                queue.begin_epoch(idempotence.producer_id, idempotence.epoch)
+        made = 0
+        while made < most and queue.messages:
+            batch = queue.take_batch(now)
+            if batch is None:
+                break
+            if idempotence is not None:
+                queue.number(batch)
+            made += 1
+            self._offer(batch.messages, out)
+            queue.in_flight += len(batch.messages)
+            until = max(batch.messages[0].timeout_at, now + PRODUCED_ANYWAY) if batch.messages[0].timeout_at <= now else batch.messages[0].timeout_at
+            producer, records = (self.name, records_of(batch.messages)) if batch.messages[0].number >= 0 else (WARM_UP, range(len(batch.messages)))
+            on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.first_sequence)
+            message = ProduceRequest(self.config.acks, self.config.request_timeout_ms, (on_wire,))
+            thread.enqueue(Request(message, min(until, now + self.socket_timeout), batch))
+        return made > 0
+
+    def _offer(self, messages: Sequence[Message], out: list[Effect]) -> None:
+        """The history learns of the records when they leave the queue for the first time."""
+        fresh = [message for message in messages if not message.told and message.number >= 0]
+        for message in fresh:
+            message.told = True
+        if not fresh:
+            return
+        first = fresh[0].produced_at
+        step = fresh[1].produced_at - first if len(fresh) > 1 else 0
+        steady = all(message.produced_at == first + index * step for index, message in enumerate(fresh))
+        times = () if steady else tuple(message.produced_at for message in fresh)
+        out.append(Note(Offered(self.name, records_of(fresh), first, step if steady else 0, times)))
+
+    def _tell_sent(self, thread: BrokerThread, batch: MessageBatch, out: list[Effect]) -> None:
+        for message in batch.messages:
+            message.sends += 1
+        assert thread.connection is not None
+        if batch.messages[0].number >= 0:
+            out.append(Note(Sent(self.name, batch.queue.partition, records_of(batch.messages), thread.broker, thread.connection, batch.messages[0].sends)))
+
+    # Answers.
+
+    def _on_produced(self, thread: BrokerThread, request: Request, batch: MessageBatch, response: ProduceResponse, now: Micros, out: list[Effect]) -> None:
+        partition = batch.queue.partition
+        result = next((result for result in response.results if result.partition == partition), ProduceResult(partition, ErrorCode.UNKNOWN_SERVER_ERROR))
+        if not result.error:
+            self._on_success(batch, result.base_offset, now, out)
+            return
+        self._on_error(thread, request, batch, name_of(result.error), result.base_offset, now, out)
+        if self.metadata.take_hint(partition, result.leader, result.leader_epoch, list(self.threads), out):
+            self._delegate(partition, now, out)
+
+    def _on_success(self, batch: MessageBatch, base_offset: int, now: Micros, out: list[Effect]) -> None:
+        queue = batch.queue
+        queue.in_flight -= len(batch.messages)
+        if self.idempotence is not None:
+            first_id, last_id = batch.messages[0].id, batch.messages[-1].id
+            if queue.acked_id < first_id - 1:
+                self._acknowledge(queue, queue.take_acked(last_id), -1, now, out)
+            elif queue.next_ack_sequence != batch.first_sequence == queue.next_error_sequence:
+                self._become_fatal("_INCONSISTENT", now, out)
+            self.idempotence.succeeded(batch)
+            queue.acked_id = max(queue.acked_id, last_id)
+        self._acknowledge(queue, batch.messages, base_offset, now, out)
+        self._answered(queue, now, out)
+
+    def _acknowledge(self, queue: PartitionQueue, messages: Sequence[Message], base_offset: int, now: Micros, out: list[Effect]) -> None:
+        for run in told_runs(messages):
+            self._offer(run, out)
+            out.append(Note(Acked(self.name, queue.partition, records_of(run), base_offset)))
+        self.sending.finished(messages, now)
+
+    def _answered(self, queue: PartitionQueue, now: Micros, out: list[Effect]) -> None:
+        """With idempotence: the last answer of a drain lets the epoch rise."""
+        if self.idempotence is not None and not queue.in_flight:
+            self._finish_drain(self.idempotence, now, out)
+
+    def _on_error(self, thread: BrokerThread, request: Request, batch: MessageBatch, error: str, base_offset: int, now: Micros, out: list[Effect]) -> None:
+        """rd_kafka_handle_Produce_error (section 7.2)."""
+        queue, idempotence = batch.queue, self.idempotence
+        queue.in_flight -= len(batch.messages)
+        next_sequence = batch.next_sequence
+        then = action_of(error)
+        counted = request.sent
+        ack = False
+        if idempotence is not None:
+            batch.messages[0].last_id = batch.messages[-1].id
+            verdict = idempotence.judge(batch, error)
+            if verdict is Verdict.DUPLICATE:
+                queue.next_ack_sequence = queue.next_error_sequence = next_sequence
+                self._acknowledge(queue, batch.messages, base_offset, now, out)
+                self._answered(queue, now, out)
+                return
+            if verdict is Verdict.FATAL:
+                then = Then.FAIL
+                self._become_fatal(error, now, out)
+            elif verdict is Verdict.BUMP_AND_RETRY:
+                then, counted = Then.RETRY, False
+                self._drain_and_bump(idempotence, now, out)
+        if then is Then.REFRESH:
+            self.metadata.leader_unavailable(queue.topic, now)
+            counted = counted and error in REFRESHED_AND_COUNTED
+        if then is not Then.FAIL:
+            if idempotence is not None:
+                queue.draining = True
+            self._retry(batch, error, now, out, counted=counted)
+        elif idempotence is not None:
+            if self.config.enable_gapless_guarantee and not self.sending.fatal:
+                self._become_fatal("_GAPLESS_GUARANTEE", now, out)
+            else:
+                self._drain_and_bump(idempotence, now, out)
+        if idempotence is not None and not ack:
+            queue.next_error_sequence = next_sequence
+        if batch.messages:
+            self._fail(queue, batch.messages, MSG_TIMED_OUT if error in (TIMED_OUT, TIMED_OUT_QUEUE) else error, now, out)
+        self._answered(queue, now, out)
+
+    def _retry(self, batch: MessageBatch, error: str, now: Micros, out: list[Effect], *, counted: bool) -> None:
+        """rd_kafka_retry_msgq: each message by its own count, all with the same jitter; those without retries left stay in the batch, and fail."""
+        more = 1 if counted else 0
+        self.batches_failed += 1
+        percent = 100 - RETRY_JITTER_PERCENT + int(self.dice.at("retry", self.name, self.batches_failed) * (2 * RETRY_JITTER_PERCENT + 1))
+        again = [message for message in batch.messages if message.retries + more <= self.config.retries]
+        batch.messages = [message for message in batch.messages if message.retries + more > self.config.retries]
+        for message in again:
+            message.retries += more
+            backoff = min(self.config.retry_backoff_ms << min(max(message.retries - 1, 0), 30), 2**40) * percent * 10
+            message.backoff_until = now + min(backoff, ms(self.config.retry_backoff_max_ms))
+        batch.queue.give_back(again)
+        for run in told_runs(again):
+            out.append(Note(Retried(self.name, batch.queue.partition, records_of(run), error, run[0].sends, run[0].backoff_until - now)))
+
+    def _fail(self, queue: PartitionQueue, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
+        self._fail_in(queue.partition, messages, error, now, out)
+
+    def _fail_unassigned(self, topic: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
+        """It never had a partition: the history says which it would have named, or the first."""
+        for message in messages:
+            self._fail_in(f"{topic}-{message.thread.arrivals.partition or 0}", [message], error, now, out)
+
+    def _fail_in(self, partition: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
+        for run in told_runs(messages):
+            self._offer(run, out)
+            out.append(Note(Failed(self.name, partition, records_of(run), error, text_of(error))))
+        self.sending.finished(messages, now)
+
+    # Idempotence.
+
+    def _ask_for_producer_id(self, idempotence: LibrdkafkaIdempotence, now: Micros) -> None:
+        up = [thread for thread in self.threads.values() if thread.is_up]
+        if up:
+            up[int(self._draw("producer-id") * len(up))].enqueue(Request(InitProducerIdRequest(), now + self.socket_timeout))
+            idempotence.asked()
+        else:
+            self._connect_any(now)
+            idempotence.not_given(now)
+
+    def _on_producer_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
+        idempotence = self.idempotence
+        if idempotence is None:
+            return
+        if not response.error:
+            idempotence.given(response.producer_id, response.producer_epoch)
+            out.append(Note(ProducerId(self.name, response.producer_id, response.producer_epoch, "InitProducerId")))
+        elif response.error in (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED):
+            self._become_fatal(name_of(response.error), now, out)
+        else:
+            idempotence.not_given(now)
+
+    def _drain_and_bump(self, idempotence: LibrdkafkaIdempotence, now: Micros, out: list[Effect]) -> None:
+        if not self.sending.fatal:
+            idempotence.drain()
+            self._finish_drain(idempotence, now, out)
+
+    def _finish_drain(self, idempotence: LibrdkafkaIdempotence, now: Micros, out: list[Effect]) -> None:
+        if idempotence.is_draining and not any(queue.in_flight for queue in self.queues.values()):
+            idempotence.bump()
+            out.append(Note(ProducerId(self.name, idempotence.producer_id, idempotence.epoch, "epoch bump")))
+
+    def _become_fatal(self, error: str, now: Micros, out: list[Effect]) -> None:
+        """L7: nothing more is produced; what waits is purged, what is on the way has its outcome."""
+        if self.sending.fatal:
+            return
+        self.sending.fatal = error
+        for thread in list(self.threads.values()):
+            for request in [request for request in thread.out if request.batch is not None]:
+                thread.out.remove(request)
+                assert request.batch is not None
+                request.batch.queue.in_flight -= len(request.batch.messages)
+                self._fail(request.batch.queue, request.batch.messages, PURGE_QUEUE, now, out)
+        for queue in self.queues.values():
+            self._fail(queue, queue.take_all(), PURGE_QUEUE, now, out)
+        for topic in self.sending.topics.values():
+            waiting = [message for message, _ in topic.unassigned]
+            topic.unassigned.clear()
+            self._fail_unassigned(topic.name, waiting, PURGE_QUEUE, now, out)
+
+    # The end.
+
+    def close_books(self, out: list[Effect]) -> None:
+        """The run, or the client's life, is over: what was offered and never left the queue is told."""
+        for queue in self.queues.values():
+            if queue.messages:
+                self._offer(list(queue.messages), out)
+        self._offer(self.sending.unassigned, out)
+
+    @property
+    def is_done(self) -> bool:
+        """Everything was offered and has an outcome."""
+        return not self.alive or (self.sending.is_done and self.sending.messages_held == 0)
+
+
+def told_runs(messages: Iterable[Message]) -> list[list[Message]]:
+    """Without the warm-up, which is no part of the history."""
+    run = [message for message in messages if message.number >= 0]
+    return [run] if run else []
