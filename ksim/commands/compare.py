@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=WithSettings,
     short_help="Simulate a scenario and carry it out on real Kafka: do they agree?",
-    epilog=examples("ksim compare lost-ack --cluster kraft", "ksim compare leader-crash-acks-1 --cluster kraft:3.9.1 --runs 5"),
+    epilog=examples("ksim compare reorder --cluster kraft", "ksim compare reorder --cluster kraft:3.9.1 --runs 2"),
 )
 @click.argument("file")
 @live_options

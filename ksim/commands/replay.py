@@ -14,7 +14,7 @@ from ksim.commands.presentation import check_presentation, present
 @click.command(
     cls=WithSettings,
     short_help="Carry a scenario out on real Kafka, judge it, print what became of every record.",
-    epilog=examples("ksim replay lost-ack --cluster kraft", "ksim replay leader-crash --cluster kraft:3.9.1 --story"),
+    epilog=examples("ksim replay reorder --cluster kraft", "ksim replay lost-ack --cluster kraft:3.9.1 --client librdkafka --story"),
 )
 @click.argument("file")
 @live_options

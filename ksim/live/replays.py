@@ -115,8 +115,9 @@ class Live:
     async def _own(self, plan: Plan) -> tuple[KraftCluster, Proxy]:
         spec = ClusterSpec.of(plan, version=self.version)
         if self._cluster is not None and self._proxy is not None and self._cluster.can_carry(spec):
-            await self._cluster.reset()
-            return self._cluster, self._proxy
+            with suppress(LiveError):  # Beyond repair: another one is started.
+                await self._cluster.reset()
+                return self._cluster, self._proxy
         await self._close()
         found = await asyncio.to_thread(installed, spec.version, self._workplace)
         self.say(f"starting {_count(len(spec.controllers), 'controller')} and {_count(len(spec.brokers), 'broker')} of Kafka {found.version} ...")
