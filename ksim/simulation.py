@@ -165,7 +165,7 @@ class Simulation:
         """Nothing is pending: every send has its outcome, every broker is back, every replica has caught up."""
         if self.faults.at_work or not all(producer.is_done for producer in self.producers):
             return False
-        if self.plan.heal and not (
+        if not (
             self.controller.settled
             and all(broker.settled for broker in self.brokers)
             and all(self._has_converged(partition) for partition in self._partitions())
