@@ -145,6 +145,7 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     }
     result.where["lost", name] = missing
     result.where["hidden", name] = {partition: both(hidden, runs) for partition, runs in in_log.items()}
+    result.where["reordered", name] = {partition: both(reordered, runs) for partition, runs in in_log.items()}
     troubled = union([run for runs in anomalies.values() for run in runs])
     return {"ok": minus(minus(acked, troubled), unreadable), "absent": minus(minus(not_acked, everywhere), unreadable), **anomalies}
 

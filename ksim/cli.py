@@ -125,7 +125,7 @@ def _tell(error: Exception, words: Sequence[str]) -> int:
         case LiveError():
             problems = (Problem("", "", None, str(error), Origin("ksim")),)
         case HistoryError():
-            problems = (Problem("", "a history that ksim wrote", None, error.message, Origin(error.file, error.line or None)),)
+            problems = (Problem(error.given or error.file, "a history that ksim wrote", None, error.message, Origin(error.file, error.line or None)),)
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
             return USAGE

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, overload
 
-from ksim.lines import SCHEMA, BadLine, HistoryError, canonical, nearest, read_fact, shown, write_line
+from ksim.lines import SCHEMA, BadLine, HistoryError, canonical, read_fact, shown, write_line
 from ksim.packed import PackedFacts
 from ksim_models.units import Micros
 
@@ -85,9 +85,9 @@ def _read_lines(lines: Iterable[str], file: str) -> History:
             else:
                 history.add(*read_fact(line))
         except BadLine as problem:
-            raise HistoryError(file, number, str(problem)) from problem
+            raise HistoryError(file, number, str(problem), text.strip()[:80]) from problem
     if history is None:
-        raise HistoryError(file, number, 'no line: the first line of a history is {"fact":"run",...}')
+        raise HistoryError(file, number, 'no line: the first line of a history is {"fact":"run",...}', "nothing")
     return history
 
 
@@ -103,7 +103,7 @@ def _parse(text: str) -> dict[str, object]:
 
 def _first_line(line: dict[str, object]) -> History:
     if line.get("fact") != "run":
-        raise BadLine(f'the first line has fact = {shown(line.get("fact"))}, possible is "run"{nearest(line.get("fact"), {"run": None})}')
+        raise BadLine(f'the first line has fact = {shown(line.get("fact"))}, possible is "run"')
     if line.get("schema") != SCHEMA or isinstance(line.get("schema"), bool):
         raise BadLine(f"schema = {shown(line.get('schema'))}: this ksim reads schema {SCHEMA}")
     return History(line)

@@ -26,9 +26,9 @@ LARGEST = 2**53  # Up to here every JSON reader keeps a whole number exact.
 class HistoryError(Exception):
     """A history that cannot be read, or that contradicts itself: which file, which line (0: none in particular), and what is wrong."""
 
-    def __init__(self, file: str, line: int, message: str) -> None:
-        super().__init__(file, line, message)
-        self.file, self.line, self.message = file, line, message
+    def __init__(self, file: str, line: int, message: str, given: str = "") -> None:
+        super().__init__(file, line, message, given)
+        self.file, self.line, self.message, self.given = file, line, message, given
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

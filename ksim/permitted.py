@@ -23,6 +23,8 @@ class Effective:
     min_insync_replicas: int
     """As the broker takes it: never more than there are replicas."""
     unclean_election: bool
+    threads: int
+    """Workloads of this producer that write to this topic: each is a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,12 @@ PERMITTED = (
         "librdkafka with enable.idempotence=false",
         lambda c: not c.idempotence and c.retries > 0 and c.client.startswith("librdkafka"),
         "client section 3.6: the next message is sent during the retry backoff",
+    ),
+    Permission(
+        "reordered",
+        "several workloads of one producer: while a send() is blocked, another thread's may pass it",
+        lambda c: c.threads > 1,
+        "client A12, A20: a smaller record finds room in an open batch",
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
@@ -101,7 +109,15 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         client=str(client.get(producer, "java") if isinstance(client, dict) else client),
         min_insync_replicas=min([_number(value, 1) for value in of_topic("min.insync.replicas")] or [1], default=1) if replicas != 1 else 1,
         unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
+        threads=_threads(run, producer, partition.rpartition("-")[0]),
     )
+
+
+def _threads(run: Mapping[str, object], producer: str, topic: str) -> int:
+    scenario = run.get("scenario")
+    workloads = scenario.get("workload") if isinstance(scenario, dict) else None
+    tables = [workload for workload in workloads if isinstance(workload, dict)] if isinstance(workloads, list) else []
+    return sum(workload.get("topic") == topic and workload.get("producer", producer) == producer for workload in tables)
 
 
 def _section(run: Mapping[str, object], name: str) -> dict[str, object]:

@@ -104,7 +104,7 @@ def _nobody(what: str, wanted: str, names: Sequence[str], origin: Origin) -> Pro
 def change_at(data: Data, path: str | Path, value: object) -> list[Change]:
     """A value at a path, and its alternative taken away: a workload with a new `rate` has no `every` any more."""
     resolved = resolve_path(data, path)
-    origin = Origin(".".join(str(part) for part in resolved))
+    origin = Origin(path if isinstance(path, str) else ".".join(str(part) for part in path))
     gone = ALTERNATIVES.get(str(resolved[2])) if resolved[0] == "workload" and len(resolved) == 3 else None
     return [*([Change((*resolved[:2], gone), None, origin)] if gone else []), Change(resolved, value, origin)]
 

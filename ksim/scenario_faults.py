@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
 from ksim.problems import listed, shown
-from ksim.scenario_names import BROKER, CONTROLLER, PRODUCER, Names, read_who
+from ksim.scenario_names import CONNECTED, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
@@ -127,14 +127,10 @@ def _between(table: Table, names: Names) -> tuple[tuple[Who, ...], tuple[Who, ..
         return (), ()
     if len(first) == 1 and first == second and first[0].kind in ("machine", "leader", "controller", "replica", "any-broker"):
         table.problem("between", f"between: {first[0]} is not connected with itself.", possible="two different machines")
-    elif not any(_are_connected(names.role(one), names.role(other)) for one in first for other in second):
+    elif not any(are_connected(names.role(one), names.role(other)) for one in first for other in second):
         ends = f"{listed(str(who) for who in first)} and {listed(str(who) for who in second)}"
-        table.problem("between", f"between: nothing connects {ends}.", possible="a producer and a broker, two brokers, or a broker and the controller")
+        table.problem("between", f"between: nothing connects {ends}.", possible=CONNECTED)
     return first, second
-
-
-def _are_connected(one: str, other: str) -> bool:
-    return {one, other} in ({PRODUCER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
 
 
 def _error(table: Table) -> ErrorCode | None:

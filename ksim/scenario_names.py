@@ -22,6 +22,14 @@ PLAIN = ("controller", "any-broker", "brokers")
 BROKER, CONTROLLER, PRODUCER = "broker", "controller", "producer"
 
 
+CONNECTED = "a producer and a broker, two brokers, or a broker and the controller"
+
+
+def are_connected(one: str, other: str) -> bool:
+    """Machines of these roles talk to each other."""
+    return {one, other} in ({PRODUCER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Everything that can be named."""

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ksim.plan import Expectation, Latency, Link, NetworkPlan
+from ksim.plan import Expectation, Latency, Link, NetworkPlan, Who
 from ksim.problems import listed, shown
-from ksim.scenario_names import Names
+from ksim.scenario_names import CONNECTED, Names, are_connected
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import EXPECTED_NAMES, LATENCY, LINK, NETWORK, TAIL, VERDICTS
 from ksim.scenario_values import BANDWIDTH, DURATION, FLAG, POSITIVE_DURATION, exact
@@ -76,6 +76,10 @@ def _link(table: Table, names: Names) -> Link | None:
     latency = _latency(table)
     if sender is not None and sender == receiver and sender != "brokers":
         table.problem("to", f"{name_of(table.path)}: {sender} is not connected with itself.", possible="another machine")
+        return None
+    roles = [names.role(Who("brokers") if end == "brokers" else Who("machine", end)) for end in (sender, receiver) if end]
+    if len(roles) == 2 and not are_connected(*roles):
+        table.problem("to", f"{name_of(table.path)}: nothing connects {sender} and {receiver}.", possible=CONNECTED)
         return None
     return Link(sender, receiver, latency) if sender and receiver and latency else None
 

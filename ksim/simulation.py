@@ -171,7 +171,7 @@ class Simulation:
         self.waiting_for = [producer for producer in self.waiting_for if not producer.is_done]
         if self.waiting_for or self.faults.at_work:
             return False
-        if self.plan.heal and not (
+        if not (
             self.controller.settled
             and all(broker.settled for broker in self.brokers)
             and all(self._has_converged(partition) for partition in self._partitions())

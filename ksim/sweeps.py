@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ksim.ledger import Key, Ledger, Result
-from ksim.problems import listed, nearest, shown
+from ksim.problems import ScenarioError, listed, nearest, shown
 from ksim.scenario import Scenario
 from ksim.scenario_file import failure
 from ksim.scenario_values import LARGEST_SEED, read_seeds
@@ -57,7 +57,10 @@ def sweep_file(path: str | Path, *, jobs: int = 1, executor: Executor | None = N
     """The same, as a sweep file says it."""
     read = read_sweep(path)
     chosen = _metrics(read.metrics, read.file, read.metrics_line)
-    return _sweep(read.scenario, read.axes, read.seeds, chosen, _jobs(jobs), executor, ledger, progress)
+    try:
+        return _sweep(read.scenario, read.axes, read.seeds, chosen, _jobs(jobs), executor, ledger, progress)
+    except ScenarioError as mistake:
+        raise read.placed(mistake) from None
 
 
 def _sweep(

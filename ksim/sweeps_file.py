@@ -5,12 +5,13 @@ Not Kafka's: scenario.md, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from ksim.problems import ScenarioError, in_order, listed, nearest, shown
 from ksim.scenario import Scenario
+from ksim.scenario_change import resolve_path
 from ksim.scenario_file import built_in_names, find, parse
 from ksim.scenario_values import MOST_SEEDS, read_seeds
 from ksim.sweeps_grid import Axis, checked, distinct
@@ -30,6 +31,17 @@ class SweepFile:
     """As written; whether they exist is for the sweep to say."""
     file: str
     metrics_line: int | None
+    lines: Mapping[str, int | None]
+    """Axis -> where it was written."""
+
+    def placed(self, mistake: ScenarioError) -> ScenarioError:
+        """What an axis has brought into the scenario is a mistake of the line of that axis."""
+        return ScenarioError(
+            in_order(
+                replace(problem, origin=Origin(self.file, self.lines[problem.origin.file])) if problem.origin.file in self.lines else problem
+                for problem in mistake.problems
+            )
+        )
 
 
 def read_sweep(path: str | FilePath) -> SweepFile:
@@ -42,11 +54,13 @@ def read_sweep(path: str | FilePath) -> SweepFile:
     seeds = reading.seeds(data.get("seeds"))
     axes = reading.axes(data.get("sweep"))
     metrics = reading.metrics(data.get("metrics"))
+    if scenario is not None:
+        reading.paths(axes, scenario)
     if reading.problems:
         raise ScenarioError(in_order(reading.problems))
     assert scenario is not None
     assert seeds is not None
-    return SweepFile(scenario, axes, seeds, metrics, text.file, reading.line(("metrics",)))
+    return SweepFile(scenario, axes, seeds, metrics, text.file, reading.line(("metrics",)), reading.lines)
 
 
 class _Reading:
@@ -54,6 +68,7 @@ class _Reading:
         self.file = file
         self.origins = origins
         self.problems: list[Problem] = []
+        self.lines: dict[str, int | None] = {}
 
     def line(self, path: Path) -> int | None:
         origin = self.origins.get(path)
@@ -102,6 +117,15 @@ class _Reading:
             return None
         return tuple(given)
 
+    def paths(self, axes: Sequence[Axis], scenario: Scenario) -> None:
+        """Does each axis lead somewhere?"""
+        for name in (name for axis in axes for name in axis.names):
+            try:
+                resolve_path(scenario.data, name)
+            except ScenarioError as mistake:
+                place = Origin(self.file, self.lines.get(name))
+                self.problems += [replace(problem, message=f"{name}: {problem.message}", origin=place) for problem in mistake.problems]
+
     def axes(self, given: object) -> list[Axis]:
         if given is None:
             return []
@@ -132,6 +156,7 @@ class _Reading:
         if not isinstance(value, list):
             self.problem(path, f"{_dotted(path)} = {shown(value)} is not a list of values.", value, f"[{shown(value)}]")
             return []
+        self.lines[_dotted(path)] = self.line(path)
         try:
             return [checked(Axis((_dotted(path),), tuple((element,) for element in value)), self.file, self.line(path))]
         except ScenarioError as mistake:

@@ -17,6 +17,7 @@ from ksim.problems import ScenarioError, shown
 from ksim.scenario import Scenario
 from ksim.scenario_file import failure
 from ksim.table import Cell
+from ksim_models.config import Problem
 
 PLAYS_NO_PART = ("seed", "title", "expect")
 """In what happens to the records: two scenarios that differ only here are one configuration."""
@@ -60,6 +61,10 @@ def axes_of(over: Mapping[str | Names, Sequence[object]], where: str) -> list[Ax
 
 def checked(axis: Axis, where: str, line: int | None) -> Axis:
     label = ", ".join(axis.names)
+    for name in axis.names:
+        if (head := name.partition(".")[0]) in PLAYS_NO_PART:
+            why = "the seeds are those of `seeds`" if head == "seed" else "it changes nothing in what becomes of a record"
+            raise failure(where, line, f"{name} is no axis: {why}.", given=name, possible="a setting, or another value that a run depends on")
     if not axis.values:
         raise failure(where, line, f"the axis {label} is empty: a grid over nothing has no rows.", given="[]", possible="one value or more")
     seen = [json.dumps([cell(value) for value in values]) for values in axis.values]
@@ -86,7 +91,15 @@ def configurations(scenario: Scenario, axes: Sequence[Axis]) -> list[Configurati
     if size > MOST_CONFIGURATIONS:
         message = f"{size:_} configurations are too many for one grid."
         raise failure(scenario.file, None, message, given=f"{size:_}", possible=f"at most {MOST_CONFIGURATIONS:_}")
-    found = [_configuration(scenario, axes, values) for values in product(*(axis.values for axis in axes))]
+    found: list[Configuration] = []
+    problems: list[Problem] = []
+    for values in product(*(axis.values for axis in axes)):
+        try:
+            found.append(_configuration(scenario, axes, values))
+        except ScenarioError as mistake:
+            problems += mistake.problems
+    if problems:
+        raise ScenarioError(list(dict.fromkeys(problems)))
     if all(configuration.plan is None for configuration in found):
         scenario.check()  # No axis could mend it: then it is the scenario's own mistake.
     return found

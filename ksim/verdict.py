@@ -120,6 +120,8 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
         runs = minus(runs, union([*population.ended_as(Failed), *population.ended_as(Refused)]))
         if not runs:
             return "a failed send says nothing about the log", []
+        if any(isinstance(fact, Ended) and not fact.quiet for fact in result.told):
+            return "the run ended at its limit, before the replicas had caught up", []
     config = effective(history.run, producer, partition, result.replicas.get(partition, 0))
     allowed = permission(name, config) if config else None
     if allowed:

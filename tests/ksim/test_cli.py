@@ -524,6 +524,13 @@ def test_a_mistake_in_the_words_says_what_was_given_what_is_possible_and_the_nea
     assert problem["message"]
 
 
+def test_a_line_that_is_no_fact_is_shown(folder: Path) -> None:
+    (folder / "h.jsonl").write_text('{"fact":"run","at":0,"schema":1}\n{"fact":"ackd","at":3}\n')
+    (problem,) = call_json("judge", "h.jsonl")["problems"]
+
+    assert (problem["file"], problem["line"], problem["given"]) == ("h.jsonl", 2, '{"fact":"ackd","at":3}')
+
+
 def test_a_picture_that_cannot_be_drawn_is_refused_before_the_run() -> None:
     """It ended with an internal error, or a.png was written beside a."""
     for name in ("run.xyz", "run"):

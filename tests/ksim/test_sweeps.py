@@ -10,7 +10,7 @@ import pytest
 
 from ksim.problems import ScenarioError
 from ksim.scenario import Scenario
-from ksim.sweeps import sweep
+from ksim.sweeps import sweep, sweep_file
 
 Over = dict[str | tuple[str, ...], Sequence[object]]
 OVER: Over = {"producers.p1.config.acks": [0, 1, "all"], "producers.p1.config.enable.idempotence": [False, True]}
@@ -59,3 +59,32 @@ def test_every_rate_has_an_interval_and_none_is_never_zero_percent() -> None:
 
     assert all(rate.share_high > 0 for rate in table.rates(of="lost"))
     assert "0.0 %" not in table.summary()
+
+
+AXES = """scenario = "leader-crash"
+seeds = "0..1"
+[sweep]
+"""
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        ("producers.p1.config.akcs = [1]\nproducers.p9.config.acks = [1]\nworkload.5.rate = [1]\n", [(4, "acks"), (5, "p1"), (6, None)]),
+        ('workload.0.rate = [1, "x"]\nnetwork.latency = ["1ms", "-1ms"]\n', [(4, None), (5, None)]),
+        ('fault.leader-dies.at = ["1s", "soon"]\n', [(4, None)]),
+        ("seed = [1, 2]\n", [(4, None)]),
+        ('title = ["a"]\n', [(4, None)]),
+    ],
+    ids=["paths", "values", "a fault by name", "seed", "title"],
+)
+def test_a_mistake_in_an_axis_has_the_line_of_the_sweep_file(tmp_path: Path, axes: str, expected: list[tuple[int, str | None]]) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text(AXES + axes)
+
+    with pytest.raises(ScenarioError) as caught:
+        sweep_file(path)
+
+    assert [(problem.origin.file, problem.origin.line, problem.nearest) for problem in caught.value.problems] == [
+        (str(path), line, nearest) for line, nearest in expected
+    ]

@@ -175,6 +175,22 @@ def test_an_acknowledged_record_above_the_high_watermark_is_hidden() -> None:
     assert [verdict.anomalies[0].allowed, with_acks_1.anomalies[0].allowed] == [False, True]
 
 
+def test_threads_of_one_producer_have_no_order_among_each_other() -> None:
+    """A12, A20: one waits for memory, and the smaller record of another finds room in an open batch."""
+    facts = offered(2), acked(range(2)), log(range(1, 2), range(1)), ended()
+    alone, together = ([{"topic": "payments"}] * count for count in (1, 2))
+
+    assert [judge(history_of(*facts, scenario={"workload": workload})).anomalies[0].allowed for workload in (alone, together)] == [False, True]
+
+
+def test_what_is_hidden_only_because_the_run_was_cut_short_accuses_nobody() -> None:
+    verdict = judge(history_of(offered(5), acked(range(5)), log(range(5), high_watermark=3), ended(quiet=False)))
+
+    assert (verdict.verdict, only(verdict)) == ("violated", {"hidden": 2})
+    assert verdict.anomalies[0].allowed
+    assert "limit" in verdict.anomalies[0].because
+
+
 def test_an_acknowledged_record_below_the_start_of_the_log_was_removed_not_lost() -> None:
     verdict = judge(history_of(offered(5), acked(range(5)), log(range(3, 5), start=3), ended()))
 
