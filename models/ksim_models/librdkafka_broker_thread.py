@@ -62,6 +62,8 @@ class BrokerThread:
         """Made, and not sent: the limit of requests in flight is reached (rkb_outbufs)."""
         self.waiting: deque[Request] = deque()
         """Sent, not answered (rkb_waitresps)."""
+        self._next_deadline: Micros | None = NEVER
+        """None: to be looked for."""
         self.queues: list[PartitionQueue] = []
         """The partitions this broker leads."""
         self.next_queue = 0
@@ -131,6 +133,8 @@ class BrokerThread:
 
     def enqueue(self, request: Request) -> None:
         """Produce requests stand in line; the others go before them."""
+        if self._next_deadline is not None and request.deadline < self._next_deadline:
+            self._next_deadline = request.deadline
         if request.batch is not None:
             self.out.append(request)
             return
@@ -147,20 +151,45 @@ class BrokerThread:
 
     @property
     def next_deadline(self) -> Micros:
-        at = NEVER
-        for request in self.waiting:
-            if request.deadline < at:
-                at = request.deadline
-        for request in self.out:
-            if request.deadline < at:
-                at = request.deadline
-        return at
+        if self._next_deadline is None:
+            self._next_deadline = min((request.deadline for request in (*self.waiting, *self.out)), default=NEVER)
+        return self._next_deadline
+
+    def answered(self) -> Request:
+        """The response belongs to the oldest request (BP-1)."""
+        request = self.waiting.popleft()
+        if request.deadline == self._next_deadline:
+            self._next_deadline = None
+        return request
+
+    def wait_for(self, request: Request) -> None:
+        self.waiting.append(request)
+        if self._next_deadline is not None and request.deadline < self._next_deadline:
+            self._next_deadline = request.deadline
+
+    def take_late(self, now: Micros) -> list[Request]:
+        """Requests out of time. Those that were sent keep their place in the line of answers."""
+        late = [request for request in (*self.waiting, *self.out) if request.deadline <= now]
+        for request in late:
+            request.give_up()
+        self.out = deque(request for request in self.out if not request.given_up)
+        self._next_deadline = None
+        return late
+
+    def take_all(self) -> tuple[list[Request], list[Request]]:
+        """Those that were sent, and those that were not."""
+        waiting, made = [request for request in self.waiting if not request.given_up], list(self.out)
+        self.waiting.clear()
+        self.out.clear()
+        self._next_deadline = None
+        return waiting, made
 
     def purge(self, queue: PartitionQueue) -> list[Request]:
         """Requests of this partition that were made and not sent."""
         purged = [request for request in self.out if request.batch is not None and request.batch.queue is queue]
         if purged:
             self.out = deque(request for request in self.out if request not in purged)
+            self._next_deadline = None
         return purged
 
     def is_idle_for(self, now: Micros) -> int:

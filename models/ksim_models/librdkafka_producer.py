@@ -6,7 +6,6 @@ All its threads are one machine here: what one thread wakes another for happens 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ksim_models.arrivals import Arrivals
@@ -161,7 +160,7 @@ class LibrdkafkaProducer:
         return out
 
     def _on_response(self, thread: BrokerThread, message: object, now: Micros, out: list[Effect]) -> None:
-        request = thread.waiting.popleft()
+        request = thread.answered()
         if request.given_up:
             return
         match message:
@@ -224,10 +223,7 @@ class LibrdkafkaProducer:
 
     def _time_out(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         """Requests out of time; after socket.max.fails of them the connection is given up (L2)."""
-        late = [request for request in (*thread.waiting, *thread.out) if request.deadline <= now and not request.given_up]
-        for request in late:
-            request.give_up()
-        thread.out = deque(request for request in thread.out if not request.given_up)
+        late = thread.take_late(now)
         thread.timeouts += len(late)
         checking = thread.state is State.APIVERSION_QUERY
         for request in late:
@@ -251,7 +247,7 @@ class LibrdkafkaProducer:
             self.tick_at = self.born_at + ((now - self.born_at) // SECOND + 1) * SECOND
 
     def _has_to_look_around(self) -> bool:
-        if self.sending.unassigned or not any(thread.is_up for thread in self.threads.values()):
+        if self.sending.has_unassigned or not any(thread.is_up for thread in self.threads.values()):
             return True
         return any(self._needs_query(topic) for topic in self.metadata.wanted)
 
@@ -327,9 +323,7 @@ class LibrdkafkaProducer:
         assert connection is not None
         if close:
             out.append(Close(connection))
-        waiting, made = [request for request in thread.waiting if not request.given_up], list(thread.out)
-        thread.waiting.clear()
-        thread.out.clear()
+        waiting, made = thread.take_all()
         thread.connection = None
         thread.timeouts = 0
         del self.by_connection[connection]
@@ -361,7 +355,7 @@ class LibrdkafkaProducer:
         out.append(Send(thread.connection, request.message))
         batch = request.batch
         if batch is None or self.config.acks != 0:
-            thread.waiting.append(request)
+            thread.wait_for(request)
             return
         self._on_success(batch, -1, now, out)
 
@@ -513,6 +507,7 @@ class LibrdkafkaProducer:
 
     def _make_requests(self, thread: BrokerThread, queue: PartitionQueue, now: Micros, out: list[Effect]) -> bool:
         """One partition's batch each (rd_kafka_ProduceRequest)."""
+        self.sending.take(now, out)  # A batch leaves with all that has come.
         idempotence = self.idempotence
         most = thread.room
         if idempotence is not None:
@@ -601,7 +596,6 @@ class LibrdkafkaProducer:
         next_sequence = batch.next_sequence
         then = action_of(error)
         counted = request.sent
-        ack = False
         if idempotence is not None:
             batch.messages[0].last_id = batch.messages[-1].id
             verdict = idempotence.judge(batch, error)
@@ -628,7 +622,7 @@ class LibrdkafkaProducer:
                 self._become_fatal("_GAPLESS_GUARANTEE", now, out)
             else:
                 self._drain_and_bump(idempotence, now, out)
-        if idempotence is not None and not ack:
+        if idempotence is not None:
             queue.next_error_sequence = next_sequence
         if batch.messages:
             self._fail(queue, batch.messages, MSG_TIMED_OUT if error in (TIMED_OUT, TIMED_OUT_QUEUE) else error, now, out)
@@ -702,11 +696,11 @@ class LibrdkafkaProducer:
             return
         self.sending.fatal = error
         for thread in list(self.threads.values()):
-            for request in [request for request in thread.out if request.batch is not None]:
-                thread.out.remove(request)
-                assert request.batch is not None
-                request.batch.queue.in_flight -= len(request.batch.messages)
-                self._fail(request.batch.queue, request.batch.messages, PURGE_QUEUE, now, out)
+            for queue in thread.queues:
+                for request in thread.purge(queue):
+                    assert request.batch is not None
+                    queue.in_flight -= len(request.batch.messages)
+                    self._fail(queue, request.batch.messages, PURGE_QUEUE, now, out)
         for queue in self.queues.values():
             self._fail(queue, queue.take_all(), PURGE_QUEUE, now, out)
         for topic in self.sending.topics.values():

@@ -279,5 +279,9 @@ class LibrdkafkaSending:
             thread.free_at = now
 
     @property
+    def has_unassigned(self) -> bool:
+        return any(topic.unassigned for topic in self.topics.values())
+
+    @property
     def unassigned(self) -> list[Message]:
         return [message for topic in self.topics.values() for message, _ in topic.unassigned]
