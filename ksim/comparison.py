@@ -162,16 +162,16 @@ def neighbours(run: Run, slower: Micros = 0) -> list[Run]:
 
 
 def slowness(base: Run, twins: Sequence[Run]) -> Micros:
-    """One way: half of what acknowledgements took longer on the cluster before anything struck."""
-    usual = [median(waits) for run in (base, *twins) if (waits := _untroubled(run))]
-    return min(SLOWEST, max(0, int(max(usual[1:]) - usual[0]) // 2)) if len(usual) == len(twins) + 1 else 0
+    """One way: half of what acknowledgements took longer on the cluster, once the client was warm and before anything struck (lower quartiles)."""
+    usual = [waits[len(waits) // 4] for run in (base, *twins) if (waits := _untroubled(run))]
+    return min(SLOWEST, max(0, max(usual[1:]) - usual[0]) // 2) if len(usual) == len(twins) + 1 else 0
 
 
 def _untroubled(run: Run) -> list[Micros]:
-    """How long records waited that were acknowledged before the first fault struck."""
+    """How long records waited that were acknowledged before the first fault struck, the shortest first."""
     struck = min((at for _, at in _beginnings(run)), default=NEVER)
     offered = _offered_at(run)
-    return [at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck for number in fact.records]
+    return sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck for number in fact.records)
 
 
 def _slowed(plan: Plan, by: Micros) -> Plan:

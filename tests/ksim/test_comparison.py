@@ -1,0 +1,139 @@
+"""Two runs side by side: where they agree, where they differ, and when nothing can be said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ksim import Comparison, Run, Scenario, compare, simulate
+from ksim.comparison import neighbours, not_simulated, slowness
+from ksim.history import History
+from ksim_models.facts import Acked, Failed, Fault, FinalLog, LoggedBatch
+from ksim_models.units import ms
+
+PLAIN = """
+format = 1
+title = "Side by side"
+kafka = "4.3"
+seed = 3
+[topics.t]
+config.min.insync.replicas = 2
+[producers.p1]
+config.enable.idempotence = false
+[[workload]]
+topic = "t"
+records = 40
+every = "10ms"
+"""
+LOST = '[[fault]]\nwhen = { request = "Produce", nth = 3 }\ndo = "lose-response"\n'
+CRASH = '[[fault]]\nname = "dies"\nat = "380ms"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "12s"\n'
+
+
+def run(text: str = PLAIN + LOST, seed: int | None = None) -> Run:
+    return simulate(Scenario.loads(text), seed=seed)
+
+
+def mutated(base: Run, change: Callable[[object], list[object]]) -> Run:
+    """As if a cluster had told it so."""
+    history = History(base.history.run | {"how": "live"})
+    for at, fact in base.history:
+        for other in change(fact):
+            history.add(at, other)
+    return Run(base.plan, history, 0, base.simulated_us, 1000.0)
+
+
+def in_leaders_log(change: Callable[[tuple[LoggedBatch, ...]], tuple[LoggedBatch, ...]]) -> Callable[[object], list[object]]:
+    return lambda fact: [replace(fact, batches=change(fact.batches))] if isinstance(fact, FinalLog) and fact.leader else [fact]
+
+
+def first_copies(batches: tuple[LoggedBatch, ...]) -> tuple[LoggedBatch, ...]:
+    return tuple(batch for place, batch in enumerate(batches) if batch.records not in [other.records for other in batches[:place]])
+
+
+def row(found: Comparison, what: str) -> str:
+    return next(row.agreement for row in found.rows if row.what == what)
+
+
+def test_a_run_agrees_with_itself() -> None:
+    found = compare(run(), run())
+
+    assert found.agreement == "agree"
+    assert found.exit_code == 0
+    assert found.partings == ()
+
+
+def test_a_run_under_another_seed_is_within_what_may_be() -> None:
+    assert compare(run(PLAIN + CRASH), run(PLAIN + CRASH, seed=11)).agreement == "agree"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (in_leaders_log(lambda batches: batches[:-1]), "lost"),
+        (in_leaders_log(lambda batches: (batches[0], *batches)), "duplicated"),
+        (in_leaders_log(lambda batches: (batches[-1], *batches[:-1])), "reordered"),
+        (lambda fact: [Failed(fact.producer, fact.partition, fact.records, "TimeoutException", "")] if isinstance(fact, Acked) else [fact], "acked"),
+    ],
+)
+def test_a_planted_difference_is_found_and_told_with_both_stories(change: Callable[[object], list[object]], what: str) -> None:
+    base = run(PLAIN + '[[fault]]\nwhen = { request = "Produce", nth = 3 }\ndo = "delay"\nby = "1ms"\n')
+    found = compare(base, mutated(base, change))
+
+    assert found.agreement == "differ"
+    assert found.exit_code == 1
+    assert row(found, what) == "differ"
+    parting = next(parting for parting in found.partings if parting.name == what)
+    assert parting.simulated.startswith("record ")
+    assert parting.live.startswith("record ")
+    assert f"{what}: they part at record {parting.record}" in str(found)
+
+
+def test_a_fault_that_was_not_injected_makes_it_not_comparable() -> None:
+    base = run(PLAIN + CRASH)
+    not_there = mutated(base, lambda fact: [Fault("dies", "crash", "not-injected", (), 0, "no hooks")] if isinstance(fact, Fault) else [fact])
+    found = compare(base, not_there)
+
+    assert found.agreement == "not comparable"
+    assert found.exit_code == 4
+    assert found.reasons == ("fault dies was not injected on the cluster: no hooks",)
+
+
+def test_a_log_that_could_not_be_read_makes_it_not_comparable() -> None:
+    base = run()
+    unread = mutated(base, lambda fact: [replace(fact, readable=False)] if isinstance(fact, FinalLog) else [fact])
+
+    assert compare(base, unread).reasons == ("the final log of t-0 could not be read",)
+
+
+def test_what_is_not_simulated_is_not_comparable() -> None:
+    found = not_simulated([run()], "nobody knows how")
+
+    assert found.exit_code == 4
+    assert "not comparable: nobody knows how" in str(found)
+
+
+def test_of_several_live_runs_one_that_shows_the_simulated_outcome_makes_it_a_race() -> None:
+    base = run()
+    clean = mutated(base, in_leaders_log(first_copies))
+    once, twice = compare(base, clean), compare(base, [clean, base])
+
+    assert row(once, "duplicated") == "differ"
+    assert row(twice, "duplicated") == "agree"
+
+
+def test_the_latency_of_the_cluster_is_measured_before_anything_strikes_and_becomes_part_of_what_may_be() -> None:
+    slow = PLAIN + CRASH + '[network]\nlatency = "20500us"\n'
+    base, twin = run(PLAIN + CRASH), run(slow)
+
+    assert ms(19) <= slowness(base, [twin]) <= ms(21)
+    assert len(neighbours(base, slowness(base, [twin]))) == 2 * len(neighbours(base))
+
+
+def test_the_data_for_programs_says_the_same_as_the_table() -> None:
+    found = compare(run(), run())
+    data = found.as_data()
+
+    assert data["agreement"] == found.agreement
+    assert [entry["what"] for entry in data["guarantees"]] == [row.what for row in found.guarantees]  # type: ignore[attr-defined]
