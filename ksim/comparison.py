@@ -18,6 +18,7 @@ from ksim.ranges import Runs, minus, union
 from ksim.runs import Run
 from ksim.simulation import simulate
 from ksim.verdict import classes
+from ksim_models.config import ACKS_ALL
 from ksim_models.facts import Acked, Failed, Fault, Offered, Sent
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
@@ -162,16 +163,17 @@ def neighbours(run: Run, slower: Micros = 0) -> list[Run]:
 
 
 def slowness(base: Run, twins: Sequence[Run]) -> Micros:
-    """One way: half of what acknowledgements took longer on the cluster, once the client was warm and before anything struck (lower quartiles)."""
-    usual = [waits[len(waits) // 4] for run in (base, *twins) if (waits := _untroubled(run))]
-    return min(SLOWEST, max(0, max(usual[1:]) - usual[0]) // 2) if len(usual) == len(twins) + 1 else 0
+    """One way: what the quickest acknowledgement took longer on the cluster, before anything struck, for each of the messages that it waits for."""
+    quickest = [wait for run in (base, *twins) if (wait := _quickest(run)) is not None]
+    messages = 4 if all(producer.config.acks == ACKS_ALL for producer in base.plan.producers) else 2
+    return min(SLOWEST, max(0, max(quickest[1:]) - quickest[0]) // messages) if len(quickest) == len(twins) + 1 else 0
 
 
-def _untroubled(run: Run) -> list[Micros]:
-    """How long records waited that were acknowledged before the first fault struck, the shortest first."""
+def _quickest(run: Run) -> Micros | None:
     struck = min((at for _, at in _beginnings(run)), default=NEVER)
     offered = _offered_at(run)
-    return sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck for number in fact.records)
+    waits = (at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck and fact.offset >= 0 for number in fact.records)
+    return min(waits, default=None)
 
 
 def _slowed(plan: Plan, by: Micros) -> Plan:
