@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ksim import Comparison, Run, Scenario, compare, simulate
-from ksim.comparison import neighbours, not_simulated, slowness
+from ksim.comparison import NOISE, neighbours, noise, not_simulated, slowness
 from ksim.history import History
 from ksim_models.facts import Acked, Failed, Fault, FinalLog, LoggedBatch
 from ksim_models.units import ms
@@ -127,8 +127,18 @@ def test_the_latency_of_the_cluster_is_measured_before_anything_strikes_and_beco
     slow = PLAIN + CRASH + '[network]\nlatency = "20500us"\n'
     base, twin = run(PLAIN + CRASH), run(slow)
 
-    assert ms(19) <= slowness(base, [twin]) <= ms(21)
-    assert len(neighbours(base, slowness(base, [twin]))) == 2 * len(neighbours(base))
+    quickest, usual = slowness(base, [twin])
+
+    assert ms(19) <= quickest <= ms(21) < usual
+    assert len(neighbours(base, [quickest, usual])) == 3 * len(neighbours(base))
+
+
+def test_how_far_a_cluster_was_behind_is_the_age_of_the_oldest_record_that_not_every_replica_had() -> None:
+    struck = PLAIN.replace("records = 40", "records = 100") + '[[fault]]\nname = "dies"\nat = "900ms"\ndo = "pause"\nwho = "broker-1"\nfor = "1s"\n'
+    far = '[network]\nlinks = [{ from = "broker-1", to = "broker-2", latency = "80ms" }]\n'
+
+    assert noise([run(struck)]) == NOISE
+    assert ms(80) <= noise([run(struck), run(struck + far)]) <= ms(500)
 
 
 def test_the_data_for_programs_says_the_same_as_the_table() -> None:
