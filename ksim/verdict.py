@@ -12,7 +12,7 @@ from ksim.classification import ANOMALIES, CLASSES, Classified, classify
 from ksim.history import History
 from ksim.permitted import JEPSEN, effective, permission
 from ksim.population import Producer
-from ksim.ranges import Runs, both, minus, total, union
+from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
 from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused
 
 MOST_OFFSETS = 20  # A witness is read by a person.
@@ -126,9 +126,23 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
     allowed = permission(name, config) if config else None
     if allowed:
         return allowed.because, []
+    if name == "duplicated" and config and config.client.startswith("librdkafka") and not both(runs, _doubled_in_one_epoch(result, producer)):
+        return "librdkafka raises its epoch while a batch is in doubt, and what was in it is sent again under the new one", []
     if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
         return "the application sent the record again", []
     return "nothing in this configuration allows it" if config else "the history does not tell the configuration", runs
+
+
+def _doubled_in_one_epoch(result: Classified, producer: str) -> Runs:
+    """Records that stand twice under one producer id and epoch, where a broker would have known them again."""
+    doubled: list[Runs] = []
+    for log in result.logs.values():
+        epochs: dict[tuple[int, int], Runs] = {}
+        for batch in log.batches:
+            if batch.producer == producer:
+                epochs.setdefault((batch.producer_id, batch.producer_epoch), []).extend(runs_of(batch.records))
+        doubled += [repeated(runs) for runs in epochs.values()]
+    return union([run for runs in doubled for run in runs])
 
 
 def _witness(result: Classified, producer: str, number: int) -> Witness:

@@ -41,6 +41,10 @@ class LibrdkafkaIdempotence:
         return self.state is State.ASSIGNED
 
     @property
+    def wants_an_id(self) -> bool:
+        return self.state is State.REQ_PID
+
+    @property
     def is_draining(self) -> bool:
         return self.state is State.DRAIN_BUMP
 

@@ -407,6 +407,8 @@ class LibrdkafkaProducer:
                 self._delegate(partition.partition, now, out)
         for name in settled:
             self._settle_topic(name, now, out)
+        if self.idempotence is not None and self.idempotence.wants_an_id:
+            self._ask_for_producer_id(self.idempotence, now)
 
     def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         del self.threads[thread.name]

@@ -125,8 +125,8 @@ class PartitionQueue:
         first = self.messages[0]
         if first.backoff_until > now:
             return first.backoff_until
-        if len(self.messages) >= self.batch_messages or self.bytes >= self.batch_bytes:
-            return now
+        if len(self.messages) >= self.batch_messages or self.bytes >= self.batch_bytes or first.number < 0:
+            return now  # The warm-up is flushed.
         due = first.produced_at + self.linger
         return due if due > now else now
 

@@ -263,6 +263,22 @@ def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allo
     assert verdict.verdict == "violated"
 
 
+@pytest.mark.parametrize(
+    ("client", "epochs", "allowed"),
+    [
+        pytest.param("librdkafka", (0, 1), True, id="a new epoch while the batch is in doubt, measured"),
+        pytest.param("librdkafka", (0, 0), False, id="under one epoch a broker knows a batch again"),
+        pytest.param("java", (0, 1), False, id="Java rewrites only what it knows was not written"),
+    ],
+)
+def test_a_duplicate_across_epochs_is_allowed_to_librdkafka(client: Any, epochs: Any, allowed: Any) -> None:
+    twice = tuple(LoggedBatch(offset, 0, "p1", range(1), 7, epoch, 0) for offset, epoch in enumerate(epochs))
+    final = FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, twice)
+    verdict = judge(history_of(offered(1), acked(range(1)), final, ended(), producer=SAFE | {"client": client}))
+
+    assert [(anomaly.name, anomaly.allowed) for anomaly in verdict.anomalies] == [("duplicated", allowed)]
+
+
 def test_a_topics_settings_come_from_the_brokers_where_it_has_none_of_its_own() -> None:
     config = {"producers": {"p1": SAFE}, "topics": {}, "brokers": {"broker-1": {"min.insync.replicas": 2}, "broker-2": {"min.insync.replicas": 1}}}
     followers = log(leader=False, replica="broker-2")

@@ -124,6 +124,12 @@ def test_what_is_held_in_the_queues_is_given_back_when_all_is_over(data: dict[st
 
 
 @settings(deadline=None, max_examples=80)
+@given(scenarios(fabricated=False))
+def test_whatever_goes_wrong_is_the_price_of_a_setting(data: dict[str, Any]) -> None:
+    assert [anomaly for anomaly in simulate(Scenario(**data)).verdict.anomalies if not anomaly.allowed] == []
+
+
+@settings(deadline=None, max_examples=80)
 @given(scenarios(fabricated=False, **{"enable.idempotence": True, "acks": "all", "queue.buffering.backpressure.threshold": 1, "message.timeout.ms": 300_000}))
 def test_with_idempotence_nothing_is_lost_doubled_or_reordered(data: dict[str, Any]) -> None:
     """As long as no message runs out of time."""
