@@ -14,7 +14,7 @@ from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Plan, Who
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
-DOWN = ("crash", "pause")
+DOWN = ("crash", "shutdown", "pause")
 
 Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
 
@@ -46,6 +46,10 @@ class World(Protocol):
     def is_down(self, name: str) -> bool: ...
     def is_frozen(self, name: str) -> bool: ...
     def crash(self, name: str) -> None: ...
+    def shutdown(self, name: str) -> None:
+        """Orderly: a broker hands its leaderships over, a client is closed."""
+        ...
+
     def restart(self, name: str) -> None: ...
     def pause(self, name: str) -> None: ...
     def resume(self, name: str) -> None: ...
@@ -175,10 +179,9 @@ class Faults:
         """Do it. Answers to what it resolved, and how it is undone (None: it is over at once)."""
         world = self.world
         match fault.do:
-            case "crash":
+            case "crash" | "shutdown":
                 living = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
-                for name in living:
-                    world.crash(name)
+                self._for_each(living, world.crash if fault.do == "crash" else world.shutdown)
                 return living, lambda: self._restart(living)
             case "pause":
                 awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ksim_models.config import BrokerConfig, LibrdkafkaConfig, ProducerConfig
+from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
@@ -224,5 +224,7 @@ class Plan:
     warm: bool
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
+    not_simulated: tuple[Problem, ...] = ()
+    """What only a live cluster can do."""
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

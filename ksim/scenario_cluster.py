@@ -75,7 +75,8 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
     count = table.take("brokers", whole(1, MOST_BROKERS)) or DEFAULT_BROKERS
     controllers = table.take("controllers", whole(1, 9)) or 1
     if controllers > 1:
-        table.problem("controllers", f"cluster.controllers = {controllers}: more than one controller is not yet supported.", possible="1")
+        path = ("cluster", "controllers")
+        reading.only_live(path, f"cluster.controllers = {controllers}: more than one controller", given=str(controllers), possible="1")
     names = [f"broker-{number}" for number in range(1, count + 1)]
     own: dict[str, list[Setting]] = {}
     for name, value in numbered.items():
@@ -95,7 +96,7 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes if note not in general.notes)
         given = in_kafka_spelling([*shared, *own.get(name, [])], BROKER_KEYS)
         brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given))  # The plan is not used where there are problems.
-    return brokers, ["controller-1"]
+    return brokers, [f"controller-{number}" for number in range(1, controllers + 1)]
 
 
 def _is_broker_table(name: str, value: object) -> bool:

@@ -19,7 +19,7 @@ from ksim_models.errors import ErrorCode
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash",)
+TAKES_DOWN = ("crash", "shutdown")
 
 
 def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPlan]:
@@ -54,6 +54,8 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
+    if do == "shutdown":
+        table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown", given=do, possible="crash")
     first, second = _between(table, names)
     when = _when(table, do, names)
     if do == "answer" and isinstance(when, FrameTrigger):
@@ -154,9 +156,9 @@ def _refuse_answers_without_that_error(table: Table, when: FrameTrigger) -> None
 def _refuse_return_of_a_client(table: Table, fault: FaultPlan, names: Names) -> None:
     """A crashed client stays dead: its successor is another producer, with another producer id (I2)."""
     clients = [str(who) for who in fault.who if names.role(who) == PRODUCER]
-    if clients and (fault.do == "restart" or (fault.do == "crash" and fault.duration is not None)):
+    if clients and (fault.do == "restart" or (fault.do in TAKES_DOWN and fault.duration is not None)):
         table.problem(
-            "for" if fault.do == "crash" else "do",
+            "do" if fault.do == "restart" else "for",
             f"{name_of(table.path)}: the restart of a client is not yet supported; a crashed one stays dead.",
             given=listed(clients),
             possible="crash without for, or pause with for",

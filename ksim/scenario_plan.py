@@ -76,6 +76,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         limit=tail.limit,
         warm=tail.warm,
         notes=tuple(dict.fromkeys(reading.notes)),
+        not_simulated=tuple(reading.not_simulated),
     )
     return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective)
 

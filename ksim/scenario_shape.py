@@ -170,6 +170,7 @@ VERSIONS: Shape = {
 
 FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "crash": frozenset({"who", "for"}),
+    "shutdown": frozenset({"who", "for"}),
     "restart": frozenset({"who"}),
     "pause": frozenset({"who", "for"}),
     "cut": frozenset({"between", "one_way", "for"}),
@@ -184,6 +185,7 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "crash": ("who",),
+    "shutdown": ("who",),
     "restart": ("who",),
     "pause": ("who",),
     "cut": ("between",),
@@ -202,7 +204,6 @@ EXAMPLES: Mapping[str, str] = {
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 LATER_FAULTS = (
     "power-loss",
-    "shutdown",
     "disk-full",
     "disk-error",
     "slow-disk",

@@ -50,7 +50,8 @@ def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool
 
 
 def refuse_what_has_no_rules(plan: Plan) -> None:
-    problems = [
+    problems = list(plan.not_simulated)
+    problems += [
         Problem(
             given=setting,
             possible="the default",
@@ -253,6 +254,9 @@ class SimulatedWorld:
         frames = Frames(list(faults), self.loop, self.dice, resolve, note)
         self.loop.interceptor = frames
         return frames
+
+    def shutdown(self, name: str) -> None:
+        raise AssertionError("refused before the run: an orderly shutdown has no rules yet")
 
     def is_down(self, name: str) -> bool:
         return self.loop.cells[name].down

@@ -18,7 +18,7 @@ from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer
 from ksim.problems import listed, nearest
 
-DEEDS = ("crash", "restart", "pause", "resume")
+DEEDS = ("crash", "shutdown", "restart", "pause", "resume")
 PLACES = ("broker", "id", "host", "port")
 NO_HOOK = "this cluster is not ksim's: broker faults need the commands of its owner (--hooks FILE)"
 
@@ -43,7 +43,7 @@ class Hooks:
             if not isinstance(command, str) or not command.strip():
                 raise LiveError(f"{path}: {deed} must be a command, as a text.")
             _check_places(path, deed, command)
-        for deed, undo in (("crash", "restart"), ("pause", "resume")):
+        for deed, undo in (("crash", "restart"), ("shutdown", "restart"), ("pause", "resume")):
             if deed in data and undo not in data:
                 raise LiveError(f"{path}: {deed} is given, but not {undo}: what is broken must be mended at the end.")
         return Hooks(data)
@@ -97,6 +97,9 @@ class ExternalCluster:
 
     async def crash(self, name: str) -> None:
         await self._run("crash", name)
+
+    async def shutdown(self, name: str) -> None:
+        await self._run("shutdown", name)
 
     async def restart(self, name: str) -> None:
         await self._run("restart", name)

@@ -27,6 +27,7 @@ class Cluster(Protocol):
     """Real brokers: of our own (`ksim.live.cluster`), or somebody else's (`ksim.live.external`)."""
 
     def crash(self, name: str) -> object: ...
+    def shutdown(self, name: str) -> object: ...
     def restart(self, name: str) -> object: ...
     def pause(self, name: str) -> object: ...
     def resume(self, name: str) -> object: ...
@@ -39,6 +40,10 @@ class Process(Protocol):
     """A client in a process of its own (`ksim.live.clients.LiveClient`)."""
 
     def kill(self) -> object: ...
+    def close(self) -> object:
+        """As an application ends: what was sent gets its outcome."""
+        ...
+
     def pause(self) -> object: ...
     def resume(self) -> object: ...
 
@@ -110,6 +115,13 @@ class LiveWorld:
             self.down.add(name)
             self.frozen.discard(name)
             self._do(self.clients[name].kill() if name in self.clients else self.cluster.crash(name))
+
+    def shutdown(self, name: str) -> None:
+        if name not in self.down:
+            self.down.add(name)
+            if name in self.frozen:
+                self.resume(name)  # What is stopped cannot end orderly.
+            self._do(self.clients[name].close() if name in self.clients else self.cluster.shutdown(name))
 
     def restart(self, name: str) -> None:
         if name in self.down and name not in self.clients:

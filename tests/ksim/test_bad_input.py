@@ -18,6 +18,7 @@ from ksim.plan import Plan
 from ksim.problems import ScenarioError, row
 from ksim.scenario import Scenario, names
 from ksim.scenario_file import built_in
+from ksim.simulation import simulate
 from ksim_models.config import Problem
 
 GOOD = """\
@@ -207,14 +208,13 @@ LATER = [
     ("rack()", CRASH + "who = 'rack(a)'", "rack"),
     ("coordinator()", CRASH + "who = 'coordinator(x)'", "coordinator"),
     ("features", "[cluster]\nfeatures = { x = 1 }", "features"),
-    ("controllers", "[cluster]\ncontrollers = 3", "controller"),
     ("exists", "[topics.later]\nexists = false", "exists"),
     ("transaction trigger", FAULT + "do='crash'\nwho='p1'\nwhen = { transaction = 3, phase = 'before-commit' }", "transaction"),
     ("slow by bandwidth", FAULT + "at=1\ndo='slow'\nlatency='1ms'\nbetween=['p1', 'brokers']\nbandwidth='1Mbit/s'", "bandwidth"),
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "shutdown", "disk-full", "slow-disk", "slow-cpu")),
+    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "disk-full", "slow-disk", "slow-cpu")),
     ("elect", FAULT + "at=1\ndo='elect'\npartition='payments-0'\nkind='unclean'", "elect"),
     ("alter", FAULT + "at=1\ndo='alter'\ntarget='payments'\nconfig.min.insync.replicas=1", "alter"),
     ("reassign", FAULT + "at=1\ndo='reassign'\npartition='payments-0'\nto=[1]", "reassign"),
@@ -566,3 +566,21 @@ def test_no_properties_file_gives_anything_but_a_scenario_error(tmp_path: Path, 
     path.write_bytes(content)
 
     assert plan_or_problems(lambda: Scenario.loads(GOOD).override(producer_config=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "named"),
+    [
+        ("[cluster]\ncontrollers = 3\n", 2, "more than one controller"),
+        ('[[fault]]\nat = 1\ndo = "shutdown"\nwho = "broker-1"\n', 3, "an orderly shutdown"),
+    ],
+)
+def test_what_only_a_cluster_can_do_is_a_mistake_only_where_it_is_to_be_simulated(text: str, line: int, named: str) -> None:
+    scenario = Scenario.loads(f'kafka = "4.3"\nseed = 1\n{text}[topics.t]\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = 1\n', "file.toml")
+    plan = scenario.plan()
+
+    with pytest.raises(ScenarioError) as told:
+        simulate(plan)
+    (problem,) = told.value.problems
+    assert str(problem.origin) == f"file.toml:{line + 2}"
+    assert f"{named} is not simulated yet; `ksim replay` does it on a real cluster." in problem.message
