@@ -6,12 +6,13 @@ All its threads are one machine here: what one thread wakes another for happens 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ksim_models.arrivals import Arrivals
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Acked, Connected, Disconnected, Failed, Offered, ProducerId, Retried, Sent
+from ksim_models.facts import Connected, Disconnected, ProducerId
 from ksim_models.librdkafka_broker_thread import API_VERSIONS_WITHIN, BrokerThread, Request, State
+from ksim_models.librdkafka_brokers import Brokers
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_errors import (
     DESTROY_BROKER,
@@ -27,13 +28,13 @@ from ksim_models.librdkafka_errors import (
     Then,
     action_of,
     name_of,
-    text_of,
 )
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence, Verdict
 from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
-from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, Message, MessageBatch, PartitionQueue, records_of
+from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, MessageBatch, PartitionQueue, records_of
+from ksim_models.librdkafka_reports import Reports
 from ksim_models.librdkafka_sending import LibrdkafkaSending
-from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Open, Opened, Received, Resumed, Send
+from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Send
 from ksim_models.messages import (
     NO_LEADER,
     ApiVersionsRequest,
@@ -51,7 +52,6 @@ from ksim_models.units import MILLISECOND, NEVER, SECOND, Micros, ms
 
 WARM_UP = ""
 """The producer's name on batches of the warm-up, which belong to nobody."""
-BOOTSTRAP = "bootstrap/"
 PRODUCED_ANYWAY: Micros = 100 * MILLISECOND
 """What a request may take whose first message has run out of time."""
 RETRY_JITTER_PERCENT = 20
@@ -64,24 +64,16 @@ class LibrdkafkaProducer:
         self.dice = dice
         self.alive = True
         self.born_at = min([0, *(workload.time_of(0) for workload in workloads if workload.total)])
-        self.socket_timeout = ms(config.socket_timeout_ms)
+        self.brokers = Brokers(name, config, bootstrap, dice, self.born_at)
         self.metadata = LibrdkafkaMetadata(name, config, dice, self.born_at)
         self.sending = LibrdkafkaSending(name, config, workloads, dice, self.metadata.want)
-        self.sending.is_up = self._is_up
+        self.sending.is_up = self.brokers.is_up
+        self.reports = Reports(name, self.sending)
         self.idempotence = LibrdkafkaIdempotence(self.born_at) if config.enable_idempotence else None
         self.queues: dict[str, PartitionQueue] = {}
-        self.threads: dict[str, BrokerThread] = {
-            BOOTSTRAP + broker: BrokerThread(BOOTSTRAP + broker, broker, name, config, dice, self.born_at, learned=False) for broker in bootstrap
-        }
-        self.by_connection: dict[str, BrokerThread] = {}
-        self.connections_made = 0
-        self.choices = 0
         self.batches_failed = 0
         self.tick_at: Micros | None = None
         """The main thread's look around, once a second, where there is something to see."""
-        self.connect_any_interval = ms(max(11, min(config.reconnect_backoff_ms // 2, 1_000)))
-        self.connected_any_at: Micros = -(2**60)
-        self.connect_any_at: Micros = NEVER
         self.arrivals_matter_at: Micros = 0
         self.began = False
         self.wake_at: Micros | None = self.born_at
@@ -92,10 +84,10 @@ class LibrdkafkaProducer:
         """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
         at = self.arrivals_matter_at = self.sending.wake_at
         metadata = self.metadata
-        at = min(at, metadata.query_at, metadata.refresh_at, self.connect_any_at, self.tick_at if self.tick_at is not None else NEVER)
+        at = min(at, metadata.query_at, metadata.refresh_at, self.brokers.connect_any_at, self.tick_at if self.tick_at is not None else NEVER)
         if self.idempotence is not None and self.idempotence.ask_at < at:
             at = self.idempotence.ask_at
-        for thread in self.threads.values():
+        for thread in self.brokers:
             at = min(at, self._thread_wakes_at(thread))
         for queue in self.queues.values():
             if not queue.broker and queue.messages and queue.messages[0].timeout_at < at:
@@ -127,23 +119,23 @@ class LibrdkafkaProducer:
         self.now = now
         if not self.began:
             self.began = True
-            self._connect_any(now)  # To one of the bootstrap servers.
+            self.brokers.connect_any(now)  # To one of the bootstrap servers.
         if type(event) is Resumed:
             self.sending.resumed(now)
         if type(event) is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
         match event:
             case Received():
-                thread = self.by_connection.get(event.connection)
+                thread = self.brokers.by_connection.get(event.connection)
                 if thread is not None:
                     self._on_response(thread, event.message, now, out)
             case Opened():
-                thread = self.by_connection.get(event.connection)
+                thread = self.brokers.by_connection.get(event.connection)
                 if thread is not None:
                     thread.set_state(State.APIVERSION_QUERY, now)
                     self._transmit(thread, Request(ApiVersionsRequest(), now + API_VERSIONS_WITHIN), now, out)
             case Closed():
-                thread = self.by_connection.get(event.connection)
+                thread = self.brokers.by_connection.get(event.connection)
                 if thread is not None:
                     self._lose(thread, TRANSPORT, "closed by the other side", now, out)
             case Crashed():
@@ -179,7 +171,7 @@ class LibrdkafkaProducer:
     def _look_at_the_clock(self, now: Micros, out: list[Effect]) -> bool:
         """True if something was due: then look again, for it may have made other things due."""
         seen = False
-        for thread in list(self.threads.values()):
+        for thread in self.brokers:
             if thread.look_at(thread.next_deadline) <= now:
                 seen = True
                 self._time_out(thread, now, out)
@@ -192,7 +184,7 @@ class LibrdkafkaProducer:
                     self._expire(queue, now, out)
             if thread.connect_at <= now:
                 seen = True
-                self._connect(thread, now, out)
+                self.brokers.connect(thread, now, out)
         for queue in self.queues.values():
             if not queue.broker and queue.messages and queue.messages[0].timeout_at <= now:
                 seen = True
@@ -211,11 +203,11 @@ class LibrdkafkaProducer:
         if self.metadata.refresh_at <= now:
             seen = True
             self.metadata.refresh_at = now + self.metadata.refresh_every
-            self._refresh(list(self.metadata.wanted), now)
-        if self.connect_any_at <= now:
+            self.brokers.ask_for(list(self.metadata.wanted), now)
+        if self.brokers.connect_any_at <= now:
             seen = True
-            self.connect_any_at = NEVER
-            self._connect_any(now)
+            self.brokers.connect_any_at = NEVER
+            self.brokers.connect_any(now)
         if self.idempotence is not None and self.idempotence.ask_at <= now:
             seen = True
             self._ask_for_producer_id(self.idempotence, now)
@@ -236,7 +228,7 @@ class LibrdkafkaProducer:
 
     def _expire(self, queue: PartitionQueue, now: Micros, out: list[Effect]) -> None:
         """message.timeout.ms. With sequence numbers a gap would follow, so the epoch is raised once all is drained."""
-        self._fail(queue, queue.take_expired(now), MSG_TIMED_OUT, now, out)
+        self.reports.failed(queue.partition, queue.take_expired(now), MSG_TIMED_OUT, now, out)
         if self.idempotence is not None and queue.broker and self.idempotence.is_assigned:
             self._drain_and_bump(self.idempotence, now, out)
 
@@ -247,7 +239,7 @@ class LibrdkafkaProducer:
             self.tick_at = self.born_at + ((now - self.born_at) // SECOND + 1) * SECOND
 
     def _has_to_look_around(self) -> bool:
-        if self.sending.has_unassigned or not any(thread.is_up for thread in self.threads.values()):
+        if self.sending.has_unassigned or not self.brokers.any_up:
             return True
         return any(self._needs_query(topic) for topic in self.metadata.wanted)
 
@@ -257,8 +249,8 @@ class LibrdkafkaProducer:
         if not partitions:
             return True
         for partition in partitions:
-            broker = self.queues[partition].broker
-            if not broker or self.threads[broker].state not in (State.INIT, State.UP):
+            thread = self.brokers.get(self.queues[partition].broker)
+            if thread is None or thread.state not in (State.INIT, State.UP):
                 return True
         return False
 
@@ -269,42 +261,12 @@ class LibrdkafkaProducer:
             late = [message for message, _ in topic.unassigned if message.timeout_at <= now]
             if late:
                 topic.unassigned = type(topic.unassigned)(entry for entry in topic.unassigned if entry[0].timeout_at > now)
-                self._fail_unassigned(topic.name, late, MSG_TIMED_OUT, now, out)
+                self.reports.failed_unassigned(topic.name, late, MSG_TIMED_OUT, now, out)
         if topics:
-            self._refresh(topics, now)
-        if not any(thread.is_up for thread in self.threads.values()):
-            self._connect_any(now)
+            self.brokers.ask_for(topics, now)
+        self.brokers.connect_any(now)
 
     # Connections.
-
-    def _is_up(self, broker: str) -> bool:
-        thread = self.threads.get(broker)
-        return thread is not None and thread.is_up
-
-    def _draw(self, why: str) -> float:
-        self.choices += 1
-        return self.dice.at(why, self.name, self.choices)
-
-    def _connect_any(self, now: Micros) -> None:
-        """Sparse connections: where there is none, one is made to any broker, rather one that was never tried."""
-        if any(thread.is_up for thread in self.threads.values()):
-            return
-        if now - self.connected_any_at <= self.connect_any_interval:
-            if self.connect_any_at == NEVER:
-                self.connect_any_at = self.connected_any_at + self.connect_any_interval + MILLISECOND
-            return
-        self.connected_any_at = now
-        idle = [thread for thread in self.threads.values() if thread.state is State.INIT]
-        choices = [thread for thread in idle if not thread.connects] or idle
-        if choices:
-            choices[int(self._draw("connect-any") * len(choices))].try_connect(now)
-
-    def _connect(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        self.connections_made += 1
-        connection = f"{self.name}->{thread.broker}#{self.connections_made}"
-        self.by_connection[connection] = thread
-        thread.attempt(connection, now)
-        out.append(Open(connection, thread.broker))
 
     def _on_up(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         thread.set_state(State.UP, now)
@@ -312,7 +274,7 @@ class LibrdkafkaProducer:
         out.append(Note(Connected(self.name, thread.broker, thread.connection)))
         topics = self.metadata.new_connection_asks()
         if topics or not self.metadata.wanted:
-            thread.enqueue(Request(MetadataRequest(tuple(topics)), now + self.socket_timeout))
+            self.brokers.ask(thread, topics, now)
 
     def _lose(self, thread: BrokerThread, error: str, why: str, now: Micros, out: list[Effect], *, close: bool = False, more: int = 0) -> None:
         """rd_kafka_broker_fail: every request comes back, the answered ones never; then it is asked who leads now.
@@ -326,7 +288,7 @@ class LibrdkafkaProducer:
         waiting, made = thread.take_all()
         thread.connection = None
         thread.timeouts = 0
-        del self.by_connection[connection]
+        del self.brokers.by_connection[connection]
         thread.set_state(State.INIT, now)
         if state is not State.UP:
             thread.back_off(now)
@@ -336,7 +298,7 @@ class LibrdkafkaProducer:
         for request in made:
             self._give_up(thread, request, TIMED_OUT_QUEUE if error == TIMED_OUT else error, now, out)
         if state is State.UP and error != DESTROY_BROKER and self.metadata.wanted:
-            self._refresh(list(self.metadata.wanted), now)
+            self.brokers.ask_for(list(self.metadata.wanted), now)
 
     def _give_up(self, thread: BrokerThread, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         """A request that gets no answer. Simplified: Metadata is not repeated to the same broker; the timers ask again."""
@@ -361,47 +323,21 @@ class LibrdkafkaProducer:
 
     # Metadata.
 
-    def _usable(self, now: Micros) -> BrokerThread | None:
-        """A connected one, rather one that metadata named, rather the one used last."""
-        best: list[BrokerThread] = []
-        most = -1
-        for thread in self.threads.values():
-            if thread.is_up:
-                weight = (1_000 if thread.learned else 0) + max(0, 600 - thread.is_idle_for(now))
-                if weight > most:
-                    best, most = [], weight
-                if weight == most:
-                    best.append(thread)
-        if len(best) <= 1:
-            return best[0] if best else None
-        return best[int(self._draw("usable") * len(best))]
-
-    def _refresh(self, topics: Sequence[str], now: Micros) -> None:
-        thread = self._usable(now)
-        if thread is None:
-            self._connect_any(now)
-        else:
-            thread.enqueue(Request(MetadataRequest(tuple(topics)), now + self.socket_timeout))
-
     def _query_leaders(self, now: Micros) -> None:
         """The timer of the fast leader query."""
         topics = self.metadata.due_topics()
         if not topics:
             self.metadata.query_at = NEVER
             return
-        self._refresh(topics, now)
+        self.brokers.ask_for(topics, now)
         self.metadata.queried(now)
 
     def _on_metadata(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
         """Brokers first: those that are named no longer are given up, the bootstrap addresses among them, with whatever was on the way."""
-        for broker in response.brokers:
-            if broker not in self.threads:
-                self.threads[broker] = BrokerThread(broker, broker, self.name, self.config, self.dice, now, learned=True)
+        gone = self.brokers.learn(response.brokers, now)
         settled = self.metadata.learn(response, now, out)
-        if any(thread.learned for thread in self.threads.values()):
-            for thread in list(self.threads.values()):
-                if not thread.learned or thread.broker not in response.brokers:
-                    self._decommission(thread, now, out)
+        for thread in gone:
+            self._decommission(thread, now, out)
         for topic in response.topics:
             for partition in topic.partitions:
                 self._delegate(partition.partition, now, out)
@@ -411,7 +347,6 @@ class LibrdkafkaProducer:
             self._ask_for_producer_id(self.idempotence, now)
 
     def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        del self.threads[thread.name]
         for queue in list(thread.queues):
             self._move(queue, None, now, out)
         if thread.connection is not None:
@@ -425,7 +360,7 @@ class LibrdkafkaProducer:
         topic.missing = name in self.metadata.missing
         topic.partitions = [self.queues[partition] for partition in self.metadata.topics.get(name, ())]
         failed = self.sending.assign(topic, now)
-        self._fail_unassigned(name, failed, UNKNOWN_TOPIC if topic.missing else UNKNOWN_PARTITION, now, out)
+        self.reports.failed_unassigned(name, failed, UNKNOWN_TOPIC if topic.missing else UNKNOWN_PARTITION, now, out)
 
     def _delegate(self, partition: str, now: Micros, out: list[Effect]) -> None:
         """A partition is served by the thread of its leader."""
@@ -433,13 +368,13 @@ class LibrdkafkaProducer:
         if queue is None:
             queue = self.queues[partition] = PartitionQueue(partition, self.config)
         leader, _ = self.metadata.leader_of(partition)
-        thread = self.threads.get(leader) if leader != NO_LEADER else None
+        thread = self.brokers.get(leader) if leader != NO_LEADER else None
         if (thread.name if thread is not None else "") != queue.broker:
             self._move(queue, thread, now, out)
 
     def _move(self, queue: PartitionQueue, thread: BrokerThread | None, now: Micros, out: list[Effect]) -> None:
         """What was made for the old leader and not sent comes back; with idempotence the new one gets nothing before the old one has answered (L5)."""
-        old = self.threads.get(queue.broker)
+        old = self.brokers.get(queue.broker)
         if old is not None:
             self._take_back(old, queue, now, out)
             old.queues.remove(queue)
@@ -471,7 +406,7 @@ class LibrdkafkaProducer:
     def _work(self, now: Micros, out: list[Effect]) -> bool:
         """One pass of every broker's thread; True if something moved, for then another pass follows."""
         moved = False
-        for thread in list(self.threads.values()):
+        for thread in self.brokers:
             moved = self._serve(thread, now, out) or moved
         return moved
 
@@ -499,7 +434,7 @@ class LibrdkafkaProducer:
         while thread.can_send:
             request = thread.out.popleft()
             if request.batch is not None:
-                self._tell_sent(thread, request.batch, out)
+                self.reports.sent(thread, request.batch, out)
             self._transmit(thread, request, now, out)
             moved = True
         return moved
@@ -525,34 +460,14 @@ class LibrdkafkaProducer:
             if idempotence is not None:
                 queue.number(batch)
             made += 1
-            self._offer(batch.messages, out)
+            self.reports.offered(batch.messages, out)
             queue.in_flight += len(batch.messages)
             until = max(batch.messages[0].timeout_at, now + PRODUCED_ANYWAY) if batch.messages[0].timeout_at <= now else batch.messages[0].timeout_at
             producer, records = (self.name, records_of(batch.messages)) if batch.messages[0].number >= 0 else (WARM_UP, range(len(batch.messages)))
             on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.first_sequence)
             message = ProduceRequest(self.config.acks, self.config.request_timeout_ms, (on_wire,))
-            thread.enqueue(Request(message, min(until, now + self.socket_timeout), batch))
+            thread.enqueue(Request(message, min(until, now + self.brokers.socket_timeout), batch))
         return made > 0
-
-    def _offer(self, messages: Sequence[Message], out: list[Effect]) -> None:
-        """The history learns of the records when they leave the queue for the first time."""
-        fresh = [message for message in messages if not message.told and message.number >= 0]
-        for message in fresh:
-            message.told = True
-        if not fresh:
-            return
-        first = fresh[0].produced_at
-        step = fresh[1].produced_at - first if len(fresh) > 1 else 0
-        steady = all(message.produced_at == first + index * step for index, message in enumerate(fresh))
-        times = () if steady else tuple(message.produced_at for message in fresh)
-        out.append(Note(Offered(self.name, records_of(fresh), first, step if steady else 0, times)))
-
-    def _tell_sent(self, thread: BrokerThread, batch: MessageBatch, out: list[Effect]) -> None:
-        for message in batch.messages:
-            message.sends += 1
-        assert thread.connection is not None
-        if batch.messages[0].number >= 0:
-            out.append(Note(Sent(self.name, batch.queue.partition, records_of(batch.messages), thread.broker, thread.connection, batch.messages[0].sends)))
 
     # Answers.
 
@@ -563,7 +478,7 @@ class LibrdkafkaProducer:
             self._on_success(batch, result.base_offset, now, out)
             return
         self._on_error(thread, request, batch, name_of(result.error), result.base_offset, now, out)
-        if self.metadata.take_hint(partition, result.leader, result.leader_epoch, list(self.threads), out):
+        if self.metadata.take_hint(partition, result.leader, result.leader_epoch, list(self.brokers.threads), out):
             self._delegate(partition, now, out)
 
     def _on_success(self, batch: MessageBatch, base_offset: int, now: Micros, out: list[Effect]) -> None:
@@ -572,19 +487,13 @@ class LibrdkafkaProducer:
         if self.idempotence is not None:
             first_id, last_id = batch.messages[0].id, batch.messages[-1].id
             if queue.acked_id < first_id - 1:
-                self._acknowledge(queue, queue.take_acked(last_id), -1, now, out)
+                self.reports.acked(queue.partition, queue.take_acked(last_id), -1, now, out)
             elif queue.next_ack_sequence != batch.first_sequence == queue.next_error_sequence:
                 self._become_fatal("_INCONSISTENT", now, out)
             self.idempotence.succeeded(batch)
             queue.acked_id = max(queue.acked_id, last_id)
-        self._acknowledge(queue, batch.messages, base_offset, now, out)
+        self.reports.acked(queue.partition, batch.messages, base_offset, now, out)
         self._answered(queue, now, out)
-
-    def _acknowledge(self, queue: PartitionQueue, messages: Sequence[Message], base_offset: int, now: Micros, out: list[Effect]) -> None:
-        for run in told_runs(messages):
-            self._offer(run, out)
-            out.append(Note(Acked(self.name, queue.partition, records_of(run), base_offset)))
-        self.sending.finished(messages, now)
 
     def _answered(self, queue: PartitionQueue, now: Micros, out: list[Effect]) -> None:
         """With idempotence: the last answer of a drain lets the epoch rise."""
@@ -603,7 +512,7 @@ class LibrdkafkaProducer:
             verdict = idempotence.judge(batch, error)
             if verdict is Verdict.DUPLICATE:
                 queue.next_ack_sequence = queue.next_error_sequence = next_sequence
-                self._acknowledge(queue, batch.messages, base_offset, now, out)
+                self.reports.acked(queue.partition, batch.messages, base_offset, now, out)
                 self._answered(queue, now, out)
                 return
             if verdict is Verdict.FATAL:
@@ -627,7 +536,7 @@ class LibrdkafkaProducer:
         if idempotence is not None:
             queue.next_error_sequence = next_sequence
         if batch.messages:
-            self._fail(queue, batch.messages, MSG_TIMED_OUT if error in (TIMED_OUT, TIMED_OUT_QUEUE) else error, now, out)
+            self.reports.failed(queue.partition, batch.messages, MSG_TIMED_OUT if error in (TIMED_OUT, TIMED_OUT_QUEUE) else error, now, out)
         self._answered(queue, now, out)
 
     def _retry(self, batch: MessageBatch, error: str, now: Micros, out: list[Effect], *, counted: bool) -> None:
@@ -642,32 +551,17 @@ class LibrdkafkaProducer:
             backoff = min(self.config.retry_backoff_ms << min(max(message.retries - 1, 0), 30), 2**40) * percent * 10
             message.backoff_until = now + min(backoff, ms(self.config.retry_backoff_max_ms))
         batch.queue.give_back(again)
-        for run in told_runs(again):
-            out.append(Note(Retried(self.name, batch.queue.partition, records_of(run), error, run[0].sends, run[0].backoff_until - now)))
-
-    def _fail(self, queue: PartitionQueue, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
-        self._fail_in(queue.partition, messages, error, now, out)
-
-    def _fail_unassigned(self, topic: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
-        """It never had a partition: the history says which it would have named, or the first."""
-        for message in messages:
-            self._fail_in(f"{topic}-{message.thread.arrivals.partition or 0}", [message], error, now, out)
-
-    def _fail_in(self, partition: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
-        for run in told_runs(messages):
-            self._offer(run, out)
-            out.append(Note(Failed(self.name, partition, records_of(run), error, text_of(error))))
-        self.sending.finished(messages, now)
+        self.reports.retried(batch.queue.partition, again, error, now, out)
 
     # Idempotence.
 
     def _ask_for_producer_id(self, idempotence: LibrdkafkaIdempotence, now: Micros) -> None:
-        up = [thread for thread in self.threads.values() if thread.is_up]
+        up = [thread for thread in self.brokers if thread.is_up]
         if up:
-            up[int(self._draw("producer-id") * len(up))].enqueue(Request(InitProducerIdRequest(), now + self.socket_timeout))
+            self.brokers.choose("producer-id", up).enqueue(Request(InitProducerIdRequest(), now + self.brokers.socket_timeout))
             idempotence.asked()
         else:
-            self._connect_any(now)
+            self.brokers.connect_any(now)
             idempotence.not_given(now)
 
     def _on_producer_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
@@ -697,18 +591,18 @@ class LibrdkafkaProducer:
         if self.sending.fatal:
             return
         self.sending.fatal = error
-        for thread in list(self.threads.values()):
+        for thread in self.brokers:
             for queue in thread.queues:
                 for request in thread.purge(queue):
                     assert request.batch is not None
                     queue.in_flight -= len(request.batch.messages)
-                    self._fail(queue, request.batch.messages, PURGE_QUEUE, now, out)
+                    self.reports.failed(queue.partition, request.batch.messages, PURGE_QUEUE, now, out)
         for queue in self.queues.values():
-            self._fail(queue, queue.take_all(), PURGE_QUEUE, now, out)
+            self.reports.failed(queue.partition, queue.take_all(), PURGE_QUEUE, now, out)
         for topic in self.sending.topics.values():
             waiting = [message for message, _ in topic.unassigned]
             topic.unassigned.clear()
-            self._fail_unassigned(topic.name, waiting, PURGE_QUEUE, now, out)
+            self.reports.failed_unassigned(topic.name, waiting, PURGE_QUEUE, now, out)
 
     # The end.
 
@@ -716,16 +610,10 @@ class LibrdkafkaProducer:
         """The run, or the client's life, is over: what was offered and never left the queue is told."""
         for queue in self.queues.values():
             if queue.messages:
-                self._offer(list(queue.messages), out)
-        self._offer(self.sending.unassigned, out)
+                self.reports.offered(list(queue.messages), out)
+        self.reports.offered(self.sending.unassigned, out)
 
     @property
     def is_done(self) -> bool:
         """Everything was offered and has an outcome."""
         return not self.alive or (self.sending.is_done and self.sending.messages_held == 0)
-
-
-def told_runs(messages: Iterable[Message]) -> list[list[Message]]:
-    """Without the warm-up, which is no part of the history."""
-    run = [message for message in messages if message.number >= 0]
-    return [run] if run else []

@@ -334,7 +334,7 @@ def test_a_request_of_a_message_that_ran_out_of_time_has_100_ms() -> None:
     client.at(550)
     client.answer(E.NOT_ENOUGH_REPLICAS)
     client.at(660)
-    deadline = client.producer.threads["b1"].next_deadline
+    deadline = client.producer.brokers.threads["b1"].next_deadline
 
     assert client.records() == [[0], [0]]
     assert deadline == ms(650 + 100)
