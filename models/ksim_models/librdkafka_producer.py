@@ -11,25 +11,23 @@ from collections.abc import Sequence
 from ksim_models.arrivals import Arrivals
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Connected, Disconnected, ProducerId
+from ksim_models.librdkafka_answers import Answers
 from ksim_models.librdkafka_broker_thread import API_VERSIONS_WITHIN, BrokerThread, Request, State
 from ksim_models.librdkafka_brokers import Brokers
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_errors import (
     DESTROY_BROKER,
     MSG_TIMED_OUT,
-    PURGE_QUEUE,
-    REFRESHED_AND_COUNTED,
     RETRY,
     TIMED_OUT,
     TIMED_OUT_QUEUE,
     TRANSPORT,
     UNKNOWN_PARTITION,
     UNKNOWN_TOPIC,
-    Then,
-    action_of,
     name_of,
 )
-from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence, Verdict
+from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence
+from ksim_models.librdkafka_main_thread import MainThread
 from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
 from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, MessageBatch, PartitionQueue, records_of
 from ksim_models.librdkafka_reports import Reports
@@ -48,13 +46,12 @@ from ksim_models.messages import (
     ProduceResult,
     RecordBatch,
 )
-from ksim_models.units import MILLISECOND, NEVER, SECOND, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros
 
 WARM_UP = ""
 """The producer's name on batches of the warm-up, which belong to nobody."""
 PRODUCED_ANYWAY: Micros = 100 * MILLISECOND
 """What a request may take whose first message has run out of time."""
-RETRY_JITTER_PERCENT = 20
 
 
 class LibrdkafkaProducer:
@@ -71,22 +68,20 @@ class LibrdkafkaProducer:
         self.reports = Reports(name, self.sending)
         self.idempotence = LibrdkafkaIdempotence(self.born_at) if config.enable_idempotence else None
         self.queues: dict[str, PartitionQueue] = {}
-        self.batches_failed = 0
-        self.tick_at: Micros | None = None
-        """The main thread's look around, once a second, where there is something to see."""
+        self.answers = Answers(name, config, self.brokers, self.queues, self.metadata, self.sending, self.reports, self.idempotence, dice)
+        self.main_thread = MainThread(self.born_at, self.brokers, self.queues, self.metadata, self.sending, self.reports, self.idempotence)
         self.arrivals_matter_at: Micros = 0
         self.began = False
+        self.now: Micros = 0
+        """When the last event was."""
         self.wake_at: Micros | None = self.born_at
 
     # The clock.
 
     def _next_wake(self) -> Micros | None:
         """Every moment at which something here may change by itself; asked once, when an event has been dealt with."""
-        at = self.arrivals_matter_at = self.sending.wake_at
-        metadata = self.metadata
-        at = min(at, metadata.query_at, metadata.refresh_at, self.brokers.connect_any_at, self.tick_at if self.tick_at is not None else NEVER)
-        if self.idempotence is not None and self.idempotence.ask_at < at:
-            at = self.idempotence.ask_at
+        self.arrivals_matter_at = self.sending.wake_at
+        at = min(self.arrivals_matter_at, self.main_thread.wake_at)
         for thread in self.brokers:
             at = min(at, self._thread_wakes_at(thread))
         for queue in self.queues.values():
@@ -106,9 +101,6 @@ class LibrdkafkaProducer:
                     if due < at:
                         at = due
         return at
-
-    now: Micros = 0
-    """When the last event was."""
 
     # Events.
 
@@ -147,7 +139,7 @@ class LibrdkafkaProducer:
                 pass
         while self._look_at_the_clock(now, out) or self._work(now, out) or self.sending.take(now, out):
             pass  # An outcome may have let the application go on.
-        self._settle_tick(now)
+        self.main_thread.settle(now)
         self.wake_at = self._next_wake()
         return out
 
@@ -189,29 +181,7 @@ class LibrdkafkaProducer:
             if not queue.broker and queue.messages and queue.messages[0].timeout_at <= now:
                 seen = True
                 self._expire(queue, now, out)
-        return self._main_thread(now, out) or seen
-
-    def _main_thread(self, now: Micros, out: list[Effect]) -> bool:
-        seen = False
-        if self.tick_at is not None and self.tick_at <= now:
-            seen = True
-            self.tick_at = None
-            self._tick(now, out)
-        if self.metadata.query_at <= now:
-            seen = True
-            self._query_leaders(now)
-        if self.metadata.refresh_at <= now:
-            seen = True
-            self.metadata.refresh_at = now + self.metadata.refresh_every
-            self.brokers.ask_for(list(self.metadata.wanted), now)
-        if self.brokers.connect_any_at <= now:
-            seen = True
-            self.brokers.connect_any_at = NEVER
-            self.brokers.connect_any(now)
-        if self.idempotence is not None and self.idempotence.ask_at <= now:
-            seen = True
-            self._ask_for_producer_id(self.idempotence, now)
-        return seen
+        return self.main_thread.look_at_the_clock(now, out) or seen
 
     def _time_out(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         """Requests out of time; after socket.max.fails of them the connection is given up (L2)."""
@@ -230,41 +200,7 @@ class LibrdkafkaProducer:
         """message.timeout.ms. With sequence numbers a gap would follow, so the epoch is raised once all is drained."""
         self.reports.failed(queue.partition, queue.take_expired(now), MSG_TIMED_OUT, now, out)
         if self.idempotence is not None and queue.broker and self.idempotence.is_assigned:
-            self._drain_and_bump(self.idempotence, now, out)
-
-    def _settle_tick(self, now: Micros) -> None:
-        if not self._has_to_look_around():
-            self.tick_at = None
-        elif self.tick_at is None:
-            self.tick_at = self.born_at + ((now - self.born_at) // SECOND + 1) * SECOND
-
-    def _has_to_look_around(self) -> bool:
-        if self.sending.has_unassigned or not self.brokers.any_up:
-            return True
-        return any(self._needs_query(topic) for topic in self.metadata.wanted)
-
-    def _needs_query(self, topic: str) -> bool:
-        """Not known, without a leader, or with one that is being connected to."""
-        partitions = self.metadata.topics.get(topic)
-        if not partitions:
-            return True
-        for partition in partitions:
-            thread = self.brokers.get(self.queues[partition].broker)
-            if thread is None or thread.state not in (State.INIT, State.UP):
-                return True
-        return False
-
-    def _tick(self, now: Micros, out: list[Effect]) -> None:
-        """rd_kafka_1s_tmr_cb."""
-        topics = [topic for topic in self.metadata.wanted if self._needs_query(topic)]
-        for topic in self.sending.topics.values():
-            late = [message for message, _ in topic.unassigned if message.timeout_at <= now]
-            if late:
-                topic.unassigned = type(topic.unassigned)(entry for entry in topic.unassigned if entry[0].timeout_at > now)
-                self.reports.failed_unassigned(topic.name, late, MSG_TIMED_OUT, now, out)
-        if topics:
-            self.brokers.ask_for(topics, now)
-        self.brokers.connect_any(now)
+            self.answers.drain_and_bump(self.idempotence, now, out)
 
     # Connections.
 
@@ -303,7 +239,7 @@ class LibrdkafkaProducer:
     def _give_up(self, thread: BrokerThread, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         """A request that gets no answer. Simplified: Metadata is not repeated to the same broker; the timers ask again."""
         if request.batch is not None:
-            self._on_error(thread, request, request.batch, error, -1, now, out)
+            self.answers.failed(request, request.batch, error, -1, now, out)
         elif isinstance(request.message, MetadataRequest):
             for topic in request.message.topics:
                 self.metadata.hinted.pop(topic, None)
@@ -319,18 +255,9 @@ class LibrdkafkaProducer:
         if batch is None or self.config.acks != 0:
             thread.wait_for(request)
             return
-        self._on_success(batch, -1, now, out)
+        self.answers.succeeded(batch, -1, now, out)
 
     # Metadata.
-
-    def _query_leaders(self, now: Micros) -> None:
-        """The timer of the fast leader query."""
-        topics = self.metadata.due_topics()
-        if not topics:
-            self.metadata.query_at = NEVER
-            return
-        self.brokers.ask_for(topics, now)
-        self.metadata.queried(now)
 
     def _on_metadata(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
         """Brokers first: those that are named no longer are given up, the bootstrap addresses among them, with whatever was on the way."""
@@ -344,7 +271,7 @@ class LibrdkafkaProducer:
         for name in settled:
             self._settle_topic(name, now, out)
         if self.idempotence is not None and self.idempotence.wants_an_id:
-            self._ask_for_producer_id(self.idempotence, now)
+            self.main_thread.ask_for_producer_id(self.idempotence, now)
 
     def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         for queue in list(thread.queues):
@@ -388,7 +315,7 @@ class LibrdkafkaProducer:
         purged = thread.purge(queue)
         for request in purged:
             assert request.batch is not None
-            self._on_error(thread, request, request.batch, RETRY, -1, now, out)
+            self.answers.failed(request, request.batch, RETRY, -1, now, out)
         return bool(purged)
 
     # Sending.
@@ -475,94 +402,13 @@ class LibrdkafkaProducer:
         partition = batch.queue.partition
         result = next((result for result in response.results if result.partition == partition), ProduceResult(partition, ErrorCode.UNKNOWN_SERVER_ERROR))
         if not result.error:
-            self._on_success(batch, result.base_offset, now, out)
+            self.answers.succeeded(batch, result.base_offset, now, out)
             return
-        self._on_error(thread, request, batch, name_of(result.error), result.base_offset, now, out)
+        self.answers.failed(request, batch, name_of(result.error), result.base_offset, now, out)
         if self.metadata.take_hint(partition, result.leader, result.leader_epoch, list(self.brokers.threads), out):
             self._delegate(partition, now, out)
 
-    def _on_success(self, batch: MessageBatch, base_offset: int, now: Micros, out: list[Effect]) -> None:
-        queue = batch.queue
-        queue.in_flight -= len(batch.messages)
-        if self.idempotence is not None:
-            first_id, last_id = batch.messages[0].id, batch.messages[-1].id
-            if queue.acked_id < first_id - 1:
-                self.reports.acked(queue.partition, queue.take_acked(last_id), -1, now, out)
-            elif queue.next_ack_sequence != batch.first_sequence == queue.next_error_sequence:
-                self._become_fatal("_INCONSISTENT", now, out)
-            self.idempotence.succeeded(batch)
-            queue.acked_id = max(queue.acked_id, last_id)
-        self.reports.acked(queue.partition, batch.messages, base_offset, now, out)
-        self._answered(queue, now, out)
-
-    def _answered(self, queue: PartitionQueue, now: Micros, out: list[Effect]) -> None:
-        """With idempotence: the last answer of a drain lets the epoch rise."""
-        if self.idempotence is not None and not queue.in_flight:
-            self._finish_drain(self.idempotence, now, out)
-
-    def _on_error(self, thread: BrokerThread, request: Request, batch: MessageBatch, error: str, base_offset: int, now: Micros, out: list[Effect]) -> None:
-        """rd_kafka_handle_Produce_error (section 7.2)."""
-        queue, idempotence = batch.queue, self.idempotence
-        queue.in_flight -= len(batch.messages)
-        next_sequence = batch.next_sequence
-        then = action_of(error)
-        counted = request.sent
-        if idempotence is not None:
-            batch.messages[0].last_id = batch.messages[-1].id
-            verdict = idempotence.judge(batch, error)
-            if verdict is Verdict.DUPLICATE:
-                queue.next_ack_sequence = queue.next_error_sequence = next_sequence
-                self.reports.acked(queue.partition, batch.messages, base_offset, now, out)
-                self._answered(queue, now, out)
-                return
-            if verdict is Verdict.FATAL:
-                then = Then.FAIL
-                self._become_fatal(error, now, out)
-            elif verdict is Verdict.BUMP_AND_RETRY:
-                then, counted = Then.RETRY, False
-                self._drain_and_bump(idempotence, now, out)
-        if then is Then.REFRESH:
-            self.metadata.leader_unavailable(queue.topic, now)
-            counted = counted and error in REFRESHED_AND_COUNTED
-        if then is not Then.FAIL:
-            if idempotence is not None:
-                queue.draining = True
-            self._retry(batch, error, now, out, counted=counted)
-        elif idempotence is not None:
-            if self.config.enable_gapless_guarantee and not self.sending.fatal:
-                self._become_fatal("_GAPLESS_GUARANTEE", now, out)
-            else:
-                self._drain_and_bump(idempotence, now, out)
-        if idempotence is not None:
-            queue.next_error_sequence = next_sequence
-        if batch.messages:
-            self.reports.failed(queue.partition, batch.messages, MSG_TIMED_OUT if error in (TIMED_OUT, TIMED_OUT_QUEUE) else error, now, out)
-        self._answered(queue, now, out)
-
-    def _retry(self, batch: MessageBatch, error: str, now: Micros, out: list[Effect], *, counted: bool) -> None:
-        """rd_kafka_retry_msgq: each message by its own count, all with the same jitter; those without retries left stay in the batch, and fail."""
-        more = 1 if counted else 0
-        self.batches_failed += 1
-        percent = 100 - RETRY_JITTER_PERCENT + int(self.dice.at("retry", self.name, self.batches_failed) * (2 * RETRY_JITTER_PERCENT + 1))
-        again = [message for message in batch.messages if message.retries + more <= self.config.retries]
-        batch.messages = [message for message in batch.messages if message.retries + more > self.config.retries]
-        for message in again:
-            message.retries += more
-            backoff = min(self.config.retry_backoff_ms << min(max(message.retries - 1, 0), 30), 2**40) * percent * 10
-            message.backoff_until = now + min(backoff, ms(self.config.retry_backoff_max_ms))
-        batch.queue.give_back(again)
-        self.reports.retried(batch.queue.partition, again, error, now, out)
-
     # Idempotence.
-
-    def _ask_for_producer_id(self, idempotence: LibrdkafkaIdempotence, now: Micros) -> None:
-        up = [thread for thread in self.brokers if thread.is_up]
-        if up:
-            self.brokers.choose("producer-id", up).enqueue(Request(InitProducerIdRequest(), now + self.brokers.socket_timeout))
-            idempotence.asked()
-        else:
-            self.brokers.connect_any(now)
-            idempotence.not_given(now)
 
     def _on_producer_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
         idempotence = self.idempotence
@@ -572,37 +418,9 @@ class LibrdkafkaProducer:
             idempotence.given(response.producer_id, response.producer_epoch)
             out.append(Note(ProducerId(self.name, response.producer_id, response.producer_epoch, "InitProducerId")))
         elif response.error in (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.PRODUCER_FENCED):
-            self._become_fatal(name_of(response.error), now, out)
+            self.answers.become_fatal(name_of(response.error), now, out)
         else:
             idempotence.not_given(now)
-
-    def _drain_and_bump(self, idempotence: LibrdkafkaIdempotence, now: Micros, out: list[Effect]) -> None:
-        if not self.sending.fatal:
-            idempotence.drain()
-            self._finish_drain(idempotence, now, out)
-
-    def _finish_drain(self, idempotence: LibrdkafkaIdempotence, now: Micros, out: list[Effect]) -> None:
-        if idempotence.is_draining and not any(queue.in_flight for queue in self.queues.values()):
-            idempotence.bump()
-            out.append(Note(ProducerId(self.name, idempotence.producer_id, idempotence.epoch, "epoch bump")))
-
-    def _become_fatal(self, error: str, now: Micros, out: list[Effect]) -> None:
-        """L7: nothing more is produced; what waits is purged, what is on the way has its outcome."""
-        if self.sending.fatal:
-            return
-        self.sending.fatal = error
-        for thread in self.brokers:
-            for queue in thread.queues:
-                for request in thread.purge(queue):
-                    assert request.batch is not None
-                    queue.in_flight -= len(request.batch.messages)
-                    self.reports.failed(queue.partition, request.batch.messages, PURGE_QUEUE, now, out)
-        for queue in self.queues.values():
-            self.reports.failed(queue.partition, queue.take_all(), PURGE_QUEUE, now, out)
-        for topic in self.sending.topics.values():
-            waiting = [message for message, _ in topic.unassigned]
-            topic.unassigned.clear()
-            self.reports.failed_unassigned(topic.name, waiting, PURGE_QUEUE, now, out)
 
     # The end.
 

@@ -74,6 +74,9 @@ class LibrdkafkaSending:
         self.offered = 0
         self.warmed_up = 0
         self.fatal = ""
+        """The error after which nothing more is taken (L7)."""
+        self.is_up: Callable[[str], bool] = lambda broker: False
+        """Whether there is a connection to a broker."""
 
     @property
     def is_done(self) -> bool:
@@ -120,8 +123,6 @@ class LibrdkafkaSending:
     def _flows(self, queue: PartitionQueue) -> bool:
         """Its broker is there already: a first message need not ask for a connection."""
         return bool(queue.broker) and self.is_up(queue.broker)
-
-    is_up: Callable[[str], bool] = staticmethod(lambda broker: False)
 
     def _only_queue(self, thread: Thread) -> PartitionQueue | None:
         """The one partition that all records of this thread go to, where not each of them has to be looked at."""
