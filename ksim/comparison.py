@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from statistics import median
 
 from ksim.classification import ANOMALIES
@@ -19,7 +20,7 @@ from ksim.runs import Run
 from ksim.simulation import simulate
 from ksim.verdict import classes
 from ksim_models.config import ACKS_ALL
-from ksim_models.facts import Acked, Appended, Failed, Fault, Offered, Replicated, Sent
+from ksim_models.facts import Acked, Appended, BrokerChanged, Disconnected, Failed, Fault, Offered, Replicated, Sent
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 NOISE: Micros = ms(50)
@@ -28,8 +29,10 @@ MOST_NOISE: Micros = ms(500)
 SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
 SEEDS = 3
 SLOWEST: Micros = ms(100)
+UNMEASURED: tuple[Micros, ...] = (ms(5), ms(20))
+"""How much slower a cluster may be that acknowledged nothing before the first fault."""
 TIMING_SHARE = 0.2
-TIMING_FLOOR_MS = 100.0
+TIMING_FLOOR_MS = 250.0
 RETRY_SHARE = 0.3
 RETRY_FLOOR = 2.0
 OUTCOMES = ("acked", "failed", "refused", "unknown", "absent")
@@ -167,7 +170,7 @@ def slowness(base: Run, twins: Sequence[Run]) -> list[Micros]:
     """One way: what the quickest acknowledgement, and the median one, took longer on the cluster before anything struck, for each message that it waits for."""
     waits = [_waits(run) for run in (base, *twins)]
     if not all(waits):
-        return []
+        return list(UNMEASURED)
     messages = 4 if all(producer.config.acks == ACKS_ALL for producer in base.plan.producers) else 2
     of_live = [min(wait[0] for wait in waits[1:]), max(wait[len(wait) // 2] for wait in waits[1:])]
     return [min(SLOWEST, max(0, wait - waits[0][0]) // messages) for wait in of_live]
@@ -207,8 +210,19 @@ def _reasons(twin: Run) -> Iterator[str]:
 
 
 def noise(twins: Sequence[Run]) -> Micros:
-    """How far behind the clusters were when something first struck: the age of the oldest record that was not yet on every replica; at least NOISE."""
-    return min(MOST_NOISE, max([NOISE, *(_behind(twin) for twin in twins)]))
+    """How far behind the clusters were: the age of the oldest record that was not yet on every replica when something first struck, and how long a client
+    did not notice that a broker had been killed. At least NOISE.
+    """
+    return min(MOST_NOISE, max([NOISE, *(_behind(twin) for twin in twins), *(late for twin in twins for late in _unnoticed(twin))]))
+
+
+def _unnoticed(twin: Run) -> Iterator[Micros]:
+    """A killed process closes its sockets when the system has cleared it away."""
+    for at, fact in twin.history.of(Fault):
+        if (fact.do, fact.phase) == ("crash", "begin"):
+            lost = (moment for moment, gone in twin.history.of(Disconnected) if moment >= at and gone.broker in fact.resolved)
+            if (noticed := next(lost, None)) is not None:
+                yield noticed - at
 
 
 def _behind(twin: Run) -> Micros:
@@ -227,7 +241,7 @@ def _behind(twin: Run) -> Micros:
 
 def _slack(plan: Plan, noise: Micros) -> int:
     """As many records as are offered while the machine's noise lasts."""
-    return sum(int(noise / workload.gap) if workload.gap else 0 for workload in plan.workloads)
+    return sum(ceil(noise / workload.gap) if workload.gap else 0 for workload in plan.workloads)
 
 
 def _ever(name: str, models: Sequence[Run], twins: Sequence[Run]) -> bool:
@@ -312,16 +326,30 @@ def _timing(models: Sequence[Run], twins: Sequence[Run]) -> Iterator[Row]:
         for run in runs:
             for name, value in _moments(run):
                 moments.add(name, value)
+    slower_start = max(0.0, max(map(_start_ms, twins)) - max(map(_start_ms, models)))
     for name in simulated.values:
         if name not in live.values:
             yield Row(name, _rounded(simulated.values[name]), None, NOT_COMPARABLE, "it did not happen on the cluster")
             continue
         floor, share = (RETRY_FLOOR, RETRY_SHARE) if name.startswith("batches") else (TIMING_FLOOR_MS, TIMING_SHARE)
         (low, high), (least, most) = _spread(simulated.values[name]), _spread(live.values[name])
-        tolerance = floor + share * max(high, most)
+        tolerance = floor + share * max(high, most) + (0 if name.startswith("batches") else slower_start)
         agreement = AGREE if least <= high + tolerance and low <= most + tolerance else DIFFER
         unit = "" if name.startswith("batches") else " ms"
         yield Row(name, _rounded(simulated.values[name]), _rounded(live.values[name]), agreement, f"tolerance {tolerance:.0f}{unit}")
+
+
+def _start_ms(run: Run) -> float:
+    """The longest that a broker took from its start to its return."""
+    started: dict[str, Micros] = {}
+    longest = 0
+    for at, fact in run.history.of(Fault, BrokerChanged):
+        if isinstance(fact, BrokerChanged):
+            if fact.state == "unfenced" and fact.broker in started:
+                longest = max(longest, at - started.pop(fact.broker))
+        elif (fact.do, fact.phase) in (("crash", "end"), ("shutdown", "end"), ("restart", "begin")):
+            started.update(dict.fromkeys(fact.resolved, at))
+    return longest / MILLISECOND
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, float]:
@@ -332,7 +360,8 @@ def _rounded(values: Sequence[float]) -> tuple[float, float]:
 def _moments(run: Run) -> Iterator[tuple[str, float]]:
     offered = _offered_at(run)
     for name, begun in _beginnings(run):
-        after = next((at for at, fact in run.history.of(Acked) if at >= begun and offered[fact.producer, fact.records[-1]] >= begun), None)
+        told = ((at, fact) for at, fact in run.history.of(Acked) if at >= begun and fact.offset >= 0)  # acks=0: nobody told anything.
+        after = next((at for at, fact in told if offered[fact.producer, fact.records[-1]] >= begun), None)
         if after is not None:
             yield f"first acknowledgement of a record offered after {name}, ms", (after - begun) / MILLISECOND
     failed = sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Failed) for number in fact.records)

@@ -31,7 +31,7 @@ class Sightings:
         self._producers = producers
         self._topics = topics
         self._early: list[tuple[int, object]] | None = []
-        self._attempts: dict[tuple[str, str, Sequence[int]], int] = {}
+        self._attempts: dict[tuple[str, str, int], int] = {}
         self._leaders: dict[tuple[str, str], tuple[str, int]] = {}
         self._nodes: dict[int, str] = {}
 
@@ -72,8 +72,9 @@ class Sightings:
             if records is None:
                 continue
             partition = self.partition_of(batch)
-            key = (client, partition, records)
-            attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
+            before = [self._attempts.get((client, partition, number), 0) for number in records]
+            attempt = 1 + max(before, default=0)  # librdkafka may put other records together when it sends again.
+            self._attempts.update(dict.fromkeys(((client, partition, number) for number in records), attempt))
             self._note(Sent(client, partition, records, broker, connection, attempt))
 
     def answered(self, api_key: int, client: str, broker: str, batches: Sequence[WireBatch], response: Any) -> None:
