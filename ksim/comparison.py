@@ -14,7 +14,7 @@ from statistics import median
 
 from ksim.classification import ANOMALIES
 from ksim.explanation import explain
-from ksim.plan import Plan
+from ksim.plan import FrameTrigger, Plan
 from ksim.ranges import Runs, minus, union
 from ksim.runs import Run
 from ksim.simulation import simulate
@@ -124,8 +124,10 @@ def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Compar
     if reasons:
         return _summed_up(base, twins, reasons)
     slack = _slack(base.plan, noise(twins))
-    counted = tuple(_class_row(name, models, twins, slack) for name in (*OUTCOMES, *ANOMALIES) if name in HEADLINES or _ever(name, models, twins))
-    guarantees = tuple(_guarantee(name, models, twins) for name in ANOMALIES if name in HEADLINES or _ever(name, models, twins))
+    by_the_clock = any(not isinstance(fault.when, FrameTrigger) for fault in base.plan.faults)
+    shown = [name for name in (*OUTCOMES, *ANOMALIES) if name in HEADLINES or _ever(name, models, twins)]
+    counted = tuple(_class_row(name, models, twins, slack, by_the_clock=by_the_clock) for name in shown)
+    guarantees = tuple(_guarantee(row, models, twins) for row in counted if row.what in ANOMALIES)
     errors = _errors(models, twins)
     partings = tuple(_partings([row.what for row in counted if row.agreement == DIFFER], base, twins[0]))
     return replace(
@@ -253,23 +255,25 @@ def _spread(values: Iterable[float]) -> tuple[float, float]:
     return min(found), max(found)
 
 
-def _class_row(name: str, models: Sequence[Run], twins: Sequence[Run], slack: int) -> Row:
+def _class_row(name: str, models: Sequence[Run], twins: Sequence[Run], slack: int, *, by_the_clock: bool) -> Row:
+    """`by_the_clock`: a fault struck at a moment, not at one exact frame, so whether any record was hit at all may be a race too."""
     simulated = _spread(run.verdict.records[name] for run in models)
     live = _spread(run.verdict.records[name] for run in twins)
     if live[0] >= simulated[0] and live[1] <= simulated[1]:
         return Row(name, simulated, live, AGREE, "" if simulated[0] == simulated[1] else "a race: within what the simulation allows")
     in_both = simulated[1] > 0 and live[1] > 0
-    if in_both and live[1] >= simulated[0] - slack and live[0] <= simulated[1] + slack:
+    if (in_both or by_the_clock) and live[1] >= simulated[0] - slack and live[0] <= simulated[1] + slack:
         return Row(name, simulated, live, AGREE, f"a race: within {slack} records, as many as were offered while the cluster was behind")
     if live[0] <= simulated[1] and simulated[0] <= live[1]:
         return Row(name, simulated, live, AGREE, "a race: both outcomes were seen on the cluster")
     return Row(name, simulated, live, DIFFER)
 
 
-def _guarantee(name: str, models: Sequence[Run], twins: Sequence[Run]) -> Row:
+def _guarantee(counted: Row, models: Sequence[Run], twins: Sequence[Run]) -> Row:
+    name = counted.what
     simulated, live = (sorted({"broken" if run.verdict.records[name] else "kept" for run in runs}) for runs in (models, twins))
-    agreement = AGREE if set(live) & set(simulated) else DIFFER
-    why = "a race" if agreement == AGREE and (len(simulated) > 1 or len(live) > 1) else ""
+    agreement = AGREE if set(live) & set(simulated) else counted.agreement
+    why = "a race" if agreement == AGREE and len({*simulated, *live}) > 1 else ""
     return Row(f"nothing {name}", " or ".join(simulated), " or ".join(live), agreement, why)
 
 

@@ -123,6 +123,15 @@ def test_of_several_live_runs_one_that_shows_the_simulated_outcome_makes_it_a_ra
     assert row(twice, "duplicated") == "agree"
 
 
+def test_whether_a_crash_hit_any_record_at_all_may_be_a_race_but_what_one_exact_frame_did_is_not() -> None:
+    """Of records offered every 10 ms, five are offered while the machine's noise lasts."""
+    one_less = in_leaders_log(lambda batches: batches[:-1])
+    crashed, hit = run(PLAIN + CRASH), run()
+
+    assert row(compare(crashed, mutated(crashed, one_less)), "lost") == "agree"
+    assert row(compare(hit, mutated(hit, one_less)), "lost") == "differ"
+
+
 def test_the_latency_of_the_cluster_is_measured_before_anything_strikes_and_becomes_part_of_what_may_be() -> None:
     slow = PLAIN + CRASH + '[network]\nlatency = "20500us"\n'
     base, twin = run(PLAIN + CRASH), run(slow)
