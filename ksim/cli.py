@@ -7,6 +7,7 @@ Not Kafka's. Commands are loaded when they are asked for, so that `ksim --help` 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -32,6 +33,7 @@ SUMMARY = {
 }
 """In the order in which a newcomer meets them."""
 
+DISK_SAYS_NO = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 USAGE, INTERNAL, INTERRUPTED, NOBODY_LISTENS = 2, 3, 130, 141
 
 
@@ -92,22 +94,26 @@ class Commands(click.Group):
             code = super().main(given, prog_name or "ksim", *others, **extra)
             sys.stdout.flush()
         except (PipeClosedError, BrokenPipeError):
-            code = _fall_silent()
+            _fall_silent()
+            code = NOBODY_LISTENS
         except (click.Abort, KeyboardInterrupt):
             click.echo("ksim: interrupted", err=True)
             code = INTERRUPTED
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_SAYS_NO:  # What a command writes to a file it guards itself.
+                _fall_silent()
+                click.echo(f"ksim: standard output cannot be written: {error.strerror}.", err=True)
+                sys.exit(USAGE)
             if os.environ.get("KSIM_DEBUG") == "1":
                 raise
             code = _tell(error, given)
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fall_silent() -> int:
+def _fall_silent() -> None:
     """What is still in the buffers goes nowhere, so that the interpreter does not complain at its end."""
     with contextlib.suppress(OSError, ValueError):  # A stream may have no descriptor of its own, as in tests.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return NOBODY_LISTENS
 
 
 def _tell(error: Exception, words: Sequence[str]) -> int:

@@ -524,6 +524,15 @@ def test_a_mistake_in_the_words_says_what_was_given_what_is_possible_and_the_nea
     assert problem["message"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("words", [[], ["--json"], ["--quiet"]], ids=["report", "json", "quiet"])
+def test_a_full_disk_under_the_output_is_no_mistake_of_ours(words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run([sys.executable, "-m", "ksim", "run", "small.toml", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (2, "ksim: standard output cannot be written: No space left on device.\n")
+
+
 def test_a_line_that_is_no_fact_is_shown(folder: Path) -> None:
     (folder / "h.jsonl").write_text('{"fact":"run","at":0,"schema":1}\n{"fact":"ackd","at":3}\n')
     (problem,) = call_json("judge", "h.jsonl")["problems"]
