@@ -129,10 +129,13 @@ def test_whatever_goes_wrong_is_the_price_of_a_setting(data: dict[str, Any]) -> 
     assert [anomaly for anomaly in simulate(Scenario(**data)).verdict.anomalies if not anomaly.allowed] == []
 
 
+PATIENT = {"enable.idempotence": True, "acks": "all", "queue.buffering.backpressure.threshold": 1, "message.timeout.ms": 300_000, "retries": 2_147_483_647}
+
+
 @settings(deadline=None, max_examples=80)
-@given(scenarios(fabricated=False, **{"enable.idempotence": True, "acks": "all", "queue.buffering.backpressure.threshold": 1, "message.timeout.ms": 300_000}))
+@given(scenarios(fabricated=False, **PATIENT))
 def test_with_idempotence_nothing_is_lost_doubled_or_reordered(data: dict[str, Any]) -> None:
-    """As long as no message runs out of time."""
+    """As long as no message is given up: then the epoch rises, and what is in doubt is sent again under the new one."""
     records = simulate(Scenario(**data)).verdict.records
 
     assert (records["lost"], records["duplicated"], records["reordered"]) == (0, 0, 0)
