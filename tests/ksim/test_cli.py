@@ -87,7 +87,7 @@ def examples() -> list[Any]:
     found = []
     for name in SUMMARY:
         epilog = import_module(f"ksim.commands.{name}").command.epilog
-        marks = [pytest.mark.live] if name in NEEDS_KAFKA else []
+        marks = [pytest.mark.live, pytest.mark.slow] if name in NEEDS_KAFKA else []
         found += [pytest.param(line.strip(), id=line.strip(), marks=marks) for line in epilog.splitlines() if line.strip().startswith("ksim ")]
     return found
 

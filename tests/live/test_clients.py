@@ -10,6 +10,8 @@ import pytest
 from ksim import Live, Run, Scenario
 from ksim_models.facts import Acked, Failed, Offered, Refused
 
+pytestmark = pytest.mark.slow  # `make live ARGS="-m live"` runs these too.
+
 CLIENTS = ["java", "java 3.9", "librdkafka"]
 OUTCOMES = (Acked, Failed, Refused)
 

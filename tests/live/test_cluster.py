@@ -19,6 +19,8 @@ from ksim.live.logs import Watchers
 from ksim_models.facts import Appended, BrokerChanged, PartitionChanged, Replicated
 from live_stand import Stand
 
+pytestmark = pytest.mark.slow  # `make live ARGS="-m live"` runs these too.
+
 
 @pytest.fixture(scope="module", params=["4.3.0", "3.9.1"])
 def used(request: pytest.FixtureRequest) -> Iterator[Stand]:

@@ -19,6 +19,8 @@ from ksim.live.errors import LiveError
 from ksim_models.facts import PartitionChanged
 from live_stand import Stand
 
+pytestmark = pytest.mark.slow  # `make live ARGS="-m live"` runs these too.
+
 KSIM = """
 import sys, time
 from pathlib import Path

@@ -10,6 +10,8 @@ from ksim import Live, Run, Scenario
 from ksim_models.facts import Connected, Disconnected, Fault, PartitionChanged, Sent
 from ksim_models.units import s
 
+pytestmark = pytest.mark.slow  # `make live ARGS="-m live"` runs these too.
+
 CLIENTS = ("java", "librdkafka")
 
 
