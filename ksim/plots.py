@@ -43,7 +43,7 @@ def save_timeline(run: Run, path: str | Path) -> None:
                 axes.axvline(at / SECOND, color="#4060a0", linestyle=":", linewidth=1.2)
                 axes.annotate(f" {fact.leader} leads", (at / SECOND, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color="#4060a0")
         axes.set_xlim(0, run.simulated_us / SECOND)
-        axes.set_xlabel("simulated seconds")
+        axes.set_xlabel("simulated seconds" if run.history.run.get("how") == "simulated" else "seconds")
         axes.set_ylabel("records")
         axes.set_title(f"{run.plan.title}  (seed {run.plan.seed}: {run.verdict.verdict})", loc="left", fontsize=12)
         axes.legend(loc="center right", frameon=False)
