@@ -17,7 +17,7 @@ from ksim.scenario_names import Names
 from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
-from ksim.scenario_tail import read_expectations, read_network, read_tail
+from ksim.scenario_tail import read_expectations, read_network, read_tail, refuse_standing_time
 from ksim.scenario_values import SEED, TEXT, whole
 from ksim.scenario_workload import read_workloads
 from ksim_models.config import Effective, Problem
@@ -55,6 +55,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     workloads = read_workloads(reading, data.get("workload"), names)
     faults = read_faults(reading, data.get("fault"), names)
     network = read_network(reading, data.get("network"), names)
+    refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))
     tail = read_tail(reading, data.get("tail"))
     seed = scenario.take("seed", SEED)

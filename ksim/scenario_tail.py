@@ -6,10 +6,11 @@ Not Kafka's: scenario.md sections 1 ([network], [tail]) and 3 ([expect]).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ksim.plan import Expectation, Latency, Link, NetworkPlan, Who
+from ksim.plan import BrokerPlan, Expectation, Latency, Link, NetworkPlan, ProducerPlan, Who
 from ksim.problems import listed, shown
 from ksim.scenario_names import CONNECTED, Names, are_connected
 from ksim.scenario_reading import Reading, Table, name_of
@@ -20,6 +21,9 @@ from ksim_models.units import SECOND, Micros
 
 DEFAULT_LATENCY = Latency(500, 500)
 DEFAULT_LIMIT: Micros = 300 * SECOND
+
+ASKED_AGAIN_BY_BROKERS = ("replica.fetch.wait.max.ms", "replica.fetch.backoff.ms")
+ASKED_AGAIN_BY_PRODUCERS = ("metadata.max.age.ms", "retry.backoff.ms", "reconnect.backoff.ms")
 
 NUMBER = r"-?[0-9][0-9_]{0,30}(?:\.[0-9]{1,30})?"
 COMPARISON = re.compile(rf"\s*(==|!=|<=|>=|=|<|>)?\s*({NUMBER})\s*", re.ASCII)
@@ -82,6 +86,17 @@ def _link(table: Table, names: Names) -> Link | None:
         table.problem("to", f"{name_of(table.path)}: nothing connects {sender} and {receiver}.", possible=CONNECTED)
         return None
     return Link(sender, receiver, latency) if sender and receiver and latency else None
+
+
+def refuse_standing_time(reading: Reading, network: NetworkPlan, brokers: Sequence[BrokerPlan], producers: Sequence[ProducerPlan]) -> None:
+    """Over a network that takes no time, whoever waits for nothing before he asks again asks without end in one instant."""
+    if network.latency.p99 > 0:
+        return
+    waits = [(name, getattr(broker.config, name.replace(".", "_"))) for name in ASKED_AGAIN_BY_BROKERS for broker in brokers]
+    waits += [(name, getattr(producer.config, name.replace(".", "_"))) for name in ASKED_AGAIN_BY_PRODUCERS for producer in producers]
+    for name in dict.fromkeys(name for name, wait in waits if wait == 0):
+        message = f"network: latency = 0 does not go with {name} = 0: they would ask and answer without end in one instant."
+        reading.problem(("network", "latency"), message, given="0", possible=f'a latency above zero, such as "0.5ms", or a longer {name}')
 
 
 @dataclass(frozen=True, slots=True)

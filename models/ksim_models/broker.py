@@ -39,7 +39,7 @@ from ksim_models.messages import (
 )
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 SERVED_ON_A_CLOSED_CONNECTION = 2
 """Requests a broker still serves of a connection that is gone: the first lost answer goes unnoticed and one more request is read before the second fails.
@@ -93,7 +93,8 @@ class Broker:
         """What survives a crash of the process (LR-3)."""
         self.incarnation = 0
         self.connections_made = 0
-        self.lag_check_every = ms(config.replica_lag_time_max_ms) // 2
+        self.lag_check_every = ms(config.replica_lag_time_max_ms // 2) or NEVER
+        """A period of nothing is no period: KafkaScheduler runs such a task once."""
         self._boot(start_at)
         if member is not None:
             epoch, records = member

@@ -118,6 +118,8 @@ class Leading:
         if not parked.waiting:
             return parked.response()
         self.parked[connection] = parked
+        if parked.deadline <= now:
+            self._time_out(parked, out)  # timeout_ms = 0: it never waits.
         return None
 
     def _wait_for_commit(self, partition: str, required: int, parked: ParkedProduce) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ksim_models.messages import RecordBatch
 from ksim_models.producer_state import ProducerState
-from ksim_models.units import Micros
+from ksim_models.units import NEVER, Micros
 
 UNDEFINED = -1
 
@@ -72,7 +72,7 @@ class Log:
         self.high_watermark = 0
         self.epochs = EpochCache()
         self.producers = ProducerState()
-        self.checkpoint_every = checkpoint_every
+        self.checkpoint_every = checkpoint_every or NEVER  # KafkaScheduler runs a period of 0 once, when there is nothing yet.
         self.checkpointed = 0
         self.touched_at: Micros | None = None
 

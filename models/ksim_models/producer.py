@@ -408,7 +408,7 @@ class Producer:
             if self.idempotence is not None:
                 self.idempotence.expired(batch)
             self._fail(batch, ErrorCode.REQUEST_TIMED_OUT, "TimeoutException", text, now, out, adjust=False, answered=batch in queued)
-        self.nothing_expires_before = min(self.accumulator.next_expiry(self.in_flight), now + self.accumulator.delivery_timeout)
+        self.nothing_expires_before = min(self.accumulator.next_expiry(self.in_flight), now + max(1, self.accumulator.delivery_timeout))
 
     def _send(self, node: str, batches: list[Batch], now: Micros, out: list[Effect]) -> None:
         """One Produce request per node with all its batches (S5). With acks=0 that is the outcome (S22)."""

@@ -173,6 +173,7 @@ MISTAKES = [
     Mistake("a bandwidth in bytes", '[network]\nbandwidth = "1GB/s"', 2, None, "Gbit/s"),
     Mistake("a p99 below the median", '[network]\nlatency = { median = "3ms", p99 = "1ms" }', 2, None, "p99 is smaller"),
     Mistake("a link to nobody", '[network]\nlinks = [\n{ from = "p1", to = "broker-4", latency = 1 }]', 3, "broker-3", "broker-4"),
+    Mistake("talk without end in no time", "[network]\nlatency = 0\n[cluster]\nconfig.replica.fetch.wait.max.ms = 0", 2, None, "replica.fetch.wait.max.ms = 0"),
     Mistake("a link that nobody uses", '[network]\nlinks = [{ from = "p1", to = "controller-1", latency = 1 }]', 2, None, "nothing connects"),
     Mistake("an unknown key of the tail", "[tail]\nheel = true", 2, "heal", "heel"),
     Mistake("a prediction of nothing in the report", "[expect]\nduplicates = 1", 2, "duplicated", "duplicates"),

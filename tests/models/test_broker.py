@@ -6,7 +6,7 @@ import pytest
 
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Became
-from ksim_models.machine import Closed, Crashed, Received, Restarted
+from ksim_models.machine import Closed, Crashed, Received, Restarted, Wake
 from ksim_models.messages import (
     AlterPartitionRequest,
     AlterPartitionResponse,
@@ -43,6 +43,29 @@ def test_the_next_request_of_a_connection_is_served_when_the_one_before_is_answe
         alone.fetch(follower, 1, last_epoch=0, full=False)
 
     assert [type(message).__name__ for to, message in alone.sent if to == one] == ["ProduceResponse", "ApiVersionsResponse"]
+
+
+@pytest.mark.parametrize("limit_ms", [0, 1])
+def test_a_lag_limit_without_a_half_is_not_looked_at_periodically(limit_ms: int) -> None:
+    """ReplicaManager.startup: every replica.lag.time.max.ms / 2, whole milliseconds; KafkaScheduler runs a period of 0 once."""
+    alone = LoneBroker(replica_lag_time_max_ms=limit_ms, replica_fetch_wait_max_ms=0)
+
+    for _ in range(3):
+        alone.tell(Wake())
+
+    assert alone.broker.wake_at is not None
+    assert alone.broker.wake_at > alone.now
+
+
+def test_a_request_that_allows_no_time_is_answered_at_once_and_the_next_one_served() -> None:
+    """BP-44: a delayed produce of 0 ms has expired when it is made."""
+    alone = LoneBroker()
+    client = alone.client()
+    for _ in range(2):
+        alone.produce(client, timeout_ms=0)
+
+    assert [answer.results[0].error for answer in alone.answers(client)] == [E.REQUEST_TIMED_OUT] * 2
+    assert alone.replica.log.log_end_offset == 2
 
 
 def test_behind_a_dead_connection_two_requests_are_finished_and_the_rest_is_dropped() -> None:

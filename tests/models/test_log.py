@@ -83,3 +83,14 @@ def test_the_high_watermark_of_a_restart_is_that_of_the_last_checkpoint() -> Non
     log.come_back_after_a_crash(s(7))
 
     assert (log.high_watermark, log.log_end_offset) == (2, 3)
+
+
+def test_a_checkpoint_interval_of_nothing_leaves_no_checkpoint() -> None:
+    """LR-6; KafkaScheduler runs a period of 0 once, at the start."""
+    log = Log(checkpoint_every=0)
+    for number, at in enumerate((s(1), s(6))):
+        log.append_as_leader(batch(), 0)
+        log.advance_high_watermark(number + 1, at)
+    log.come_back_after_a_crash(s(7))
+
+    assert (log.high_watermark, log.log_end_offset) == (0, 2)

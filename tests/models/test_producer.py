@@ -164,6 +164,16 @@ def test_who_waits_for_each_send_calls_again_in_the_moment_in_which_a_batch_expi
     assert client.producer.wake_at > ms(1000)
 
 
+def test_a_delivery_time_out_of_nothing_ends_each_batch_at_once() -> None:
+    """A37: and the alarm does not ring again in the same instant."""
+    client = Client(request_timeout_ms=1000, delivery_timeout_ms=0)
+    client.send()
+    assert client.producer.wake_at is None or client.producer.wake_at > client.now
+    client.at(1)
+
+    assert client.outcomes() == [([0], "TimeoutException")]
+
+
 def test_attempts_and_waits_are_told() -> None:
     """S12, A28."""
     client = Client(retry_backoff_ms=100, retry_backoff_max_ms=100, request_timeout_ms=1000, delivery_timeout_ms=5000)
