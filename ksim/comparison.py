@@ -9,28 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
 from statistics import median
 
 from ksim.classification import ANOMALIES
+from ksim.comparison_leeway import beginnings, neighbours, noise, offered_at, slack, slowness
 from ksim.explanation import explain
-from ksim.plan import FrameTrigger, Plan
+from ksim.plan import FrameTrigger
 from ksim.ranges import Runs, minus, union
 from ksim.runs import Run
-from ksim.simulation import simulate
 from ksim.verdict import classes
-from ksim_models.config import ACKS_ALL
-from ksim_models.facts import Acked, Appended, BrokerChanged, Disconnected, Failed, Fault, Offered, Replicated, Sent
-from ksim_models.units import MILLISECOND, NEVER, Micros, ms
+from ksim_models.facts import Acked, BrokerChanged, Failed, Fault, Offered, Sent
+from ksim_models.units import MILLISECOND, Micros
 
-NOISE: Micros = ms(50)
-"""What a machine that also runs the cluster adds to any moment, at least (measured: delays below it are noise)."""
-MOST_NOISE: Micros = ms(500)
-SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
-SEEDS = 3
-SLOWEST: Micros = ms(100)
-UNMEASURED: tuple[Micros, ...] = (ms(5), ms(20))
-"""How much slower a cluster may be that acknowledged nothing before the first fault."""
 TIMING_SHARE = 0.2
 TIMING_FLOOR_MS = 250.0
 RETRY_SHARE = 0.3
@@ -123,10 +113,10 @@ def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Compar
     reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
     if reasons:
         return _summed_up(base, twins, reasons)
-    slack = _slack(base.plan, noise(twins))
+    leeway = slack(base.plan, noise(twins))
     by_the_clock = any(not isinstance(fault.when, FrameTrigger) for fault in base.plan.faults)
     shown = [name for name in (*OUTCOMES, *ANOMALIES) if name in HEADLINES or _ever(name, models, twins)]
-    counted = tuple(_class_row(name, models, twins, slack, by_the_clock=by_the_clock) for name in shown)
+    counted = tuple(_class_row(name, models, twins, leeway, by_the_clock=by_the_clock) for name in shown)
     guarantees = tuple(_guarantee(row, models, twins) for row in counted if row.what in ANOMALIES)
     errors = _errors(models, twins)
     partings = tuple(_partings([row.what for row in counted if row.agreement == DIFFER], base, twins[0]))
@@ -156,47 +146,6 @@ def _told(value: object) -> str:
     return ", ".join(f"{name} {of}" for name, of in value.items()) if isinstance(value, dict) else str(value)
 
 
-def neighbours(run: Run, slower: Sequence[Micros] = ()) -> list[Run]:
-    """The run itself first; then what a live machine may do just as well: other seeds, faults somewhat earlier and later, networks slower by so much."""
-    found = [run]
-    shifts = SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,)
-    for latency in sorted({0, *slower}):
-        for seed in range(run.plan.seed, run.plan.seed + SEEDS):
-            for shift in shifts:
-                if (latency, seed, shift) != (0, run.plan.seed, 0):
-                    found.append(simulate(_slowed(_shifted(replace(run.plan, seed=seed), shift), latency)))
-    return found
-
-
-def slowness(base: Run, twins: Sequence[Run]) -> list[Micros]:
-    """One way: what the quickest acknowledgement, and the median one, took longer on the cluster before anything struck, for each message that it waits for."""
-    waits = [_waits(run) for run in (base, *twins)]
-    if not all(waits):
-        return list(UNMEASURED)
-    messages = 4 if all(producer.config.acks == ACKS_ALL for producer in base.plan.producers) else 2
-    of_live = [min(wait[0] for wait in waits[1:]), max(wait[len(wait) // 2] for wait in waits[1:])]
-    return [min(SLOWEST, max(0, wait - waits[0][0]) // messages) for wait in of_live]
-
-
-def _waits(run: Run) -> list[Micros]:
-    """Of acknowledgements before the first fault struck, the quickest first."""
-    struck = min((at for _, at in _beginnings(run)), default=NEVER)
-    offered = _offered_at(run)
-    return sorted(at - offered[fact.producer, number] for at, fact in run.history.of(Acked) if at < struck and fact.offset >= 0 for number in fact.records)
-
-
-def _slowed(plan: Plan, by: Micros) -> Plan:
-    latency = plan.network.latency
-    return replace(plan, network=replace(plan.network, latency=replace(latency, median=latency.median + by, p99=latency.p99 + by)))
-
-
-def _shifted(plan: Plan, by: Micros) -> Plan:
-    """Faults that follow each other keep their distances."""
-    first = min((fault.at for fault in plan.faults if fault.at), default=0)
-    by = max(by, -first)
-    return replace(plan, faults=tuple(replace(fault, at=fault.at + by) if fault.at else fault for fault in plan.faults))
-
-
 # Outcomes.
 
 
@@ -209,41 +158,6 @@ def _reasons(twin: Run) -> Iterator[str]:
         if "not-injected" in of and not {"begin", "hit"} & of.keys():
             yield f"fault {name} was not injected on the cluster: {of['not-injected'].why}"
     yield from (reason for reason in twin.verdict.reasons if "final log" in reason or "end of the run" in reason)
-
-
-def noise(twins: Sequence[Run]) -> Micros:
-    """How far behind the clusters were: the age of the oldest record that was not yet on every replica when something first struck, and how long a client
-    did not notice that a broker had been killed. At least NOISE.
-    """
-    return min(MOST_NOISE, max([NOISE, *(_behind(twin) for twin in twins), *(late for twin in twins for late in _unnoticed(twin))]))
-
-
-def _unnoticed(twin: Run) -> Iterator[Micros]:
-    """A killed process closes its sockets when the system has cleared it away."""
-    for at, fact in twin.history.of(Fault):
-        if (fact.do, fact.phase) == ("crash", "begin"):
-            lost = (moment for moment, gone in twin.history.of(Disconnected) if moment >= at and gone.broker in fact.resolved)
-            if (noticed := next(lost, None)) is not None:
-                yield noticed - at
-
-
-def _behind(twin: Run) -> Micros:
-    struck = min((at for _, at in _beginnings(twin)), default=NEVER)
-    offered = {record: at for record, at in _offered_at(twin).items() if at <= struck}
-    ends: dict[str, dict[str, int]] = {}
-    for at, copied in twin.history.of(Replicated):
-        if at <= struck:
-            ends.setdefault(copied.partition, {})[copied.broker] = copied.log_end_offset
-    for at, fact in twin.history.of(Appended):
-        if at <= struck and fact.base_offset + len(fact.records) <= min(ends.get(fact.partition, {}).values(), default=0):
-            for number in fact.records:
-                offered.pop((fact.producer, number), None)
-    return struck - min(offered.values()) if offered and struck != NEVER else 0
-
-
-def _slack(plan: Plan, noise: Micros) -> int:
-    """As many records as are offered while the machine's noise lasts."""
-    return sum(ceil(noise / workload.gap) if workload.gap else 0 for workload in plan.workloads)
 
 
 def _ever(name: str, models: Sequence[Run], twins: Sequence[Run]) -> bool:
@@ -362,8 +276,8 @@ def _rounded(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _moments(run: Run) -> Iterator[tuple[str, float]]:
-    offered = _offered_at(run)
-    for name, begun in _beginnings(run):
+    offered = offered_at(run)
+    for name, begun in beginnings(run):
         told = ((at, fact) for at, fact in run.history.of(Acked) if at >= begun and fact.offset >= 0)  # acks=0: nobody told anything.
         after = next((at for at, fact in told if offered[fact.producer, fact.records[-1]] >= begun), None)
         if after is not None:
@@ -374,22 +288,6 @@ def _moments(run: Run) -> Iterator[tuple[str, float]]:
     yield "longest silence, ms", run.metrics.unavailable_ms
     yield "slowest acknowledgement, ms", run.metrics.latency_ms["max"]
     yield "batches sent again", float(sum(fact.attempt > 1 for _, fact in run.history.of(Sent)))
-
-
-def _beginnings(run: Run) -> Iterator[tuple[str, Micros]]:
-    seen = set()
-    for at, fact in run.history.of(Fault):
-        if fact.phase in ("begin", "hit") and fact.name not in seen:
-            seen.add(fact.name)
-            yield fact.name, at
-
-
-def _offered_at(run: Run) -> dict[tuple[str, int], Micros]:
-    offered: dict[tuple[str, int], Micros] = {}
-    for _, fact in run.history.of(Offered):
-        for place, number in enumerate(fact.records):
-            offered[fact.producer, number] = fact.times[place] if fact.times else fact.first_at + place * fact.step
-    return offered
 
 
 # Words.

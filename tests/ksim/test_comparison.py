@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from ksim import Comparison, Run, Scenario, compare, simulate
-from ksim.comparison import NOISE, neighbours, noise, not_simulated, slowness
+from ksim.comparison import not_simulated
+from ksim.comparison_leeway import NOISE, neighbours, noise, slowness
 from ksim.history import History
 from ksim_models.facts import Acked, Failed, Fault, FinalLog, LoggedBatch
 from ksim_models.units import ms
