@@ -111,7 +111,7 @@ def _page(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield "Written by `make agreement`: each scenario is simulated (with neighbouring seeds, its faults a little earlier and later)"
     yield "and carried out on a real cluster,"
-    yield f"one controller and three brokers on one machine, several times. Measured {dates[0]} to {dates[-1]}. Tolerances: `ksim/comparison.py`."
+    yield f"one controller and three brokers on one machine, several times. Measured {dates[0]} to {dates[-1]}. Tolerances: `ksim/comparison.py` and `ksim/comparison_leeway.py`."
     yield ""
     yield "Per cell: agree, differ (in what), or - where there is nothing to compare with;"
     yield "then what became of the records on the cluster, smallest and largest count of the runs."
