@@ -22,6 +22,7 @@ Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
 class FrameFault(Protocol):
     plan: FaultPlan
     first_hit_at: Micros | None
+    strike: Callable[[FaultPlan], None] | None
 
 
 class Frames(Protocol):
@@ -90,6 +91,8 @@ class Faults:
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
         self.frames = world.frames(frames, self.resolve, self._note) if frames else None
+        for waiting in self.frames.faults if self.frames else ():
+            waiting.strike = self.fire
         for fault in plan.faults:
             if fault.at is not None:
                 self.busy_until = max(self.busy_until, fault.at + (fault.duration or 0))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ksim.dice import Dice
 from ksim.plan import FaultPlan, FrameTrigger, Who
+from ksim.scenario_shape import FRAME_FAULTS
 from ksim_models.units import Micros
 
 Carried = tuple[Sequence[str], Sequence[str]]
@@ -28,8 +29,14 @@ class FrameFault:
         self.over = False
         self.active_from: Micros = plan.at if plan.at is not None else 0
         self.first_hit_at: Micros | None = None
+        self.strike: Callable[[FaultPlan], None] | None = None
+        """Of a fault of machines or paths, which only waits for this exchange: how it is inflicted."""
         self._dice = dice
         self._resolve = resolve
+
+    @property
+    def hits_frames(self) -> bool:
+        return self.plan.do in FRAME_FAULTS
 
     @property
     def counts_responses(self) -> bool:
@@ -40,7 +47,7 @@ class FrameFault:
         trigger = self.trigger
         if self.over or api != trigger.api or now < self.active_from + trigger.after:
             return False
-        if self.plan.duration is not None and self.first_hit_at is not None and now >= self.first_hit_at + self.plan.duration:
+        if self.hits_frames and self.plan.duration is not None and self.first_hit_at is not None and now >= self.first_hit_at + self.plan.duration:
             return False
         if not (self._names(trigger.sender, client) and self._names(trigger.receiver, broker)):  # Whichever of the two frames is hit.
             return False
@@ -111,5 +118,10 @@ def fired(
     *,
     responses: bool,
 ) -> list[FrameFault]:
-    """Every fault counts what passes by, whichever of them strikes first."""
-    return [fault for fault in faults if fault.counts_responses == responses and fault.fires(api, client, broker, connection, carried, now)]
+    """Every fault counts what passes by, whichever of them strikes first; those that only wait for an exchange let it pass."""
+    found = [fault for fault in faults if fault.counts_responses == responses and fault.fires(api, client, broker, connection, carried, now)]
+    for fault in found:
+        if not fault.hits_frames:
+            assert fault.strike is not None
+            fault.strike(fault.plan)
+    return [fault for fault in found if fault.hits_frames]

@@ -499,6 +499,21 @@ def test_frames_are_counted_for_the_partition_that_the_fault_names() -> None:
     on_stage(story, {"do": "answer", "error": "NOT_ENOUGH_REPLICAS", "when": {"request": "Produce", "partition": "payments-1", "nth": 2}})
 
 
+def test_a_fault_of_machines_strikes_when_its_exchange_passes_and_lets_it_pass() -> None:
+    struck: list[str] = []
+
+    async def story(stage: Stage) -> None:
+        assert stage.proxy.frames is not None
+        for fault in stage.proxy.frames.faults:
+            fault.strike = lambda plan: struck.append(plan.do)
+        client = await stage.client()
+        answers = [base_offset(await client.ask(one(number))) for number in (1, 2, 3)]
+
+        assert (answers, struck) == ([0, 1, 2], ["pause"])
+
+    on_stage(story, {"do": "pause", "who": "broker-1", "when": {"request": "Produce", "nth": 2}})
+
+
 def test_frames_before_time_zero_are_not_counted() -> None:
     async def story(stage: Stage) -> None:
         frames, stage.proxy.frames = stage.proxy.frames, None

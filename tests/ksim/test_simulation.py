@@ -116,6 +116,36 @@ def test_a_frame_fault_hits_the_frame_it_names_and_no_other(do: str) -> None:
     assert found.verdict.records["ok"] == 200, "idempotence is on"
 
 
+@pytest.mark.parametrize("side", ["request", "response"])
+@pytest.mark.parametrize(
+    ("do", "resolved"),
+    [
+        ('do = "crash"\nwho = "leader(t-0)"', "broker-1"),
+        ('do = "pause"\nwho = "leader(t-0)"\nfor = "1s"', "broker-1"),
+        ('do = "cut"\nbetween = ["p1", "leader(t-0)"]\nfor = "1s"', "p1 <-> broker-1"),
+        ('do = "reset"\nbetween = ["p1", "leader(t-0)"]', "p1 <-> broker-1"),
+        ('do = "slow"\nbetween = ["p1", "leader(t-0)"]\nlatency = "30ms"\nfor = "1s"', "p1 <-> broker-1"),
+    ],
+    ids=["crash", "pause", "cut", "reset", "slow"],
+)
+def test_a_fault_of_machines_strikes_in_the_moment_in_which_the_exchange_it_waits_for_passes(do: str, resolved: str, side: str) -> None:
+    found = run(f'[[fault]]\nname = "it"\nwhen = {{ {side} = "Produce", nth = 3 }}\n{do}\n')
+    sent = [(at, fact) for at, fact in found.history.of(Sent)][2]
+    acknowledged = next(at for at, fact in found.history.of(Acked) if fact.records == sent[1].records)
+    struck, phase, whom = phases(found, "it")[0]
+
+    assert (phase, whom) == ("begin", (resolved,))
+    assert struck * 1000 == sent[0] if side == "request" else sent[0] < struck * 1000 < sent[0] + ms(5)
+    assert (acknowledged < sent[0] + ms(5)) == (side == "response"), "what is on its way arrives, its answer does not or comes late"
+    assert found.verdict.verdict == "held"
+
+
+def test_a_fault_of_machines_with_an_end_may_strike_again_and_again() -> None:
+    found = run('[[fault]]\nname = "it"\nwhen = { request = "Produce", every = 20, times = 3 }\ndo = "pause"\nwho = "leader(t-0)"\nfor = "50ms"\n')
+
+    assert [phase for _, phase, _ in phases(found, "it")] == ["begin", "end"] * 3 + ["summary"]
+
+
 def test_faults_on_the_same_exchange_each_count_it() -> None:
     found = run(
         '[[fault]]\nname = "slow"\nwhen = { request = "Produce", nth = 2 }\ndo = "delay"\nby = "50ms"\n'
