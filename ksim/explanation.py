@@ -73,9 +73,10 @@ def _find(population: Population, verdict: Verdict, record: int | str | None) ->
         number = int(digits)
         if any(first <= number < stop for first, stop in producers[name].offered):
             return Record(name, number)
-    possible = ", ".join(f"{name}/{first} to {name}/{stop - 1}" for name, producer in producers.items() for first, stop in producer.offered[:3]) or "none"
-    given = str(record)[:80]
-    raise ScenarioError([Problem(given, possible, None, f"there is no record {given!r} in this run. Possible: {possible}.", Origin("RECORD"))])
+    possible = ", ".join(f"{name}/{first} to {name}/{stop - 1}" for name, producer in producers.items() for first, stop in producer.offered[:3])
+    given = str(record)[:80] or "nothing"
+    message = f"there is no record {given!r} in this run. Possible: {possible}." if possible else "this run offered no record: there is nothing to explain."
+    raise ScenarioError([Problem(given, possible or "a run that offers records", None, message, Origin("RECORD"))])
 
 
 def _end_of(history: History, record: Record, names: list[str]) -> Iterator[tuple[str, str]]:

@@ -166,3 +166,12 @@ def test_an_explanation_is_text_and_data(idempotent: Run) -> None:
     assert lines[1].endswith("[A1]")
     assert explanation.as_data()["record"] == "p1/3"
     assert explanation.as_data()["steps"][0] == {"at_us": 15_000, "text": "p1 hands it to send()", "rule": "A1"}  # type: ignore[index]
+
+
+def test_a_run_that_offered_nothing_has_nothing_to_explain() -> None:
+    crashed = Scenario.loads(
+        'seed = 1\n[topics.t]\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = 1\nstart = "1s"\n[[fault]]\nat = "1ms"\ndo = "crash"\nwho = "p1"\n'
+    )
+
+    with pytest.raises(ScenarioError, match="nothing to explain"):
+        explain(simulate(crashed))
