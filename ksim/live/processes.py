@@ -32,6 +32,7 @@ from ksim.live.errors import LiveError
 MARK = "KSIM_LIVE_WORKPLACE"
 """In the environment of every child, and so of whatever it starts itself."""
 POLL_S = 0.02
+LOOKS = 6
 LAST_LINES = 25
 Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -270,15 +271,18 @@ def clear(folder: Path) -> bool:
 def end_leftovers(folder: Path) -> None:
     """Kills what was started in this workplace and still runs, and whatever those started."""
     marked = _marked(folder)
-    for _ in range(3):  # Somebody may start one more while we look.
+    quiet = 0
+    for _ in range(LOOKS):  # Somebody may start one more while we look; who is just being started shows no environment for a moment.
         found = [process for process in psutil.process_iter() if process.pid != os.getpid() and _belongs(process, folder, marked)]
-        if not found:
+        quiet = 0 if found else quiet + 1
+        if quiet == 2:
             return
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.resume()
                 process.kill()
         psutil.wait_procs(found, timeout=5)
+        time.sleep(POLL_S)
 
 
 def remove(folder: Path) -> None:
