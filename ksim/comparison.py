@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from ksim.classification import ANOMALIES
-from ksim.comparison_leeway import beginnings, neighbours, noise, offered_at, slack, slowness
+from ksim.comparison_leeway import TOO_FAR_BEHIND, beginnings, neighbours, noise, offered_at, slack, slowness
 from ksim.explanation import explain
 from ksim.plan import FrameTrigger
 from ksim.ranges import Runs, minus, union
@@ -77,7 +77,9 @@ class Comparison:
     def agreement(self) -> str:
         if self.reasons:
             return NOT_COMPARABLE
-        return DIFFER if any(row.agreement == DIFFER for row in self.rows) else AGREE
+        if any(row.agreement == DIFFER for row in self.rows):
+            return DIFFER
+        return NOT_COMPARABLE if any(row.agreement == NOT_COMPARABLE for row in (*self.guarantees, *self.classes)) else AGREE
 
     @property
     def exit_code(self) -> int:
@@ -113,7 +115,8 @@ def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Compar
     reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
     if reasons:
         return _summed_up(base, twins, reasons)
-    leeway = slack(base.plan, noise(twins))
+    lag = noise(twins)
+    leeway = slack(base.plan, min(lag, TOO_FAR_BEHIND)), slack(base.plan, lag)
     by_the_clock = any(not isinstance(fault.when, FrameTrigger) for fault in base.plan.faults)
     shown = [name for name in (*OUTCOMES, *ANOMALIES) if name in HEADLINES or _ever(name, models, twins)]
     counted = tuple(_class_row(name, models, twins, leeway, by_the_clock=by_the_clock) for name in shown)
@@ -169,17 +172,23 @@ def _spread(values: Iterable[float]) -> tuple[float, float]:
     return min(found), max(found)
 
 
-def _class_row(name: str, models: Sequence[Run], twins: Sequence[Run], slack: int, *, by_the_clock: bool) -> Row:
-    """`by_the_clock`: a fault struck at a moment, not at one exact frame, so whether any record was hit at all may be a race too."""
+def _class_row(name: str, models: Sequence[Run], twins: Sequence[Run], leeway: tuple[int, int], *, by_the_clock: bool) -> Row:
+    """`leeway`: by how many records a race may differ, and by how many the cluster was behind, which may be too many to say anything.
+
+    `by_the_clock`: a fault struck at a moment, not at one exact frame, so whether any record was hit at all may be a race too.
+    """
     simulated = _spread(run.verdict.records[name] for run in models)
     live = _spread(run.verdict.records[name] for run in twins)
     if live[0] >= simulated[0] and live[1] <= simulated[1]:
         return Row(name, simulated, live, AGREE, "" if simulated[0] == simulated[1] else "a race: within what the simulation allows")
     in_both = simulated[1] > 0 and live[1] > 0
-    if (in_both or by_the_clock) and live[1] >= simulated[0] - slack and live[0] <= simulated[1] + slack:
-        return Row(name, simulated, live, AGREE, f"a race: within {slack} records, as many as were offered while the cluster was behind")
+    apart = max(simulated[0] - live[1], live[0] - simulated[1]) if in_both or by_the_clock else None
+    if apart is not None and apart <= leeway[0]:
+        return Row(name, simulated, live, AGREE, f"a race: within {leeway[0]} records, as many as were offered while the cluster was behind")
     if live[0] <= simulated[1] and simulated[0] <= live[1]:
         return Row(name, simulated, live, AGREE, "a race: both outcomes were seen on the cluster")
+    if apart is not None and apart <= leeway[1]:
+        return Row(name, simulated, live, NOT_COMPARABLE, f"the cluster was {leeway[1]} records behind: too slow for this workload")
     return Row(name, simulated, live, DIFFER)
 
 

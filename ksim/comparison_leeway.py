@@ -20,6 +20,8 @@ from ksim_models.units import NEVER, Micros, ms
 NOISE: Micros = ms(50)
 """What a machine that also runs the cluster adds to any moment, at least (measured: delays below it are noise)."""
 MOST_NOISE: Micros = ms(500)
+TOO_FAR_BEHIND: Micros = ms(200)
+"""A cluster that lags more than this tells nothing about how many records a fault by the clock should have hit."""
 SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
 SEEDS = 3
 SLOWEST: Micros = ms(100)

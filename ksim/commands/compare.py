@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ksim.commands.live_options import live_options, needs_live
+from ksim.commands.live_options import live_options, opened
 from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options, seed_option
 
 if TYPE_CHECKING:
@@ -49,10 +48,7 @@ def command(
     from ksim.scenario import Scenario
 
     plan = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client).plan(seed)
-    needs_live()
-    from ksim.live.replays import Live
-
-    with Live(cluster, hooks=hooks, shared=shared, say=lambda line: print(line, file=sys.stderr)) as live:
+    with opened(cluster, hooks, shared) as live:
         found = _compared(plan, [live.replay(plan) for _ in range(runs)])
     click.echo(json.dumps(found.as_data()) if as_json else str(found))
     return found.exit_code

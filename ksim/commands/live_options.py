@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ksim.live.replays import Live
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,10 +27,13 @@ def live_options(function: F) -> F:
     return function
 
 
-def needs_live() -> None:
-    """Before anything is started."""
+def opened(cluster: str, hooks: str | None, shared: bool) -> Live:
+    """The cluster that the options name; nothing is started before it is entered."""
     from importlib.util import find_spec
 
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         raise click.UsageError(f"real Kafka needs {', '.join(missing)}: pip install 'ksim-kafka[live]'.")
+    from ksim.live.replays import Live
+
+    return Live(cluster, hooks=hooks, shared=shared, say=lambda line: click.echo(line, err=True))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from ksim.commands.live_options import live_options, needs_live
+from ksim.commands.live_options import live_options, opened
 from ksim.commands.options import WithSettings, changed, examples, presentation_options, scenario_options, seed_option
 from ksim.commands.presentation import check_presentation, present
 
@@ -48,9 +46,6 @@ def command(
 
     check_presentation(as_json=as_json, history=history, story=story, plot=plot, quiet=quiet, force=force)
     plan = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client).plan(seed)
-    needs_live()
-    from ksim.live.replays import Live
-
-    with Live(cluster, hooks=hooks, shared=shared, say=lambda line: print(line, file=sys.stderr)) as live:
+    with opened(cluster, hooks, shared) as live:
         run = live.replay(plan)
     return present(run, as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)

@@ -133,6 +133,18 @@ def test_whether_a_crash_hit_any_record_at_all_may_be_a_race_but_what_one_exact_
     assert row(compare(hit, mutated(hit, one_less)), "lost") == "differ"
 
 
+def test_a_cluster_that_was_far_behind_says_nothing_about_how_many_records_a_crash_should_have_hit() -> None:
+    """Its followers were hundreds of milliseconds behind, so hundreds of records more were lost: neither agreement nor difference."""
+    fast = PLAIN.replace("records = 40", "records = 600").replace('every = "10ms"', 'every = "1ms"') + CRASH
+    fast = fast.replace("[producers.p1]", "[producers.p1]\nconfig.acks = 1")
+    far = "".join(f'{{ from = "broker-1", to = "broker-{follower}", latency = "400ms" }},' for follower in (2, 3))
+    found = compare([run(fast)], run(f"{fast}[network]\nlinks = [{far}]\n"))
+
+    assert row(found, "lost") == "not comparable"
+    assert "too slow for this workload" in str(found)
+    assert row(compare([run(fast)], run(fast)), "lost") == "agree"
+
+
 def test_the_latency_of_the_cluster_is_measured_before_anything_strikes_and_becomes_part_of_what_may_be() -> None:
     slow = PLAIN + CRASH + '[network]\nlatency = "20500us"\n'
     base, twin = run(PLAIN + CRASH), run(slow)
