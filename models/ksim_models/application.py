@@ -60,6 +60,12 @@ class Sticky:
         self.bytes = 0
         self.switches = 0
 
+    def fork(self) -> Sticky:
+        """To try out what it will do."""
+        other = Sticky(self.producer, self.topic, self.dice)
+        other.partition, other.bytes, other.switches = self.partition, self.bytes, self.switches
+        return other
+
     def switch(self, choices: Sequence[str]) -> str:
         """Uniform over the partitions with a leader, over all if none has one (A46). The draw may give the same again.
 

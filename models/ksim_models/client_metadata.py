@@ -44,6 +44,8 @@ class ClientMetadata:
         self.equivalent = 0
         """Answers in a row that brought no change (M2, 3.7)."""
         self.refreshes = 0
+        self.learnt = 0
+        """How often a leader, or the partitions of a topic, became known or changed."""
         self._led: dict[str, list[str]] = {}
 
     def add(self, topic: str) -> None:
@@ -116,6 +118,7 @@ class ClientMetadata:
             if self.topics.get(topic.topic) != names:
                 self.topics[topic.topic] = names
                 self._led.clear()
+                self.learnt += 1
                 changed = True
             for partition in topic.partitions:
                 self.update_requested = self.update_requested or bool(partition.error)
@@ -139,5 +142,6 @@ class ClientMetadata:
             return False
         self.leaders[partition] = (leader, leader_epoch)
         self._led.clear()
+        self.learnt += 1
         out.append(Note(Learned(self.client, partition, leader, leader_epoch)))
         return known is None or leader_epoch > known[1]

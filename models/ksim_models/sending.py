@@ -14,6 +14,7 @@ from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
+from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
@@ -52,6 +53,7 @@ class Sending:
         """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
+        self.lookahead = Lookahead(config.max_request_size, profile, accumulator, metadata, self.sticky_of, self.choices)
 
     @property
     def is_done(self) -> bool:
@@ -63,26 +65,28 @@ class Sending:
 
     # When.
 
-    @property
-    def wake_at(self) -> Micros:
+    def wake_at(self, now: Micros, until: Micros) -> Micros:
         """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked.
 
-        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14).
+        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14). `until`: the client wakes then in any case.
         """
-        at = NEVER
-        for thread in self.awake:
-            due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
-            if due < at:
-                at = due
-        return at
+        if len(self.awake) == 1:
+            thread = self.awake[0]
+            if thread.blocked_on:
+                return thread.patience_ends
+            at = thread.next_time()
+            if at == NEVER or thread.arrivals.window is not None:
+                return at
+            partition = self._only_partition(thread)
+            if partition is not None and not self.in_error_state:
+                return self._filled_at(thread, at, partition)
+        threads = [thread for thread in self.awake if not thread.is_done]
+        if self.in_error_state:
+            return min([thread.patience_ends if thread.blocked_on else thread.next_time() for thread in threads], default=NEVER)
+        return self.lookahead.next_difference(threads, now, until, self.overdue_from)
 
-    def _difference_at(self, thread: Thread) -> Micros:
-        at = thread.next_time()
-        if at == NEVER:
-            return NEVER
-        partition = self._only_partition(thread)
-        if partition is None or self.in_error_state:
-            return at
+    def _filled_at(self, thread: Thread, at: Micros, partition: str) -> Micros:
+        """The same for records that are alike and go to one partition, by arithmetic."""
         size = thread.arrivals.size
         assert size is not None
         batch = self.accumulator.open_batch(partition)
@@ -217,7 +221,7 @@ class Sending:
         batch = self.accumulator.open_batch(partition)
         if batch is None or batch.room_for(size)[0] == 0:
             if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
-                partition = self._sticky(arrivals.topic).switch([name for name in self._choices(partitions) if name != partition] or partitions)  # A47
+                partition = self.sticky_of(arrivals.topic).switch([name for name in self.choices(partitions) if name != partition] or partitions)  # A47
             batch = self.accumulator.new_batch(partition, upper_bound_bytes(size), now)
         if batch is None:
             self._block(thread, "memory", out, known=blocked_before)
@@ -230,7 +234,7 @@ class Sending:
             batch.threads[thread.index] = batch.threads.get(thread.index, 0) + 1
             thread.outstanding += 1
         if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
-            self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
+            self.sticky_of(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self.choices(partitions))
 
     def _is_too_large(self, thread: Thread, size: int, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
@@ -253,16 +257,16 @@ class Sending:
             return partitions[arrivals.partition]
         if arrivals.keyed:
             return partitions[arrivals.key_hash_of(thread.next - 1) % len(partitions)]
-        sticky = self._sticky(arrivals.topic)
-        return sticky.partition or sticky.switch(self._choices(partitions))
+        sticky = self.sticky_of(arrivals.topic)
+        return sticky.partition or sticky.switch(self.choices(partitions))
 
-    def _sticky(self, topic: str) -> Sticky:
+    def sticky_of(self, topic: str) -> Sticky:
         known = self.sticky.get(topic)
         if known is None:
             known = self.sticky[topic] = Sticky(self.producer, topic, self.dice)
         return known
 
-    def _choices(self, partitions: Sequence[str]) -> Sequence[str]:
+    def choices(self, partitions: Sequence[str]) -> Sequence[str]:
         return [name for name in partitions if self.metadata.leader_of(name)[0]] or partitions
 
     # Many records.
@@ -331,6 +335,8 @@ class Sending:
 
     def finished(self, batch: Batch, now: Micros) -> None:
         """A batch has its outcome: threads that waited for their sends go on now."""
+        if not batch.closed:
+            self.accumulator.closings += 1
         for index, count in batch.threads.items():
             thread = self.threads[index]
             if thread.arrivals.window is not None and thread.outstanding >= thread.arrivals.window:
