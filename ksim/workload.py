@@ -98,6 +98,7 @@ class Schedule:
         self.total = plan.records
         self.window = plan.window
         self.size = plan.size_bytes if plan.size_spread == 0 else None
+        self.compression_ratio, self.compression_spread = plan.compression_ratio, plan.compression_spread
         self.partition = plan.partition
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None

@@ -11,10 +11,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ksim_models.backoff import exponential_backoff
 from ksim_models.batch import Batch
+from ksim_models.compression import NOT_COMPRESSED, RatioEstimates
 from ksim_models.config import ProducerConfig
 from ksim_models.machine import Dice
+from ksim_models.partitioners import BuiltIn
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
+
+
+def topic_of(partition: str) -> str:
+    return partition.rpartition("-")[0]
 
 
 class Accumulator:
@@ -28,6 +34,13 @@ class Accumulator:
         self.backoff_max_ms = config.retry_backoff_max_ms if profile.exponential_backoff else config.retry_backoff_ms
         self.delivery_timeout = ms(config.delivery_timeout_ms)
         self.max_request_size = config.max_request_size
+        self.ratios = RatioEstimates(config.compression_type)
+        self.compresses = config.compression_type != "none"
+        self.availability_timeout = ms(config.partitioner_availability_timeout_ms)
+        self.node_times: dict[str, tuple[Micros, Micros]] = {}
+        """Node -> when it last had something ready, and when it could last be drained; only with partitioner.availability.timeout.ms (A46b)."""
+        self.partitioner: BuiltIn | None = None
+        """Who chooses partitions by the length of their queues, if anyone does."""
         self.total_memory = self.free_memory = config.buffer_memory
         self.queues: dict[str, deque[Batch]] = {}
         self.ranked: list[tuple[str, deque[Batch]]] = []
@@ -66,12 +79,16 @@ class Accumulator:
         self.memory_taken += capacity
         self.batches_made += 1
         self.newest_at = now
-        batch = Batch(self.batches_made, partition, capacity, now)
+        batch = Batch(self.batches_made, partition, capacity, now, self.estimate_for(partition))
+        batch.held = capacity
         queue = self._queue(partition)
         if queue:
             queue[-1].closed = True
         queue.append(batch)
         return batch
+
+    def estimate_for(self, partition: str) -> int:
+        return self.ratios.of(topic_of(partition)) if self.compresses else NOT_COMPRESSED
 
     def _queue(self, partition: str) -> deque[Batch]:
         """The queue that something is about to be put into."""
@@ -88,7 +105,9 @@ class Accumulator:
         return queue
 
     def release(self, batch: Batch) -> None:
-        self.free_memory += batch.capacity
+        """A23."""
+        self.free_memory += batch.held
+        batch.held = 0
 
     # Ready.
 
@@ -138,6 +157,8 @@ class Accumulator:
                 again = due
         if emptied:
             self.filled = [rank for rank in self.filled if self.ranked[rank][1]]
+        if self.partitioner is not None:
+            self.partitioner.looked(self.queues, self.slow_nodes)
         return nodes, unknown, again
 
     def next_due(self, partition: str, now: Micros) -> Micros:
@@ -146,6 +167,17 @@ class Accumulator:
         if not queue or partition in self.muted:
             return NEVER
         return now if queue[0].attempts else self.due_at(queue)
+
+    # Which nodes are slow.
+
+    def node_looked_at(self, node: str, now: Micros, *, drains: bool) -> None:
+        """A46b: a node has something ready, and can be drained or not (RecordAccumulator.updateNodeLatencyStats)."""
+        if self.availability_timeout:
+            self.node_times[node] = now, now if drains else self.node_times.get(node, (now, now))[1]
+
+    @property
+    def slow_nodes(self) -> frozenset[str]:
+        return frozenset(node for node, (ready, drained) in self.node_times.items() if ready - drained > self.availability_timeout)
 
     # Drain.
 
@@ -166,7 +198,7 @@ class Accumulator:
             batch = queue[0]
             if batch.attempts and self._is_backing_off(batch, now):
                 continue
-            if not may_drain(batch) or (taken and size + batch.size_bytes > self.max_request_size):
+            if not may_drain(batch) or (taken and size + batch.estimated_bytes > self.max_request_size):
                 self.drain_index[node] = index
                 break
             queue.popleft()
@@ -174,10 +206,14 @@ class Accumulator:
                 batch.closed = True
                 self.closings += 1
             batch.rewritten = False  # From now on what is on the wire has the new numbers (ProducerBatch.close).
+            if batch.estimate:
+                self._compress(batch)
             size += batch.size_bytes
             taken.append(batch)
         else:
             self.drain_index[node] = (start + count - 1) % count  # It examined them all; the empty ones need no look.
+        if taken and self.partitioner is not None:
+            self.partitioner.looked(self.queues, self.slow_nodes)  # The next turn follows at once, and finds the queues like this.
         return taken
 
     def _steps(self, node: str, partitions: list[str], start: int) -> list[int]:
@@ -191,6 +227,13 @@ class Accumulator:
         found = [places.get(self.ranked[rank][0], -1) for rank in self.filled]
         return sorted([(place - start) % count for place in found if place >= 0])
 
+    def _compress(self, batch: Batch) -> None:
+        """A14: every closing counts for the estimate, that of a retry too (ProducerBatch.close)."""
+        topic = topic_of(batch.partition)
+        if not batch.packed:
+            batch.ratio = batch.pack(self.dice.at("compression", self.producer, batch.content))
+        self.ratios.observed(topic, batch.ratio)
+
     def _is_backing_off(self, batch: Batch, now: Micros) -> bool:
         return batch.attempts != batch.attempts_at_leader_change and now < batch.retry_at
 
@@ -202,6 +245,9 @@ class Accumulator:
         batch.last_attempt_at = now
         batch.retry_at = now + self.backoff_of(batch)
         batch.retried = True
+        self.insert(batch)
+
+    def insert(self, batch: Batch) -> None:
         queue = self._queue(batch.partition)
         if batch.base_sequence < 0:
             queue.appendleft(batch)

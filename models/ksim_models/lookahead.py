@@ -8,52 +8,50 @@ What will be is foreseen by the same rules, from the batches as they are; a batc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
-from ksim_models.application import Sticky, Thread
-from ksim_models.batch import BATCH_OVERHEAD, record_bytes, upper_bound_bytes
+from ksim_models.application import Thread
+from ksim_models.batch import BATCH_OVERHEAD, estimated_bytes, record_bytes, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.profiles import ClientProfile
+from ksim_models.partitioners import Partitioner
 from ksim_models.units import NEVER, Micros
 
 
 class Foreseen:
     """A batch as it will be: one that is there, or one that records to come will open."""
 
-    __slots__ = ("capacity", "count", "used")
+    __slots__ = ("capacity", "count", "estimate", "estimated", "used")
 
-    def __init__(self, capacity: int, used: int, count: int) -> None:
+    def __init__(self, capacity: int, used: int, count: int, estimate: int) -> None:
         self.capacity = capacity
         self.used = used
         self.count = count
+        self.estimate = estimate
+        self.estimated = estimated_bytes(used, estimate)
+
+    @property
+    def is_full(self) -> bool:
+        return self.estimated >= self.capacity
 
     def add(self, size: int) -> bool:
         """False where it has no room (A12)."""
         more = record_bytes(size, self.count)
-        if self.count and self.used + more > self.capacity:
+        if self.count and (self.estimated + more > self.capacity or self.estimated >= self.capacity):
             return False
         self.used += more
+        self.estimated = self.used if not self.estimate else estimated_bytes(self.used, self.estimate)
         self.count += 1
         return True
 
 
 class Lookahead:
-    def __init__(
-        self,
-        max_request_size: int,
-        profile: ClientProfile,
-        accumulator: Accumulator,
-        metadata: ClientMetadata,
-        sticky_of: Callable[[str], Sticky],
-        choices: Callable[[Sequence[str]], Sequence[str]],
-    ) -> None:
+    def __init__(self, max_request_size: int, accumulator: Accumulator, metadata: ClientMetadata, partitioner: Partitioner) -> None:
         self.largest_record = min(max_request_size, accumulator.total_memory)
-        self.profile = profile
         self.accumulator = accumulator
         self.metadata = metadata
-        self.sticky_of = sticky_of
-        self.choices = choices
+        self.partitioner = partitioner
+        self.foreseen_partitioner: Partitioner | None = None
         self.overdue_from: Micros = NEVER
         self.known: tuple[object, ...] = ()
         """What the foresight was built on; anything else makes it void."""
@@ -62,7 +60,6 @@ class Lookahead:
         self.next: list[int] = []
         """Per thread, the first record that was not looked at yet."""
         self.batches: dict[str, Foreseen] = {}
-        self.sticky: dict[str, Sticky] = {}
         self.memory_taken = 0
         self.lingering: deque[Micros] = deque()
         """When the batches that will be opened have lingered."""
@@ -86,7 +83,7 @@ class Lookahead:
                 free.append(thread)
         if not free:
             return bound
-        known = (self.accumulator.closings, self.metadata.learnt, *(thread.index for thread in free))
+        known = (self.accumulator.closings, self.metadata.learnt, self.partitioner.version, self.accumulator.ratios.changes, *(thread.index for thread in free))
         if (
             len(free) < len(threads)
             or known != self.known
@@ -103,7 +100,7 @@ class Lookahead:
         self.at = NEVER
         self.next = [thread.next for thread in threads]
         self.batches.clear()
-        self.sticky.clear()
+        self.foreseen_partitioner = None
         self.lingering.clear()
         self.memory_taken = self.accumulator.memory_taken
         self.opens_at = -NEVER
@@ -143,36 +140,48 @@ class Lookahead:
         upper = upper_bound_bytes(size)
         if upper > self.largest_record:
             return True
-        sticky: Sticky | None = None
+        partitioner = self.foreseen_partitioner
+        if partitioner is None:
+            partitioner = self.foreseen_partitioner = self.partitioner.fork()
+        sticks = False
         if arrivals.partition is not None:
             partition = partitions[arrivals.partition]
-        elif arrivals.keyed:
+        elif arrivals.keyed and partitioner.places_keys:
             partition = partitions[arrivals.key_hash_of(index) % len(partitions)]
+        elif len(partitions) == 1:
+            partition = partitions[0]
         else:
-            sticky = self.sticky.get(arrivals.topic)
-            if sticky is None:
-                sticky = self.sticky[arrivals.topic] = self.sticky_of(arrivals.topic).fork()
-            partition = sticky.partition or sticky.switch(self.choices(partitions))
-        batch = self.batches.get(partition)
-        if batch is None:
-            there = accumulator.open_batch(partition)
-            if there is not None:
-                batch = self.batches[partition] = Foreseen(there.capacity, there.size_bytes, there.count)
-        if batch is not None and not batch.add(size):
-            return True  # It closes the one before.
-        if batch is None:
-            if sticky is not None and not self.profile.uniform_sticky and len(partitions) > 1:
-                return True
+            partition, sticks = partitioner.choose(arrivals.topic, partitions), partitioner.by_bytes
+        batch = self._batch(partition)
+        if sticks and (batch is None or batch.is_full) and partitioner.completes_switch(arrivals.topic, partitions):
+            if partitioner.adapts:
+                return True  # It chooses by the queues as they are at that moment.
+            partition = partitioner.choose(arrivals.topic, partitions)
+            batch = self._batch(partition)
+        before = 0
+        if batch is not None:
+            before = batch.estimated
+            if not batch.add(size):
+                return True  # It closes the one before.
+        else:
+            if partitioner.asks_again or partitioner.counts_queues_of(arrivals.topic):
+                return True  # A choice of its own; or the turn that the new batch causes counts the queues.
             capacity = max(accumulator.batch_size, upper)
             self.memory_taken += capacity
             if self.memory_taken - accumulator.memory_taken > accumulator.free_memory or at >= self.overdue_from:
                 return True
             self.lingering.append(at + accumulator.linger)
             self.opens_at = at
-            batch = self.batches[partition] = Foreseen(capacity, BATCH_OVERHEAD, 0)
+            batch = self.batches[partition] = Foreseen(capacity, BATCH_OVERHEAD, 0, accumulator.estimate_for(partition))
             batch.add(size)
-        if batch.used >= batch.capacity:
+        if batch.is_full:
             return True
-        if sticky is not None and self.profile.uniform_sticky and len(partitions) > 1:
-            sticky.appended(size, accumulator.batch_size, last_is_full=False, choices=self.choices(partitions))
-        return False
+        return sticks and partitioner.appended(arrivals.topic, batch.estimated - before, partitions, last_is_full=False) and partitioner.adapts
+
+    def _batch(self, partition: str) -> Foreseen | None:
+        batch = self.batches.get(partition)
+        if batch is None:
+            there = self.accumulator.open_batch(partition)
+            if there is not None:
+                batch = self.batches[partition] = Foreseen(there.capacity, there.size_bytes, there.count, there.estimate)
+        return batch

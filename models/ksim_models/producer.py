@@ -32,6 +32,7 @@ from ksim_models.messages import (
 from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
+from ksim_models.splitting import is_to_be_split, split
 from ksim_models.units import NEVER, Micros, ms
 
 CONSTRUCTED_AT: Micros = 0
@@ -228,7 +229,9 @@ class Producer:
         if waiting and batch in waiting:
             waiting.remove(batch)
         error = result.error
-        if not error or (error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER and not self._may_retry(batch, result, now)):
+        if is_to_be_split(batch, error):
+            self._tell(batch, out, split(batch, self.accumulator, self.idempotence))
+        elif not error or (error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER and not self._may_retry(batch, result, now)):
             self._succeed(batch, result.base_offset, now, out)
         elif self._may_retry(batch, result, now):
             self.accumulator.put_back(batch, now)
@@ -268,7 +271,6 @@ class Producer:
     def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
         if answered or not self.profile.memory_kept_until_answer:
             self.accumulator.release(batch)
-            batch.capacity = 0
         if not batch.done:
             batch.done = True
             self.sending.finished(batch, now)
@@ -319,7 +321,9 @@ class Producer:
             self._maybe_update_metadata(now, out)
         taken = more = False
         for node in nodes:
-            if self.network.ready(node, now, out):
+            drains = self.network.ready(node, now, out)
+            self.accumulator.node_looked_at(node, now, drains=drains)
+            if drains:
                 if not taken:
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True

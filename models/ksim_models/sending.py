@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
-from ksim_models.application import Sticky, Thread
+from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
@@ -16,6 +16,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
 from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Dice, Effect, Note
+from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
@@ -41,7 +42,9 @@ class Sending:
         self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
-        self.sticky: dict[str, Sticky] = {}
+        self.partitioner = partitioner_of(producer, config, profile, metadata, dice)
+        if isinstance(self.partitioner, BuiltIn) and self.partitioner.adapts:
+            accumulator.partitioner = self.partitioner
         self.offered = 0
         """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
         self.warmed_up = 0
@@ -53,7 +56,7 @@ class Sending:
         """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
-        self.lookahead = Lookahead(config.max_request_size, profile, accumulator, metadata, self.sticky_of, self.choices)
+        self.lookahead = Lookahead(config.max_request_size, accumulator, metadata, self.partitioner)
 
     @property
     def is_done(self) -> bool:
@@ -95,11 +98,11 @@ class Sending:
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
             lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
-            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
+            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size, self.accumulator.estimate_for(partition))
         else:
             lingers_until = NEVER
             room, left = batch.room_for(size)
-        filled_by = thread.next + (room - 1 if left == 0 else room)
+        filled_by = thread.next + max(0, room - 1 if left == 0 else room)
         if filled_by >= thread.arrivals.total:
             return lingers_until
         return min(lingers_until, max(thread.arrivals.time_of(filled_by), thread.free_at))
@@ -159,6 +162,7 @@ class Sending:
         if thread.blocked_on and now >= thread.patience_ends:
             self._refuse(thread, *self._impatience(thread), out)
             self._unblock(thread)
+            thread.chosen = ""
         if not thread.blocked_on:
             thread.free_at = now
 
@@ -217,24 +221,58 @@ class Sending:
             text = "Cannot execute transactional method because we are in an error state"
             self._refuse(thread, self.in_error_state if fenced else "KafkaException", text, out)
             return
-        partition = self._partition_for(thread, partitions)
-        batch = self.accumulator.open_batch(partition)
-        if batch is None or batch.room_for(size)[0] == 0:
-            if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
-                partition = self.sticky_of(arrivals.topic).switch([name for name in self.choices(partitions) if name != partition] or partitions)  # A47
-            batch = self.accumulator.new_batch(partition, upper_bound_bytes(size), now)
+        batch, opened = self._room_for(thread, partitions, size, now)
         if batch is None:
             self._block(thread, "memory", out, known=blocked_before)
             return
+        thread.chosen = ""
+        before = batch.estimated_bytes if not opened else 0
         batch.offered(thread.sent_at, 0, 1)
-        batch.add(thread.number, 1, size)
+        self._add(thread, batch, thread.number, 1, size)
         if arrivals.warm_up:
             batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:
-            batch.threads[thread.index] = batch.threads.get(thread.index, 0) + 1
+            batch.belongs_to(thread.index)
             thread.outstanding += 1
-        if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
-            self.sticky_of(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self.choices(partitions))
+        if self._sticks(thread) and len(partitions) > 1:
+            self.partitioner.appended(arrivals.topic, batch.estimated_bytes - before, partitions, last_is_full=batch.is_full)
+
+    def _add(self, thread: Thread, batch: Batch, number: int, count: int, size: int) -> None:
+        if not batch.estimate:
+            batch.add(number, count, size)
+            return
+        before = batch.size_bytes
+        batch.add(number, count, size)
+        batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
+
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros) -> tuple[Batch | None, bool]:
+        """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20)."""
+        topic, sticks = thread.arrivals.topic, self._sticks(thread) and len(partitions) > 1
+        asks_again = self.partitioner.asks_again and not thread.chosen
+        partition = thread.chosen or self._partition_for(thread, partitions)
+        while True:
+            batch = self.accumulator.open_batch(partition)
+            if sticks and (batch is None or batch.is_full) and self.partitioner.completes_switch(topic, partitions):
+                partition = self._partition_for(thread, partitions)
+                continue
+            if batch is not None and batch.room_for(size)[0]:
+                return batch, False
+            if batch is not None:
+                batch.closed = True
+                if sticks:
+                    continue
+            if not asks_again:
+                break
+            asks_again = False
+            self.partitioner.new_batch(topic, partition, partitions)
+            partition = self._partition_for(thread, partitions)
+        if not sticks:
+            thread.chosen = partition
+        return self.accumulator.new_batch(partition, upper_bound_bytes(size), now), True
+
+    def _sticks(self, thread: Thread) -> bool:
+        """Its partition is the built-in choice, which goes by bytes."""
+        return self.partitioner.by_bytes and thread.arrivals.partition is None and not (thread.arrivals.keyed and self.partitioner.places_keys)
 
     def _is_too_large(self, thread: Thread, size: int, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
@@ -251,23 +289,13 @@ class Sending:
         return False
 
     def _partition_for(self, thread: Thread, partitions: Sequence[str]) -> str:
-        """A6: the record's own, else by key over all partitions, else the sticky one."""
+        """A6: the record's own, else by key over all partitions, else what the partitioner says."""
         arrivals = thread.arrivals
         if arrivals.partition is not None:
             return partitions[arrivals.partition]
-        if arrivals.keyed:
+        if arrivals.keyed and self.partitioner.places_keys:
             return partitions[arrivals.key_hash_of(thread.next - 1) % len(partitions)]
-        sticky = self.sticky_of(arrivals.topic)
-        return sticky.partition or sticky.switch(self.choices(partitions))
-
-    def sticky_of(self, topic: str) -> Sticky:
-        known = self.sticky.get(topic)
-        if known is None:
-            known = self.sticky[topic] = Sticky(self.producer, topic, self.dice)
-        return known
-
-    def choices(self, partitions: Sequence[str]) -> Sequence[str]:
-        return [name for name in partitions if self.metadata.leader_of(name)[0]] or partitions
+        return self.partitioner.choose(arrivals.topic, partitions) if len(partitions) > 1 else partitions[0]
 
     # Many records.
 
@@ -294,7 +322,7 @@ class Sending:
                 room = batch.room_for(size)[0]
             count = min(room, due - thread.next)
             self._hand_over(thread, batch, count)
-            batch.add(self.offered, count, size)
+            self._add(thread, batch, self.offered, count, size)
             self.offered += count
             thread.next += count
 
