@@ -166,7 +166,7 @@ class Batch:
         self.producer_id = -1
         self.epoch = -1
         self.leader_epoch = -1
-        self.attempts_at_leader_change = -1
+        self.attempts_at_leader_change = 0
 
     @property
     def records(self) -> Records:

@@ -1,4 +1,4 @@
-"""Retry, expiry, order and idempotence in the client: vectors PV-001 to PV-095 (sections 1 to 3), without compression, splitting, transactions."""
+"""Retry, expiry, order and idempotence in the client: vectors PV-001 to PV-095 (sections 1 to 3), without transactions."""
 
 from __future__ import annotations
 
@@ -392,10 +392,8 @@ def test_duplicate_sequence_number_is_success_without_an_offset() -> None:
 
 LATER = {
     "PV-005": "callbacks that send: applications are not yet supported",
-    "PV-008, PV-083": "split batches: not yet supported (models/README.md)",
     "PV-016, PV-017": "texts and record errors of a broker's answer: not yet supported",
-    "PV-019, PV-020, PV-037, PV-038": "metrics and throttling: not yet supported",
-    "PV-029, PV-030": "covered by PV-025 and PV-032 here",
+    "PV-020, PV-037, PV-038": "metrics and throttling: not yet supported",
     "PV-040, PV-041": "rebootstrap: not yet supported",
     "PV-052": "InitProducerId errors: drawn scenarios with `answer`",
     "PV-059, PV-061, PV-065, PV-067 to PV-070, PV-077, PV-086, PV-088 to PV-095": "epoch exhaustion and rarer orders of answers: with the complete producer",
