@@ -202,7 +202,7 @@ def _compression(table: Table) -> tuple[int, int] | None:
 
 def tell_of_compression(reading: Reading, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> None:
     """A ratio that is assumed, or given for nothing, is worth a note."""
-    codecs = {plan.name: plan.librdkafka.compression_type if plan.librdkafka else plan.config.compression_type for plan in producers}
+    codecs = {plan.name: plan.config.compression_type for plan in producers}
     for workload in workloads:
         codec, where = codecs.get(workload.producer, "none"), f"workload {workload.index + 1}"
         if codec != "none" and not workload.compression_given:
