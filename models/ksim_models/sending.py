@@ -123,8 +123,13 @@ class Sending:
     def take(self, now: Micros, out: list[Effect]) -> None:
         """Hand over all records whose time has come, in the order of their times; blocked calls first, in the order they were blocked (A21)."""
         if self.blocked:
+            first_waits = False
             for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
-                self._try_again(thread, now, out)
+                if not (first_waits and thread.blocked_on == "memory"):
+                    self._try_again(thread, now, out)
+                elif now >= thread.patience_ends:
+                    self._give_up(thread, now, out)
+                first_waits = first_waits or thread.blocked_on == "memory"
             self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
         while (first := self._first_due(now)) is not None:
             thread, at = first
@@ -160,11 +165,14 @@ class Sending:
         self._unblock(thread)
         self._send_one(thread, now, out, blocked_before=True)
         if thread.blocked_on and now >= thread.patience_ends:
-            self._refuse(thread, *self._impatience(thread), out)
-            self._unblock(thread)
-            thread.chosen = ""
+            self._give_up(thread, now, out)
         if not thread.blocked_on:
             thread.free_at = now
+
+    def _give_up(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
+        self._refuse(thread, *self._impatience(thread), out)
+        self._unblock(thread)
+        thread.chosen, thread.free_at = "", now
 
     def _impatience(self, thread: Thread) -> tuple[str, str]:
         """A3, A22."""
@@ -221,7 +229,7 @@ class Sending:
             text = "Cannot execute transactional method because we are in an error state"
             self._refuse(thread, self.in_error_state if fenced else "KafkaException", text, out)
             return
-        batch, opened = self._room_for(thread, partitions, size, now)
+        batch, opened = self._room_for(thread, partitions, size, now, waited=blocked_before)
         if batch is None:
             self._block(thread, "memory", out, known=blocked_before)
             return
@@ -245,8 +253,11 @@ class Sending:
         batch.add(number, count, size)
         batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
 
-    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros) -> tuple[Batch | None, bool]:
-        """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20)."""
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, waited: bool) -> tuple[Batch | None, bool]:
+        """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20).
+
+        Who comes while others wait for memory waits behind them: what there is belongs to the first of them, bit by bit (A21).
+        """
         topic, sticks = thread.arrivals.topic, self._sticks(thread) and len(partitions) > 1
         asks_again = self.partitioner.asks_again and not thread.chosen
         partition = thread.chosen or self._partition_for(thread, partitions)
@@ -268,6 +279,8 @@ class Sending:
             partition = self._partition_for(thread, partitions)
         if not sticks:
             thread.chosen = partition
+        if self.accumulator.waiters and not waited:
+            return None, True
         return self.accumulator.new_batch(partition, upper_bound_bytes(size), now), True
 
     def _sticks(self, thread: Thread) -> bool:
