@@ -64,6 +64,14 @@ def room_in(capacity: int, used: int, count: int, size: int, estimate: int = NOT
     return fits, max(0, capacity - estimated_bytes(used, estimate))
 
 
+def uneventful(capacity: int, used: int, count: int, size: int, estimate: int, bytes_left: int) -> int:
+    """How many more records of `size` bytes come before one may fill the batch, or all may take more than `bytes_left`: rather too few than too many."""
+    room = room_in(capacity, used, count, size, estimate)[0] - 1
+    tier = next(tier for tier in TIERS if count < tier) - count
+    each = record_bytes(size, count)
+    return min(room, tier, bytes_left // (each if estimate == NOT_COMPRESSED else expected_bytes(each, estimate) + 1))
+
+
 def _room_for_alike(capacity: int, used: int, each: int, estimate: int) -> int:
     """How many times `each` bytes: the last of them must fit behind the others."""
     if estimate == NOT_COMPRESSED:

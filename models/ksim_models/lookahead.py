@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
 from ksim_models.application import Thread
-from ksim_models.batch import BATCH_OVERHEAD, estimated_bytes, record_bytes, upper_bound_bytes
+from ksim_models.batch import BATCH_OVERHEAD, estimated_bytes, record_bytes, uneventful, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.partitioners import Partitioner
+from ksim_models.partitioners import BuiltIn, Partitioner
 from ksim_models.units import NEVER, Micros
 
 
@@ -43,6 +43,12 @@ class Foreseen:
         self.estimated = self.used if not self.estimate else estimated_bytes(self.used, self.estimate)
         self.count += 1
         return True
+
+    def add_alike(self, count: int, size: int) -> None:
+        """Records that have room, and whose offsets take equally many bytes."""
+        self.used += count * record_bytes(size, self.count)
+        self.estimated = estimated_bytes(self.used, self.estimate)
+        self.count += count
 
 
 class Lookahead:
@@ -129,6 +135,26 @@ class Lookahead:
                 self.at = at
                 return at
             self.next[first] += 1
+            if len(threads) == 1 and threads[0].steady:
+                self.next[first] += self._skip(threads[0], self.next[first], bound if not lingering else min(bound, lingering[0]))
+
+    def _skip(self, thread: Thread, index: int, bound: Micros) -> int:
+        """So many of the following records, before `bound`, only join the batch that the built-in choice is filling."""
+        arrivals, built_in = thread.arrivals, self.foreseen_partitioner
+        if not isinstance(built_in, BuiltIn) or arrivals.partition is not None or arrivals.topic not in built_in.places or thread.free_at >= bound:
+            return 0
+        batch = self.batches.get(built_in.places[arrivals.topic].partition)
+        size = arrivals.size
+        if batch is None or batch.is_full or size is None:
+            return 0
+        count = uneventful(batch.capacity, batch.used, batch.count, size, batch.estimate, built_in.bytes_left(arrivals.topic))
+        count = min(count, arrivals.count_until(bound - 1) - index)
+        if count < 2:
+            return 0
+        before = batch.estimated
+        batch.add_alike(count, size)
+        built_in.appended(arrivals.topic, batch.estimated - before, (), last_is_full=False)
+        return count
 
     def _matters(self, thread: Thread, index: int, at: Micros) -> bool:
         """The record is handed over in thought; True where that is something to wake for."""

@@ -132,6 +132,10 @@ class BuiltIn(Partitioner):
         self._switch(topic, place, partitions)
         return True
 
+    def bytes_left(self, topic: str) -> int:
+        """So many may still come before it switches even though the batch is not full."""
+        return 2 * self.batch_size - 1 - self.places[topic].bytes
+
     def _switch(self, topic: str, place: Place, partitions: Sequence[str]) -> None:
         """The draw may give the same again."""
         load = self.loads.get(topic)

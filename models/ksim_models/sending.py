@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ksim_models.accumulator import Accumulator
 from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
+from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, uneventful, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
@@ -131,6 +131,7 @@ class Sending:
                     self._give_up(thread, now, out)
                 first_waits = first_waits or thread.blocked_on == "memory"
             self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+        alone = len(self.awake) == 1 and self.awake[0].steady and self.awake[0].arrivals.partition is None and not self.awake[0].arrivals.warm_up
         while (first := self._first_due(now)) is not None:
             thread, at = first
             self.begun = True
@@ -138,8 +139,32 @@ class Sending:
             if partition is not None and not thread.arrivals.warm_up:
                 self._send_range(thread, partition, now, out)
                 return  # It is the only thread that has anything to send.
+            if alone and self._send_uneventful(thread, now):
+                continue
             self._call(thread, at)
             self._send_one(thread, at, out)
+
+    def _send_uneventful(self, thread: Thread, now: Micros) -> bool:
+        """As many records as join the present batch of the built-in choice and neither fill it nor make it switch: like one after another, by arithmetic."""
+        arrivals, built_in = thread.arrivals, self.partitioner
+        if not isinstance(built_in, BuiltIn) or arrivals.topic not in built_in.places or self.in_error_state:
+            return False
+        batch = self.accumulator.open_batch(built_in.places[arrivals.topic].partition)
+        if batch is None or batch.is_full:
+            return False
+        size = arrivals.size
+        assert size is not None
+        count = uneventful(batch.capacity, batch.size_bytes, batch.count, size, batch.estimate, built_in.bytes_left(arrivals.topic))
+        count = min(count, arrivals.count_until(now) - thread.next)
+        if count < 2:
+            return False
+        before = batch.estimated_bytes
+        self._hand_over(thread, batch, count)
+        self._add(thread, batch, self.offered, count, size)
+        self.offered += count
+        thread.next += count
+        built_in.appended(arrivals.topic, batch.estimated_bytes - before, (), last_is_full=False)
+        return True
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
