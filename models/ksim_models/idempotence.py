@@ -117,11 +117,15 @@ class Idempotence:
             return True
         return error.retriable
 
-    def failed(self, batch: Batch, error: ErrorCode, *, adjust: bool) -> None:
-        """I14: a final failure leaves a gap; a new epoch lets those behind it start from 0."""
+    def failed(self, batch: Batch, error: ErrorCode, text: str, *, adjust: bool) -> None:
+        """I14: a final failure leaves a gap; a new epoch lets those behind it start from 0. The application sees record k failed, k+1 persisted (I18).
+
+        adjust: retries were left (I15). Whether the broker had appended the batch all the same is not asked: what was in flight behind it and had been
+        appended too, its answer lost, is sent again under the new epoch, and no broker knows it again.
+        """
         sequence = self.partitions.get(batch.partition)
-        if error in self.fatal_errors:
-            self.fatal, self.fatal_text = error.exception, error.meaning
+        if error in self.fatal_errors and not self.fatal:
+            self.fatal, self.fatal_text = error.exception, text
         if sequence is None or batch.base_sequence < 0:
             return
         self._forget(sequence, batch)

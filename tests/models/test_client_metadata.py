@@ -20,7 +20,9 @@ from scripted import Half
 
 def metadata(*, kafka: str = "4.3", **config: Any) -> ClientMetadata:
     settings: dict[str, Any] = {"retry_backoff_ms": 100, "retry_backoff_max_ms": 1000, "metadata_max_age_ms": 300_000} | config
-    return ClientMetadata("p1", ["b1", "b2"], replace(ProducerConfig(), **settings), client_profile(kafka), Half())
+    known = ClientMetadata("p1", ["b1", "b2"], replace(ProducerConfig(), **settings), client_profile(kafka), Half())
+    known.add("t", 0)
+    return known
 
 
 def response(leader: str = "b1", epoch: int = 1, *, error: E = E.NONE, brokers: tuple[str, ...] = ("b1", "b2"), topic_error: E = E.NONE) -> MetadataResponse:
@@ -30,7 +32,7 @@ def response(leader: str = "b1", epoch: int = 1, *, error: E = E.NONE, brokers: 
 
 def learnt(known: ClientMetadata, answer: MetadataResponse, at: int = 0) -> list[Learned]:
     out: list[Effect] = []
-    known.asked()
+    known.asked(at)
     known.learn(answer, at, out)
     return [effect.fact for effect in out if isinstance(effect, Note) and isinstance(effect.fact, Learned)]
 
@@ -41,10 +43,10 @@ def test_a_new_topic_is_asked_for_at_once() -> None:
     learnt(known, response(), ms(10))
     known.request_update()
     assert known.due_at == ms(110)
-    known.add("u")
+    known.add("u", ms(20))
 
     assert known.due_at < 0
-    assert known.asked() == ("u",)
+    assert known.asked(ms(20)) == ("t", "u")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_failed_refreshes_wait_longer_from_3_7_on(kafka: str, waits: list[int]) 
     known = metadata(kafka=kafka)
     found = []
     for number in range(3):
-        known.asked()
+        known.asked(ms(1000 * number))
         known.failed(ms(1000 * number))
         found.append((known.due_at - ms(1000 * number)) // 1000)
 
@@ -123,7 +125,7 @@ def unchanged_three_times() -> ClientMetadata:
 def test_a_failed_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
     """Metadata.failedUpdate."""
     known = unchanged_three_times()
-    known.asked()
+    known.asked(ms(4000))
     known.failed(ms(4000))
     assert known.due_at == ms(4100)
     learnt(known, response(), ms(5000))
@@ -141,7 +143,7 @@ def test_a_periodic_refresh_begins_the_waits_for_unchanged_answers_anew() -> Non
     assert known.due_at == ms(310_100)
 
     other = unchanged_three_times()
-    other.add("u")
+    other.add("u", ms(4000))
     learnt(other, response(), ms(4000))
     other.request_update()
 
@@ -158,7 +160,7 @@ def test_an_answer_without_brokers_is_a_failure() -> None:
 
 def test_what_was_asked_for_while_an_answer_was_under_way_is_answered_by_it() -> None:
     known = metadata()
-    known.asked()
+    known.asked(0)
     known.request_update()
     known.learn(response(), ms(5), [])
 
