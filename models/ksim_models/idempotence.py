@@ -101,7 +101,11 @@ class Idempotence:
             sequence.in_flight.remove(batch)
 
     def may_retry(self, batch: Batch, error: ErrorCode, log_start_offset: int) -> bool:
-        """I8; it may ask for an epoch bump."""
+        """I8; it may ask for an epoch bump.
+
+        The next one in line, refused as out of order, means that the broker lost what it had acknowledged: it is sent again under a new epoch,
+        and no error tells the application of the gap (I9).
+        """
         sequence = self.partitions[batch.partition]
         if error is ErrorCode.UNKNOWN_PRODUCER_ID:
             if log_start_offset != -1 and not batch.rewritten:
@@ -150,7 +154,10 @@ class Idempotence:
                 del self.unresolved[partition]
 
     def bump(self, on_wire: Callable[[Batch], bool]) -> bool:
-        """I12: the next epoch, chosen locally, for the partitions that asked; False where the epochs of this producer id are used up and a new id is needed."""
+        """I12: the next epoch, chosen locally, for the partitions that asked; the others keep theirs until nothing of them is in flight (I13).
+
+        False where the epochs of this producer id are used up and a new id is needed: what was in flight then goes out without any.
+        """
         marked, self.to_bump = self.to_bump, {}
         overflow = self.epoch == LAST_EPOCH
         if overflow:
