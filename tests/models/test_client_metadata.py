@@ -192,3 +192,67 @@ def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
     learnt(known, MetadataResponse(("b1", "b2"), (TopicMetadata("t", E.NONE, found),)))
 
     assert known.partitions_led_by("b1") == ["t-1", "t-3", "t-5", "t-7", "t-9", "t-11"]
+
+
+def test_m1_a_topic_not_sent_to_for_metadata_max_idle_ms_is_asked_for_no_more() -> None:
+    """Looked at when a full answer comes; then send() has to wait for it again."""
+    known = metadata(metadata_max_idle_ms=5_000)
+    known.last_use = lambda topic, now: ms(2_000)
+    learnt(known, response(), ms(10))
+    known.request_update()
+    learnt(known, response(), ms(6_999))
+    assert known.topics == {"t": ("t-0",)}
+
+    known.request_update()
+    learnt(known, response(), ms(7_000))
+
+    assert (known.topics, known.wanted, known.leader_of("t-0")) == ({}, {}, ("", -1))
+    known.want("t", ms(8_000))
+    assert known.due_at < 0, "it is a new topic again"
+
+
+def test_what_an_answer_does_not_describe_is_not_known_any_more() -> None:
+    """An error takes the topic's leaders away (MetadataSnapshot); when it comes back, any leader epoch is taken, for its id is not known either (M4)."""
+    known = metadata()
+    learnt(known, response("b1", 5), ms(10))
+    learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(200))
+    assert (known.topics, known.leader_of("t-0")) == ({"t": ()}, ("", -1))
+    assert known.errors == {"t": E.UNKNOWN_TOPIC_OR_PARTITION}
+    assert known.update_requested
+
+    learnt(known, response("b2", 4), ms(400))
+
+    assert (known.leader_of("t-0"), known.errors) == (("b2", 4), {})
+
+
+@pytest.mark.parametrize(("error", "again"), [(E.TOPIC_AUTHORIZATION_FAILED, False), (E.INVALID_TOPIC_EXCEPTION, False), (E.LEADER_NOT_AVAILABLE, True)])
+def test_m1_only_an_error_that_newer_metadata_may_cure_asks_again(error: E, again: bool) -> None:
+    known = metadata()
+    learnt(known, response(topic_error=error), ms(10))
+
+    assert known.update_requested is again
+
+
+def test_m3_a_new_topic_is_asked_for_alone_and_its_answer_does_not_make_the_rest_young() -> None:
+    known = metadata()
+    learnt(known, response(), ms(10))
+    known.want("u", ms(1_000))
+    assert known.due_at < 0
+    assert known.asked(ms(1_000)) == ("u",)
+
+    known.learn(MetadataResponse(("b1", "b2"), (TopicMetadata("u", E.NONE, (PartitionMetadata("u-0", E.NONE, "b2", 0),)),)), ms(1_001), [])
+
+    assert known.topics == {"t": ("t-0",), "u": ("u-0",)}
+    assert known.due_at == ms(300_010)
+
+
+def test_a_failed_request_for_a_new_topic_waits_for_the_backoff() -> None:
+    """M2, N6."""
+    known = metadata()
+    learnt(known, response(), ms(10))
+    known.want("u", ms(1_000))
+    known.asked(ms(1_000))
+    known.failed(ms(1_500))
+
+    assert known.due_at == ms(1_600)
+    assert known.asked(ms(1_600)) == ("u",)
