@@ -59,6 +59,8 @@ class ClientMetadata:
         self.equivalent = 0
         """Answers in a row that brought no change (M2, 3.7)."""
         self.refreshes = 0
+        self.due_at: Micros = LONG_AGO
+        """When the next Metadata request should go out; NEVER while one is under way."""
         self._led: dict[str, list[str]] = {}
 
     # What is asked for.
@@ -69,16 +71,19 @@ class ClientMetadata:
             self.new_topics[topic] = None
             self.equivalent = 0
             self.retry_at = LONG_AGO
+            self._schedule()
         self.wanted[topic] = now
 
     def want(self, topic: str, now: Micros) -> None:
         """A send() waits for this topic (A3)."""
         self.add(topic, now)
         if topic not in self.new_topics:
-            self.update_requested = True
+            self.request_update()
 
     def request_update(self) -> None:
-        self.update_requested = True
+        if not self.update_requested:
+            self.update_requested = True
+            self._schedule()
 
     def leader_of(self, partition: str) -> tuple[str, int]:
         return self.leaders.get(partition, UNKNOWN)
@@ -90,18 +95,19 @@ class ClientMetadata:
             known = self._led[node] = [partition for topic in self.topics.values() for partition in topic if self.leader_of(partition)[0] == node]
         return known
 
-    @property
-    def due_at(self) -> Micros:
-        """When the next Metadata request should go out (M1, M2)."""
+    def _schedule(self) -> None:
+        """M1, M2. Asked after each event, so it is kept and not computed."""
         if self.asking:
-            return 2**62
-        if self.update_requested or self.new_topics or self.retry_at > self.succeeded_at + self.max_age:
-            return self.retry_at
-        return self.succeeded_at + self.max_age
+            self.due_at = NEVER
+        elif self.update_requested or self.new_topics:
+            self.due_at = self.retry_at
+        else:
+            self.due_at = max(self.retry_at, self.succeeded_at + self.max_age)
 
     def asked(self, now: Micros) -> tuple[str, ...]:
         """The topics to ask for (M3). Every answer may create a topic that is not there (allowAutoTopicCreation): the brokers here never do."""
         self.asking = True
+        self._schedule()
         self.asking_for_new_only = not self.update_requested and now < self.succeeded_at + self.max_age
         if self.asking_for_new_only:
             return tuple(self.new_topics)
@@ -124,6 +130,7 @@ class ClientMetadata:
         self.refreshes += 1
         draw = self.dice.at("refresh", self.client, self.refreshes)
         self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
+        self._schedule()
 
     # What is learnt.
 
@@ -131,6 +138,7 @@ class ClientMetadata:
         """Take it in. Errors about a topic or a partition ask for another refresh where the metadata may be old (M1); no brokers: a failed update (M3)."""
         if response.error is ErrorCode.REBOOTSTRAP_REQUIRED and self.trigger < NEVER:
             self.asking = False
+            self._schedule()
             self.tried_since = LONG_AGO  # M6 (iii): the trigger is taken for past.
             return
         if not response.brokers:
@@ -213,11 +221,6 @@ class ClientMetadata:
 
     # Beginning again.
 
-    def no_node_answers(self, now: Micros) -> None:
-        """Metadata is due: from now on it counts how long none comes."""
-        if self.tried_since == NEVER:
-            self.tried_since = now
-
     @property
     def rebootstrap_at(self) -> Micros:
         """M6 (ii): strictly later than metadata.recovery.rebootstrap.trigger.ms after the first attempt without an answer."""
@@ -229,4 +232,5 @@ class ClientMetadata:
         for topic in list(self.topics):
             self._drop(topic)
         self.update_requested = True
+        self._schedule()
         self.tried_since = now

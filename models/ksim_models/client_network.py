@@ -112,7 +112,7 @@ class ClientNetwork:
         It must be READY, not throttled, with fewer than max.in.flight requests of any kind unanswered.
         Metadata that is due goes first (N2): the producer asks for it before it asks here.
         """
-        node = self.node(name)
+        node = self.nodes.get(name) or self.node(name)
         if node.state is State.READY:
             return len(node.in_flight) < self.max_in_flight and node.throttled_until <= now
         if node.state is State.DISCONNECTED and node.retry_at <= now:

@@ -122,8 +122,8 @@ class Producer:
             at = metadata.rebootstrap_at
         nodes += self.waiting_for
         for name in nodes:
-            not_before = self.network.node(name).not_before()
-            if looked_at < not_before < at:
+            node = self.network.nodes.get(name)
+            if node is not None and looked_at < (not_before := node.not_before()) < at:
                 at = not_before
         return at
 
@@ -219,7 +219,8 @@ class Producer:
         self.look_again_at = NEVER
         if not self.sending.begun:
             return
-        self._maybe_update_metadata(now, out)
+        if self.metadata.due_at <= now or self.metadata.tried_since < NEVER:
+            self._maybe_update_metadata(now, out)
         has_id = self.identity is None or self.identity.may_go_on(now, out)
         while True:
             offered = self.sending.offered

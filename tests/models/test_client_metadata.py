@@ -137,7 +137,8 @@ def test_a_failed_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
 def test_a_periodic_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
     """Metadata.timeToAllowUpdate; a new topic does too (requestUpdateForNewTopics)."""
     known = unchanged_three_times()
-    known.update_requested = False
+    learnt(known, response(), ms(3_500))
+    assert known.due_at == ms(303_500)
     learnt(known, response(), ms(310_000))
     known.request_update()
     assert known.due_at == ms(310_100)
