@@ -192,7 +192,7 @@ class Producer:
         """Oldest first (N5), with the error of S10; and metadata is asked for (N6)."""
         timed_out = lost.timed_out and self.profile.request_timeout_is_timed_out
         error = ErrorCode.REQUEST_TIMED_OUT if timed_out else ErrorCode.NETWORK_EXCEPTION
-        text = f"Disconnected from node {broker_of(lost.node)}{' due to timeout' if timed_out else ''}"
+        text = f"Disconnected from node {broker_of(lost.node).rpartition('-')[2]}{' due to timeout' if timed_out else ''}"  # Kafka names a node by its id.
         was_due = self.metadata.due_at <= now
         self.metadata.request_update()
         asked = False
