@@ -7,7 +7,7 @@ import pytest
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
-from ksim_models.facts import FinalLog, Refused
+from ksim_models.facts import Disconnected, FinalLog, Refused
 
 HEADER = 'format = 1\ntitle = "as measured"\nseed = 1\n'
 
@@ -81,3 +81,27 @@ for = "10s"
 
     assert told == ["Topic payments not present in metadata after 2000 ms."] * refused
     assert found.verdict.records["acked"] == 150 - refused
+
+
+@pytest.mark.parametrize("processed", ["false", "true"])
+@pytest.mark.parametrize(("kafka", "again"), [("4.0", 1), ("3.9", 0)])
+def test_a_broker_that_demands_it_makes_the_client_begin_again(kafka: str, again: int, processed: str) -> None:
+    """M6 (iii), by the fault `answer`; a client before 4.0 does not know the code (S19) and takes an answer without brokers for a failure (M3)."""
+    found = run(f"""
+kafka = "{kafka}"
+[topics.payments]
+[producers.p1]
+config.metadata.recovery.strategy = "rebootstrap"
+[[workload]]
+topic = "payments"
+records = 20
+every = "50ms"
+[[fault]]
+do = "answer"
+error = "REBOOTSTRAP_REQUIRED"
+processed = {processed}
+when = {{ request = "Metadata", nth = 1 }}
+""")
+
+    assert len({fact.why for _, fact in found.history.of(Disconnected) if fact.why == "rebootstrap"}) == again
+    assert found.verdict.records["ok"] == 20
