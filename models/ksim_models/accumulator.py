@@ -58,7 +58,7 @@ class Accumulator:
         self.closings = 0
         """How many batches left while they still took records: what was foreseen of their partitions holds no longer."""
         self.newest_at: Micros = -(2**62)
-        """When the newest batch was created: that wakes the I/O thread (A1)."""
+        """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
         self.places: dict[str, tuple[list[str], dict[str, int]]] = {}
         """Node -> the partitions it leads, as of its last drain, and where each stands among them."""
@@ -182,7 +182,7 @@ class Accumulator:
     # Drain.
 
     def drain(self, node: str, partitions: list[str], now: Micros, may_drain: Callable[[Batch], bool]) -> list[Batch]:
-        """A31 to A36: at most one batch per partition, starting where the last drain of this node stopped; `may_drain` false ends the node's drain (A33)."""
+        """A31, A32, A34 to A36: at most one batch per partition, from where the node's last drain stopped; `may_drain` false ends the node's drain (A33)."""
         taken: list[Batch] = []
         size = 0
         count = len(partitions)

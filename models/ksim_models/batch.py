@@ -144,6 +144,7 @@ class Batch:
         self.is_split = False
         """It came out of a batch that was too large for the broker (A43)."""
         self.created_at = created_at
+        """When its memory was there (A16): what send() waited before is no part of linger and of the delivery time-out."""
         self.last_attempt_at = created_at
         self.attempts = 0
         self.retried = False

@@ -89,6 +89,15 @@ def test_a_part_that_is_still_too_large(kafka: str, parts: list[tuple[int, ...]]
     assert splits(client) == parts
 
 
+def test_two_tiny_records_come_out_as_they_were_although_they_are_to_be_halved() -> None:
+    """A45: the largest record is reckoned with the header that it would have alone, and into that both fit."""
+    client = client_with(1, 1)
+    for _ in range(4):
+        client.answer(LARGE)
+
+    assert splits(client) == [(2,)] * 4
+
+
 def test_the_cutting_of_what_never_fits_ends_with_the_delivery_timeout() -> None:
     """A45: without an attempt, without a backoff. Java may run out of stack before."""
     client = client_with(*[3_000] * 5, kafka="4.1", request_timeout_ms=300)
