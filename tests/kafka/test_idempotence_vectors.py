@@ -504,6 +504,15 @@ def test_a_producer_id_is_refused(kafka: str, error: E, told: str) -> None:
     client._handle(_answer(connection, error))
 
     assert client.outcomes() == ([([0], told)] if told else [])
+    assert all(error.meaning in fact.message for _, fact in client.facts if isinstance(fact, Failed))
+
+
+def test_i1_zero_is_a_producer_id() -> None:
+    client = client_of()
+    client.producer.idempotence.given(0, 0)  # type: ignore[union-attr]
+    client.send()
+
+    assert (client.sent[0].producer_id, client.asked_for_id) == (0, 1)
 
 
 def test_i2_a_producer_that_starts_again_is_another_one_to_the_brokers() -> None:
@@ -536,6 +545,8 @@ def test_pv_080_the_memory_of_what_was_in_flight_returns_with_its_answer() -> No
     client.send()
     client.send(1)
     client.answer(E.CLUSTER_AUTHORIZATION_FAILED)
+    texts = {fact.message for _, fact in client.facts if isinstance(fact, Failed)}
+    assert texts == {"The producer is not authorized to do idempotent sends"}, "what is aborted is told the same"
     assert pool.free_memory == pool.total_memory - pool.batch_size
     client.answer(offset=1)
 

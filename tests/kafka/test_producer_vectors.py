@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from ksim_models.batch import Batch
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Failed
+from ksim_models.facts import Failed, Retried
+from ksim_models.machine import Effect, Note
+from ksim_models.messages import ProduceResult
+from ksim_models.outcomes import _failures
 from ksim_models.units import ms
 from scripted import Client
 
@@ -236,6 +240,16 @@ def test_the_text_of_a_refusal(message: str | None) -> None:
             ],
             id="S16 one record is named: the code is its own",
         ),
+        pytest.param(
+            E.INVALID_TIMESTAMP,
+            ((0, "a"), (1, "b")),
+            [
+                ([0], "InvalidRecordException", "a"),
+                ([1], "InvalidRecordException", "b"),
+                ([2, 3, 4], "KafkaException", "Failed to append record because it was part of a batch which had one more more invalid records"),
+            ],
+            id="S16 two are named: the code may be that of either",
+        ),
         pytest.param(E.TOPIC_AUTHORIZATION_FAILED, (), [([0, 1, 2, 3, 4], "TopicAuthorizationException", "Not authorized to access topics: [t]")], id="S17"),
         pytest.param(
             E.CLUSTER_AUTHORIZATION_FAILED,
@@ -262,6 +276,33 @@ def test_pv_304_four_time_outs_of_the_broker_use_up_three_retries() -> None:
     assert (client.producer.outcomes.records_retried, client.producer.outcomes.records_failed, client.producer.records_sent) == (6, 2, 8)
 
 
+def test_s12_an_error_that_comes_at_the_deadline_itself_comes_too_late_for_a_retry() -> None:
+    """And in time to name the exception: the turn that would have expired the batch comes after the poll that brought the answer."""
+    client = Client(**S_SET)
+    client.send()
+    client.now = ms(1_500)
+    client.answer(E.NOT_ENOUGH_REPLICAS)
+
+    assert client.outcomes() == [([0], "NotEnoughReplicasException")]
+
+
+def test_a_retry_tells_how_long_it_waits() -> None:
+    client = Client(**S_SET | {"retry_backoff_ms": 70, "retry_backoff_max_ms": 70})
+    client.at(500)
+    client.send()
+    client.answer(E.NOT_ENOUGH_REPLICAS)
+
+    assert [fact.backoff_us for _, fact in client.facts if isinstance(fact, Retried)] == [ms(70)]
+
+
+def test_s17_the_topic_is_what_stands_before_the_last_dash() -> None:
+    batch = Batch(1, "my-topic-7", 100, 0)
+    batch.add(0, 1, 10)
+    ((_, _, text),) = _failures(batch, E.TOPIC_AUTHORIZATION_FAILED, ProduceResult("my-topic-7", E.TOPIC_AUTHORIZATION_FAILED), "")
+
+    assert text == "Not authorized to access topics: [my-topic]"
+
+
 def test_s13_a_late_error_of_an_expired_batch_is_counted_again() -> None:
     """And only counted (S15)."""
     client = Client(**S_SET)
@@ -274,8 +315,14 @@ def test_pv_308_what_is_aborted_counts_as_no_error() -> None:
     """S21: and what was in flight may be in the log all the same."""
     client = Client(**S_SET)
     client.play([("send", "sent 0"), ("down b1", ""), ("send", "")])
-    client.producer.outcomes.abort_all("KafkaException", "Producer is closed forcefully.", client.now, [])
+    out: list[Effect] = []
+    client.producer.outcomes.abort_all("KafkaException", "Producer is closed forcefully.", client.now, out)
 
+    told = [effect.fact for effect in out if isinstance(effect, Note) and isinstance(effect.fact, Failed)]
+    assert [(fact.producer, fact.partition, list(fact.records), fact.error) for fact in told] == [
+        ("p1", "t-0", [0], "KafkaException"),
+        ("p1", "t-0", [1], "KafkaException"),
+    ]
     assert client.producer.outcomes.records_failed == 0
     assert not client.producer.accumulator_holds()
     assert client.producer.accumulator.free_memory == client.producer.accumulator.total_memory
@@ -321,8 +368,9 @@ def test_a39_the_text_of_an_expiry_names_count_partition_and_age() -> None:
     texts = {}
     for kafka in ("4.3", "3.9"):
         client = Client(kafka=kafka, **S_SET)
+        client.at(700)
         client.send()
-        client.at(1_500)
+        client.at(2_200)
         texts[kafka] = next(fact.message for _, fact in client.facts if isinstance(fact, Failed))
 
     assert texts["3.9"] == "Expiring 1 record(s) for t-0:1500 ms has passed since batch creation"
