@@ -1,4 +1,4 @@
-"""The idempotent Java client: section 3 of the vectors, and those of section 9 that need sequences.
+"""The idempotent Java client: section 3 of the vectors.
 
 A script's line: what the test does, and everything that then happens (`scripted.Client.play`). "e0s3" is epoch 0, base sequence 3.
 Our machine loops on where Java's next turn follows at once, so what the vectors put into the next turn may stand on the same line.
@@ -375,21 +375,6 @@ def client_of(epoch: int = 0, **config: Any) -> Client:
             ("answer 2 NONE 1", "acked 2 at 1"),
             ("answer 3 NONE 1", "acked 3 at 1; sent 4 e2s0"),
             epoch=1,
-        ),
-        vector(
-            "PV-307 a batch that expired on its first attempt is not unresolved: the next one finds no end of being out of order, until it expires too",
-            BRIEF,
-            ("send x3", "sent 0-2 e0s0"),
-            ("at 1000", ""),
-            ("send", "sent 3 e0s3"),
-            ("at 1500", "failed 0-2 TimeoutException"),
-            ("answer 0 NETWORK_EXCEPTION", ""),
-            (f"answer 3 {OUT_OF_ORDER}", "sent 3 e0s3"),
-            (f"answer 3 {OUT_OF_ORDER}", "sent 3 e0s3"),
-            ("state", "e0 next 4 acked -1"),
-            ("at 2500", "failed 3 TimeoutException"),
-            ("state", "e0 next 4 acked -1, unresolved until 4"),
-            ("send", "epoch 1; sent 4 e1s0"),
         ),
         vector(
             "A42 several cancelled requests come back in order, one at a time",
