@@ -45,7 +45,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("messages",),
     ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
     ("settings",),
-    ("profiles", "quantities", "units", "errors"),
+    ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
 APART = frozenset({*MODEL_LAYERS[0], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}

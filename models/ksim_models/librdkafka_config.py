@@ -55,6 +55,7 @@ class LibrdkafkaConfig:
     topic_metadata_propagation_max_ms: int = 30_000
     partitioner: str = "consistent_random"
     sticky_partitioning_linger_ms: int = 10
+    compression_type: str = "none"
     queuing_strategy: str = "fifo"
 
     @property

@@ -11,9 +11,11 @@ from typing import Any
 
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.idempotence_setting import settle_idempotence
+from ksim_models.partitioner_names import KNOWN, REMOVED_IN_4_0
 from ksim_models.producer_keys import CONSUMER_FAMILIES, LIBRDKAFKA_NAMES, PRODUCER_FAMILIES, PRODUCER_KEYS
 from ksim_models.profiles import ClientProfile
-from ksim_models.settings import INT_MAX, Catalogue, Effective, Problem, Reading, Setting, read_settings
+from ksim_models.quantities import show_given
+from ksim_models.settings import INT_MAX, Catalogue, Effective, Problem, Reading, Setting, nearest_of, read_settings
 
 ACKS_ALL = -1
 
@@ -32,6 +34,13 @@ class ProducerConfig:
     """From the creation of the batch to acked or failed, at most. At least linger_ms + request_timeout_ms (C3)."""
     request_timeout_ms: int = 30_000
     """The client's wait for a response, and the broker's wait for the ISR with acks=all."""
+    compression_type: str = "none"
+    partitioner_class: str | None = None
+    """Its full name; None: the built-in choice (3.3 and later)."""
+    partitioner_ignore_keys: bool = False
+    partitioner_adaptive_partitioning_enable: bool = True
+    partitioner_availability_timeout_ms: int = 0
+    """0: no broker is left out for being slow (A46b)."""
     linger_ms: int = 5
     batch_size: int = 16_384
     buffer_memory: int = 33_554_432
@@ -76,6 +85,7 @@ def resolve_producer(settings: Sequence[Setting], profile: ClientProfile) -> Pro
     _check_delivery_timeout(reading)
     _check_retry_backoff(reading, profile)
     _check_reconnect_backoff(reading)
+    _check_partitioner(reading, profile)
     if reading.can_compare("buffer.memory", "batch.size") and reading.number("buffer.memory") < reading.number("batch.size"):
         reading.notes.append("buffer.memory is smaller than batch.size: the client starts, but every send() throws IllegalArgumentException (C8).")
     problems, notes = tuple(reading.problems), tuple(reading.notes)
@@ -128,6 +138,30 @@ def _check_reconnect_backoff(reading: Reading) -> None:
         reading.notes.append(
             f"socket.connection.setup.timeout.ms = {first} is larger than its .max.ms = {most}: every connection attempt lasts {most} ms at most (C5)."
         )
+
+
+def _check_partitioner(reading: Reading, profile: ClientProfile) -> None:
+    """Kafka's own classes only: what another one would choose is not known here."""
+    name = "partitioner.class"
+    given = reading.written.get(name)
+    if given is None:
+        return
+    gone = given in REMOVED_IN_4_0 and profile.release >= (4, 0, 0)
+    if given in KNOWN and not gone:
+        if profile.release >= (3, 3, 0):
+            ignored = [key for key in reading.written if key.startswith("partitioner.") and key != name]
+            if ignored:
+                reading.notes.append(f"{', '.join(ignored)}: with {name} the class alone decides, so this is ignored (KIP-794).")
+        return
+    known = [cls for cls in KNOWN if profile.release < (4, 0, 0) or cls not in REMOVED_IN_4_0]
+    nearest = None if gone else next((cls for cls in known if cls.rpartition(".")[2] == given), nearest_of(str(given), known))
+    if gone:
+        why = f"the client of {profile.version} has it no longer: it was removed in 4.0 (KIP-794)"
+    else:
+        why = "no class of Kafka's own has this name, and what another class would choose is not known here"
+    possible = f"leave it out, or {', '.join(known)}; records may also name their partition themselves (partition in [[workload]])"
+    hint = f" Did you mean {nearest}?" if nearest else ""
+    reading.refuse(name, possible, f"{name} = {show_given(given)} is not possible: {why}. Possible: {possible}.{hint}", nearest)
 
 
 def settings_of_others(known: Collection[str]) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ Kafka: ProducerConfig, CommonClientConfigs (table 1.1 of the client's rule book)
 
 from __future__ import annotations
 
+from ksim_models.partitioner_names import DEFAULT
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -23,6 +24,12 @@ def _not_yet(
     return ConfigKey(name, kind, ((ALWAYS, default),), unit, low, choices=choices, since=since, not_yet=missing)
 
 
+def _level(codec: str, default: int, low: int, high: int) -> ConfigKey:
+    """Handed to a real client; here the workload says how well its records compress."""
+    return ConfigKey(f"compression.{codec}.level", Kind.INT, ((ALWAYS, default),), Unit.NONE, low, high, since=(3, 8, 0), no_part=COMPRESSION_LEVEL)
+
+
+COMPRESSION_LEVEL = "how well records compress is said by the workload (compression_ratio)"
 WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
 SIMULATED_NETWORK = "the network is simulated"
 
@@ -50,11 +57,11 @@ _KEYS = (
     ConfigKey("metadata.recovery.strategy", Kind.TEXT, ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")), choices=("none", "rebootstrap"), since=(3, 8, 0)),
     _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, since=(4, 0, 0)),
     _not_yet("transactional.id", Kind.TEXT, None, "transactions"),
-    _not_yet("compression.type", Kind.TEXT, "none", "compression", choices=("none", "gzip", "snappy", "lz4", "zstd")),
-    _not_yet("partitioner.class", Kind.TEXT, None, "another partitioner than the default"),
-    _not_yet("partitioner.ignore.keys", Kind.BOOLEAN, False, "ignoring keys", since=(3, 3, 0)),
-    _not_yet("partitioner.adaptive.partitioning.enable", Kind.BOOLEAN, True, "switching adaptive partitioning off", since=(3, 3, 0)),
-    _not_yet("partitioner.availability.timeout.ms", Kind.LONG, 0, "leaving out partitions of slow brokers", unit=Unit.MS, since=(3, 3, 0)),
+    ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "none"),), choices=("none", "gzip", "snappy", "lz4", "zstd")),
+    ConfigKey("partitioner.class", Kind.TEXT, ((ALWAYS, DEFAULT), ((3, 3, 0), None))),
+    ConfigKey("partitioner.ignore.keys", Kind.BOOLEAN, ((ALWAYS, False),), since=(3, 3, 0)),
+    ConfigKey("partitioner.adaptive.partitioning.enable", Kind.BOOLEAN, ((ALWAYS, True),), since=(3, 3, 0)),
+    _ms("partitioner.availability.timeout.ms", 0, since=(3, 3, 0)),
     ConfigKey("transaction.timeout.ms", Kind.INT, ((ALWAYS, 60_000),), Unit.MS, no_part=WITHOUT_TRANSACTIONS),
     ConfigKey("transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=WITHOUT_TRANSACTIONS),
     ConfigKey("send.buffer.bytes", Kind.INT, ((ALWAYS, 131_072),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
@@ -69,7 +76,9 @@ _KEYS = (
         "metrics are taken over the whole run",
         *("metric.reporters", "metrics.num.samples", "metrics.sample.window.ms", "metrics.recording.level", "enable.metrics.push", "auto.include.jmx.reporter"),
     ),
-    *playing_no_part("without compression there is no level", "compression.gzip.level", "compression.lz4.level", "compression.zstd.level"),
+    _level("gzip", -1, -1, 9),
+    _level("lz4", 9, 1, 17),
+    _level("zstd", 3, -131_072, 22),
     *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers", "internal.auto.downgrade.txn.commit"),
 )
 

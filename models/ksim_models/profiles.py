@@ -70,6 +70,12 @@ class ClientProfile:
     """3.9.2, 4.0.2, 4.1.2, 4.2 (KAFKA-19012, A24): a batch that expired in flight keeps its memory until the request is answered."""
     uniform_sticky: bool
     """3.3 (KIP-794, A46): records without a key stick to a partition by bytes; before, until a new batch is needed (KIP-480, A47)."""
+    asks_partitioner_once: bool
+    """4.0 (A48): before, a partitioner class was told that its choice needs a new batch, and asked again."""
+    round_robin_remembers: bool
+    """3.9.2 (KAFKA-17632, A48): RoundRobinPartitioner, asked again, gives the same partition; before, it skipped one with every new batch."""
+    splits_parts_in_halves: bool
+    """4.2 (KAFKA-8350, A43): a part of a split batch that is still too large is halved; before, it was cut by batch.size again."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
     batch_size_at_least_one: bool
@@ -165,6 +171,9 @@ def client_profile(version: str) -> ClientProfile:
         request_timeout_is_timed_out=release >= (3, 5, 0),
         memory_kept_until_answer=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
         uniform_sticky=release >= (3, 3, 0),
+        asks_partitioner_once=release >= (4, 0, 0),
+        round_robin_remembers=release >= (3, 9, 2),
+        splits_parts_in_halves=release >= (4, 2, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),

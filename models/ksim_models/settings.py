@@ -194,9 +194,9 @@ class Reading:
     def force(self, name: str, value: Value, because: str, rule: str) -> None:
         self.changed[name] = (value, f"forced by {because}", rule)
 
-    def refuse(self, name: str, possible: str, message: str) -> None:
+    def refuse(self, name: str, possible: str, message: str, nearest: str | None = None) -> None:
         """A setting, valid by itself, does not go with the others."""
-        self.problems.append(Problem(f"{name} = {show_given(self.written.get(name))}", possible, None, message, self.origins[name]))
+        self.problems.append(Problem(f"{name} = {show_given(self.written.get(name))}", possible, nearest, message, self.origins[name]))
 
     def effective(self) -> tuple[Effective, ...]:
         lines = []

@@ -25,6 +25,7 @@ from ksim_models.config import (
     resolve_topic,
     topic_config,
 )
+from ksim_models.partitioner_names import DEFAULT, ROUND_ROBIN
 from ksim_models.producer_keys import LIBRDKAFKA_NAMES, PRODUCER_KEYS
 from ksim_models.profiles import KAFKA_VERSIONS, broker_profile, client_profile
 
@@ -162,12 +163,10 @@ MISTAKES: list[tuple[str, object, str, str | None, str]] = [
     ("enable.idempotence", "yes", "true or false", None, "no boolean"),
     ("enable.idempotence", 1, "true or false", None, "no boolean"),
     ("compression.type", "gzipp", "none, gzip", "gzip", "Did you mean gzip?"),
-    ("compression.type", "gzip", '"none" (the default)', None, "compression: not yet supported"),
     ("transactional.id", "copy-1", "leave it out", None, "transactions: not yet supported"),
-    ("partitioner.class", "RoundRobinPartitioner", "leave it out", None, "not yet supported"),
-    ("partitioner.ignore.keys", "true", "false (the default)", None, "not yet supported"),
-    ("partitioner.adaptive.partitioning.enable", False, "true (the default)", None, "not yet supported"),
-    ("partitioner.availability.timeout.ms", "1s", "0 (the default)", None, "not yet supported"),
+    ("partitioner.class", "RoundRobinPartitioner", "RoundRobinPartitioner", ROUND_ROBIN, f"Did you mean {ROUND_ROBIN}?"),
+    ("partitioner.class", "com.example.MyPartitioner", "leave it out", None, "no class of Kafka's own has this name"),
+    ("partitioner.class", DEFAULT, "leave it out", None, "removed in 4.0"),
     ("metadata.recovery.strategy", "reboostrap", "none, rebootstrap", "rebootstrap", "Did you mean"),
     ("send.buffer.bytes", -2, "an integer from -1", None, "out of range"),  # PV-220
     ("retires", 3, "producer setting", "retries", "Did you mean retries?"),
@@ -287,7 +286,7 @@ def test_a_unit_in_a_properties_file_is_read_with_a_note_that_kafka_would_not() 
     assert any("bare integer" in note for note in resolution.notes)
 
 
-@pytest.mark.parametrize("name", ["transactional.id", "compression.type", "partitioner.class", "partitioner.ignore.keys"])
+@pytest.mark.parametrize("name", ["transactional.id", "connections.max.idle.ms"])
 def test_what_is_not_yet_supported_may_be_written_with_its_default(name: str) -> None:
     default = PRODUCER_KEYS[name].default(NEWEST_CLIENT.release)
 

@@ -40,6 +40,9 @@ CLIENT_SWITCHES = [
     ("memory_kept_until_answer", "4.0.1", "4.0.2"),
     ("memory_kept_until_answer", "4.1.1", "4.1.2"),
     ("memory_kept_until_answer", "4.1.1", "4.2.0"),
+    ("round_robin_remembers", "3.9.1", "3.9.2"),  # KAFKA-17632, A48
+    ("asks_partitioner_once", "3.9", "4.0"),  # A48
+    ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
 ]
 
