@@ -72,9 +72,10 @@ class Lost:
 
 
 class ClientNetwork:
-    def __init__(self, client: str, config: ProducerConfig, dice: Dice) -> None:
+    def __init__(self, client: str, config: ProducerConfig, dice: Dice, *, backoff_is_capped: bool = True) -> None:
         self.client = client
         self.dice = dice
+        self.backoff_is_capped = backoff_is_capped
         self.max_in_flight = config.max_in_flight_requests_per_connection
         self.request_timeout = ms(config.request_timeout_ms)
         self.reconnect_ms = config.reconnect_backoff_ms, config.reconnect_backoff_max_ms
@@ -109,7 +110,7 @@ class ClientNetwork:
         node.connection = f"{self.client}->{broker_of(name)}#{self.connections_made}"
         node.state = State.CONNECTING
         node.attempted_at = now
-        setup = exponential_backoff(*self.setup_ms, node.failed_setups, self.dice.at("setup", self.client, name, self.connections_made))
+        setup = exponential_backoff(*self.setup_ms, node.failed_setups, self.dice.at("setup", self.client, name, self.connections_made), capped=self.backoff_is_capped)
         node.deadline = now + ms(setup) + MILLISECOND  # N8: strictly later than the time-out.
         self.by_connection[node.connection] = name
         out.append(Open(node.connection, broker_of(name)))
@@ -150,7 +151,7 @@ class ClientNetwork:
         else:
             node.failed_setups = 0
         draw = self.dice.at("reconnect", self.client, name, self.connections_made)
-        node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw))
+        node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw, capped=self.backoff_is_capped))
         node.failures += 1
         node.state, node.deadline = State.DISCONNECTED, NEVER
         node.connection = None

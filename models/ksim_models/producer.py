@@ -46,7 +46,7 @@ class Producer:
         self.profile = profile
         self.config = config
         self.alive = True
-        self.network = ClientNetwork(name, config, dice)
+        self.network = ClientNetwork(name, config, dice, backoff_is_capped=profile.backoff_is_capped)
         self.metadata = ClientMetadata(name, bootstrap, config, profile, dice)
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)

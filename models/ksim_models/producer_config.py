@@ -75,7 +75,7 @@ def resolve_producer(settings: Sequence[Setting], profile: ClientProfile) -> Pro
     settle_idempotence(profile.idempotence_rule, reading)
     _check_delivery_timeout(reading)
     _check_retry_backoff(reading, profile)
-    _check_reconnect_backoff(reading)
+    _check_reconnect_backoff(reading, profile)
     if reading.can_compare("buffer.memory", "batch.size") and reading.number("buffer.memory") < reading.number("batch.size"):
         reading.notes.append("buffer.memory is smaller than batch.size: the client starts, but every send() throws IllegalArgumentException (C8).")
     problems, notes = tuple(reading.problems), tuple(reading.notes)
@@ -118,7 +118,7 @@ def _check_retry_backoff(reading: Reading, profile: ClientProfile) -> None:
         )
 
 
-def _check_reconnect_backoff(reading: Reading) -> None:
+def _check_reconnect_backoff(reading: Reading, profile: ClientProfile) -> None:
     base, written = reading.number("reconnect.backoff.ms"), reading.written
     if "reconnect.backoff.ms" in written and "reconnect.backoff.max.ms" not in written:
         reading.force("reconnect.backoff.max.ms", base, "reconnect.backoff.ms", "C5")
@@ -126,7 +126,8 @@ def _check_reconnect_backoff(reading: Reading) -> None:
     first, most = reading.number("socket.connection.setup.timeout.ms"), reading.number("socket.connection.setup.timeout.max.ms")
     if first > most:
         reading.notes.append(
-            f"socket.connection.setup.timeout.ms = {first} is larger than its .max.ms = {most}: every connection attempt lasts {most} ms at most (C5)."
+            f"socket.connection.setup.timeout.ms = {first} is larger than its .max.ms = {most}:"
+            f" every connection attempt lasts {most if profile.backoff_is_capped else first} ms at most (C5, KIP-580)."
         )
 
 

@@ -58,6 +58,8 @@ class ClientProfile:
     idempotence_rule: IdempotenceRule
     exponential_backoff: bool
     """3.7 (KIP-580, A28, M2): the backoff doubles up to retry.backoff.max.ms, +-20 %; before, constant retry.backoff.ms without jitter."""
+    backoff_is_capped: bool
+    """3.7 (KIP-580, N7, N8): no wait is longer than its maximum; before, jitter could exceed it by 20 %, and an initial one above it held."""
     equivalent_response_backoff: bool
     """3.7 (M2): metadata that brings no change makes the next refresh wait longer."""
     new_epoch_skips_backoff: bool
@@ -153,6 +155,7 @@ def client_profile(version: str) -> ClientProfile:
         release=release,
         idempotence_rule=_idempotence_rule(release),
         exponential_backoff=release >= (3, 7, 0),
+        backoff_is_capped=release >= (3, 7, 0),
         equivalent_response_backoff=release >= (3, 7, 0),
         new_epoch_skips_backoff=release >= (3, 6, 1),
         leader_hint_in_produce=release >= (3, 7, 0),

@@ -26,6 +26,7 @@ CLIENT_SWITCHES = [
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
+    ("backoff_is_capped", "3.6", "3.7"),  # KIP-580, N7, N8
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
     ("rebootstraps", "3.7", "3.8"),  # M6 i
