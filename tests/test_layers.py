@@ -45,6 +45,9 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("messages",),
     ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
     ("settings",),
+    ("setting_names",),
+    ("setting_values",),
+    ("setting_types",),
     ("profiles", "quantities", "units", "errors"),
 )
 APART = frozenset({*MODEL_LAYERS[0], "simulation", "live"})

@@ -110,7 +110,9 @@ class ClientNetwork:
         node.connection = f"{self.client}->{broker_of(name)}#{self.connections_made}"
         node.state = State.CONNECTING
         node.attempted_at = now
-        setup = exponential_backoff(*self.setup_ms, node.failed_setups, self.dice.at("setup", self.client, name, self.connections_made), capped=self.backoff_is_capped)
+        setup = exponential_backoff(
+            *self.setup_ms, node.failed_setups, self.dice.at("setup", self.client, name, self.connections_made), capped=self.backoff_is_capped
+        )
         node.deadline = now + ms(setup) + MILLISECOND  # N8: strictly later than the time-out.
         self.by_connection[node.connection] = name
         out.append(Open(node.connection, broker_of(name)))
