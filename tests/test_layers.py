@@ -24,7 +24,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("comparison",),
     ("report", "plots", "sweeps", "explanation"),
     ("table", "ledger"),
-    ("statistics",),
+    ("statistics", "release_difference"),
     ("simulation", "live"),
     ("runs",),  # A run judges its own history when it is asked to.
     ("verdict", "metrics", "transcript"),

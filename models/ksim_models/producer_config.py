@@ -104,7 +104,8 @@ def _check_delivery_timeout(reading: Reading) -> None:
             "delivery.timeout.ms",
             f"at least {need}, or a smaller linger.ms or request.timeout.ms",
             f"delivery.timeout.ms = {given} is less than linger.ms + request.timeout.ms = {need}, so not even one sending would fit (C3, KIP-91)."
-            " Kafka refuses it: Failed to construct kafka producer, because delivery.timeout.ms should be equal to or larger than linger.ms + request.timeout.ms."
+            " Kafka refuses it: Failed to construct kafka producer:"
+            " delivery.timeout.ms should be equal to or larger than linger.ms + request.timeout.ms."
             f" Choose at least {need}.",
         )
     else:
