@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import click
-
 Row = tuple[str, ...]
 
 
-def columns(rows: Iterable[Row]) -> None:
-    """Each row indented by two; the last column has no width."""
+def columns(rows: Iterable[Row]) -> list[str]:
+    """A line per row, indented by two."""
     rows = list(rows)
     places = max((len(row) for row in rows), default=0)
     widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(places)]
-    for row in rows:
-        click.echo(("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))).rstrip())
+    return [("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))).rstrip() for row in rows]
 
 
 def in_words(name: str, value: object) -> str:

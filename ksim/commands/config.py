@@ -128,7 +128,8 @@ def _show(title: str, lines: Sequence[Effective], nothing: str = "") -> None:
     ]
     if not rows:
         click.echo(f"  {nothing}")
-    columns(rows[: len(own)] + ([()] if own and rest else []) + rows[len(own) :])
+    for line in columns([*rows[: len(own)], *([()] if own and rest else []), *rows[len(own) :]]):
+        click.echo(line)
     click.echo()
 
 

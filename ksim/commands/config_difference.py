@@ -23,19 +23,15 @@ def show(found: Difference) -> None:
     if found.is_empty:
         click.echo(f"nothing that ksim knows differs between {before} and {after}")
         return
-    _settings(found.changes, found.releases)
-    _remarks("only {} refuses", found.refused)
-    _remarks("only {} says", found.noted)
-    for of, title in (("client", "the producer behaves differently"), ("brokers", "the brokers behave differently")):
-        _behaviour(title, [made for made in found.behaviour if made.of == of and not made.cannot_matter])
-    idle = [made for made in found.behaviour if made.cannot_matter]
-    if idle:
-        click.echo("differs, and cannot matter here")
-        for reason in dict.fromkeys(made.cannot_matter for made in idle):
-            click.echo(f"  because {reason}:")
-            for made in idle:
-                if made.cannot_matter == reason:
-                    _point(made.sentence, "  ")
+    sections = [
+        *_settings(found.changes, found.releases),
+        *_remarks("only {} refuses", found.refused),
+        *_remarks("only {} says", found.noted),
+        *_behaviour("the producer behaves differently", [made for made in found.behaviour if made.of == "client" and not made.cannot_matter]),
+        *_behaviour("the brokers behave differently", [made for made in found.behaviour if made.of == "brokers" and not made.cannot_matter]),
+        *_cannot_matter([made for made in found.behaviour if made.cannot_matter]),
+    ]
+    click.echo("\n\n".join(sections))
 
 
 def as_json(found: Difference) -> str:
@@ -77,12 +73,10 @@ def _row(remark: Remark) -> dict[str, object]:
     return {"release": remark.release, **row(remark.problem)}
 
 
-def _settings(changes: Sequence[Change], releases: tuple[str, str]) -> None:
+def _settings(changes: Sequence[Change], releases: tuple[str, str]) -> Iterable[str]:
     for whose in dict.fromkeys(change.whose for change in changes):
-        click.echo(whose)
         rows = [(change.name, *_cells(change)) for change in changes if change.whose == whose]
-        columns([("setting", *releases), *rows])
-        click.echo()
+        yield "\n".join([whose, *columns([("setting", *releases), *rows])])
 
 
 def _cells(change: Change) -> tuple[str, str]:
@@ -94,28 +88,29 @@ def _cells(change: Change) -> tuple[str, str]:
     return cell(change.values[0], change.origins[0]), cell(change.values[1], change.origins[1])
 
 
-def _remarks(title: str, remarks: Iterable[Remark]) -> None:
-    remarks = list(remarks)
+def _remarks(title: str, remarks: Sequence[Remark]) -> Iterable[str]:
     for release in dict.fromkeys(remark.release for remark in remarks):
-        click.echo(title.format(release))
-        for remark in remarks:
-            if remark.release == release:
-                place = f"{remark.problem.origin}: " if remark.problem is not None else ""
-                _point(f"{place}{remark.text}")
-        click.echo()
+        texts = [f"{remark.problem.origin}: {remark.text}" if remark.problem else remark.text for remark in remarks if remark.release == release]
+        yield "\n".join([title.format(release), *(_point(text) for text in texts)])
 
 
-def _behaviour(title: str, found: Sequence[Behaviour]) -> None:
+def _behaviour(title: str, found: Sequence[Behaviour]) -> Iterable[str]:
     if found:
-        click.echo(title)
-        for made in found:
-            _point(made.sentence)
-        click.echo()
+        yield "\n".join([title, *(_point(made.sentence) for made in found)])
 
 
-def _point(sentence: str, indent: str = "") -> None:
-    """Cut into lines as a page would be; a word, such as a name of a setting, stays whole."""
-    click.echo(textwrap.fill(sentence, WIDTH, initial_indent=f"{indent}- ", subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False))
+def _cannot_matter(found: Sequence[Behaviour]) -> Iterable[str]:
+    """By reason."""
+    if found:
+        lines = ["differs, and cannot matter here"]
+        for reason in dict.fromkeys(made.cannot_matter for made in found):
+            lines += [f"  because {reason}:", *(_point(made.sentence, "  ") for made in found if made.cannot_matter == reason)]
+        yield "\n".join(lines)
+
+
+def _point(sentence: str, indent: str = "") -> str:
+    """Cut into lines as a page would be; a word, such as the name of a setting, stays whole."""
+    return textwrap.fill(sentence, WIDTH, initial_indent=f"{indent}- ", subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
 
 
 WIDTH = 120

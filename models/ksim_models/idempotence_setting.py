@@ -62,7 +62,7 @@ def _settle_by_what_is_written(asked: bool, reading: Reading) -> None:
     refused = reading.written.get("enable.idempotence") is False
     on = asked or ("transactional.id" in reading.written and not refused)
     if reading.value("enable.idempotence") is not on:
-        reading.force("enable.idempotence", on, "transactional.id" if on else f"the client of {reading.version}", "section 1.3 (KAFKA-13598)")
+        reading.force("enable.idempotence", on, "transactional.id" if on else f"the client of {reading.version}", "KAFKA-13598")
     _refuse_transactions_without(reading)
     if not on:
         if reading.release >= (3, 0, 0) and not refused:
@@ -75,7 +75,7 @@ def _settle_by_what_is_written(asked: bool, reading: Reading) -> None:
         if conflict.name != IN_FLIGHT:
             _refuse(conflict, reading)
     if "acks" not in reading.written:
-        reading.force("acks", "all", "idempotence", "section 1.3 (KIP-98)")
+        reading.force("acks", "all", "idempotence", "KIP-98")
 
 
 def _settle_with_default(rule: IdempotenceRule, asked: bool, reading: Reading) -> None:
@@ -88,7 +88,7 @@ def _settle_with_default(rule: IdempotenceRule, asked: bool, reading: Reading) -
             silent.append(conflict)
     if silent:
         because = " and ".join(conflict.shown for conflict in silent)
-        reading.force("enable.idempotence", False, because, "section 1.3 (KIP-679)")
+        reading.force("enable.idempotence", False, because, "KIP-679")
         reading.notes.append(
             f"Idempotence, on by default, is switched off in silence by {because} (KIP-679): a retry may write a record twice or out of order."
         )

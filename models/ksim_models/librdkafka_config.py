@@ -131,7 +131,7 @@ def _settle_idempotence(reading: Reading) -> None:
         if IN_FLIGHT in reading.written:
             _refuse(reading, IN_FLIGHT, "1 to 5, or enable.idempotence = false", "`max.in.flight` must be set <= 5 when `enable.idempotence` is true")
         else:
-            reading.force(IN_FLIGHT, MOST_IN_FLIGHT, "enable.idempotence", "section 7.1, L1")
+            reading.force(IN_FLIGHT, MOST_IN_FLIGHT, "enable.idempotence", "L1")
     if reading.can_compare("retries") and reading.number("retries") < 1:
         _refuse(reading, "retries", "at least 1, or enable.idempotence = false", "`retries` must be set >= 1 when `enable.idempotence` is true")
     if reading.can_compare(BACKPRESSURE) and reading.number(BACKPRESSURE) > 1:
@@ -152,7 +152,7 @@ def _follow_others(reading: Reading) -> None:
         ("metadata.max.age.ms", 3 * refresh if refresh > 0 else reading.number("metadata.max.age.ms"), "topic.metadata.refresh.interval.ms"),
     ):
         if name not in reading.written and reading.number(name) != value:
-            reading.force(name, value, leader, "section 7.1, L1")
+            reading.force(name, value, leader, "L1")
 
 
 def _check_linger(reading: Reading) -> None:
@@ -163,7 +163,7 @@ def _check_linger(reading: Reading) -> None:
         possible = "less than delivery.timeout.ms, or a larger delivery.timeout.ms"
         _refuse(reading, "linger.ms", possible, "`message.timeout.ms` must be greater than `linger.ms`")
     else:
-        reading.force("linger.ms", patience - 1, "delivery.timeout.ms", "section 7.1, L1")
+        reading.force("linger.ms", patience - 1, "delivery.timeout.ms", "L1")
         reading.notes.append(f"linger.ms, not set, becomes a little less than delivery.timeout.ms = {patience}, as librdkafka does (section 7.1, L1).")
 
 

@@ -109,7 +109,7 @@ def _check_delivery_timeout(reading: Reading) -> None:
             f" Choose at least {need}.",
         )
     else:
-        reading.force("delivery.timeout.ms", need, "linger.ms + request.timeout.ms", "C3 (KIP-91)")
+        reading.force("delivery.timeout.ms", need, "linger.ms + request.timeout.ms", "C3, KIP-91")
         reading.notes.append(
             f"delivery.timeout.ms, not set, is raised from {given} to linger.ms + request.timeout.ms = {need}, as the Java client does (C3, KIP-91)."
         )
@@ -131,7 +131,7 @@ def _check_two_phase_commit(reading: Reading) -> None:
 def _check_retry_backoff(reading: Reading, profile: ClientProfile) -> None:
     base, most = reading.number("retry.backoff.ms"), reading.number("retry.backoff.max.ms")
     if not profile.exponential_backoff:
-        reading.force("retry.backoff.max.ms", base, f"the client of {profile.version}", "A28: constant before 3.7 (KIP-580)")
+        reading.force("retry.backoff.max.ms", base, f"the client of {profile.version}", "A28, KIP-580: constant before 3.7")
     elif base > most and reading.can_compare("retry.backoff.ms", "retry.backoff.max.ms"):
         reading.notes.append(
             f"retry.backoff.ms = {base} is larger than retry.backoff.max.ms = {most}: every retry waits {most} ms, without jitter (C4, KIP-580)."

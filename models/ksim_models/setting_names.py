@@ -100,7 +100,7 @@ def unknown(setting: Setting, catalogue: Catalogue) -> Problem:
         if candidate in catalogue.keys or candidate in catalogue.aliases:
             message = f"{name} is not a setting that a {catalogue.whose} knows. Did you mean {candidate}?"
             if place:
-                message = f"{name} is where {place} keeps {candidate}, which is {catalogue.client}'s own name. Did you mean {candidate}?"
+                message = f"{name} is how {place} spells it: {catalogue.client}'s own name is {candidate}."
             return Problem(given, possible, candidate, f"{message} {catalogue.unknown}", setting.origin)
         if candidate in catalogue.elsewhere:
             advice = catalogue.elsewhere[candidate]

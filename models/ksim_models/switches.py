@@ -108,12 +108,12 @@ def _one_replica(use: TopicUse) -> str:
 CLIENT_SWITCHES = (
     Switch(
         "idempotence_rule",
-        "Whether a producer is idempotent",
+        "A producer",
         {
-            IdempotenceRule.EXPLICIT_ONLY: "follows only from what is written (enable.idempotence=true, or transactional.id)",
-            IdempotenceRule.SILENTLY_OFF: "is yes by default, and no without a word where acks, retries or the requests in flight do not go with it",
-            IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED: "is yes by default, no without a word where acks or retries do not go with it,"
-            " and an error with more than five requests in flight",
+            IdempotenceRule.EXPLICIT_ONLY: "is idempotent only where that is written (enable.idempotence=true, or transactional.id)",
+            IdempotenceRule.SILENTLY_OFF: "is idempotent by default, and without a word is not where acks, retries or the requests in flight do not go with it",
+            IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED: "is idempotent by default, without a word is not where acks or retries do not go with it,"
+            " and is refused with more than five requests in flight",
         },
         "KIP-679, KAFKA-13598",
         _idempotence_is_written,
@@ -272,8 +272,8 @@ BROKER_SWITCHES = (
     ),
     Switch(
         "session_scan_in_slices",
-        "A controller notices a broker that fell silent",
-        {False: "at the end of its session", True: "up to an eighth of broker.session.timeout.ms later"},
+        "A broker that fell silent",
+        {False: "is fenced at the end of its session", True: "is fenced up to an eighth of broker.session.timeout.ms after the end of its session"},
         "KAFKA-17793",
     ),
     Switch(
@@ -284,8 +284,8 @@ BROKER_SWITCHES = (
     ),
     Switch(
         "parked_metadata_fetch_sees_commit",
-        "What the controller decided reaches a broker",
-        {False: "up to 500 ms later", True: "when it is committed"},
+        "What the controller decided",
+        {False: "reaches the brokers up to 500 ms later", True: "reaches the brokers when it is committed"},
         "KIP-1166",
     ),
     Switch(

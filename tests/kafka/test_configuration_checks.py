@@ -12,7 +12,7 @@ import pytest
 from ksim_models.config import ProducerResolution, Setting, resolve_producer
 from ksim_models.profiles import client_profile
 from ksim_models.settings import Origin
-from tests.scripted import Client
+from scripted import Client
 
 IN_FLIGHT = "max.in.flight.requests.per.connection"
 

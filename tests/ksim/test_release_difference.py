@@ -27,7 +27,8 @@ every = "5ms"
 def between(one: str, other: str, name: str = "lost-ack", client: str | None = None, **settings: str) -> Difference:
     scenario = Scenario.load(name) if name else Scenario.loads(PLAIN)
     typed = [(key.replace("__", ":").replace("_", "."), value) for key, value in settings.items()]
-    return difference(*(scenario.override(typed, kafka=release, client=client) for release in (one, other)), (one, other))
+    before, after = (scenario.override(typed, kafka=release, client=client) for release in (one, other))
+    return difference(before, after, (one, other))
 
 
 def values(found: Difference) -> dict[str, tuple[str, str]]:

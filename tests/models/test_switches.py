@@ -32,6 +32,13 @@ def test_a_sentence_is_there_for_every_position_of_its_switch(profile: type[Any]
         assert set(switch.does) == positions, switch.name
 
 
+VERBS = frozenset(
+    "appends asks cannot can changes counts doubles drops fails fences follows is keeps leaves learns makes may moves names never only reaches refuses "
+    "repeats rises says stands stays takes throws tries returns waits".split()
+)
+"""With which the rest of a sentence begins, so that it reads as one."""
+
+
 @pytest.mark.parametrize("switch", [*CLIENT_SWITCHES, *BROKER_SWITCHES], ids=lambda switch: switch.name)
 def test_every_sentence_says_where_it_comes_from(switch: Switch) -> None:
     assert re.fullmatch(r"(KIP|KAFKA)-\d+(, (KIP|KAFKA)-\d+)*", switch.cited)
@@ -41,6 +48,7 @@ def test_every_sentence_says_where_it_comes_from(switch: Switch) -> None:
             assert sentence.startswith("In 2.8 ")
             assert f"{switch.does[before]}; in 4.3 it {switch.does[after]} ({switch.cited})." in sentence
             assert len(sentence) < 400
+            assert switch.does[after].split()[0].rstrip(",") in VERBS
 
 
 def test_a_start_takes_equally_long_in_every_release() -> None:
