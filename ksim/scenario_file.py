@@ -84,7 +84,7 @@ def properties(path: str, problems: list[Problem], folder: FilePath | None = Non
             if isinstance(element, javaproperties.KeyValue):
                 origin = Origin(name, line, own_file=True)
                 if element.key in first_line:
-                    message = f"{element.key} is given twice (also in line {first_line[element.key]})."
+                    message = f"{element.key} is given twice (also in line {first_line[element.key]}): Java takes the last one without a word."
                     problems.append(Problem(given=element.key, possible="each setting once", nearest=None, message=message, origin=origin))
                 first_line.setdefault(element.key, line)
                 settings.append(Setting(element.key, element.value.strip(), origin))

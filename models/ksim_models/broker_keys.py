@@ -31,6 +31,8 @@ NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
 NO_POWER_LOSS = "what a crash leaves is the page cache, flushed or not (LR-3); there is no power loss here yet"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
 ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is the size of a response"
+ONE_CLOCK = "no record has a time-stamp from another clock here"
+FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
 
 _BROKER_KEYS = (
@@ -91,11 +93,13 @@ _BROKER_KEYS = (
         "log.retention.check.interval.ms",
     ),
     *playing_no_part(
-        "no record has a time-stamp from another clock here",
+        ONE_CLOCK,
         "log.message.timestamp.type",
-        "log.message.timestamp.after.max.ms",
-        "log.message.timestamp.before.max.ms",
     ),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "log.message.downconversion.enable"),
     *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage"),
     *playing_no_part(
         "it changes nothing in a simulated start or shutdown",
@@ -165,9 +169,11 @@ _TOPIC_KEYS = (
     *playing_no_part("when a segment rolls decides only what retention would remove", "segment.ms", "segment.jitter.ms", "file.delete.delay.ms"),
     *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
     *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
-    *playing_no_part(
-        "no record has a time-stamp from another clock here", "message.timestamp.type", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms"
-    ),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.type"),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.downconversion.enable"),
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )
 

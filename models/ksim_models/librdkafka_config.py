@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 
 from ksim_models.librdkafka_keys import ALIASES, CALLBACKS, CONSUMER_NAMES, JAVA_NAMES, LIBRDKAFKA, LIBRDKAFKA_FAMILIES, LIBRDKAFKA_KEYS
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, settings_of_others
+from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.setting_values import as_kafka_reads
-from ksim_models.settings import INT_MAX, Catalogue, ConfigKey, Kind, Problem, Reading, Setting, read_settings
+from ksim_models.settings import INT_MAX, LONG_MAX, Catalogue, ConfigKey, Kind, Problem, Reading, Setting, read_settings
 
 MOST_IN_FLIGHT = 5
 IN_FLIGHT = "max.in.flight.requests.per.connection"
 STICKY = "sticky.partitioning.linger.ms"
 BACKPRESSURE = "queue.buffering.backpressure.threshold"
-DIGITS = re.compile(r"[+-]?[0-9]{1,10}(?![0-9])", re.ASCII)
+DIGITS = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 OWN_NAMES = {name: alias for alias, name in ALIASES.items() if name != IN_FLIGHT}
 """As librdkafka calls a setting of two names in what it says."""
 RELEASE = (2, 16, 0)
@@ -198,6 +199,9 @@ def _in_the_words_of(settings: Sequence[Setting], problem: Problem) -> Problem:
     return problem
 
 
+JAVA_ALONE = [name for name in PRODUCER_KEYS if name not in {*LIBRDKAFKA_KEYS, *ALIASES, *JAVA_NAMES}]
+
+
 def librdkafka_says(key: ConfigKey, given: object) -> str:
     """How librdkafka refuses a value that cannot be read here. Empty where it would take it: its numbers end where their digits do."""
     text = as_kafka_reads(given)
@@ -206,10 +210,10 @@ def librdkafka_says(key: ConfigKey, given: object) -> str:
     match key.kind:
         case Kind.BOOLEAN:
             return f'librdkafka says: Expected bool value for "{own}": true or false'
-        case Kind.INT if digits and not key.low <= int(digits[0]) <= key.high:
-            return f'librdkafka says: Configuration property "{own}" value {int(digits[0])} is outside allowed range {key.low}..{key.high}'
+        case Kind.INT if digits and not key.low <= _as_c_int(digits[0]) <= key.high:
+            return f'librdkafka says: Configuration property "{own}" value {_as_c_int(digits[0])} is outside allowed range {key.low}..{key.high}'
         case Kind.INT if digits:
-            return f"librdkafka itself would take it for {int(digits[0])}"
+            return librdkafka_reads(given)
         case _:
             return f'librdkafka says: Invalid value "{text}" for configuration property "{own}"'
 
@@ -217,7 +221,13 @@ def librdkafka_says(key: ConfigKey, given: object) -> str:
 def librdkafka_reads(given: object) -> str:
     """What becomes of a value with a unit, which ksim takes."""
     digits = DIGITS.match(as_kafka_reads(given).strip())
-    return f"librdkafka itself would take it for {int(digits[0])}" if digits else "librdkafka itself takes a bare integer only"
+    return f"librdkafka itself would take it for {_as_c_int(digits[0])}" if digits else "librdkafka itself takes a bare integer only"
+
+
+def _as_c_int(digits: str) -> int:
+    """(int)strtol(): held between the ends of a long, then cut to its lower half."""
+    number = max(min(int(digits), LONG_MAX), -LONG_MAX - 1)
+    return (number + INT_MAX + 1) % (2 * (INT_MAX + 1)) - INT_MAX - 1
 
 
 CATALOGUE = Catalogue(
@@ -227,6 +237,7 @@ CATALOGUE = Catalogue(
     elsewhere={
         **settings_of_others({*LIBRDKAFKA_KEYS, *ALIASES, *JAVA_NAMES}),
         **dict.fromkeys(CALLBACKS, "a program sets it with a function of its own, and what it does is no part of a scenario; leave it out"),
+        **dict.fromkeys(JAVA_ALONE, "it is the Java client's, and librdkafka has nothing like it; leave it out"),
         **dict.fromkeys(("key.serializer", "value.serializer"), "librdkafka sends bytes; the serializers of a binding are its own; leave it out"),
         **dict.fromkeys(("acks.timeout.ms", "timeout.ms"), "it is called request.timeout.ms"),
     },

@@ -151,7 +151,9 @@ def _check_reconnect_backoff(reading: Reading, profile: ClientProfile) -> None:
         )
 
 
-GONE = {
+NOT_OF_ANY_CLIENT = {
+    "replication.factor": "it is a topic's; write it as replication under [topics.NAME]",
+    "partitions": "it is a topic's; write it as partitions under [topics.NAME]",
     "block.on.buffer.full": "it went with Kafka 0.11 (KIP-19); max.block.ms says how long send() may wait for memory",
     "metadata.fetch.timeout.ms": "it went with Kafka 0.11 (KIP-19); max.block.ms says how long send() may wait for metadata",
     "timeout.ms": "it went with Kafka 0.11 (KIP-19); request.timeout.ms is the broker's patience too",
@@ -159,7 +161,7 @@ GONE = {
     "serializer.class": "it was the Scala producer's, which went with Kafka 2.0; leave it out, records have sizes here",
     "queue.enqueue.timeout.ms": "it was the Scala producer's, which went with Kafka 2.0; max.block.ms says how long send() may wait",
 }
-"""Settings of producers long gone, which old files and old answers on the web still have."""
+"""What people write for a topic, and settings of producers long gone, which old files and old answers on the web still have."""
 
 
 def settings_of_others(known: Collection[str]) -> Mapping[str, str]:
@@ -173,7 +175,7 @@ PRODUCER = Catalogue(
     whose="producer",
     keys=PRODUCER_KEYS,
     no_part_prefixes=PRODUCER_FAMILIES + CONSUMER_FAMILIES,
-    elsewhere={**settings_of_others({*PRODUCER_KEYS, *LIBRDKAFKA_NAMES}), **GONE},
+    elsewhere={**settings_of_others({*PRODUCER_KEYS, *LIBRDKAFKA_NAMES}), **NOT_OF_ANY_CLIENT},
     other_names=LIBRDKAFKA_NAMES,
     unknown="The Java client would log that it does not know it, and run without it.",
     foreign="a name that no Kafka client knows is left to the rest of the program",

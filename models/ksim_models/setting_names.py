@@ -63,6 +63,8 @@ class Catalogue:
     """Whose the other names are."""
     foreign: str = ""
     """Why a name like none of its own plays no part, where a user's own file has it; empty: no name may be unknown."""
+    refuses_unknown: bool = False
+    """Kafka itself refuses a name that it does not know, or not any more; else it ignores it."""
     aliases: Collection[str] = ()
     """Second names of its settings: only to suggest them, as they have been replaced before."""
     says: Callable[[ConfigKey, object], str] = kafka_says
@@ -96,7 +98,10 @@ def unknown(setting: Setting, catalogue: Catalogue) -> Problem:
     name = show_given(setting.name).strip('"')
     given = f"{name} = {show_given(setting.value)}"
     possible = f"a {catalogue.whose} setting by Kafka's own name"
+    if setting.name.startswith("[") and setting.name.endswith("]"):
+        return Problem(given, "leave it out", None, f"{name} would be a section, and a .properties file has none: take the line out.", setting.origin)
     for candidate, place in _candidates(setting.name):
+        candidate = OTHER_PROGRAMS.get(candidate, candidate) if place else candidate
         if candidate in catalogue.keys or candidate in catalogue.aliases:
             message = f"{name} is not a setting that a {catalogue.whose} knows. Did you mean {candidate}?"
             if place:
@@ -109,7 +114,7 @@ def unknown(setting: Setting, catalogue: Catalogue) -> Problem:
             near = catalogue.other_names[candidate]
             message = f"{name} is {catalogue.other_client}'s name: {catalogue.client}'s is {near}. {catalogue.unknown}"
             return Problem(given, possible, near, message, setting.origin)
-    plain = _candidates(setting.name)[0][0]
+    plain = _candidates(setting.name)[1][0]
     found = OTHER_PROGRAMS.get(plain) or nearest_of(plain, [*catalogue.keys, *catalogue.aliases, *catalogue.other_names])
     near_or_none = catalogue.other_names.get(found, found) if found else None
     if near_or_none not in catalogue.keys and near_or_none not in catalogue.aliases:
@@ -122,4 +127,4 @@ def _candidates(name: str) -> list[tuple[str, str]]:
     """The name as Kafka would spell it, as it stands and without the place where another program keeps it: (name, whose place it is)."""
     short = name[:100].strip()
     plain = (short if short.isupper() else HUMP.sub(".", short)).lower().replace("_", ".").replace("-", ".").replace(" ", ".")
-    return [(plain, ""), *((plain.removeprefix(prefix), who) for prefix, who in PLACES if plain.startswith(prefix))]
+    return [(short, ""), (plain, ""), *((plain.removeprefix(prefix), who) for prefix, who in PLACES if plain.startswith(prefix))]

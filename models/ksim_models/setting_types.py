@@ -96,7 +96,7 @@ class ConfigKey:
     meant: tuple[tuple[str, str], ...] = ()
     """What people write -> what they mean: only to suggest it."""
     advice: str = ""
-    """For whoever wrote a value that is not possible."""
+    """For whoever wrote a number that is not possible."""
     stricter: str = ""
     """Why less is possible here than Kafka itself would take."""
     since: Release = ALWAYS

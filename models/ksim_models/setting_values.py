@@ -22,6 +22,22 @@ BOOLEANS_OF_OTHERS = {
     **dict.fromkeys(("yes", "y", "on", "1", "t", "enable", "enabled"), "true"),
     **dict.fromkeys(("no", "n", "off", "0", "f", "disable", "disabled"), "false"),
 }
+WITH_UNIT = re.compile(r"(?P<number>[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(?P<unit>[A-Za-z]{1,12})", re.ASCII)
+UNITS_OF_OTHERS = {
+    Unit.MS: {
+        **dict.fromkeys(("msec", "msecs", "millis", "millisecond", "milliseconds"), "ms"),
+        **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+        **dict.fromkeys(("m", "mins", "minute", "minutes"), "min"),
+        **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
+        **dict.fromkeys(("day", "days"), "d"),
+    },
+    Unit.BYTES: {
+        **dict.fromkeys(("byte", "bytes"), "B"),
+        **dict.fromkeys(("k", "kb", "kib"), "KiB"),
+        **dict.fromkeys(("m", "mb", "mib"), "MiB"),
+        **dict.fromkeys(("g", "gb", "gib"), "GiB"),
+    },
+}
 TAIL = re.compile(r"(?P<value>.*?)\s*(?:\s[#!]|//|;|,$).*", re.DOTALL)
 QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 
@@ -58,7 +74,7 @@ def parse_value(key: ConfigKey, given: object) -> Value | Wrong:
                 return Wrong("it is no text")
             chosen = text.lower() if key.any_case else text
             if key.choices and chosen not in key.choices:
-                return _wrong(key, text, "Kafka takes no such value")
+                return _wrong(key, text, "there is no such value")
             return chosen or Wrong("it is empty")
         case Kind.INT | Kind.LONG:
             return _parse_integer(key, text if text is not None else given)
@@ -108,17 +124,18 @@ def nearest_of(given: str, names: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def more_than_a_value(key: ConfigKey, given: object) -> str:
-    """What a .properties file, which has neither quotes nor comments behind a value, makes of one that has. Empty where that is not the mistake."""
+def without_ornament(key: ConfigKey, given: object) -> tuple[str, str] | None:
+    """The value within quotes or before a comment, neither of which a .properties file has, and a sentence about it. None where that is not the mistake."""
     if not isinstance(given, str):
-        return ""
+        return None
     plain = given.strip().strip(QUOTES).strip()
     if plain != given.strip() and not isinstance(parse_value(key, plain), Wrong):
-        return f"Quotes are part of the value there: write {plain}."
+        return plain, f"In a .properties file quotes are part of the value: write {plain}."
     tail = TAIL.fullmatch(given.strip())
-    if tail and tail["value"] and not isinstance(parse_value(key, tail["value"].strip(QUOTES)), Wrong):
-        return f"A value goes to the end of its line, and a comment needs a line of its own: write {tail['value'].strip(QUOTES)}."
-    return ""
+    value = tail["value"].strip(QUOTES) if tail else ""
+    if value and not isinstance(parse_value(key, value), Wrong):
+        return value, f"In a .properties file a value goes to the end of its line, and a comment needs a line of its own: write {value}."
+    return None
 
 
 def _parse_integer(key: ConfigKey, given: object) -> int | Wrong:
@@ -134,13 +151,20 @@ def _parse_integer(key: ConfigKey, given: object) -> int | Wrong:
         try:
             exact = parse_size(given) if key.unit is Unit.BYTES else parse_duration_us(given)
         except ValueError as error:
-            return Wrong(str(error))
+            return Wrong(str(error), _in_known_units(key, given))
         number, rest = divmod(exact, 1 if key.unit is Unit.BYTES else DURATIONS[key.unit.value])
         if rest:
             return Wrong(f"it is no whole number of {key.unit.value}")
     if not key.low <= number <= key.most:
         return Wrong("it is out of range")
     return number
+
+
+def _in_known_units(key: ConfigKey, given: str) -> str | None:
+    """The same quantity in a unit that is known."""
+    match = WITH_UNIT.fullmatch(given.strip())
+    units = UNITS_OF_OTHERS.get(key.unit, {})
+    return f"{match['number']}{units[match['unit'].lower()]}" if match and match["unit"].lower() in units else None
 
 
 def _wrong(key: ConfigKey, text: str | None, because: str) -> Wrong:

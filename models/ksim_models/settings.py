@@ -12,7 +12,7 @@ from ksim_models.profiles import Release
 from ksim_models.quantities import has_unit, show_given
 from ksim_models.setting_names import Catalogue, is_meant_for_kafka, reason_of_family, unknown
 from ksim_models.setting_types import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Effective, Kind, Origin, Problem, Setting, Unit, Value, playing_no_part
-from ksim_models.setting_values import Wrong, more_than_a_value, nearest_of, parse_value
+from ksim_models.setting_values import INTEGER, Wrong, nearest_of, parse_value, without_ornament
 
 __all__ = [
     "ALWAYS",
@@ -93,7 +93,12 @@ def read_settings(settings: Sequence[Setting], catalogue: Catalogue, release: Re
     for name, setting in winners.items():
         key = catalogue.keys.get(name)
         if key is not None and not key.is_known(release):
-            reading.notes.append(f"{name} {_lifetime(key, release)}: {version} does not know it and ignores it.")
+            lifetime = f"{name} {_lifetime(key, release)}: {version} does not know it and"
+            if catalogue.refuses_unknown:
+                given = f"{name} = {show_given(setting.value)}"
+                reading.problems.append(Problem(given, "leave it out", None, f"{lifetime} refuses it. {catalogue.unknown}", setting.origin))
+            else:
+                reading.notes.append(f"{lifetime} ignores it.")
             continue
         reason = (key.no_part if key else "") or reason_of_family(name, catalogue)
         if key is None and reason:
@@ -114,8 +119,9 @@ def _read_one(setting: Setting, key: ConfigKey, reading: Reading) -> None:
     parsed = parse_value(key, setting.value)
     given = f"{key.name} = {show_given(setting.value)}"
     if isinstance(parsed, Wrong):
-        message = " ".join(_why_not(setting, key, parsed, reading.catalogue))
-        reading.problems.append(Problem(given, key.possible, parsed.nearest, message, setting.origin))
+        bare = without_ornament(key, setting.value) if setting.origin.own_file else None
+        message = " ".join(_why_not(setting, key, parsed, bare[1] if bare else "", reading.catalogue))
+        reading.problems.append(Problem(given, key.possible, bare[0] if bare else parsed.nearest, message, setting.origin))
         reading.unreadable.append(key.name)
         return
     if key.not_yet and parsed != key.default(reading.release):
@@ -129,12 +135,15 @@ def _read_one(setting: Setting, key: ConfigKey, reading: Reading) -> None:
     reading.origins[key.name] = setting.origin
 
 
-def _why_not(setting: Setting, key: ConfigKey, wrong: Wrong, catalogue: Catalogue) -> Iterable[str]:
+def _why_not(setting: Setting, key: ConfigKey, wrong: Wrong, ornament: str, catalogue: Catalogue) -> Iterable[str]:
     """What is wrong with a value, what is possible, what was probably meant, and how the client itself would put it."""
     yield f"{key.name} = {show_given(setting.value)} is not possible: {wrong.because}. Possible: {key.possible}."
-    if wrong.nearest:
+    if ornament:
+        yield ornament
+    elif wrong.nearest:
         yield f"Did you mean {wrong.nearest}?"
-    yield from (sentence for sentence in (more_than_a_value(key, setting.value) if setting.origin.own_file else "", key.advice) if sentence)
+    elif key.advice and INTEGER.fullmatch(show_given(setting.value).strip('"')):
+        yield key.advice
     if key.stricter:
         yield f"{key.stricter}."
     elif says := catalogue.says(key, setting.value):

@@ -167,7 +167,7 @@ MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
     ({"transactional.id": "t"}, None, "transactions: not yet supported"),
     ({"delivery.report.only.error": True}, None, "not yet supported"),
     ({"min.insync.replicas": 2}, None, "[topics.NAME] config"),
-    ({"dr_msg_cb": "f"}, None, "No such configuration property"),
+    ({"no.such.name": "f"}, None, "No such configuration property"),
 ]
 
 
