@@ -5,6 +5,8 @@ Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -131,7 +133,39 @@ _BROKER_KEYS = (
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
 )
 
-BROKER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _BROKER_KEYS}
+NO_RANGE = "Kafka checks no range here, but nothing could run with this"
+UNCHECKED = frozenset(
+    (
+        *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "connections.max.idle.ms", "default.replication.factor", "request.timeout.ms"),
+        *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
+        *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
+        "replica.high.watermark.checkpoint.interval.ms",
+    )
+)
+"""Numbers for which KafkaConfig and LogConfig have no validator."""
+
+LIVES: dict[str, tuple[Release, Release | None]] = {
+    "unclean.leader.election.interval.ms": ((3, 9, 0), None),
+    "controller.quorum.bootstrap.servers": ((3, 9, 0), None),
+    "controlled.shutdown.max.retries": (ALWAYS, (4, 0, 0)),
+    "leader.imbalance.per.broker.percentage": (ALWAYS, (4, 0, 0)),
+    "zookeeper.connect": (ALWAYS, (4, 0, 0)),
+    "log.message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+    "message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+}
+"""Settings that came with a release, or went with one: (since, until)."""
+
+
+RAISED = {"log.segment.bytes": ((4, 0, 0), 1_048_576), "segment.bytes": ((4, 1, 0), 1_048_576)}
+"""KIP-1030: from which release on a segment is at least how large."""
+
+
+def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
+    since, until = LIVES.get(key.name, (key.since, key.until))
+    return replace(key, since=since, until=until, raised=RAISED.get(key.name), stricter=NO_RANGE if key.name in UNCHECKED else key.stricter)
+
+
+BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
 
 BROKER_FAMILIES = (
     ("security.", NO_SECURITY),
@@ -177,4 +211,4 @@ _TOPIC_KEYS = (
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )
 
-TOPIC_KEYS: dict[str, ConfigKey] = {key.name: key for key in _TOPIC_KEYS}
+TOPIC_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _TOPIC_KEYS}

@@ -207,6 +207,8 @@ def librdkafka_says(key: ConfigKey, given: object) -> str:
     text = as_kafka_reads(given)
     own = OWN_NAMES.get(key.name, key.name)
     digits = DIGITS.match(text.strip())
+    if key.stricter and digits:
+        return key.stricter
     match key.kind:
         case Kind.BOOLEAN:
             return f'librdkafka says: Expected bool value for "{own}": true or false'

@@ -5,7 +5,7 @@ Kafka: ConfigDef.ConfigKey. Stricter than the Java client on purpose in one poin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ksim_models.profiles import Release
@@ -88,6 +88,8 @@ class ConfigKey:
     unit: Unit = Unit.NONE
     low: int = 0
     high: int = LONG_MAX
+    raised: tuple[Release, int] | None = None
+    """From which release on the smallest value is larger."""
     choices: tuple[str, ...] = ()
     any_case: bool = False
     """The choices may be written in capitals too."""
@@ -131,6 +133,10 @@ class ConfigKey:
                 return ", ".join(self.choices)
             case _:
                 return "a text that is not empty"
+
+    def at(self, release: Release) -> ConfigKey:
+        """As this release has it."""
+        return replace(self, low=self.raised[1]) if self.raised is not None and release >= self.raised[0] else self
 
     def is_known(self, release: Release) -> bool:
         return self.since <= release and (self.until is None or release < self.until)

@@ -90,6 +90,8 @@ def kafka_says(key: ConfigKey, given: object) -> str:
             largest = INT_MAX if key.kind is Kind.INT else LONG_MAX
             if INTEGER.fullmatch(text.strip()) is None or not -largest - 1 <= int(text) <= largest:
                 reason = f"Not a number of type {key.kind.name}"
+            elif key.stricter:
+                return key.stricter
             elif int(text) < key.low:
                 reason = f"Value must be at least {key.low}"
             elif int(text) > key.most:

@@ -108,7 +108,7 @@ def read_settings(settings: Sequence[Setting], catalogue: Catalogue, release: Re
         elif key is None:
             reading.problems.append(unknown(setting, catalogue))
         else:
-            _read_one(setting, key, reading)
+            _read_one(setting, key.at(release), reading)
             if reason and name in reading.written:
                 no_part.setdefault(reason, []).append(name)
     reading.notes += [f"{', '.join(names)} {'plays' if len(names) == 1 else 'play'} no part: {reason}." for reason, names in no_part.items()]
@@ -144,9 +144,7 @@ def _why_not(setting: Setting, key: ConfigKey, wrong: Wrong, ornament: str, cata
         yield f"Did you mean {wrong.nearest}?"
     elif key.advice and INTEGER.fullmatch(show_given(setting.value).strip('"')):
         yield key.advice
-    if key.stricter:
-        yield f"{key.stricter}."
-    elif says := catalogue.says(key, setting.value):
+    if says := catalogue.says(key, setting.value):
         yield f"{says}."
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import LAST_PATCH, Release, client_profile, parse_release
 from ksim_models.settings import Kind
@@ -49,6 +50,16 @@ receive.buffer.bytes                      int      2.8 32768                   -
 """
 
 LIVES = """
+leader.imbalance.per.broker.percentage   - 4.0
+controlled.shutdown.max.retries          - 4.0
+inter.broker.protocol.version            - 4.0
+log.message.format.version               - 4.0
+log.message.downconversion.enable        - 4.0
+message.format.version                   - 4.0
+message.downconversion.enable            - 4.0
+message.timestamp.difference.max.ms      - 4.0
+message.timestamp.after.max.ms           3.6 -
+unclean.leader.election.interval.ms      3.9 -
 enable.metrics.push              3.7 -
 auto.include.jmx.reporter        3.4 4.0
 compression.gzip.level           3.8 -
@@ -60,7 +71,66 @@ partitioner.rack.aware           4.4 -
 bootstrap.resolve.timeout.ms     4.4 -
 metadata.cluster.check.enable    4.5 -
 """
-"""Settings that play no part: since which release, until which."""
+"""Settings of producers, brokers and topics: since which release, until which."""
+
+BROKER = """
+min.insync.replicas                           int      1             1..
+unclean.leader.election.enable                boolean  false
+message.max.bytes                             int      1048588       0..
+auto.create.topics.enable                     boolean  true
+num.partitions                                int      1             1..
+default.replication.factor                    int      1             not checked
+replica.lag.time.max.ms                       long     30000         not checked
+replica.fetch.wait.max.ms                     int      500           not checked
+replica.fetch.min.bytes                       int      1             not checked
+replica.fetch.backoff.ms                      int      1000          0..
+replica.fetch.max.bytes                       int      1048576       0..
+replica.fetch.response.max.bytes              int      10485760      0..
+replica.socket.timeout.ms                     int      30000         not checked
+replica.high.watermark.checkpoint.interval.ms long     5000          not checked
+num.replica.fetchers                          int      1             1..
+broker.heartbeat.interval.ms                  int      2000          not checked
+broker.session.timeout.ms                     int      9000          not checked
+controller.quorum.append.linger.ms            int      25            0..
+controller.quorum.election.timeout.ms         int      1000          0..
+controller.quorum.fetch.timeout.ms            int      2000          0..
+controller.quorum.election.backoff.max.ms     int      1000          0..
+metadata.max.idle.interval.ms                 int      500           0..
+auto.leader.rebalance.enable                  boolean  true
+leader.imbalance.check.interval.seconds       long     300           1..
+unclean.leader.election.interval.ms           long     300000        1..
+controlled.shutdown.enable                    boolean  true
+producer.id.expiration.ms                     int      86400000      1..
+producer.id.expiration.check.interval.ms      int      600000        1..
+request.timeout.ms                            int      30000         not checked
+connections.max.idle.ms                       long     600000        not checked
+log.retention.ms                              long     null          not checked
+log.retention.minutes                         int      null          not checked
+log.retention.hours                           int      168           not checked
+log.retention.bytes                           long     -1            not checked
+log.cleanup.policy                            text     delete
+log.segment.bytes                             int      1073741824    1048576..
+compression.type                              text     producer
+socket.request.max.bytes                      int      104857600     1..
+max.connections                               int      2147483647    0..
+max.connections.per.ip                        int      2147483647    0..
+replica.selector.class                        text     null
+"""
+"""KafkaConfig.configDef() of 3.7.2, 3.9.2 and 4.3.0, which agree on all of these but the ranges of controller.quorum.* (since 4.1), num.replica.fetchers (4.2)
+and log.segment.bytes (KIP-1030)."""
+
+TOPIC = """
+min.insync.replicas                           int      1             1..
+unclean.leader.election.enable                boolean  false
+max.message.bytes                             int      1048588       0..
+cleanup.policy                                text     delete
+retention.ms                                  long     604800000     -1..
+retention.bytes                               long     -1            not checked
+segment.bytes                                 int      1073741824    1048576..
+compression.type                              text     producer
+remote.storage.enable                         boolean  false
+"""
+"""LogConfig.configDefCopy() of the same."""
 
 RELEASES = [f"{minor}.{patch}" for minor, last in LAST_PATCH.items() for patch in range(last + 1)]
 
@@ -124,9 +194,9 @@ def test_every_setting_that_has_a_value_here_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("line", LIVES.strip().splitlines(), ids=lambda line: line.split()[0])
-def test_what_plays_no_part_came_and_went_with_its_release(line: str) -> None:
+def test_a_setting_came_and_went_with_its_release(line: str) -> None:
     name, since, until = line.split()
-    key = PRODUCER_KEYS[name]
+    key = {**TOPIC_KEYS, **BROKER_KEYS, **PRODUCER_KEYS}[name]
 
     assert since == "-" or key.since == number(since)
     assert (until == "-" and key.until is None) or key.until == number(until)
@@ -136,3 +206,32 @@ def test_what_plays_no_part_came_and_went_with_its_release(line: str) -> None:
 def test_the_partitioner_of_a_release_is_its_own(version: str) -> None:
     """KIP-794: the built-in one since 3.3; before, DefaultPartitioner. Both are what nobody chose."""
     assert PRODUCER_KEYS["partitioner.class"].is_known(client_profile(version).release)
+
+
+@pytest.mark.parametrize(
+    ("whose", "line"),
+    [(whose, line) for whose, table in (("broker", BROKER), ("topic", TOPIC)) for line in table.strip().splitlines()],
+    ids=lambda part: part.split()[0],
+)
+def test_a_setting_of_brokers_and_topics_has_kafkas_type_default_and_range(whose: str, line: str) -> None:
+    """Section 9 of the brokers' rule book"""
+    name, kind, rest = line.split(None, 2)
+    default, _, possible = rest.partition(" ")
+    possible = possible.strip()
+    key = {"broker": BROKER_KEYS, "topic": TOPIC_KEYS}[whose][name]
+
+    assert plain(key.default(parse_release("4.3"))) == default
+    assert {"text": Kind.TEXT, "boolean": Kind.BOOLEAN, "int": Kind.INT, "long": Kind.LONG}[kind] is key.kind
+    if possible == "not checked":
+        assert key.stricter
+    elif possible.endswith(".."):
+        assert not key.stricter or name == "num.replica.fetchers"
+        assert key.at(parse_release("4.3")).low == int(possible[:-2])
+
+
+@pytest.mark.parametrize(("name", "last_without", "first_with"), [("log.segment.bytes", "3.9", "4.0.0"), ("segment.bytes", "4.0", "4.1.0")])
+def test_a_segment_is_at_least_one_mib_since_kip_1030(name: str, last_without: str, first_with: str) -> None:
+    """KIP-1030: of brokers since 4.0, of topics since 4.1."""
+    key = {**BROKER_KEYS, **TOPIC_KEYS}[name]
+
+    assert (key.at(parse_release(last_without)).low, key.at(parse_release(first_with)).low) == (14, 1_048_576)
