@@ -36,6 +36,9 @@ class Text:
 
 def find(name_or_path: str) -> Text:
     """A NAME is built in; with `/` or ending in `.toml` it is a file; `-` is standard input."""
+    if name_or_path.endswith(".properties"):
+        message = "a .properties file holds a producer's settings, and is no scenario: give it beside one, --producer.config FILE."
+        raise failure(name_or_path, None, message, given=name_or_path, possible="a built-in name, a .toml file or -", close=f"--producer.config {name_or_path}")
     if name_or_path == "-":
         return Text("<stdin>", _decoded(sys.stdin.buffer.read(), "<stdin>"))
     if _is_path(name_or_path):

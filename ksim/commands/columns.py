@@ -1,13 +1,16 @@
-"""Columns of a text table, as wide as what stands in them; and large numbers in words.
+"""Columns of a text table, paragraphs of a page, and large numbers in words.
 
 Not Kafka's, whose settings are bare integers.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 
 Row = tuple[str, ...]
+
+WIDTH = 120
 
 
 def columns(rows: Iterable[Row]) -> list[str]:
@@ -16,6 +19,13 @@ def columns(rows: Iterable[Row]) -> list[str]:
     places = max((len(row) for row in rows), default=0)
     widths = [max(len(row[place]) for row in rows if place < len(row)) for place in range(places)]
     return [("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))).rstrip() for row in rows]
+
+
+def paragraph(text: str, first: str = "", others: str | None = None) -> str:
+    """Cut into lines as a page would be; a word, such as the name of a setting, stays whole."""
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=first if others is None else others, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def in_words(name: str, value: object) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from ksim.commands.columns import columns, in_words
+from ksim.commands.columns import columns, in_words, paragraph
 from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from ksim.scenario import Scenario
     from ksim.scenario_plan import Made
     from ksim_models.config import BrokerConfig, Effective
+    from ksim_models.settings import ConfigKey
 
+PROPERTIES = ".properties"
 A_PRODUCER = """
 title = "A producer with the defaults"
 [topics.any]
@@ -53,11 +55,16 @@ def command(
 ) -> None:
     """Show every effective setting, its value, where it came from, and what the client forced.
 
-    Without FILE: a producer with the defaults of the release.
+    FILE is a scenario, or a producer's .properties file. Without it: a producer with the defaults of the release.
     """
     from ksim.scenario import Scenario
+    from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
+    from ksim_models.librdkafka_keys import LIBRDKAFKA_KEYS
+    from ksim_models.producer_keys import PRODUCER_KEYS
     from ksim_models.profiles import NEWEST
 
+    if file is not None and file.endswith(PROPERTIES) and producer_config is None:
+        file, producer_config = None, file
     if diff is not None and kafka is not None:
         raise click.UsageError("--diff does not go with --kafka: it names both releases.")
     if file is None:
@@ -74,13 +81,14 @@ def command(
         click.echo(json.dumps(_as_data(made)))
         return
     for producer in made.plan.producers:
-        _show(f"producer {producer.name}: {_client_of(producer)}", made.effective[producer.name])
+        keys = LIBRDKAFKA_KEYS if producer.librdkafka is not None else PRODUCER_KEYS
+        _show(f"producer {producer.name}: {_client_of(producer)}", made.effective[producer.name], keys)
     if file is not None:
         for whose, lines in made.cluster.items():
             if whose.startswith("topic "):
-                _show(whose, lines, nothing="none of its own: its brokers' settings hold")
+                _show(whose, lines, TOPIC_KEYS, nothing="none of its own: its brokers' settings hold")
         for names, lines in _alike(made):
-            _show(f"{names}: Kafka {made.plan.broker_version}", lines)
+            _show(f"{names}: Kafka {made.plan.broker_version}", lines, BROKER_KEYS)
     for note in scenario.notes:
         click.echo(f"note: {note}")
 
@@ -115,21 +123,24 @@ def _client_of(producer: ProducerPlan) -> str:
     return f"Java client {producer.profile.version}"
 
 
-def _show(title: str, lines: Sequence[Effective], nothing: str = "") -> None:
-    """What was written or changed stands first."""
+def _show(title: str, lines: Sequence[Effective], keys: Mapping[str, ConfigKey], nothing: str = "") -> None:
+    """What was written or changed stands first, and what can only be left at its default last, in few lines."""
     from ksim.release_difference import shown
 
     click.echo(title)
     own = [line for line in lines if not line.origin.startswith("default of ")]
-    rest = [line for line in lines if line.origin.startswith("default of ")]
+    rest = [line for line in lines if line not in own and not (keys[line.name].not_yet or keys[line.name].no_part)]
+    idle = [line for line in lines if line not in own and line not in rest]
     rows = [
         (line.name, shown(line.value), in_words(line.name, line.value), line.origin + (f" ({line.changed_by})" if line.changed_by else ""))
         for line in (*own, *rest)
     ]
-    if not rows:
+    if not lines:
         click.echo(f"  {nothing}")
-    for line in columns([*rows[: len(own)], *([()] if own and rest else []), *rows[len(own) :]]):
-        click.echo(line)
+    for text in columns([*rows[: len(own)], *([()] if own and rest else []), *rows[len(own) :]]):
+        click.echo(text)
+    if idle:
+        click.echo("\n" + paragraph(f"{idle[0].origin}, without effect here: {', '.join(f'{line.name}={shown(line.value)}' for line in idle)}", "  "))
     click.echo()
 
 

@@ -6,13 +6,12 @@ Not Kafka's: section 4 of the public contract.
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from ksim.commands.columns import columns
+from ksim.commands.columns import columns, paragraph
 
 if TYPE_CHECKING:
     from ksim.release_difference import Behaviour, Change, Difference, Remark
@@ -109,8 +108,4 @@ def _cannot_matter(found: Sequence[Behaviour]) -> Iterable[str]:
 
 
 def _point(sentence: str, indent: str = "") -> str:
-    """Cut into lines as a page would be; a word, such as the name of a setting, stays whole."""
-    return textwrap.fill(sentence, WIDTH, initial_indent=f"{indent}- ", subsequent_indent=f"{indent}  ", break_long_words=False, break_on_hyphens=False)
-
-
-WIDTH = 120
+    return paragraph(sentence, f"{indent}- ", f"{indent}  ")

@@ -387,6 +387,22 @@ def test_config_shows_what_was_written_before_the_defaults() -> None:
     assert all("default of" not in line for line in first)
 
 
+def test_what_can_only_be_left_at_its_default_is_told_in_few_lines() -> None:
+    told = call("config", "small.toml").stdout
+
+    (idle, *_) = re.findall(r"^  default of 4\.3, without effect here: [^\n]*\n(?:  [^\n]+\n)*", told, re.MULTILINE)
+    assert "transaction.two.phase.commit.enable=false" in idle
+    assert not re.search(r"^  transaction.two.phase.commit.enable ", told, re.MULTILINE)
+    assert max(len(line) for line in told.splitlines() if not line.startswith("note: ")) <= 120
+
+
+def test_config_takes_a_producers_own_file(folder: Path) -> None:
+    (folder / "own.properties").write_text("linger.ms=7\n")
+
+    assert re.search(r"linger.ms +7 +own.properties:1", call("config", "own.properties").stdout)
+    assert "give it beside one, --producer.config FILE" in call("run", "own.properties").stderr
+
+
 def test_config_tells_what_the_client_changed() -> None:
     """Before 4.0 idempotence was switched off without a word where acks was not all."""
     lines = {line["name"]: line for line in call_json("config", "--kafka", "3.9", "-X", "acks=1")["producers"]["p1"]}
