@@ -72,7 +72,7 @@ def difference(one: Scenario, other: Scenario, releases: tuple[str, str], *, onl
     behaviour = [*_of_clients(before.plan, possible, releases, anywhere=only_producers), *_of_brokers(possible, releases)]
     return Difference(
         releases=releases,
-        changes=tuple(_settings(before, after)),
+        changes=tuple(change for change in _settings(before, after) if change.whose.startswith("producer ") or not only_producers),
         refused=_only_one(releases, *([Remark("", problem.message, problem) for problem in made.problems] for made in (before, after))),
         noted=_only_one(releases, *([Remark("", note) for note in _telling(made, only_producers=only_producers)] for made in (before, after))),
         behaviour=tuple(found for found in behaviour if found.of == "client" or not only_producers),
