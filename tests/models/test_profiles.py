@@ -49,6 +49,7 @@ BROKER_SWITCHES = [
     ("leader_hint_in_produce", "3.6", "3.7"),  # BP-14
     ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
     ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
+    ("drops_newer_epoch_batches", "4.0.0", "4.0.1"),
     ("session_scan_in_slices", "3.9", "4.0"),  # KC-2
     ("old_session_blocks_after_shutdown", "3.9", "4.0"),  # KC-13
     ("eligible_leader_replicas", "4.0", "4.1"),  # KC-50
