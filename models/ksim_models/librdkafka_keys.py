@@ -118,9 +118,9 @@ CONSUMER_NAMES = tuple(
 CALLBACKS = (
     *("error_cb", "throttle_cb", "stats_cb", "log_cb", "background_event_cb", "socket_cb", "connect_cb", "closesocket_cb", "open_cb", "resolve_cb"),
     *("dr_cb", "dr_msg_cb", "partitioner_cb", "msg_order_cmp", "opaque", "default_topic_conf", "oauthbearer_token_refresh_cb", "interceptors"),
-    *("consume_cb", "rebalance_cb", "offset_commit_cb", "ssl_engine_callback_data", "ssl_certificate", "ssl_key", "ssl_ca"),
+    *("on_delivery", "logger", "consume_cb", "rebalance_cb", "offset_commit_cb", "ssl_engine_callback_data", "ssl_certificate", "ssl_key", "ssl_ca"),
 )
-"""What a program sets with a function, not with a text (rd_kafka_conf_set: must be set through dedicated .._set_..() function)."""
+"""What a program sets with a function, not with a text (rd_kafka_conf_set: must be set through dedicated .._set_..() function); two are Python's."""
 
 JAVA_NAMES = {
     "buffer.memory": "queue.buffering.max.kbytes",

@@ -143,6 +143,9 @@ def _check_reconnect_backoff(reading: Reading, profile: ClientProfile) -> None:
     if "reconnect.backoff.ms" in written and "reconnect.backoff.max.ms" not in written:
         reading.force("reconnect.backoff.max.ms", base, "reconnect.backoff.ms", "C5")
         reading.notes.append(f"reconnect.backoff.max.ms, not set, becomes reconnect.backoff.ms = {base}: every reconnect waits the same, without jitter (C5).")
+    elif base > reading.number("reconnect.backoff.max.ms") and reading.can_compare("reconnect.backoff.ms", "reconnect.backoff.max.ms"):
+        lasts = reading.number("reconnect.backoff.max.ms") if profile.backoff_is_capped else base
+        reading.notes.append(f"reconnect.backoff.ms = {base} is larger than its .max.ms: every reconnect waits {lasts} ms, without jitter (C5, KIP-580).")
     first, most = reading.number("socket.connection.setup.timeout.ms"), reading.number("socket.connection.setup.timeout.max.ms")
     if first > most:
         reading.notes.append(

@@ -99,6 +99,9 @@ JAVA: list[Row] = [
     ("acks=1", None, "- Idempotence, on by default, is switched off in silence by acks=1"),
     ("buffer.memory=1", None, "- every send() throws IllegalArgumentException (C8)"),
     ("reconnect.backoff.ms=5000", None, "- reconnect.backoff.max.ms, not set, becomes reconnect.backoff.ms = 5000"),
+    ("reconnect.backoff.ms=5000 reconnect.backoff.max.ms=1000", None, "- every reconnect waits 1000 ms, without jitter (C5"),
+    ("3.6: reconnect.backoff.ms=5000 reconnect.backoff.max.ms=1000", None, "- every reconnect waits 5000 ms, without jitter (C5"),
+    ("3.6: socket.connection.setup.timeout.ms=60000", None, "- every connection attempt lasts 60000 ms at most (C5"),
     # By release.
     (f"3.9: {IN_FLIGHT}=6", None, "- switched off in silence by max.in.flight"),
     (f"4.0: {IN_FLIGHT}=6", None, "Current value is 6"),
@@ -133,6 +136,7 @@ LIBRDKAFKA: list[Row] = [
     ("interceptor.classes=x", None, "it is the Java client's, and librdkafka has nothing like it"),
     ("metric.reporters=x", None, "it is the Java client's"),
     ("dr_msg_cb=f", None, "a program sets it with a function of its own"),
+    ("on_delivery=f", None, "a program sets it with a function of its own"),
     ("error_cb=f", None, "a program sets it with a function of its own"),
     ("min.insync.replicas=2", None, "[topics.NAME] config"),
     ("log.retention.ms=2", None, "[cluster] config"),
