@@ -67,7 +67,7 @@ _BROKER_KEYS = (
     _not_yet("producer.id.expiration.ms", Kind.INT, 86_400_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _not_yet("producer.id.expiration.check.interval.ms", Kind.INT, 600_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
-    _not_yet("connections.max.idle.ms", Kind.LONG, 600_000, "closing idle connections", unit=Unit.MS, low=-1),
+    _long_ms("connections.max.idle.ms", 600_000, low=-LONG_MAX - 1),  # No range: below 0 nothing is closed.
     _not_yet("log.retention.ms", Kind.LONG, None, "retention", unit=Unit.MS, low=-1),
     _not_yet("log.retention.minutes", Kind.INT, None, "retention"),
     _not_yet("log.retention.hours", Kind.INT, 168, "retention"),
@@ -136,7 +136,7 @@ _BROKER_KEYS = (
 NO_RANGE = "Kafka checks no range here, but nothing could run with this"
 UNCHECKED = frozenset(
     (
-        *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "connections.max.idle.ms", "default.replication.factor", "request.timeout.ms"),
+        *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "default.replication.factor", "request.timeout.ms"),
         *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
         *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
         "replica.high.watermark.checkpoint.interval.ms",

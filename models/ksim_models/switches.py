@@ -191,6 +191,26 @@ CLIENT_SWITCHES = (
         _without_idempotence,
     ),
     Switch(
+        "throttle_extends_time_out",
+        "A request whose connection the broker throttles",
+        {False: "times out at request.timeout.ms all the same", True: "has as much more time as it was throttled"},
+        "KAFKA-16083",
+    ),
+    Switch(
+        "sequences_hear_only_the_first_failure",
+        "A late error for a batch that has failed already",
+        {False: "may ask for another producer epoch", True: "is heard by nobody"},
+        "KAFKA-14884",
+        _without_idempotence,
+    ),
+    Switch(
+        "retries_more_errors",
+        "A producer whose producer id was refused with a retriable error",
+        {False: "asks again after few of them, and is of no use after the others", True: "asks again"},
+        "KAFKA-14417",
+        _without_idempotence,
+    ),
+    Switch(
         "id_mapping_error_is_fatal",
         "A producer that is told INVALID_PRODUCER_ID_MAPPING",
         {False: "fails the batch and raises its epoch", True: "is of no use any more"},
