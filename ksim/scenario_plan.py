@@ -35,6 +35,9 @@ class Made:
     seed: int | None
     problems: tuple[Problem, ...]
     effective: Mapping[str, tuple[Effective, ...]]
+    """Of the producers."""
+    cluster: Mapping[str, tuple[Effective, ...]]
+    """Of the brokers, and of the topics as "topic NAME"."""
 
 
 def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, found_before: tuple[Problem, ...]) -> Made:
@@ -80,7 +83,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         notes=tuple(dict.fromkeys(reading.notes)),
         not_simulated=tuple(reading.not_simulated),
     )
-    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective)
+    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective, reading.cluster)
 
 
 def _scenario_table(reading: Reading, data: dict[str, object]) -> Table:

@@ -58,6 +58,8 @@ class ClientProfile:
     idempotence_rule: IdempotenceRule
     exponential_backoff: bool
     """3.7 (KIP-580, A28, M2): the backoff doubles up to retry.backoff.max.ms, +-20 %; before, constant retry.backoff.ms without jitter."""
+    backoff_is_capped: bool
+    """3.7 (KIP-580, N7, N8): no wait is longer than its maximum; before, jitter could exceed it by 20 %, and an initial one above it held."""
     equivalent_response_backoff: bool
     """3.7 (M2): metadata that brings no change makes the next refresh wait longer."""
     new_epoch_skips_backoff: bool
@@ -147,7 +149,7 @@ class BrokerProfile:
     leader_hint_in_produce: bool
     """3.7 (KIP-951, BP-14): NOT_LEADER_OR_FOLLOWER names the leader this broker knows."""
     drops_newer_epoch_batches: bool
-    """3.9.1, 4.0 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
+    """3.9.1, 4.0.1, 4.1 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     registration_leaves_isr: RegistrationLeavesIsr
@@ -165,6 +167,7 @@ def client_profile(version: str) -> ClientProfile:
         release=release,
         idempotence_rule=_idempotence_rule(release),
         exponential_backoff=release >= (3, 7, 0),
+        backoff_is_capped=release >= (3, 7, 0),
         equivalent_response_backoff=release >= (3, 7, 0),
         new_epoch_skips_backoff=release >= (3, 6, 1),
         leader_hint_in_produce=release >= (3, 7, 0),
@@ -206,7 +209,7 @@ def broker_profile(version: str) -> BrokerProfile:
         old_session_blocks_after_shutdown=release >= (4, 0, 0),
         parked_metadata_fetch_sees_commit=release >= (4, 1, 0),
         leader_hint_in_produce=release >= (3, 7, 0),
-        drops_newer_epoch_batches=release >= (3, 9, 1),
+        drops_newer_epoch_batches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
         registration_leaves_isr=_registration_leaves_isr(release),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
