@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
+from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
 
@@ -90,6 +91,7 @@ class WorkloadPlan:
     """The record names its partition itself."""
     window: int | None
     """`wait`: at most so many unacknowledged records (1 = send().get()); None: no limit."""
+    on_failure: OnFailure = REPORT
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def lines(report: Report) -> Iterator[Line]:
     yield f"Kafka {versions(data['kafka'])}, client {versions(data['client'])}, seed {data['seed']}, {data['how']}, digest {short(str(data['digest']))}", "dim"
     for note in report.notes:
         yield f"note: {note}", "dim"
-    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _latency(report), _expectations(data)):
+    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _breakers(data), _latency(report), _expectations(data)):
         found = list(part)
         if found:
             yield "", ""
@@ -133,6 +133,15 @@ def _faults(data: Mapping[str, object]) -> Iterator[Line]:
             yield f"fault    {row['name']}: {row['do']} at {row['at_ms']} ms, {', '.join(row['resolved'])}; {what}", ""
         else:
             yield f"fault    {row['name']}: {row['do']} never struck", "yellow"
+
+
+def _breakers(data: Mapping[str, object]) -> Iterator[Line]:
+    figures = dict(_pairs(data["metrics"]))
+    if "breaker-opened-total" in figures:
+        opened = plural(int(str(figures["breaker-opened-total"])), "time")
+        shed = plural(int(str(figures["breaker-shed-total"])), "record")
+        told = f"opened {opened}, open for {figures['breaker-open-ms']} ms, {shed} shed, closed {figures['breaker-recovery-ms']} ms after the trouble"
+        yield f"breaker  {told}", ""
 
 
 def _latency(report: Report) -> Iterator[Line]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ksim import scenario_values as kinds
+from ksim.breakers import BREAKER_FIGURES
 from ksim.scenario_values import Kind, Schema
 
 T = TypeVar("T")
@@ -91,6 +92,10 @@ RECORD_KEY: Shape = {
     "distinct": key(kinds.COUNT, "How many different keys"),
     "skew": key(kinds.SKEW, "0: all equally often (default 0)"),
 }
+BREAKER: Shape = {
+    "open_after": key(kinds.COUNT, "So many failures in a row open it"),
+    "half_open": key(kinds.POSITIVE_DURATION, "So long it is open before one record is tried"),
+}
 WORKLOAD: Shape = {
     "producer": key(kinds.TEXT, "May be left out when there is one"),
     "topic": key(kinds.TEXT, "Where the records go"),
@@ -104,7 +109,10 @@ WORKLOAD: Shape = {
     "partition": key(kinds.NUMBER, "The records name their partition themselves"),
     "wait": Key('"none" (default), "each" (send().get()), or the most unacknowledged records.', {"type": ["string", "integer"]}),
     "start": key(kinds.DURATION, "When the first record comes"),
-    "on_failure": Key('What the application does with a failed record: only "report" so far.', {"type": ["string", "object"]}),
+    "on_failure": Key(
+        'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
+        {"type": ["string", "object"]},
+    ),
     "transaction": later("Transactions"),
 }
 FRAME_TRIGGER: Shape = {
@@ -240,7 +248,7 @@ LATER_APIS = (
 LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic", "workload", "nth", "size")
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
-METRICS = ("record-send-total", "record-retry-total", "record-error-total")
+METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
 EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")

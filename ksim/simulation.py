@@ -24,6 +24,7 @@ from ksim_models.broker import Broker
 from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
+from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
@@ -122,7 +123,8 @@ class Simulation:
             if plan.librdkafka is not None:
                 producer = LibrdkafkaProducer(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
-                producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
+                kind = HeldUp if any(calls_back(workload) for workload in workloads) else Producer
+                producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
             self.loop.add(producer)
         return producers

@@ -14,6 +14,7 @@ from ksim_models.facts import (
     Appended,
     Became,
     Blocked,
+    BreakerChanged,
     BrokerChanged,
     Connected,
     Deduplicated,
@@ -115,6 +116,15 @@ class Sentences:
     def _retried(self, fact: Retried) -> str:
         backoff = "after a backoff" if self.roughly else f"{show(fact.backoff_us)} from now at the earliest"
         return f"{fact.producer} will send {records(fact.records)} again ({fact.error}), {backoff}"
+
+    def _breaker_changed(self, fact: BreakerChanged) -> str:
+        match fact.state:
+            case "open":
+                return f"the circuit breaker of {fact.producer} opens after {fact.failures} failures in a row: nothing is handed to send()"
+            case "half-open":
+                return f"the circuit breaker of {fact.producer} lets one record through"
+            case _:
+                return f"the circuit breaker of {fact.producer} closes: records pass again"
 
     # Faults.
 
@@ -221,6 +231,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     Acked: Sentences._acked,
     Failed: Sentences._failed,
     Refused: Sentences._refused,
+    BreakerChanged: Sentences._breaker_changed,
     Retried: Sentences._retried,
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from ksim.dice import Dice
 from ksim.plan import Burst, Keys, Latency, WorkloadPlan
+from ksim_models.arrivals import Flaw
 from ksim_models.units import Micros
 
 WARM_UP_AT: Micros = -1_000_000
@@ -99,6 +100,9 @@ class Schedule:
         self.window = plan.window
         self.size = plan.size_bytes if plan.size_spread == 0 else None
         self.partition = plan.partition
+        self.workload = plan.index
+        self.on_failure = plan.on_failure
+        self.flaws: dict[int, Flaw] = {}
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None
         self._plan = plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ksim_models.arrivals import Arrivals
+from ksim_models.arrivals import Arrivals, Flaw
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed
@@ -26,6 +26,7 @@ from ksim_models.messages import (
     RecordBatch,
     TopicMetadata,
 )
+from ksim_models.on_failure import REPORT
 from ksim_models.producer import Producer
 from ksim_models.profiles import client_profile
 from ksim_models.units import Micros
@@ -50,6 +51,9 @@ class Calls:
         self.partition: int | None = partition
         self.size: int | None = size
         self.times: list[Micros] = []
+        self.workload = partition
+        self.on_failure = REPORT
+        self.flaws: dict[int, Flaw] = {}
 
     def time_of(self, index: int) -> Micros:
         return self.times[index]

@@ -254,6 +254,8 @@ class Producer:
             self.idempotence.succeeded(batch, base_offset)
         if not batch.done:
             self._tell(batch, out, Acked(self.name, batch.partition, batch.records, base_offset))
+            if self.sending.reactions.wanted:
+                self.sending.reactions.succeeded(batch.records, out)
         self._finish(batch, now, answered=True)
 
     def _fail(self, batch: Batch, error: ErrorCode, exception: str, text: str, now: Micros, out: list[Effect], *, adjust: bool, answered: bool = True) -> None:
@@ -261,6 +263,8 @@ class Producer:
         if not batch.done:
             self._offer(batch, out)
             self._tell(batch, out, Failed(self.name, batch.partition, batch.records, exception, text))
+            if self.sending.reactions.wanted:
+                self.sending.failed(batch, now, out)
             if self.idempotence is not None:
                 self.idempotence.failed(batch, error, adjust=adjust)
         self._finish(batch, now, answered=answered)
@@ -356,8 +360,8 @@ class Producer:
     def _has_producer_id(self, idempotence: Idempotence, now: Micros, out: list[Effect]) -> bool:
         """S1, I1, I11, I12. Without an id nothing is drained and nothing expires (A41)."""
         if idempotence.fatal:
-            self._abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
             self.sending.in_error_state = idempotence.fatal if self.profile.send_refuses_after_fatal_error else ""
+            self._abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
             return False
         if idempotence.unresolved:
             idempotence.resolve()
@@ -376,11 +380,12 @@ class Producer:
 
     def _abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2: in a fatal state every incomplete batch fails with the error that caused it."""
-        for batch in [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]:
-            if not batch.done:
-                self._fail(batch, ErrorCode.UNKNOWN_SERVER_ERROR, exception, text, now, out, adjust=False, answered=False)
+        incomplete = [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]
         for queue in self.accumulator.queues.values():
             queue.clear()
+        for batch in incomplete:
+            if not batch.done:
+                self._fail(batch, ErrorCode.UNKNOWN_SERVER_ERROR, exception, text, now, out, adjust=False, answered=False)
 
     def _depart(self, batch: Batch, out: list[Effect]) -> None:
         """The batch leaves the queue: it gets its sequence (A35), its partition is muted where only one may be in flight (A36)."""

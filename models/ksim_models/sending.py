@@ -11,11 +11,14 @@ from ksim_models.accumulator import Accumulator
 from ksim_models.application import Sticky, Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
+from ksim_models.callbacks import Callbacks
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
 from ksim_models.machine import Dice, Effect, Note
+from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
 from ksim_models.profiles import ClientProfile
+from ksim_models.reactions import Reactions
 from ksim_models.units import NEVER, Micros, ms
 
 
@@ -37,7 +40,8 @@ class Sending:
         self.metadata = metadata
         self.dice = dice
         self.max_block = ms(config.max_block_ms)
-        self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
+        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
+        self.reactions = Reactions(self.threads)
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
         self.sticky: dict[str, Sticky] = {}
@@ -52,6 +56,7 @@ class Sending:
         """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
+        self.callbacks = Callbacks(self)
 
     @property
     def is_done(self) -> bool:
@@ -59,7 +64,7 @@ class Sending:
 
     @property
     def all_offered(self) -> bool:
-        return all(thread.next >= thread.arrivals.total for thread in self.threads)
+        return all(thread.has_offered for thread in self.threads)
 
     # When.
 
@@ -127,7 +132,8 @@ class Sending:
                 self._send_range(thread, partition, now, out)
                 return  # It is the only thread that has anything to send.
             self._call(thread, at)
-            self._send_one(thread, at, out)
+            if thread.breaker is None or self._is_let_through(thread, at, out):
+                self.send_one(thread, at, out)
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
@@ -138,9 +144,13 @@ class Sending:
         return first
 
     def _call(self, thread: Thread, at: Micros) -> None:
-        """send() is called: the record gets its number."""
-        thread.next += 1
+        """send() is called: the record gets its number, unless it had one before."""
         thread.sent_at, thread.patience_ends = at, at + self.max_block
+        if thread.again:
+            thread.number, thread.record = thread.again.popleft()
+            return
+        thread.record = thread.next
+        thread.next += 1
         if thread.arrivals.warm_up:
             self.warmed_up += 1
             thread.number = -self.warmed_up
@@ -148,17 +158,25 @@ class Sending:
             thread.number = self.offered
             self.offered += 1
 
+    def _is_let_through(self, thread: Thread, at: Micros, out: list[Effect]) -> bool:
+        """By the application's circuit breaker; what it refuses never reaches the client."""
+        assert thread.breaker is not None
+        if thread.breaker.lets_through(thread.number, at, out):
+            return True
+        self._tell_refused(thread, BREAKER_OPEN, BREAKER_OPEN_TEXT, out)
+        return False
+
     def _try_again(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         """A send() that was blocked: has what it waits for come, or its patience ended? What comes at the last moment still counts."""
-        self._unblock(thread)
-        self._send_one(thread, now, out, blocked_before=True)
+        self.unblock(thread)
+        self.send_one(thread, now, out, blocked_before=True)
         if thread.blocked_on and now >= thread.patience_ends:
-            self._refuse(thread, *self._impatience(thread), out)
-            self._unblock(thread)
+            self.refuse(thread, *self.impatience(thread), now, out)
+            self.unblock(thread)
         if not thread.blocked_on:
             thread.free_at = now
 
-    def _impatience(self, thread: Thread) -> tuple[str, str]:
+    def impatience(self, thread: Thread) -> tuple[str, str]:
         """A3, A22."""
         topic, waited = thread.arrivals.topic, self.config.max_block_ms
         if thread.blocked_on == "memory":
@@ -174,14 +192,19 @@ class Sending:
             )
         return "TimeoutException", f"Topic {topic} not present in metadata after {waited} ms."
 
-    def _refuse(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
+    def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None:
+        self._tell_refused(thread, error, text, out)
+        if thread.reacts:
+            self.reactions.refused(thread, thread.number, now, out)
+
+    def _tell_refused(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
         if thread.number < 0:
             return
         records = range(thread.number, thread.number + 1)
         out.append(Note(Offered(self.producer, records, thread.sent_at, 0)))
         out.append(Note(Refused(self.producer, records, error, text)))
 
-    def _unblock(self, thread: Thread) -> None:
+    def unblock(self, thread: Thread) -> None:
         self.blocked -= 1
         if thread.blocked_on == "memory":
             self.accumulator.waiters -= 1
@@ -197,7 +220,7 @@ class Sending:
 
     # One record.
 
-    def _send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None:
+    def send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None:
         arrivals = thread.arrivals
         partitions = self.metadata.topics.get(arrivals.topic)
         if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
@@ -205,13 +228,13 @@ class Sending:
             self.metadata.request_update()
             self._block(thread, "metadata", out, known=blocked_before)
             return
-        size = arrivals.size_of(thread.next - 1)
-        if self._is_too_large(thread, size, out):
+        size = arrivals.size_of(thread.record)
+        if self._is_too_large(thread, size, now, out):
             return
         if self.in_error_state:  # Kafka appends the record first (A11), and fails it in the next turn: it is sent in no case.
             fenced = self.in_error_state == "ProducerFencedException"
             text = "Cannot execute transactional method because we are in an error state"
-            self._refuse(thread, self.in_error_state if fenced else "KafkaException", text, out)
+            self.refuse(thread, self.in_error_state if fenced else "KafkaException", text, now, out)
             return
         partition = self._partition_for(thread, partitions)
         batch = self.accumulator.open_batch(partition)
@@ -224,6 +247,8 @@ class Sending:
             return
         batch.offered(thread.sent_at, 0, 1)
         batch.add(thread.number, 1, size)
+        if thread.reacts:
+            self.reactions.sent(thread, thread.number, thread.record)
         if arrivals.warm_up:
             batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:
@@ -232,15 +257,16 @@ class Sending:
         if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
             self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
 
-    def _is_too_large(self, thread: Thread, size: int, out: list[Effect]) -> bool:
+    def _is_too_large(self, thread: Thread, size: int, now: Micros, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
         upper = upper_bound_bytes(size)
         for limit, name in ((self.config.max_request_size, "max.request.size"), (self.accumulator.total_memory, "buffer.memory")):
             if upper > limit:
-                self._refuse(
+                self.refuse(
                     thread,
                     "RecordTooLargeException",
                     f"The message is {upper} bytes when serialized which is larger than {limit}, which is the value of the {name} configuration.",
+                    now,
                     out,
                 )
                 return True
@@ -252,7 +278,7 @@ class Sending:
         if arrivals.partition is not None:
             return partitions[arrivals.partition]
         if arrivals.keyed:
-            return partitions[arrivals.key_hash_of(thread.next - 1) % len(partitions)]
+            return partitions[arrivals.key_hash_of(thread.record) % len(partitions)]
         sticky = self._sticky(arrivals.topic)
         return sticky.partition or sticky.switch(self._choices(partitions))
 
@@ -283,7 +309,7 @@ class Sending:
                 batch = self.accumulator.new_batch(partition, upper, at) if fits else None
                 if batch is None:  # Too large, or no memory: that is one record's affair.
                     self._call(thread, at)
-                    self._send_one(thread, at, out)
+                    self.send_one(thread, at, out)
                     if thread.blocked_on:
                         return
                     continue
@@ -324,6 +350,13 @@ class Sending:
 
     # Outcomes, and a pause of the whole process.
 
+    def failed(self, batch: Batch, now: Micros, out: list[Effect]) -> None:
+        """The callbacks of its records, in their order (S18)."""
+        for number in batch.records:
+            kept = self.reactions.failed(number, now, out)
+            if kept is not None:
+                self.callbacks.send_again(*kept, number, now, out)
+
     def resumed(self, now: Micros) -> None:
         """The application's threads were frozen too: what they had to send meanwhile they send now."""
         for thread in self.threads:
@@ -339,6 +372,7 @@ class Sending:
 
     def close_books(self, out: list[Effect]) -> None:
         """A record whose send() never returned was offered; it has no outcome."""
+        self.callbacks.close_books(out)
         for thread in self.threads:
             if thread.blocked_on and thread.number >= 0:
                 out.append(Note(Offered(self.producer, range(thread.number, thread.number + 1), thread.sent_at, 0)))

@@ -138,6 +138,15 @@ MISTAKES = [
     Mistake("a partition that is not there", 'every = "5ms"\npartition = 1', 2, None, "no partition 1", 'every = "5ms"'),
     Mistake("key and partition", 'every = "5ms"\nkey = "fixed"\npartition = 0', 3, None, "key and partition", 'every = "5ms"'),
     Mistake("a wait of nobody", 'every = "5ms"\nwait = "eech"', 2, "each", "eech", 'every = "5ms"'),
+    Mistake("a reaction misspelt", 'every = "5ms"\non_failure = "resnd"', 2, "resend", "resnd", 'every = "5ms"'),
+    Mistake("a reaction that is a number", 'every = "5ms"\non_failure = 5', 2, None, "on_failure = 5", 'every = "5ms"'),
+    Mistake("a breaker without a trial", 'every = "5ms"\non_failure = { open_after = 5 }', 2, None, "half_open is missing", 'every = "5ms"'),
+    Mistake(
+        "a breaker misspelt", 'every = "5ms"\non_failure = { open_after = 5, half_open = "1s", open_aftr = 1 }', 2, "open_after", "open_aftr", 'every = "5ms"'
+    ),
+    Mistake(
+        "a breaker that opens before any failure", 'every = "5ms"\non_failure = { open_after = 0, half_open = "1s" }', 2, None, "open_after", 'every = "5ms"'
+    ),
     Mistake("arrivals misspelt", 'every = "5ms"\narrivals = "poison"', 2, "poisson", "poison", 'every = "5ms"'),
     Mistake("bursts with a rate", 'rate = 5\narrivals = { burst = 5, every = "1s" }', 1, None, "bursts", 'every = "5ms"'),
     # Faults.
@@ -204,7 +213,6 @@ LATER = [
     ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
-    ("on_failure", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\non_failure = 'resend'", "on_failure"),
     ("racks", "[cluster]\nracks = ['a']", "racks"),
     ("rack()", CRASH + "who = 'rack(a)'", "rack"),
     ("coordinator()", CRASH + "who = 'coordinator(x)'", "coordinator"),
