@@ -21,7 +21,7 @@ def breaker_figures(history: History) -> dict[str, int]:
     breaker-opened-total   how often one that was closed opened
     breaker-open-ms        how long they were not closed, the trials included; summed over breakers, in whole ms
     breaker-shed-total     records that they refused
-    breaker-recovery-ms    the longest time from the end of a fault to the closing of a breaker that was open then; from its opening, where no fault ended meanwhile
+    breaker-recovery-ms    the longest time from the end of a fault to the closing of a breaker that was open then (from its opening, where none ended)
     """
     if not _has_breakers(history.run):
         return {}

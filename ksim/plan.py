@@ -167,6 +167,11 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    workload: int = -1
+    """`unserializable`, `oversize`: the record is the nth of this workload."""
+    nth: int = 1
+    size_bytes: int = 0
+    """`oversize`: its key and value."""
 
 
 @dataclass(frozen=True, slots=True)

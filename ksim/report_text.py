@@ -18,6 +18,7 @@ Line = tuple[str, str]
 DIGEST_CHARACTERS = 12
 ALWAYS_SHOWN = ("ok", "lost", "duplicated")
 CLASSES = ("ok", "absent", "lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
+HIT = dict.fromkeys(("lose-request", "lose-response", "hang", "delay", "answer"), "frame") | dict.fromkeys(("unserializable", "oversize"), "record")
 STYLE = {"held": "green", "violated": "red", "inconclusive": "yellow"}
 MEANING = {
     "ok": "acknowledged, once in the log, in order, readable",
@@ -128,8 +129,8 @@ def _faults(data: Mapping[str, object]) -> Iterator[Line]:
     for row in rows:
         if row["injected"]:
             touched = plural(int(row["touched"]), "batch", "batches") if row["touched"] else "nothing"
-            of = "frames" if row["do"] in ("lose-request", "lose-response", "hang", "delay", "answer") else ""
-            what = f"hit {plural(int(row['touched']), 'frame')}" if of else f"touched {touched}"
+            of = HIT.get(str(row["do"]))
+            what = f"hit {plural(int(row['touched']), of)}" if of else f"touched {touched}"
             yield f"fault    {row['name']}: {row['do']} at {row['at_ms']} ms, {', '.join(row['resolved'])}; {what}", ""
         else:
             yield f"fault    {row['name']}: {row['do']} never struck", "yellow"

@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
+from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
 from ksim.scenario_names import CONNECTED, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
+from ksim.scenario_shape import (
+    APIS,
+    EXAMPLES,
+    FAULT,
+    FAULT_ARGUMENTS,
+    FRAME_FAULTS,
+    LATER_FAULT_ARGUMENTS,
+    LATER_FAULTS,
+    NEEDED_ARGUMENTS,
+    RECORD_FAULTS,
+    Key,
+)
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
 from ksim_models.errors import ErrorCode
@@ -22,7 +34,7 @@ EVERY_FAULT = ("name", "do", "at", "when")
 TAKES_DOWN = ("crash", "shutdown")
 
 
-def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPlan]:
+def read_faults(reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> list[FaultPlan]:
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
@@ -33,8 +45,9 @@ def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPl
             continue
         fault = _fault(table, number, names, [fault.name for fault in faults])
         if fault is not None:
-            faults.append(fault)
+            faults.append(of_a_record(table, fault, workloads, producers) if fault.do in RECORD_FAULTS else fault)
             tables.append(table)
+    refuse_two_on_one_record(tables, faults)
     for fault, table in zip(faults, tables, strict=True):
         _refuse_return_of_a_client(table, fault, names)
         if fault.do == "restart":
@@ -95,7 +108,7 @@ def _check_arguments(table: Table, do: str) -> None:
     for name in NEEDED_ARGUMENTS.get(do, ()):
         if not table.has(name):
             table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=EXAMPLES[name])
-    if not table.has("at", "when"):
+    if not table.has("at", "when") and do not in RECORD_FAULTS:
         table.problem(
             "do",
             f"{name_of(table.path)}: nothing says when: at or when is needed.",

@@ -150,6 +150,9 @@ FAULT: Shape = {
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
     "partition": key(kinds.TEXT, "Only this partition of the request"),
+    "workload": key(kinds.NUMBER, "Of which workload a record is struck, from 0; may be left out when there is one"),
+    "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
+    "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
 }
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
@@ -189,6 +192,8 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "unserializable": frozenset({"workload", "nth"}),
+    "oversize": frozenset({"workload", "nth", "size"}),
 }
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -210,6 +215,7 @@ EXAMPLES: Mapping[str, str] = {
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
+RECORD_FAULTS = ("unserializable", "oversize")
 LATER_FAULTS = (
     "power-loss",
     "disk-full",
@@ -221,8 +227,6 @@ LATER_FAULTS = (
     "reassign",
     "delete-records",
     "recreate-topic",
-    "unserializable",
-    "oversize",
 )
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
@@ -245,7 +249,7 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic", "workload", "nth", "size")
+LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic")
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)

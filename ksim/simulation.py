@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from ksim.dice import Dice
-from ksim.exposure import expose
+from ksim.exposure import expose, records_hit
 from ksim.faults import Faults, Resolve
 from ksim.frames import Frames
 from ksim.history import History
@@ -112,7 +112,7 @@ class Simulation:
         producers: list[AnyProducer] = []
         bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
-            workloads: list[Schedule] = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
+            workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
                 workloads = [
@@ -211,8 +211,9 @@ class Simulation:
         for partition in self._partitions():
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
+        hit = records_hit(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(self.faults.struck.get(fault.name, ()))
+            resolved = tuple(hit.get(fault.name) or self.faults.struck.get(fault.name, ()))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))

@@ -35,7 +35,7 @@ from ksim_models.facts import (
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
-from ksim_models.units import show
+from ksim_models.units import NEVER, show
 
 MOST_NUMBERS = 6
 FIRST_EPOCH = 0  # Of a leader, when its topic is created.
@@ -61,6 +61,8 @@ HITS = {
     "hang": "{frame}: nothing comes through this connection any more, and it stays open",
     "delay": "{frame}: this message is late",
     "answer": "{frame}: the answer is replaced by an error",
+    "unserializable": "record {frame} cannot be serialized",
+    "oversize": "record {frame} is larger than the others",
 }
 
 
@@ -199,7 +201,8 @@ class Sentences:
         return f"{fact.producer} has producer id {fact.producer_id}, epoch {fact.producer_epoch} ({fact.why})"
 
     def _blocked(self, fact: Blocked) -> str:
-        return f"send() of record {fact.record} of {fact.producer} waits for {fact.why}, until {show(fact.until_us)} at most"
+        until = f"until {show(fact.until_us)} at most" if fact.until_us < NEVER else "for ever (KAFKA-14303)"
+        return f"send() of record {fact.record} of {fact.producer} waits for {fact.why}, {until}"
 
     # The end.
 

@@ -83,6 +83,8 @@ class Script:
         self.machine = machine
         self.now: Micros = 0
         self.leaders = {"t-0": ("b1", 100), "t-1": ("b1", 100)}
+        self.topic_error = ErrorCode.NONE
+        """What the brokers say of every topic they are asked for."""
         self.refusing: list[str] = []
         """Brokers that refuse a connection."""
         self.pending: list[tuple[str, object]] = []
@@ -160,6 +162,8 @@ class Script:
                 return ApiVersionsResponse()
             case MetadataRequest():
                 self.asked_for_metadata += 1
+                if self.topic_error:
+                    return MetadataResponse(("b1", "b2"), tuple(TopicMetadata(topic, self.topic_error, ()) for topic in message.topics))
                 found = tuple(PartitionMetadata(name, ErrorCode.NONE, leader, epoch) for name, (leader, epoch) in self.leaders.items())
                 return MetadataResponse(("b1", "b2"), tuple(TopicMetadata(topic, ErrorCode.NONE, found) for topic in message.topics))
             case _:

@@ -5,7 +5,6 @@ A producer takes all records whose time has come whenever it wakes. Exact, and m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,7 +40,7 @@ class Arrivals(Protocol):
     workload: int
     """Its place in the scenario, from 0."""
     on_failure: OnFailure
-    flaws: Mapping[int, Flaw]
+    flaws: dict[int, Flaw]
     """Per index: what is wrong with a record."""
 
     def time_of(self, index: int) -> Micros:

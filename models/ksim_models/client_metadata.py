@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ksim_models.backoff import exponential_backoff
 from ksim_models.client_network import BOOTSTRAP
 from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode
 from ksim_models.facts import Learned
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.messages import NO_LEADER, MetadataResponse
@@ -32,6 +33,8 @@ class ClientMetadata:
         """Topic -> its partitions in the order of their numbers; empty while the brokers do not know it."""
         self.leaders: dict[str, tuple[str, int]] = {}
         """Partition -> (leader, leader epoch)."""
+        self.errors: dict[str, ErrorCode] = {}
+        """Per topic: what the brokers said of it last, where that was no answer."""
         self.wanted: dict[str, None] = {}
         self.new_topics: dict[str, None] = {}
         """Never answered yet: asked for at once (M2)."""
@@ -110,8 +113,10 @@ class ClientMetadata:
         for topic in response.topics:
             if topic.error:
                 self.topics.setdefault(topic.topic, ())
-                self.update_requested = True
+                self.errors[topic.topic] = topic.error
+                self.update_requested = self.update_requested or topic.error.invalid_metadata
                 continue
+            self.errors.pop(topic.topic, None)
             names = tuple(partition.partition for partition in topic.partitions)
             if self.topics.get(topic.topic) != names:
                 self.topics[topic.topic] = names

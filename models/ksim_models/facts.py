@@ -298,7 +298,7 @@ class ProducerId:
 
 @message
 class Blocked:
-    """send() blocks, and why ("metadata", "memory", "in flight"); `until_us` is when it gives up."""
+    """send() blocks, and why ("metadata", "memory", "partitioner"); `until_us` is when it gives up."""
 
     producer: str
     record: int

@@ -21,6 +21,8 @@ UNKNOWN_TOPIC = "_UNKNOWN_TOPIC"
 UNKNOWN_PARTITION = "_UNKNOWN_PARTITION"
 FATAL = "_FATAL"
 MSG_SIZE_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+VALUE_SERIALIZATION = "_VALUE_SERIALIZATION"
+"""confluent-kafka's: its serializer threw, librdkafka never saw the record."""
 
 
 class Then(Enum):

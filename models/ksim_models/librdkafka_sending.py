@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.facts import Offered, Refused
+from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, UNKNOWN_PARTITION, UNKNOWN_TOPIC, text_of
+from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, UNKNOWN_PARTITION, UNKNOWN_TOPIC, VALUE_SERIALIZATION, text_of
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, Message, PartitionQueue
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
@@ -182,6 +183,12 @@ class LibrdkafkaSending:
     def _produce(self, thread: Thread, at: Micros, out: list[Effect], waiter: Thread | None = None) -> None:
         """waiter: the thread whose window the record counts in, where another one calls."""
         index = thread.record
+        flaw = thread.arrivals.flaws.get(index) if thread.arrivals.flaws else None
+        if flaw is not None:
+            out.append(struck(flaw, self.producer, thread.number))
+            if flaw.do == UNSERIALIZABLE:
+                self._refuse(thread, at, VALUE_SERIALIZATION, out)
+                return
         size = thread.arrivals.size_of(index)
         refusal = self._refusal(size)
         topic = self.topic_of(thread.arrivals.topic, at)
@@ -218,7 +225,7 @@ class LibrdkafkaSending:
         return ""
 
     def _refuse(self, thread: Thread, at: Micros, error: str, out: list[Effect]) -> None:
-        self._tell_refused(thread, at, error, text_of(error), out)
+        self._tell_refused(thread, at, error, UNSERIALIZABLE_TEXT if error == VALUE_SERIALIZATION else text_of(error), out)
         if thread.reacts:
             self.reactions.refused(thread, thread.number, at, out)
 

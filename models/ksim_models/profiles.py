@@ -80,6 +80,8 @@ class ClientProfile:
     """4.0 (I14): INVALID_PRODUCER_ID_MAPPING for a batch; before, it asked for a new epoch."""
     send_refuses_after_fatal_error: bool
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
+    metadata_timeout_has_cause: bool
+    """3.9 (A3): a send() that waited in vain for metadata names the last error of its topic."""
     rebootstraps: bool
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
@@ -164,6 +166,7 @@ def client_profile(version: str) -> ClientProfile:
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
+        metadata_timeout_has_cause=release >= (3, 9, 0),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
     )

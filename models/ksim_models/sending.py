@@ -14,7 +14,9 @@ from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
 from ksim_models.callbacks import Callbacks
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode
 from ksim_models.facts import Blocked, Offered, Refused
+from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
 from ksim_models.profiles import ClientProfile
@@ -57,6 +59,9 @@ class Sending:
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
         self.callbacks = Callbacks(self)
+        self.closed = False
+        """close() has begun."""
+        self._zero_is_endless = profile.uniform_sticky and not profile.batch_size_at_least_one
 
     @property
     def is_done(self) -> bool:
@@ -107,7 +112,12 @@ class Sending:
 
     def _only_partition(self, thread: Thread) -> str | None:
         """The one partition that all records of this thread go to, where a range of them can be taken at once."""
-        if not thread.steady or (len(self.awake) > 1 and any(other is not thread and not other.is_done for other in self.awake)):
+        if (
+            not thread.steady
+            or self.closed
+            or self._turns_for_ever(thread.arrivals)
+            or (len(self.awake) > 1 and any(other is not thread and not other.is_done for other in self.awake))
+        ):
             return None
         partitions = self.metadata.topics.get(thread.arrivals.topic)
         if not partitions:
@@ -185,12 +195,11 @@ class Sending:
                 f"Failed to allocate memory within the configured max blocking time {waited} ms. Total memory: {self.accumulator.total_memory} bytes.",
             )
         partitions = self.metadata.topics.get(topic)
+        missing = f"Topic {topic} not"
         if partitions:
-            return (
-                "TimeoutException",
-                f"Partition {thread.arrivals.partition} of topic {topic} with partition count {len(partitions)} is not present in metadata after {waited} ms.",
-            )
-        return "TimeoutException", f"Topic {topic} not present in metadata after {waited} ms."
+            missing = f"Partition {thread.arrivals.partition} of topic {topic} with partition count {len(partitions)} is not"
+        error = self.metadata.errors.get(topic) if self.profile.metadata_timeout_has_cause else None
+        return "TimeoutException", f"{missing} present in metadata after {waited} ms.{f' (cause: {error.exception})' if error else ''}"
 
     def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None:
         self._tell_refused(thread, error, text, out)
@@ -222,11 +231,22 @@ class Sending:
 
     def send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None:
         arrivals = thread.arrivals
+        flaw = arrivals.flaws.get(thread.record) if arrivals.flaws else None
+        if flaw is not None and not blocked_before:
+            out.append(struck(flaw, self.producer, thread.number))
+        if self.closed:
+            self.refuse(thread, "IllegalStateException", "Cannot perform operation after producer has been closed", now, out)  # A2.
+            return
         partitions = self.metadata.topics.get(arrivals.topic)
         if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
+            if self._is_refused_by_metadata(thread, now, out, blocked_before=blocked_before):
+                return
             self.metadata.add(arrivals.topic)
             self.metadata.request_update()
             self._block(thread, "metadata", out, known=blocked_before)
+            return
+        if flaw is not None and flaw.do == UNSERIALIZABLE:
+            self.refuse(thread, "SerializationException", UNSERIALIZABLE_TEXT, now, out)  # A5: thrown, before anything else is looked at.
             return
         size = arrivals.size_of(thread.record)
         if self._is_too_large(thread, size, now, out):
@@ -236,9 +256,19 @@ class Sending:
             text = "Cannot execute transactional method because we are in an error state"
             self.refuse(thread, self.in_error_state if fenced else "KafkaException", text, now, out)
             return
+        if self._turns_for_ever(arrivals):
+            thread.stopped = True
+            thread.patience_ends = NEVER
+            self._block(thread, "partitioner", out, known=blocked_before)
+            return
         partition = self._partition_for(thread, partitions)
         batch = self.accumulator.open_batch(partition)
         if batch is None or batch.room_for(size)[0] == 0:
+            capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
+            if capacity > self.accumulator.total_memory:  # C8: nobody looked at construction.
+                text = f"Attempt to allocate {capacity} bytes, but there is a hard limit of {self.accumulator.total_memory} on memory allocations."
+                self.refuse(thread, "IllegalArgumentException", text, now, out)
+                return
             if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
                 partition = self._sticky(arrivals.topic).switch([name for name in self._choices(partitions) if name != partition] or partitions)  # A47
             batch = self.accumulator.new_batch(partition, upper_bound_bytes(size), now)
@@ -257,6 +287,20 @@ class Sending:
         if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
             self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
 
+    def _is_refused_by_metadata(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool) -> bool:
+        """A3: an invalid name is remembered; that a topic is not for this client shows again with every answer of the brokers."""
+        topic = thread.arrivals.topic
+        error = self.metadata.errors.get(topic)
+        if error is ErrorCode.INVALID_TOPIC_EXCEPTION:
+            self.refuse(thread, error.exception, f"Invalid topics: [{topic}]", now, out)
+            return True
+        if error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
+            if blocked_before:
+                self.refuse(thread, error.exception, f"Not authorized to access topics: [{topic}]", now, out)
+                return True
+            del self.metadata.errors[topic]
+        return False
+
     def _is_too_large(self, thread: Thread, size: int, now: Micros, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
         upper = upper_bound_bytes(size)
@@ -271,6 +315,10 @@ class Sending:
                 )
                 return True
         return False
+
+    def _turns_for_ever(self, arrivals: Arrivals) -> bool:
+        """3.3.0 and 3.3.1 (KAFKA-14303): with batch.size = 0 the sticky partition changes before every append, and append looks again for ever."""
+        return not arrivals.keyed and arrivals.partition is None and self.config.batch_size == 0 and self._zero_is_endless
 
     def _partition_for(self, thread: Thread, partitions: Sequence[str]) -> str:
         """A6: the record's own, else by key over all partitions, else the sticky one."""

@@ -151,6 +151,12 @@ MISTAKES = [
     Mistake("bursts with a rate", 'rate = 5\narrivals = { burst = 5, every = "1s" }', 1, None, "bursts", 'every = "5ms"'),
     # Faults.
     Mistake("a fault without do", FAULT + 'at = "1s"', 1, None, "do is missing"),
+    Mistake("a flawed record that is not there", FAULT + 'do = "unserializable"\nnth = 11', 3, None, "workload 0 has 10 records"),
+    Mistake("a flawed record of a workload that is not there", FAULT + 'do = "oversize"\nworkload = 1', 3, None, "there is no workload 1"),
+    Mistake("a flawed record at a moment", FAULT + 'do = "oversize"\nat = "1s"', 3, None, "so it has no at"),
+    Mistake("a size of what cannot be serialized", FAULT + 'do = "unserializable"\nsize = 5', 3, None, "unserializable has no size"),
+    Mistake("two flaws of one record", FAULT + 'do = "unserializable"\nnth = 3\n' + FAULT + 'do = "oversize"\nnth = 3', 6, None, "strikes the same record"),
+    Mistake("an nth of a crash", CRASH + 'who = "broker-1"\nnth = 3', 5, None, "crash has no nth"),
     Mistake("a fault misspelt", FAULT + 'do = "crsh"', 2, "crash", "crsh"),
     Mistake("a fault without a moment", FAULT + 'do = "crash"\nwho = "broker-1"', 2, None, "nothing says when"),
     Mistake("a crash of nobody", CRASH, 3, None, "crash needs who"),
@@ -229,7 +235,6 @@ LATER = [
     ("reassign", FAULT + "at=1\ndo='reassign'\npartition='payments-0'\nto=[1]", "reassign"),
     ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
     ("recreate-topic", FAULT + "at=1\ndo='recreate-topic'\ntopic='payments'", "recreate-topic"),
-    ("oversize", FAULT + "do='oversize'\nworkload=0\nnth=3\nsize='2MB'", "oversize"),
 ]
 
 

@@ -172,7 +172,9 @@ def test_a_crash_while_a_callback_waits_leaves_its_record_without_an_outcome() -
 
 
 def test_librdkafkas_report_meets_a_full_queue_while_its_own_message_still_counts() -> None:
-    """S18: one report after another. rd_kafka_msg_destroy comes behind the callback: of a full queue's messages the first is refused, the others find the place of the one before."""
+    """S18: one report after another. rd_kafka_msg_destroy comes behind the callback:
+    of a full queue's messages the first is refused, the others find the place of the one before.
+    """
     client = librdkafka(RESEND, queue_buffering_max_messages=3)
     client.send(count=3)
     client.at(500)
