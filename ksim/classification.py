@@ -105,8 +105,18 @@ def _lay_out(history: History, population: Population) -> Classified:
         if strange := minus(union([(first, stop) for first, stop, _ in copies]), population.producers[name].offered):
             raise HistoryError(history.source, 0, f"{partition} holds {name}/{strange[0][0]}, which was never offered: the history contradicts itself")
     told = [piece[2][1].partition for one in population.producers.values() for piece in one.pieces if not isinstance(piece[2][1], Refused)]
-    result.unreadable = [partition for partition in sorted({*result.replicas, *filter(None, told)}) if partition not in result.logs]
+    result.unreadable = [
+        partition for partition in sorted({*result.replicas, *filter(None, told)}) if partition not in result.logs and _may_hold_records(partition, result)
+    ]
     return result
+
+
+def _may_hold_records(partition: str, result: Classified) -> bool:
+    """There was such a partition, or something was sent to it: a send may fail because its topic does not exist."""
+    if partition in result.replicas or any(to == partition for _, to in result.bound.sent()):
+        return True
+    facts = (fact for one in result.population.producers.values() for _, _, (_, fact) in one.pieces)
+    return any(isinstance(fact, Acked) and fact.partition == partition for fact in facts)
 
 
 def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
@@ -120,6 +130,8 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     missing, removed, unread = {}, {}, {}
     for partition, pieces in _by_partition(producer).items():
         runs = union([(first, stop) for first, stop, fact in pieces if isinstance(fact, Acked)])
+        if partition not in result.logs and partition not in result.unreadable:
+            continue
         if partition not in result.logs:
             unread[partition] = union([(first, stop) for first, stop, _ in pieces])
             continue

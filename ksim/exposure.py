@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
-from ksim_models.facts import Fault
+from ksim_models.facts import Fault, PartitionChanged
+from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
     result = {fault.index: hits[fault.name] for fault in plan.faults}
     if any(windows.get(fault.name) for fault in plan.faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
+        if any(not topic.exists for topic in plan.topics):
+            replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
         exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         for fault in plan.faults:
             if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):

@@ -72,7 +72,7 @@ TOPIC: Shape = {
     "partitions": key(kinds.whole(1, kinds.MOST_PARTITIONS), "How many partitions (default 1)"),
     "replication": key(kinds.whole(1, 32_767), "How many replicas (default 3, or as many as there are brokers)"),
     "assignment": Key("The brokers of each partition, the preferred leader first.", {"type": "array", "items": {"type": "array"}}),
-    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (only true so far)"),
+    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (default true); an absent one may be created on demand"),
     "config": CONFIG,
 }
 PRODUCER: Shape = {

@@ -93,7 +93,7 @@ def _topic(table: Table, names: Names) -> str:
 def _partition(table: Table, topic: str, names: Names) -> int | None:
     partition = table.take("partition", NUMBER)
     count = len(names.partitions.get(topic, ()))
-    if partition is not None and topic and partition >= count:
+    if partition is not None and count and partition >= count:  # Of a topic that does not exist yet nobody knows how many there will be.
         table.problem("partition", f"{topic} has no partition {partition}.", possible=f"0 to {count - 1}" if count > 1 else "0")
         return None
     return partition

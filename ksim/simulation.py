@@ -184,7 +184,7 @@ class Simulation:
         return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
-        return (partition for topic in self.plan.topics if topic.exists for partition in topic.partitions)
+        return (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
 
     def _has_converged(self, partition: str) -> bool:
         state = self.controller.state_of(partition)

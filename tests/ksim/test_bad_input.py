@@ -123,6 +123,7 @@ MISTAKES = [
     Mistake(
         "an assignment that contradicts partitions", "[topics.payments]\npartitions = 2\nassignment = [[1, 2]]", 2, None, "partitions = 2", "[topics.payments]"
     ),
+    Mistake("partitions of a topic that does not exist", "[topics.later]\nexists = false\npartitions = 2", 3, None, "does not exist has no partitions"),
     Mistake("a topic with a space", '[topics."pay ments"]', 1, None, "InvalidTopicException"),
     Mistake("a producer called like a broker", "[producers.broker-1]", 1, None, "broker-1", "[producers.p1]"),
     # Workloads.
@@ -223,7 +224,6 @@ LATER = [
     ("rack()", CRASH + "who = 'rack(a)'", "rack"),
     ("coordinator()", CRASH + "who = 'coordinator(x)'", "coordinator"),
     ("features", "[cluster]\nfeatures = { x = 1 }", "features"),
-    ("exists", "[topics.later]\nexists = false", "exists"),
     ("transaction trigger", FAULT + "do='crash'\nwho='p1'\nwhen = { transaction = 3, phase = 'before-commit' }", "transaction"),
     ("slow by bandwidth", FAULT + "at=1\ndo='slow'\nlatency='1ms'\nbetween=['p1', 'brokers']\nbandwidth='1Mbit/s'", "bandwidth"),
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
