@@ -13,10 +13,13 @@ from ksim.history import History, HistoryError
 from ksim.population import Population, Producer, count
 from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, union
 from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Refused, Sent
+from ksim_models.units import Micros
 
 ANOMALIES = ("lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
 CLASSES = ("ok", "absent", *ANOMALIES)
 """torn and aborted_read need transactions: without them no record falls under these."""
+
+DEADLY = ("crash", "power-loss", "shutdown")
 
 Copy = tuple[int, int, int]
 """Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""
@@ -62,6 +65,8 @@ class Classified:
     copies: dict[tuple[str, str], list[Copy]]
     """Per (producer, partition), in the order of the log."""
     told: list[Fault | Ended] = field(default_factory=list)
+    deaths: dict[str, Micros] = field(default_factory=dict)
+    """When each machine was taken down last."""
     classes: dict[str, dict[str, Runs]] = field(default_factory=dict)
     """Per class and producer."""
     where: dict[tuple[str, str], dict[str, Runs]] = field(default_factory=dict)
@@ -82,9 +87,11 @@ def classify(history: History) -> Classified:
 
 def _lay_out(history: History, population: Population) -> Classified:
     result = Classified(population, Bound(history, population), {}, [], {}, {})
-    for _, log in history.of(FinalLog, Fault, Ended):
+    for at, log in history.of(FinalLog, Fault, Ended):
         if not isinstance(log, FinalLog):
             result.told.append(log)
+            if isinstance(log, Fault) and log.phase == "begin" and log.do in DEADLY:
+                result.deaths.update(dict.fromkeys(log.resolved, at))
             continue
         result.replicas[log.partition] = result.replicas.get(log.partition, 0) + 1
         if log.leader and log.readable:

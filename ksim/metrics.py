@@ -123,15 +123,17 @@ def _unavailable(history: History, population: Population) -> Micros:
     worst: Micros = 0
     for producer in population.producers.values():
         end = over if producer.name in living else min(over, deaths.get(producer.name, over))
-        worst = max(worst, _longest_silence(producer, end))
+        worst = max(worst, _longest_silence(producer, end, deaths.get(producer.name, -1)))
     return worst
 
 
-def _longest_silence(producer: Producer, end: Micros) -> Micros:
+def _longest_silence(producer: Producer, end: Micros, died_at: Micros) -> Micros:
     """Records that end together were pending from the offer of the first of them on: one stretch of time."""
     offers = _offers(producer, first_time=True)
     pending = [(offered, at) for (at, _), _, offered, _ in _matched(offers, producer.pieces)]
-    pending += [(offered, end) for _, _, offered, _ in _matched(offers, [(first, stop, None) for first, stop in producer.unknown])]
+    pending += [
+        (offered, died_at if offered <= died_at else end) for _, _, offered, _ in _matched(offers, [(first, stop, None) for first, stop in producer.unknown])
+    ]
     acknowledged = sorted({at for _, _, (at, fact) in producer.ended if isinstance(fact, Acked)})
     worst: Micros = 0
     begun = until = -1

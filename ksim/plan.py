@@ -167,6 +167,8 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    timeout: Micros | None = None
+    """`shutdown` of a client: what close() may take; None: as long as it takes."""
     workload: int = -1
     """`unserializable`, `oversize`: the record is the nth of this workload."""
     nth: int = 1

@@ -49,7 +49,6 @@ def read_faults(reading: Reading, content: object, names: Names, workloads: Sequ
             tables.append(table)
     refuse_two_on_one_record(tables, faults)
     for fault, table in zip(faults, tables, strict=True):
-        _refuse_return_of_a_client(table, fault, names)
         if fault.do == "restart":
             _refuse_restart_of_the_living(table, fault, faults, names)
     return faults
@@ -67,8 +66,11 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    if do == "shutdown":
+    who = (read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else ()
+    if do == "shutdown" and any(names.role(one) != PRODUCER for one in who):
         table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown", given=do, possible="crash")
+        if table.has("timeout"):
+            table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")
     first, second = _between(table, names)
     when = _when(table, do, names)
     if do == "answer" and isinstance(when, FrameTrigger):
@@ -80,7 +82,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         at=table.take("at", DURATION),
         when=when,
         duration=table.take("for", POSITIVE_DURATION),
-        who=(read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else (),
+        who=who,
         between=(first, second),
         one_way=table.take("one_way", FLAG) or False,
         error=_error(table),
@@ -88,6 +90,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         partition=read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        timeout=table.take("timeout", DURATION),
     )
 
 
@@ -163,18 +166,6 @@ def _refuse_answers_without_that_error(table: Table, when: FrameTrigger) -> None
             "partition",
             f"{name_of(table.path)}: an answer to {when.api} for one partition is not yet supported.",
             possible="no partition, or answers to Produce",
-        )
-
-
-def _refuse_return_of_a_client(table: Table, fault: FaultPlan, names: Names) -> None:
-    """A crashed client stays dead: its successor is another producer, with another producer id (I2)."""
-    clients = [str(who) for who in fault.who if names.role(who) == PRODUCER]
-    if clients and (fault.do == "restart" or (fault.do in TAKES_DOWN and fault.duration is not None)):
-        table.problem(
-            "do" if fault.do == "restart" else "for",
-            f"{name_of(table.path)}: the restart of a client is not yet supported; a crashed one stays dead.",
-            given=listed(clients),
-            possible="crash without for, or pause with for",
         )
 
 

@@ -150,6 +150,7 @@ FAULT: Shape = {
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
     "partition": key(kinds.TEXT, "Only this partition of the request"),
+    "timeout": key(kinds.DURATION, "What close() of a client may take (default: as long as it takes)"),
     "workload": key(kinds.NUMBER, "Of which workload a record is struck, from 0; may be left out when there is one"),
     "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
     "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
@@ -181,7 +182,7 @@ VERSIONS: Shape = {
 
 FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "crash": frozenset({"who", "for"}),
-    "shutdown": frozenset({"who", "for"}),
+    "shutdown": frozenset({"who", "for", "timeout"}),
     "restart": frozenset({"who"}),
     "pause": frozenset({"who", "for"}),
     "cut": frozenset({"between", "one_way", "for"}),

@@ -21,6 +21,7 @@ from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
+from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
@@ -119,11 +120,12 @@ class Simulation:
                     *(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))),
                     *workloads,
                 ]
+            closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
             if plan.librdkafka is not None:
-                producer = LibrdkafkaProducer(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+                producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
-                kind = HeldUp if any(calls_back(workload) for workload in workloads) else Producer
+                kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
                 producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
             self.loop.add(producer)
@@ -163,7 +165,9 @@ class Simulation:
         return False
 
     def _has_offered(self, producer: AnyProducer) -> bool:
-        """A process that is frozen until the heal offers nothing more before it."""
+        """A process that is frozen until the heal offers nothing more before it; one that is about to come back does."""
+        if self.loop.cells[producer.name].comes_back:
+            return False
         return not producer.alive or producer.sending.all_offered or self.loop.cells[producer.name].frozen
 
     def _give_up(self) -> None:
@@ -213,7 +217,7 @@ class Simulation:
         touched = expose(self.history, self.plan)
         hit = records_hit(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(hit.get(fault.name) or self.faults.struck.get(fault.name, ()))
+            resolved = tuple(hit.get(fault.name, self.faults.struck.get(fault.name, {})))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))
@@ -242,7 +246,7 @@ class SimulatedWorld:
         self.controller = controller
         self.dice = dice
         self.call_at = loop.call_at
-        self.crash, self.restart, self.pause, self.resume = loop.crash, loop.restart, loop.pause, loop.resume
+        self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
         self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
         self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
 
@@ -258,11 +262,9 @@ class SimulatedWorld:
         self.loop.interceptor = frames
         return frames
 
-    def shutdown(self, name: str) -> None:
-        raise AssertionError("refused before the run: an orderly shutdown has no rules yet")
-
     def is_down(self, name: str) -> bool:
-        return self.loop.cells[name].down
+        cell = self.loop.cells[name]
+        return cell.down or cell.leaving
 
     def is_frozen(self, name: str) -> bool:
         return self.loop.cells[name].frozen
@@ -275,6 +277,11 @@ class SimulatedWorld:
 
     def why_not(self, fault: FaultPlan) -> str:
         return ""
+
+
+def ends_or_returns(fault: FaultPlan) -> bool:
+    """A client that it names is closed, or comes back."""
+    return fault.do in ("shutdown", "restart") or (fault.do == "crash" and fault.duration is not None)
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:

@@ -39,6 +39,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("closing",),
     ("held_up",),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
     (PARTS,),
@@ -48,7 +49,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("settings",),
     ("profiles", "quantities", "units", "errors"),
 )
-APART = frozenset({*MODEL_LAYERS[1], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})

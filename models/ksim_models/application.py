@@ -21,6 +21,7 @@ class Thread:
         "blocked_on",
         "breaker",
         "free_at",
+        "gave_up",
         "index",
         "next",
         "number",
@@ -62,6 +63,8 @@ class Thread:
         """Records whose send failed, by number and index: the next thing it sends."""
         self.stopped = False
         """It sends nothing more; what it had not handed over is never offered."""
+        self.gave_up = False
+        """It stopped because a send failed, so another process will not go on either."""
         self.steady = arrivals.size is not None and arrivals.window is None and not arrivals.keyed and not self.reacts and not arrivals.flaws
         """Its records are alike and depend on no outcome, so a whole range of them can be taken at once."""
 

@@ -60,7 +60,11 @@ class LibrdkafkaProducer:
         self.config = config
         self.dice = dice
         self.alive = True
-        self.born_at = min([0, *(workload.time_of(0) for workload in workloads if workload.total)])
+        self._be_born(min([0, *(workload.time_of(0) for workload in workloads if workload.total)]), bootstrap, workloads)
+
+    def _be_born(self, now: Micros, bootstrap: Sequence[str], workloads: Sequence[Arrivals]) -> None:
+        name, config, dice = self.name, self.config, self.dice
+        self.born_at = now
         self.brokers = Brokers(name, config, bootstrap, dice, self.born_at)
         self.metadata = LibrdkafkaMetadata(name, config, dice, self.born_at)
         self.sending = LibrdkafkaSending(name, config, workloads, dice, self.metadata.want)

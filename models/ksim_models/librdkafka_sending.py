@@ -315,6 +315,12 @@ class LibrdkafkaSending:
         caller.number, caller.record, caller.sent_at = message.number, index, now
         self._produce(caller, now, out, thread)
 
+    def stop(self) -> None:
+        """The application hands over nothing more."""
+        for thread in self.threads:
+            thread.stopped = True
+            thread.again.clear()
+
     def resumed(self, now: Micros) -> None:
         for thread in self.threads:
             thread.free_at = now

@@ -80,6 +80,8 @@ class ClientProfile:
     """4.0 (I14): INVALID_PRODUCER_ID_MAPPING for a batch; before, it asked for a new epoch."""
     send_refuses_after_fatal_error: bool
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
+    flush_in_callback_throws: bool
+    """4.1 (KAFKA-10790, A50): flush() inside a callback is a KafkaException; before, the I/O thread waited for itself (H-016)."""
     metadata_timeout_has_cause: bool
     """3.9 (A3): a send() that waited in vain for metadata names the last error of its topic."""
     rebootstraps: bool
@@ -166,6 +168,7 @@ def client_profile(version: str) -> ClientProfile:
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
+        flush_in_callback_throws=release >= (4, 1, 0),
         metadata_timeout_has_cause=release >= (3, 9, 0),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),

@@ -57,6 +57,6 @@ class Reactions:
 
     def _note_failure(self, thread: Thread, number: int, now: Micros, out: list[Effect]) -> None:
         if thread.on_failure.reaction is Reaction.STOP:
-            thread.stopped = True
+            thread.stopped = thread.gave_up = True
         elif thread.breaker is not None:
             thread.breaker.failed(number, now, out)

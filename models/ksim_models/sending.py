@@ -23,6 +23,8 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.units import NEVER, Micros, ms
 
+CLOSED_MEANWHILE = "Producer closed while send in progress"
+
 
 class Sending:
     def __init__(
@@ -234,8 +236,11 @@ class Sending:
         flaw = arrivals.flaws.get(thread.record) if arrivals.flaws else None
         if flaw is not None and not blocked_before:
             out.append(struck(flaw, self.producer, thread.number))
-        if self.closed:
-            self.refuse(thread, "IllegalStateException", "Cannot perform operation after producer has been closed", now, out)  # A2.
+        if self.closed and (not blocked_before or self._has_partition(arrivals)):
+            if blocked_before:  # A54: whatever it waited for, the accumulator takes nothing more (A18).
+                self.refuse(thread, "KafkaException", CLOSED_MEANWHILE, now, out)
+            else:
+                self.refuse(thread, "IllegalStateException", "Cannot perform operation after producer has been closed", now, out)  # A2.
             return
         partitions = self.metadata.topics.get(arrivals.topic)
         if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
@@ -286,6 +291,11 @@ class Sending:
             thread.outstanding += 1
         if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
             self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
+
+    def _has_partition(self, arrivals: Arrivals) -> bool:
+        """The metadata knows where the records can go."""
+        count = len(self.metadata.topics.get(arrivals.topic, ()))
+        return count > (arrivals.partition or 0)
 
     def _is_refused_by_metadata(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool) -> bool:
         """A3: an invalid name is remembered; that a topic is not for this client shows again with every answer of the brokers."""
@@ -404,6 +414,24 @@ class Sending:
             kept = self.reactions.failed(number, now, out)
             if kept is not None:
                 self.callbacks.send_again(*kept, number, now, out)
+
+    def close(self, now: Micros, out: list[Effect]) -> None:
+        """close() begins: the application sends nothing more, and who waits for memory is told so (A54)."""
+        self.closed = True
+        for thread in self.threads:
+            thread.stopped = True
+            thread.again.clear()
+            if thread.blocked_on == "memory":
+                self.unblock(thread)
+                self.refuse(thread, "KafkaException", "Producer closed while allocating memory", now, out)
+
+    def end(self, now: Micros, out: list[Effect]) -> None:
+        """The I/O thread has ended, and the metadata is closed: who waits for it is told so (A54)."""
+        for thread in self.threads:
+            if thread.blocked_on == "metadata":
+                self.unblock(thread)
+                self.refuse(thread, "KafkaException", CLOSED_MEANWHILE, now, out)
+        self.close_books(out)
 
     def resumed(self, now: Micros) -> None:
         """The application's threads were frozen too: what they had to send meanwhile they send now."""

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from ksim_models.arrivals import Arrivals
+from ksim_models.closing import ClosableProducer
 from ksim_models.config import Origin, ProducerConfig, Setting, resolve_producer
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Offered, Refused
+from ksim_models.facts import Failed, Offered, Refused
+from ksim_models.machine import Crashed, Effect, Restarted, Terminated, Wake
 from ksim_models.profiles import client_profile
-from scripted import Client
+from scripted import Client, Half, Script
 
 INEXPRESSIBLE = {
     "PV-220": "the socket buffer sizes are noted as settings without effect here: a connection has no buffer of its own",
@@ -106,7 +109,8 @@ def test_h_014_batch_size_0_without_a_key_never_returns_in_3_3_1() -> None:
         while client.requests:
             client.answer(offset=0)
         client.at(1_000_000)
-    hangs.producer.close_books(effects := [])
+    effects: list[Effect] = []
+    hangs.producer.close_books(effects)
 
     assert hangs.records() == [[1]], "another thread, which names its partition, goes on"
     assert (hangs.producer.sending.all_offered, hangs.producer.is_done) == (True, False)
@@ -147,3 +151,163 @@ def test_a_value_that_is_none_of_the_possible_ones(vector: str, key: str, value:
     assert resolved.config is None
     assert any(key in problem.message for problem in resolved.problems), vector
     assert ProducerConfig().acks == -1
+
+
+# flush() and close().
+
+
+def closable(**config: Any) -> Client:
+    """As `Client`, and it can be closed."""
+    client = Client(**config)
+    machine = ClosableProducer("p1", client.producer.profile, client.config, ["b1", "b2"], list[Arrivals](client.calls), Half())
+    Script.__init__(client, client.calls, machine)
+    client.producer = machine
+    return client
+
+
+def close(client: Client, within_ms: float | None = None) -> None:
+    client._handle(Terminated(None if within_ms is None else int(within_ms * 1000)))
+
+
+def has_ended(client: Client) -> bool:
+    return not client.producer.alive
+
+
+def machine_of(client: Client) -> ClosableProducer:
+    assert isinstance(client.producer, ClosableProducer)
+    return client.producer
+
+
+def test_pv_203_close_ends_a_send_that_waits_for_metadata_with_exactly_kafka_exception() -> None:
+    """A54; with close(0) at once, with close() when nothing else is left to do."""
+    for within in (0, None):
+        client = closable(max_block_ms=2**40, retry_backoff_ms=100, retry_backoff_max_ms=1000)
+        client.topic_error = E.UNKNOWN_TOPIC_OR_PARTITION
+        client.send()
+        client.at(1_000)
+        close(client, within)
+        client.at(1_001)
+
+        assert refusals(client) == [(1_000, "KafkaException", "Producer closed while send in progress")]
+        assert not client.producer.alive
+
+
+@pytest.mark.parametrize(("kafka", "error"), [("4.1", "KafkaException"), ("4.0", ""), ("3.9", "")])
+def test_pv_205_flush_in_a_callback_is_refused_from_4_1_on_and_waits_for_itself_before(kafka: str, error: str) -> None:
+    """A50, H-016."""
+    client = closable(kafka=kafka)
+    client.send()
+    flush = machine_of(client).flush(in_callback=True)
+    client.answer(offset=0)
+    client.at(1_000_000)
+
+    assert bool(flush.error) is bool(error)
+    assert "may lead to deadlock" in flush.error or not error
+    assert [outcome for _, outcome in client.outcomes()] == (["acked"] if error else [])
+
+
+def test_a50_flush_makes_batches_due_and_returns_when_those_of_its_beginning_are_complete() -> None:
+    client = closable(linger_ms=10_000, delivery_timeout_ms=60_000, retries=0)
+    client.send()
+    client.at(10)
+    flush = machine_of(client).flush()
+    client.at(11)
+    client._handle(Wake())
+    client.send(1)
+    assert (client.records(), flush.is_over) == ([[0], [1]], False), "meanwhile nothing lingers"
+    client.answer(E.INVALID_RECORD)
+    assert flush.is_over, "a failure is an outcome"
+    client.answer(offset=0)
+    client.send()
+    client.at(12)
+
+    assert client.records() == [[0], [1]], "afterwards everything lingers again"
+
+
+def test_a51_close_sends_what_is_queued_and_waits_for_the_answers() -> None:
+    client = closable(linger_ms=10_000, delivery_timeout_ms=60_000)
+    client.send(count=2)
+    client.at(10)
+    assert client.records() == []
+    close(client)
+    assert client.records() == [[0, 1]], "A27: what waits is due at once"
+    client.send()
+    client.at(500)
+    assert not has_ended(client)
+    client.answer(offset=0)
+
+    assert client.outcomes() == [([0, 1], "acked")]
+    assert has_ended(client)
+    assert client.producer.sending.offered == 2, "the application hands over nothing more"
+
+
+def test_a52_when_its_time_is_over_close_fails_what_has_no_answer() -> None:
+    """A53: the brokers may have it all the same."""
+    client = closable(delivery_timeout_ms=60_000)
+    client.send()
+    close(client, 200)
+    client.at(199)
+    assert client.outcomes() == []
+    client.at(200)
+
+    assert client.outcomes() == [([0], "KafkaException")]
+    assert [fact.message for _, fact in client.facts if isinstance(fact, Failed)] == ["Producer is closed forcefully."]
+    assert not client.producer.alive
+
+
+def test_a51_close_without_a_time_ends_by_the_delivery_time_out() -> None:
+    client = closable(delivery_timeout_ms=31_000)
+    client.send()
+    client.refusing = ["b1", "b2"]
+    client.disconnect()
+    close(client)
+    client.at(40_000)
+
+    assert client.outcomes() == [([0], "TimeoutException")]
+    assert not client.producer.alive
+
+
+def test_a54_close_ends_a_send_that_waits_for_memory_at_once() -> None:
+    client = closable(buffer_memory=300, batch_size=300, max_block_ms=60_000, delivery_timeout_ms=120_000)
+    client.send()
+    client.send(1)
+    close(client)
+
+    assert refusals(client) == [(0, "KafkaException", "Producer closed while allocating memory")]
+
+
+def test_a54_metadata_that_comes_while_closing_is_too_late() -> None:
+    """A18: the accumulator takes nothing more."""
+    client = closable(max_block_ms=60_000, retry_backoff_ms=100, retry_backoff_max_ms=1000)
+    client.leaders["t-0"] = ("b2", 100)
+    client.send()
+    client.calls[1].partition = 5
+    client.send(1)
+    close(client)
+    client.leaders |= {f"t-{number}": ("b1", 100) for number in range(6)}
+    client.at(2_000)
+    client.answer(offset=0)
+
+    assert [refusal[1:] for refusal in refusals(client)] == [("KafkaException", "Producer closed while send in progress")]
+    assert client.records() == [[0]]
+
+
+def test_a_client_that_comes_back_is_another_producer_and_goes_on_with_the_next_record() -> None:
+    """I2."""
+    client = closable(enable_idempotence=True, delivery_timeout_ms=60_000)
+    client.send()
+    client.send()
+    client.answer(offset=0)
+    client._handle(Crashed())
+    client.pending.clear()
+    client.calls[0].times.append(1_000)
+    client.calls[0].total += 1
+    client.at(5)
+    client._handle(Restarted())
+    client.at(6)
+    client.answer(offset=2)
+
+    assert client.records() == [[0], [1], [2]]
+    assert client.outcomes() == [([0], "acked"), ([2], "acked")]
+    assert client.asked_for_id == 2
+    assert [connection for connection, _ in client.requests] == []
