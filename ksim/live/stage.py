@@ -161,10 +161,13 @@ class Play:
             faults.heal()
         healed_at = self.clock.now()
         while self.clock.now() < healed_at + self.plan.limit:
-            if not faults.at_work and not self.world.deeds and all(client.is_done for client in self.clients.values()) and await self._has_converged():
-                return True
+            if not faults.at_work and not self.world.deeds and self._are_done() and await self._has_converged() and self._are_done():
+                return True  # Nor has anybody sent something again meanwhile.
             await self._look()
         return False
+
+    def _are_done(self) -> bool:
+        return all(client.is_done for client in self.clients.values())
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_S)
