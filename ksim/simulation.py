@@ -195,8 +195,11 @@ class Simulation:
         logs = [self._broker(name).logs.get(partition) for name in state.replicas]
         if not state.leader or len(state.isr) < len(state.replicas):
             return False
-        end = self._broker(state.leader).logs[partition].log_end_offset
-        return all(log is not None and log.log_end_offset == end for log in logs) and self._broker(state.leader).logs[partition].high_watermark == end
+        leading = self._broker(state.leader).logs.get(partition)
+        if leading is None:  # A topic has just been created.
+            return False
+        end = leading.log_end_offset
+        return all(log is not None and log.log_end_offset == end for log in logs) and leading.high_watermark == end
 
     def _broker(self, name: str) -> Broker:
         return next(broker for broker in self.brokers if broker.name == name)

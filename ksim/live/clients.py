@@ -412,7 +412,8 @@ class LiveClient:
 def _in_one_word(on_failure: OnFailure) -> str:
     if on_failure.reaction is Reaction.BREAK:
         return f"break:{on_failure.open_after}:{on_failure.half_open}"
-    return on_failure.reaction.value
+    word: str = on_failure.reaction.value
+    return word
 
 
 # How the processes are started.

@@ -21,9 +21,8 @@ from ksim_models.machine import Dice, Effect, Note
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
+from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
 from ksim_models.units import NEVER, Micros, ms
-
-CLOSED_MEANWHILE = "Producer closed while send in progress"
 
 
 class Sending:
@@ -189,19 +188,12 @@ class Sending:
             thread.free_at = now
 
     def impatience(self, thread: Thread) -> tuple[str, str]:
-        """A3, A22."""
         topic, waited = thread.arrivals.topic, self.config.max_block_ms
         if thread.blocked_on == "memory":
-            return (
-                "BufferExhaustedException",
-                f"Failed to allocate memory within the configured max blocking time {waited} ms. Total memory: {self.accumulator.total_memory} bytes.",
-            )
-        partitions = self.metadata.topics.get(topic)
-        missing = f"Topic {topic} not"
-        if partitions:
-            missing = f"Partition {thread.arrivals.partition} of topic {topic} with partition count {len(partitions)} is not"
+            return no_memory(waited, self.accumulator.total_memory)
+        known = self.metadata.topics.get(topic, ())
         error = self.metadata.errors.get(topic) if self.profile.metadata_timeout_has_cause else None
-        return "TimeoutException", f"{missing} present in metadata after {waited} ms.{f' (cause: {error.exception})' if error else ''}"
+        return no_metadata(topic, thread.arrivals.partition, len(known), waited, error)
 
     def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None:
         self._tell_refused(thread, error, text, out)
@@ -237,10 +229,7 @@ class Sending:
         if flaw is not None and not blocked_before:
             out.append(struck(flaw, self.producer, thread.number))
         if self.closed and (not blocked_before or self._has_partition(arrivals)):
-            if blocked_before:  # A54: whatever it waited for, the accumulator takes nothing more (A18).
-                self.refuse(thread, "KafkaException", CLOSED_MEANWHILE, now, out)
-            else:
-                self.refuse(thread, "IllegalStateException", "Cannot perform operation after producer has been closed", now, out)  # A2.
+            self.refuse(thread, *(CLOSED_MEANWHILE if blocked_before else CLOSED_BEFORE), now, out)
             return
         partitions = self.metadata.topics.get(arrivals.topic)
         if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
@@ -271,8 +260,7 @@ class Sending:
         if batch is None or batch.room_for(size)[0] == 0:
             capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
             if capacity > self.accumulator.total_memory:  # C8: nobody looked at construction.
-                text = f"Attempt to allocate {capacity} bytes, but there is a hard limit of {self.accumulator.total_memory} on memory allocations."
-                self.refuse(thread, "IllegalArgumentException", text, now, out)
+                self.refuse(thread, *larger_than_the_buffer(capacity, self.accumulator.total_memory), now, out)
                 return
             if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
                 partition = self._sticky(arrivals.topic).switch([name for name in self._choices(partitions) if name != partition] or partitions)  # A47
@@ -316,13 +304,7 @@ class Sending:
         upper = upper_bound_bytes(size)
         for limit, name in ((self.config.max_request_size, "max.request.size"), (self.accumulator.total_memory, "buffer.memory")):
             if upper > limit:
-                self.refuse(
-                    thread,
-                    "RecordTooLargeException",
-                    f"The message is {upper} bytes when serialized which is larger than {limit}, which is the value of the {name} configuration.",
-                    now,
-                    out,
-                )
+                self.refuse(thread, *too_large(upper, limit, name), now, out)
                 return True
         return False
 
@@ -423,14 +405,14 @@ class Sending:
             thread.again.clear()
             if thread.blocked_on == "memory":
                 self.unblock(thread)
-                self.refuse(thread, "KafkaException", "Producer closed while allocating memory", now, out)
+                self.refuse(thread, *CLOSED_WHILE_ALLOCATING, now, out)
 
     def end(self, now: Micros, out: list[Effect]) -> None:
         """The I/O thread has ended, and the metadata is closed: who waits for it is told so (A54)."""
         for thread in self.threads:
             if thread.blocked_on == "metadata":
                 self.unblock(thread)
-                self.refuse(thread, "KafkaException", CLOSED_MEANWHILE, now, out)
+                self.refuse(thread, *CLOSED_MEANWHILE, now, out)
         self.close_books(out)
 
     def resumed(self, now: Micros) -> None:

@@ -38,6 +38,19 @@ def test_the_first_client_that_asks_has_the_topic_created(client: str) -> None:
     assert found.metrics.latency_ms["max"] > 25, "the controller commits after its linger, and the client looks again after its backoff"
 
 
+def test_a_topic_that_nobody_waits_for_any_more_is_created_all_the_same() -> None:
+    """The run ends when its replicas are there."""
+    workload = {"topic": "absent", "records": 1, "every": "0ms"}
+    fault = {"do": "shutdown", "who": "p1", "at": "4ms"}
+    config = {"max.block.ms": 0}
+    scenario = Scenario(title="gone", seed=2, topics={"absent": {"exists": False}}, producers={"p1": {"config": config}}, workload=[workload], fault=[fault])
+
+    found = simulate(scenario)
+
+    assert found.metrics.errors == {"TimeoutException": 1}
+    assert [log.partition for _, log in found.history.of(FinalLog)] == ["absent-0"]
+
+
 def test_a_topic_is_created_once_however_often_it_is_asked_for() -> None:
     found = run(producer={"retry.backoff.ms": 1, "retry.backoff.max.ms": 1})
 
