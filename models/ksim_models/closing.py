@@ -76,7 +76,7 @@ class ClosableProducer(HeldUp):
         if in_callback and self.profile.flush_in_callback_throws:
             return Flush((), FLUSH_IN_CALLBACK)
         self.waits_for_itself = in_callback
-        incomplete = [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]
+        incomplete = [*self.accumulator.waiting(), *(batch for batches in self.outcomes.in_flight.values() for batch in batches)]
         flush = Flush(incomplete)
         if not flush.is_over:
             self.flushes.append(flush)
@@ -97,7 +97,7 @@ class ClosableProducer(HeldUp):
             self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             return
         if is_late:
-            self._abort_all("KafkaException", FORCED, now, out)
+            self.outcomes.abort_all("KafkaException", FORCED, now, out)
         self.sending.end(now, out)
         self.alive = False
         self.wake_at = None

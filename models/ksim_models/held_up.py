@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import Batch
 from ksim_models.config import ProducerConfig
 from ksim_models.machine import Crashed, Dice, Effect, Event, Wake
 from ksim_models.on_failure import Reaction
@@ -26,8 +25,6 @@ class HeldUp(Producer):
     def __init__(self, name: str, profile: ClientProfile, config: ProducerConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
         self.unread: list[Event] = []
         """What came while the I/O thread was held up."""
-        self.unfinished: list[tuple[Batch, bool]] = []
-        """Batches whose callbacks hold it up: their memory is given back behind them (S13)."""
         super().__init__(name, profile, config, bootstrap, workloads, dice)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
@@ -35,8 +32,8 @@ class HeldUp(Producer):
             return super().handle(event, now)
         callbacks, out = self.sending.callbacks, list[Effect]()
         callbacks.release(now, out)
-        if not callbacks.held and self.unfinished:
-            self._finish_the_unfinished(now)
+        if not callbacks.held and self.outcomes.unfinished:
+            self.outcomes.finish_the_unfinished(now)
         events, self.unread = [*self.unread, event], []
         for place, next_event in enumerate(events):
             if callbacks.held:
@@ -47,19 +44,6 @@ class HeldUp(Producer):
         if callbacks.held and self.alive:
             self.wake_at = min(callbacks.held_until, self.sending.wake_at)
         return out
-
-    def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
-        if self.sending.callbacks.held:
-            self.unfinished.append((batch, answered))
-            batch.done = True
-        else:
-            super()._finish(batch, now, answered=answered)
-
-    def _finish_the_unfinished(self, now: Micros) -> None:
-        unfinished, self.unfinished = self.unfinished, []
-        for batch, answered in unfinished:
-            batch.done = False
-            super()._finish(batch, now, answered=answered)
 
     def accumulator_holds(self) -> bool:
         return super().accumulator_holds() or bool(self.sending.callbacks.held)

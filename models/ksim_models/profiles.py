@@ -84,6 +84,12 @@ class ClientProfile:
     """4.1 (KAFKA-10790, A50): flush() inside a callback is a KafkaException; before, the I/O thread waited for itself (H-016)."""
     metadata_timeout_has_cause: bool
     """3.9 (A3): a send() that waited in vain for metadata names the last error of its topic."""
+    throttle_extends_time_out: bool
+    """3.8 (KAFKA-16083, N11): a request has as much longer as the broker throttled its connection; before, it timed out meanwhile (H-037)."""
+    sequences_hear_only_the_first_failure: bool
+    """3.6 (KAFKA-14884, I16, I17): and after the callbacks; before, ahead of them, and of a late error too: it could ask for another epoch."""
+    retries_more_errors: bool
+    """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
     rebootstraps: bool
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
@@ -170,6 +176,9 @@ def client_profile(version: str) -> ClientProfile:
         send_refuses_after_fatal_error=release >= (3, 1, 1),
         flush_in_callback_throws=release >= (4, 1, 0),
         metadata_timeout_has_cause=release >= (3, 9, 0),
+        throttle_extends_time_out=release >= (3, 8, 0),
+        sequences_hear_only_the_first_failure=release >= (3, 6, 0),
+        retries_more_errors=release >= (3, 3, 2),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
     )

@@ -17,7 +17,6 @@ from scripted import Client, Half, Script
 
 INEXPRESSIBLE = {
     "PV-220": "the socket buffer sizes are noted as settings without effect here: a connection has no buffer of its own",
-    "PV-226": "there are no interceptors; that the record is refused before it has a partition is tested",
     "PV-227": "there are no custom partitioners: partitioner.class is refused by name",
 }
 
@@ -50,7 +49,9 @@ UNKNOWN_TOPIC = ("PV-221", "PV-223", "PV-223 before 3.9", "A3: no time for metad
 
 @pytest.mark.parametrize(("vector", "config", "size", "partition", "at", "error", "words"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_send_that_cannot_succeed(vector: str, config: dict[str, Any], size: int, partition: int | None, at: int, error: str, words: str) -> None:
-    """PV-221, PV-222, PV-223, PV-224, PV-226; A3, A4, A7, A8, C8. Kafka's mock counts looks at the metadata, here there is a clock."""
+    """PV-221, PV-222, PV-223, PV-224, PV-226; A3, A4, A7, A8, C8. Kafka's mock counts looks at the metadata, here there is a clock;
+    and its interceptor hears of PV-226 that no partition was chosen yet, here the refusal names none.
+    """
     invalid = vector == "PV-224"
     client = without_topic(E.INVALID_TOPIC_EXCEPTION if invalid else E.UNKNOWN_TOPIC_OR_PARTITION, **config)
     if not invalid and vector not in UNKNOWN_TOPIC:
