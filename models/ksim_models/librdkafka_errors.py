@@ -87,6 +87,8 @@ TEXTS = {
     "INVALID_PRODUCER_EPOCH": "Broker: Producer attempted an operation with an old epoch",
     "UNKNOWN_PRODUCER_ID": "Broker: Unknown Producer Id",
     "INVALID_MSG": "Broker: Invalid message",
+    "UNKNOWN_TOPIC_OR_PART": "Broker: Unknown topic or partition",
+    "TOPIC_EXCEPTION": "Broker: Invalid topic",
     "UNKNOWN": "Unknown broker error",
 }
 

@@ -23,7 +23,6 @@ from ksim_models.librdkafka_errors import (
     TIMED_OUT_QUEUE,
     TRANSPORT,
     UNKNOWN_PARTITION,
-    UNKNOWN_TOPIC,
     name_of,
 )
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence
@@ -291,7 +290,8 @@ class LibrdkafkaProducer:
         topic.missing = name in self.metadata.missing
         topic.partitions = [self.queues[partition] for partition in self.metadata.topics.get(name, ())]
         failed = self.sending.assign(topic, now)
-        self.reports.failed_unassigned(name, failed, UNKNOWN_TOPIC if topic.missing else UNKNOWN_PARTITION, now, out)
+        error = name_of(self.metadata.missing[name]) if topic.missing else UNKNOWN_PARTITION  # Who waited hears the broker's error (rd_kafka_topic_assign_uas).
+        self.reports.failed_unassigned(name, failed, error, now, out)
 
     def _delegate(self, partition: str, now: Micros, out: list[Effect]) -> None:
         """A partition is served by the thread of its leader."""

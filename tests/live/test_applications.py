@@ -86,3 +86,21 @@ def test_close_with_a_time_gives_up_what_has_no_answer(live: Live, client: str) 
     records = run.verdict.records
     assert records["offered"] == 101
     assert (records["failed"] > 0, records["unknown"] > 0) == ((True, False) if client == "java" else (False, True))
+
+
+@pytest.mark.parametrize(
+    ("client", "setting", "errors"),
+    [("java", "max.block.ms", {"TimeoutException": 5}), ("librdkafka", "topic.metadata.propagation.max.ms", {"UNKNOWN_TOPIC_OR_PART": 5})],
+    ids=["java", "librdkafka"],
+)
+@pytest.mark.parametrize("auto", ["true", "false"])
+def test_a_topic_that_does_not_exist_is_created_or_waited_for(live: Live, client: str, setting: str, errors: dict[str, int], auto: str) -> None:
+    run = live.replay(
+        Scenario.loads(
+            f'kafka = "4.3"\nclient = "{client}"\nseed = 7\n[cluster]\nconfig.auto.create.topics.enable = {auto}\n[topics.absent]\nexists = false\n'
+            f'[producers.p1]\nconfig.{setting} = 2000\n[tail]\nlimit = "60s"\n[[workload]]\ntopic = "absent"\nrecords = 5\nevery = "20ms"\n'
+        )
+    )
+
+    assert (run.metrics.errors, run.verdict.records["ok"]) == (({}, 5) if auto == "true" else (errors, 0))
+    assert run.verdict.verdict == "held"
