@@ -11,6 +11,7 @@ from fractions import Fraction
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
+from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
 
@@ -97,6 +98,7 @@ class WorkloadPlan:
     """Half width of a uniform distribution over batches, in millionths."""
     compression_given: bool = False
     """False: the ratio is the default."""
+    on_failure: OnFailure = REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,13 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    timeout: Micros | None = None
+    """`shutdown` of a client: what close() may take; None: as long as it takes."""
+    workload: int = -1
+    """`unserializable`, `oversize`: the record is the nth of this workload."""
+    nth: int = 1
+    size_bytes: int = 0
+    """`oversize`: its key and value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,11 +53,11 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         controllers=controllers,
         producers=[producer.name for producer in producers.plans],
         partitions={topic.name: topic.partitions for topic in topics},
-        replicas=max((len(topic.assignment[0]) for topic in topics), default=1),
+        replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
-    faults = read_faults(reading, data.get("fault"), names)
+    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))

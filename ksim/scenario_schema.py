@@ -63,7 +63,7 @@ def _workload() -> Object:
         size={"oneOf": [{"type": ["integer", "string"]}, _table(shapes.RECORD_SIZE, needed=["mean"])]},
         key={"oneOf": [{"enum": ["none", "fixed"]}, _table(shapes.RECORD_KEY, needed=["distinct"])]},
         wait={"oneOf": [{"enum": ["none", "each"]}, {"type": "integer", "minimum": 1}]},
-        on_failure={"enum": ["report"]},
+        on_failure={"oneOf": [{"enum": ["report", "resend", "stop"]}, _table(shapes.BREAKER, needed=["open_after", "half_open"])]},
     )
     return {**table, "oneOf": [{"required": ["records"]}, {"required": ["for"]}]}
 
@@ -72,7 +72,8 @@ def _fault() -> Object:
     triggers = [_table(shapes.FRAME_TRIGGER, request={"enum": [*shapes.APIS]}, response={"enum": [*shapes.APIS]})]
     triggers += [_table(shape, needed=[kind]) for kind, shape in shapes.COUNT_TRIGGERS.items()]
     table = _table(shapes.FAULT, needed=["do"], do={"enum": [*shapes.FAULT_ARGUMENTS]}, when={"oneOf": triggers})
-    return {**table, "anyOf": [{"required": ["at"]}, {"required": ["when"]}]}
+    of_a_record: Object = {"properties": {"do": {"enum": [*shapes.RECORD_FAULTS]}}}
+    return {**table, "anyOf": [{"required": ["at"]}, {"required": ["when"]}, of_a_record]}
 
 
 def _expect() -> Object:

@@ -32,13 +32,15 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop",),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
-    ("population", "lives"),
+    ("population", "lives", "breakers"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
     ("plan", "problems", "toml_lines"),
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("closing",),
+    ("held_up",),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
@@ -50,7 +52,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_types",),
     ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
-APART = frozenset({*MODEL_LAYERS[0], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})

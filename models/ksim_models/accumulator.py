@@ -52,6 +52,8 @@ class Accumulator:
         """Partitions with a batch in flight, where max.in.flight is 1 (A36)."""
         self.waiters = 0
         """send() calls that wait for memory: they cancel linger (A25)."""
+        self.hurried = 0
+        """How many flush() and close() are under way: meanwhile nothing lingers (A27)."""
         self.batches_made = 0
         self.memory_taken = 0
         """Bytes of buffer.memory that batches ever took."""
@@ -121,7 +123,7 @@ class Accumulator:
         batch = queue[0]
         if batch.attempts and batch.attempts != batch.attempts_at_leader_change:
             return batch.retry_at
-        if len(queue) > 1 or batch.is_full or self.waiters:
+        if len(queue) > 1 or batch.is_full or self.waiters or self.hurried:
             return batch.last_attempt_at
         return batch.last_attempt_at + self.linger
 

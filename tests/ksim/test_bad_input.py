@@ -123,6 +123,7 @@ MISTAKES = [
     Mistake(
         "an assignment that contradicts partitions", "[topics.payments]\npartitions = 2\nassignment = [[1, 2]]", 2, None, "partitions = 2", "[topics.payments]"
     ),
+    Mistake("partitions of a topic that does not exist", "[topics.later]\nexists = false\npartitions = 2", 3, None, "does not exist has no partitions"),
     Mistake("a topic with a space", '[topics."pay ments"]', 1, None, "InvalidTopicException"),
     Mistake("a producer called like a broker", "[producers.broker-1]", 1, None, "broker-1", "[producers.p1]"),
     # Workloads.
@@ -141,10 +142,25 @@ MISTAKES = [
     Mistake("a partition that is not there", 'every = "5ms"\npartition = 1', 2, None, "no partition 1", 'every = "5ms"'),
     Mistake("key and partition", 'every = "5ms"\nkey = "fixed"\npartition = 0', 3, None, "key and partition", 'every = "5ms"'),
     Mistake("a wait of nobody", 'every = "5ms"\nwait = "eech"', 2, "each", "eech", 'every = "5ms"'),
+    Mistake("a reaction misspelt", 'every = "5ms"\non_failure = "resnd"', 2, "resend", "resnd", 'every = "5ms"'),
+    Mistake("a reaction that is a number", 'every = "5ms"\non_failure = 5', 2, None, "on_failure = 5", 'every = "5ms"'),
+    Mistake("a breaker without a trial", 'every = "5ms"\non_failure = { open_after = 5 }', 2, None, "half_open is missing", 'every = "5ms"'),
+    Mistake(
+        "a breaker misspelt", 'every = "5ms"\non_failure = { open_after = 5, half_open = "1s", open_aftr = 1 }', 2, "open_after", "open_aftr", 'every = "5ms"'
+    ),
+    Mistake(
+        "a breaker that opens before any failure", 'every = "5ms"\non_failure = { open_after = 0, half_open = "1s" }', 2, None, "open_after", 'every = "5ms"'
+    ),
     Mistake("arrivals misspelt", 'every = "5ms"\narrivals = "poison"', 2, "poisson", "poison", 'every = "5ms"'),
     Mistake("bursts with a rate", 'rate = 5\narrivals = { burst = 5, every = "1s" }', 1, None, "bursts", 'every = "5ms"'),
     # Faults.
     Mistake("a fault without do", FAULT + 'at = "1s"', 1, None, "do is missing"),
+    Mistake("a flawed record that is not there", FAULT + 'do = "unserializable"\nnth = 11', 3, None, "workload 0 has 10 records"),
+    Mistake("a flawed record of a workload that is not there", FAULT + 'do = "oversize"\nworkload = 1', 3, None, "there is no workload 1"),
+    Mistake("a flawed record at a moment", FAULT + 'do = "oversize"\nat = "1s"', 3, None, "so it has no at"),
+    Mistake("a size of what cannot be serialized", FAULT + 'do = "unserializable"\nsize = 5', 3, None, "unserializable has no size"),
+    Mistake("two flaws of one record", FAULT + 'do = "unserializable"\nnth = 3\n' + FAULT + 'do = "oversize"\nnth = 3', 6, None, "strikes the same record"),
+    Mistake("an nth of a crash", CRASH + 'who = "broker-1"\nnth = 3', 5, None, "crash has no nth"),
     Mistake("a fault misspelt", FAULT + 'do = "crsh"', 2, "crash", "crsh"),
     Mistake("a fault without a moment", FAULT + 'do = "crash"\nwho = "broker-1"', 2, None, "nothing says when"),
     Mistake("a crash of nobody", CRASH, 3, None, "crash needs who"),
@@ -207,12 +223,10 @@ LATER = [
     ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
-    ("on_failure", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\non_failure = 'resend'", "on_failure"),
     ("racks", "[cluster]\nracks = ['a']", "racks"),
     ("rack()", CRASH + "who = 'rack(a)'", "rack"),
     ("coordinator()", CRASH + "who = 'coordinator(x)'", "coordinator"),
     ("features", "[cluster]\nfeatures = { x = 1 }", "features"),
-    ("exists", "[topics.later]\nexists = false", "exists"),
     ("transaction trigger", FAULT + "do='crash'\nwho='p1'\nwhen = { transaction = 3, phase = 'before-commit' }", "transaction"),
     ("slow by bandwidth", FAULT + "at=1\ndo='slow'\nlatency='1ms'\nbetween=['p1', 'brokers']\nbandwidth='1Mbit/s'", "bandwidth"),
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
@@ -224,7 +238,6 @@ LATER = [
     ("reassign", FAULT + "at=1\ndo='reassign'\npartition='payments-0'\nto=[1]", "reassign"),
     ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
     ("recreate-topic", FAULT + "at=1\ndo='recreate-topic'\ntopic='payments'", "recreate-topic"),
-    ("oversize", FAULT + "do='oversize'\nworkload=0\nnth=3\nsize='2MB'", "oversize"),
 ]
 
 
