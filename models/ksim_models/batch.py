@@ -68,6 +68,7 @@ class Batch:
         "drained",
         "epoch",
         "first",
+        "largest",
         "last_attempt_at",
         "leader_epoch",
         "number",
@@ -102,6 +103,8 @@ class Batch:
         self.drained = False
         self.done = False
         self.size_bytes = BATCH_OVERHEAD
+        self.largest = 0
+        """Key and value of its largest record, in bytes."""
         self.first = -1
         self.count = 0
         self.numbers: list[int] | None = None
@@ -142,6 +145,8 @@ class Batch:
             self.numbers.extend(range(number, number + count))
         elif number != self.first + self.count:
             self.numbers = [*range(self.first, self.first + self.count), *range(number, number + count)]
+        if size > self.largest:
+            self.largest = size
         delta = self.count
         while count:
             some = min(count, (64 if delta < 64 else 8192 if delta < 8192 else TIERS[2]) - delta)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import Batch
+from ksim_models.batch import Batch, upper_bound_bytes
 from ksim_models.client_metadata import LONG_AGO, ClientMetadata
 from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
 from ksim_models.config import ProducerConfig
@@ -18,6 +18,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Offered, ProducerId, Retried, Sent
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
+from ksim_models.measurements import Allocated, Drained, Errored, Freed
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdRequest,
@@ -46,6 +47,7 @@ class Producer:
         self.profile = profile
         self.config = config
         self.alive = True
+        self.measured = False  # Somebody wants its measurements.
         self.network = ClientNetwork(name, config, dice)
         self.metadata = ClientMetadata(name, bootstrap, config, profile, dice)
         self.accumulator = Accumulator(name, config, profile, dice)
@@ -254,19 +256,23 @@ class Producer:
             self.idempotence.succeeded(batch, base_offset)
         if not batch.done:
             self._tell(batch, out, Acked(self.name, batch.partition, batch.records, base_offset))
-        self._finish(batch, now, answered=True)
+        self._finish(batch, now, out, answered=True)
 
     def _fail(self, batch: Batch, error: ErrorCode, exception: str, text: str, now: Micros, out: list[Effect], *, adjust: bool, answered: bool = True) -> None:
-        """S13: the first final state wins; a late answer only returns the memory (S15, A24)."""
+        """S13: the first final state wins; a late answer only returns the memory (S15, A24), and is counted as an error once more."""
+        if self.measured and (answered or error is ErrorCode.REQUEST_TIMED_OUT):  # What a fatal error aborts is not counted (A53).
+            self._tell(batch, out, Errored(batch.partition, batch.count))
         if not batch.done:
             self._offer(batch, out)
             self._tell(batch, out, Failed(self.name, batch.partition, batch.records, exception, text))
             if self.idempotence is not None:
                 self.idempotence.failed(batch, error, adjust=adjust)
-        self._finish(batch, now, answered=answered)
+        self._finish(batch, now, out, answered=answered)
 
-    def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
+    def _finish(self, batch: Batch, now: Micros, out: list[Effect], *, answered: bool) -> None:
         if answered or not self.profile.memory_kept_until_answer:
+            if self.measured:
+                out.append(Note(Freed(batch.capacity)))
             self.accumulator.release(batch)
             batch.capacity = 0
         if not batch.done:
@@ -274,12 +280,11 @@ class Producer:
             self.sending.finished(batch, now)
 
     def _offer(self, batch: Batch, out: list[Effect]) -> None:
-        """The history learns of the records when their batch leaves the queue for the first time.
-
-        That is one fact per batch, however often the client woke meanwhile.
-        """
+        """The history learns of the records when their batch leaves the queue for the first time: one fact, however often the client woke meanwhile."""
         if not batch.drained:
             batch.drained = True
+            if self.measured:
+                out.append(Note(Allocated(batch.created_at, batch.capacity)))
             step = batch.offer_step if batch.count > 1 and not batch.offer_times else 0
             self._tell(batch, out, Offered(self.name, batch.records, batch.offer_at, step, tuple(batch.offer_times or ())))
 
@@ -420,6 +425,9 @@ class Producer:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
             on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
             self._tell(batch, out, Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1))
+            if self.measured:
+                largest = upper_bound_bytes(batch.largest)
+                self._tell(batch, out, Drained(batch.partition, node, batch.count, batch.size_bytes, largest, batch.created_at))
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:

@@ -1,0 +1,58 @@
+"""Measurements: what a client's sensors are told and no fact of the history says. Noted only where somebody measures; they are no part of a history.
+
+Kafka: Sender.SenderMetrics, BufferPool (section 6.2 of the client's rule book).
+"""
+
+from __future__ import annotations
+
+from ksim_models.machine import message
+
+
+@message
+class Allocated:
+    """A batch took this much of buffer.memory, at `taken_at`: told when the batch leaves its queue for the first time."""
+
+    taken_at: int
+    size_bytes: int
+
+
+@message
+class Freed:
+    """A batch gave its memory back."""
+
+    size_bytes: int
+
+
+@message
+class Drained:
+    """A batch was handed over to be sent, for the first time or again. Its attempt may yet fail."""
+
+    partition: str
+    node: str
+    records: int
+    size_bytes: int
+    largest_record_bytes: int
+    """The upper bound of its largest record: what a batch of this record alone would take."""
+    created_at: int
+    compression_ratio: float = 1.0
+
+
+@message
+class Errored:
+    """A batch failed by an answer, by a time-out or by the loss of its connection.
+
+    Once more where it had expired before its answer came: Kafka counts it at both. Not where a fatal error or a forced close aborts it.
+    """
+
+    partition: str
+    records: int
+
+
+@message
+class Split:
+    """A batch was too large for the broker, and split."""
+
+    partition: str
+
+
+MEASUREMENTS = (Allocated, Freed, Drained, Errored, Split)
