@@ -10,6 +10,9 @@ from dataclasses import fields
 
 from ksim.history import History
 from ksim.metrics import Metrics, measure
+from ksim.metrics_reading import read_series
+from ksim.metrics_samples import ClientSamples
+from ksim.metrics_series import Series
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
 from ksim_models.config import ProducerConfig, topic_config
@@ -19,9 +22,20 @@ from ksim_models.units import Micros
 class Run:
     """The history of one run, its plan, and how long it took."""
 
-    __slots__ = ("_metrics", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
+    __slots__ = ("_again", "_metrics", "_samples", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
 
-    def __init__(self, plan: Plan, history: History, events: int, simulated_us: Micros, wall_ms: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        history: History,
+        events: int,
+        simulated_us: Micros,
+        wall_ms: float,
+        *,
+        samples: list[ClientSamples] | None = None,
+        again: Callable[[Plan], list[ClientSamples]] | None = None,
+    ) -> None:
+        """samples: what its clients' sensors were told, where they were listened to. again: a run of this plan that is listened to."""
         self.plan = plan
         self.history = history
         self.events = events
@@ -29,6 +43,8 @@ class Run:
         self.wall_ms = wall_ms
         self._verdict: Verdict | None = None
         self._metrics: Metrics | None = None
+        self._samples = samples
+        self._again = again
 
     @property
     def verdict(self) -> Verdict:
@@ -42,6 +58,15 @@ class Run:
         if self._metrics is None:
             self._metrics = measure(self.history)
         return self._metrics
+
+    def series(self, step: str | int = "1s") -> Series:
+        """Every metric over time, as somebody sees them who reads them once per `step`, from time zero to the end of the run ("250ms"; a number is ms).
+
+        A run that was not measured along the way is simulated once more. Of a live run: what its facts tell.
+        """
+        if self._samples is None and self._again is not None:
+            self._samples = self._again(self.plan)
+        return read_series(self.plan, self.history, self._samples, self.simulated_us, step)
 
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:
