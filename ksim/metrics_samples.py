@@ -1,6 +1,7 @@
 """Samples: what the sensors of one client were told, and when; taken beside a run, on the wire and from the client's measurements.
 
-Kafka: Sender.SenderMetrics, Selector.SelectorMetrics, NetworkClient, BufferPool (section 6.2 of the client's rule book). A run that is measured has the same facts as one that is not.
+Kafka: Sender.SenderMetrics, Selector.SelectorMetrics, NetworkClient, BufferPool (section 6.2 of the client's rule book).
+A run that is measured has the same facts as one that is not.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class _Reader:
     def _record(self, at: Micros, sensor: str, label: str, value: float) -> None:
         stats = self.stats.get((sensor, label))
         if stats is None:
-            if sensor == FIRST_TOPIC_SENSOR or sensor == FIRST_NODE_SENSOR:
+            if sensor in (FIRST_TOPIC_SENSOR, FIRST_NODE_SENSOR):
                 group = TOPIC if sensor == FIRST_TOPIC_SENSOR else NODE
                 for name in group:
                     self._register(group, name, label)

@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 
+from ksim.first_harm import harms
 from ksim.history import History
 from ksim.metrics import Metrics, measure
+from ksim.metrics_alerts import LOOKED_AT_EVERY, Alarm, rehearse
 from ksim.metrics_reading import read_series
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_series import Series
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
 from ksim_models.config import ProducerConfig, topic_config
-from ksim_models.units import Micros
+from ksim_models.units import MILLISECOND, Micros
 
 
 class Run:
     """The history of one run, its plan, and how long it took."""
 
-    __slots__ = ("_again", "_metrics", "_samples", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
+    __slots__ = ("_again", "_alarms", "_metrics", "_samples", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Run:
         self._metrics: Metrics | None = None
         self._samples = samples
         self._again = again
+        self._alarms: tuple[Alarm, ...] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -64,9 +67,25 @@ class Run:
 
         A run that was not measured along the way is simulated once more. Of a live run: what its facts tell.
         """
+        return read_series(self.plan, self.history, self._taken(), self.simulated_us, step)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The rules of [[alert]]: when each would have fired, if at all."""
+        rules = self.plan.alerts
+        if not rules:
+            return ()
+        if self._alarms is None:
+            until = self.simulated_us + max(rule.lasting for rule in rules)
+            series = read_series(self.plan, self.history, self._taken(), until, LOOKED_AT_EVERY // MILLISECOND)
+            done = harms(self.history)
+            self._alarms = tuple(rehearse(rules, series.lines, self.simulated_us, done[0] if done else None))
+        return self._alarms
+
+    def _taken(self) -> list[ClientSamples] | None:
         if self._samples is None and self._again is not None:
             self._samples = self._again(self.plan)
-        return read_series(self.plan, self.history, self._samples, self.simulated_us, step)
+        return self._samples
 
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:

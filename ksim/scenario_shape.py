@@ -143,6 +143,12 @@ FAULT: Shape = {
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
     "partition": key(kinds.TEXT, "Only this partition of the request"),
 }
+ALERT: Shape = {
+    "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
+    "above": key(kinds.FIGURE, "It is true while the metric is larger; or `below`"),
+    "below": key(kinds.FIGURE, "It is true while the metric is smaller; or `above`"),
+    "for": key(kinds.DURATION, "It fires when it has been true so long (default 0)"),
+}
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
     "title": key(kinds.TEXT, "One sentence"),
@@ -159,7 +165,7 @@ SCENARIO: Shape = {
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
     "model": later("Costs that only the simulation needs"),
-    "alert": later("Alert rules to rehearse"),
+    "alert": Key("Alert rules to rehearse.", {"type": "array"}),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
 }

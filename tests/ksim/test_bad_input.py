@@ -200,7 +200,6 @@ LATER = [
     ("consumers", '[consumers.c]\ntopics = ["payments"]', "consumers"),
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
-    ("alert", '[[alert]]\nmetric = "x"', "alert"),
     ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
