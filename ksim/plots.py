@@ -108,4 +108,5 @@ def shade_faults(run: Run, axes: Any, *, named: bool = True, at_height: tuple[fl
             told.append(fact.name)
             axes.axvspan(begin / SECOND, at / SECOND, color="#c8412f", alpha=0.08)
             if named:
-                axes.annotate(f" {fact.name}", (begin / SECOND, at_height[0] + at_height[1] * (len(told) % 8)), xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
+                place = begin / SECOND, at_height[0] + at_height[1] * (len(told) % 8)
+                axes.annotate(f" {fact.name}", place, xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
