@@ -6,6 +6,7 @@ Moments are whole milliseconds, as Kafka's clock gives them. Reading purges what
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, nan
@@ -43,7 +44,7 @@ class Window:
         self.value = initial
 
 
-class Sampled:
+class Sampled(ABC):
     """SampledStat: a ring of windows, a new one when the newest is over and something is to be recorded."""
 
     initial = 0.0
@@ -88,11 +89,13 @@ class Sampled:
             self.ring.append(Window(self.initial, now))
         return min(window.start for window in self.ring)
 
+    @abstractmethod
     def updated(self, total: float, value: float) -> float:
-        raise NotImplementedError
+        """The value of a window in which this is recorded too."""
 
+    @abstractmethod
     def combined(self) -> float:
-        raise NotImplementedError
+        """What all windows together say."""
 
 
 class WindowedSum(Sampled):

@@ -29,6 +29,7 @@ CLIENT_SWITCHES = [
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
     ("rebootstraps", "3.7", "3.8"),  # M6 i
+    ("metrics_keep_overlapping_windows", "3.7", "3.8"),  # X1
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
     ("authorization_errors_end_no_producer", "3.5", "3.6"),  # I1
     ("id_mapping_error_is_fatal", "3.9", "4.0"),  # I14
