@@ -1,4 +1,4 @@
-"""Windows of 30 seconds, read as Kafka reads them: X1 and X2 of the client's rule book, and the cases of Kafka's own RateTest, SampledStatTest and MetricsTest."""
+"""Windows of 30 seconds, read as Kafka reads them: X1, X2, and the cases of Kafka's own RateTest, SampledStatTest and MetricsTest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ksim.metrics_windows import AVG, COUNT_RATE, COUNT_TOTAL, MAX, RATE, RATIO, TOTAL, Windows, WindowedSum
+from ksim.metrics_windows import AVG, COUNT_RATE, COUNT_TOTAL, MAX, RATE, RATIO, TOTAL, WindowedSum, Windows
 
 KAFKA = Windows()
 BEFORE_3_8 = Windows(overlapping_are_kept=False)
@@ -184,7 +184,9 @@ class Oracle:
 
 
 @pytest.mark.parametrize("windows", [KAFKA, BEFORE_3_8], ids=["3.8 and later", "before 3.8"])
-@given(steps=st.lists(st.tuples(st.sampled_from(["record", "read"]), st.sampled_from([0, 1, 999, 7_000, 29_999, 30_000, 61_000]), st.integers(0, 9)), max_size=60))
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["record", "read"]), st.sampled_from([0, 1, 999, 7_000, 29_999, 30_000, 61_000]), st.integers(0, 9)), max_size=60)
+)
 @settings(max_examples=200, deadline=None)
 def test_windows_agree_with_an_oracle_that_keeps_every_event(windows: Windows, steps: list[tuple[str, int, int]]) -> None:
     """Whatever is recorded and read, in whatever order."""
