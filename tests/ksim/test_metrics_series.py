@@ -199,6 +199,16 @@ def test_a_batch_that_expired_in_flight_is_counted_once_more_when_its_connection
     assert run.metrics.metrics["record-error-total"] == 3
 
 
+def test_a53_what_a_fatal_error_aborts_is_told_to_the_application_and_counted_nowhere() -> None:
+    """Ten records wait for a producer id that is refused: each fails, and Kafka's record-error-total stays 0."""
+    faults = '[[fault]]\ndo = "answer"\nerror = "INVALID_REQUEST"\nwhen = { request = "InitProducerId" }\n'
+    cold = TEN.replace("config.enable.idempotence = false", "").replace("config.acks = 1", "").replace("warm = true", "").replace('start = "1s"', "")
+    run = simulate(Scenario.loads(cold.format(kafka="4.3", client="java", settings="", records=10, every="0ms", faults=faults)), measured=True)
+
+    assert sum(len(fact.records) for _, fact in run.history.of(Failed)) == 10
+    assert run.series().line("record-error-total").values[-1] == 0
+
+
 def test_what_fails_before_its_topic_was_ever_drained_is_an_error_of_the_client_only() -> None:
     """6.3: the sensors of a topic are registered at its first drain. Nobody leads: the only broker is gone before the first record."""
     faults = '[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "brokers"\nfor = "20s"\n'
