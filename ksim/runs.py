@@ -18,6 +18,7 @@ from ksim.metrics_series import Series
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
 from ksim_models.config import ProducerConfig, topic_config
+from ksim_models.quantities import parse_duration_us
 from ksim_models.units import MILLISECOND, Micros
 
 
@@ -62,12 +63,15 @@ class Run:
             self._metrics = measure(self.history)
         return self._metrics
 
-    def series(self, step: str | int = "1s") -> Series:
+    def series(self, step: str | int = "1s", *, read_on: str | int = 0) -> Series:
         """Every metric over time, as somebody sees them who reads them once per `step`, from time zero to the end of the run ("250ms"; a number is ms).
 
-        A run that was not measured along the way is simulated once more. Of a live run: what its facts tell.
+        read_on: and so long after its end, when nothing more happens. A run that was not measured along the way is simulated once more.
+        Of a live run: what its facts tell.
         """
-        return read_series(self.plan, self.history, self._taken(), self.simulated_us, step)
+        if self._samples is None and self._again is not None:
+            self._samples = self._again(self.plan)
+        return read_series(self.plan, self.history, self._samples, self.simulated_us + parse_duration_us(read_on), step)
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
@@ -76,16 +80,10 @@ class Run:
         if not rules:
             return ()
         if self._alarms is None:
-            until = self.simulated_us + max(rule.lasting for rule in rules)
-            series = read_series(self.plan, self.history, self._taken(), until, LOOKED_AT_EVERY // MILLISECOND)
+            series = self.series(LOOKED_AT_EVERY // MILLISECOND, read_on=-(-max(rule.lasting for rule in rules) // MILLISECOND))
             done = harms(self.history)
             self._alarms = tuple(rehearse(rules, series.lines, self.simulated_us, done[0] if done else None))
         return self._alarms
-
-    def _taken(self) -> list[ClientSamples] | None:
-        if self._samples is None and self._again is not None:
-            self._samples = self._again(self.plan)
-        return self._samples
 
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:

@@ -30,7 +30,7 @@ def encoded(api_key: int, version: int, client_id: str, **fields: Any) -> int:
 def parts(api_key: int, version: int) -> Any:
     from kio.index import load_request_schema
 
-    return __import__(load_request_schema(api_key, version).__module__, fromlist=["x"])  # type: ignore[attr-defined]
+    return __import__(load_request_schema(api_key, version).__module__, fromlist=["x"])
 
 
 def produce(sizes: dict[str, int]) -> ProduceRequest:
