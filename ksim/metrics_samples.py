@@ -14,7 +14,7 @@ from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
 from ksim_models.facts import Refused, Retried
 from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
-from ksim_models.measurements import MEASUREMENTS, Allocated, Drained, Errored, Freed, Split
+from ksim_models.measurements import MEASUREMENTS, Drained, Errored, Split
 from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
@@ -64,13 +64,15 @@ class Tapped:
 
     def __init__(self, producer: Producer, sizes: RequestSizes, windows: Windows) -> None:
         producer.measured = True
+        self.memory_log: list[tuple[Micros | None, int]] = []
+        producer.accumulator.memory_log = self.memory_log
         self.producer = producer
         self.name = producer.name
         self.sizes = sizes
         self.taken = ClientSamples(producer.name, "java", windows)
         self.exchanges: dict[str, Exchange] = {}
         self.memory: Level = []
-        """Changes, in no order: a batch tells late when it took its memory."""
+        """Changes, in no order: records are taken in late, with the moments at which they came."""
         self.waiting: dict[tuple[int, int], Micros] = {}
         """(thread, its call) -> since when that send() waits for memory."""
 
@@ -93,6 +95,8 @@ class Tapped:
                 self._see_effect(effect, now, drained)
             passed_on.append(effect)
         self._look_at_waiters(now)
+        self.memory += [(now if at is None else at, change) for at, change in self.memory_log]
+        self.memory_log.clear()
         return passed_on
 
     # What comes.
@@ -120,7 +124,7 @@ class Tapped:
             latency = now // MILLISECOND - sent_at // MILLISECOND
             self._take(now, "request-time", latency)
             self._take(now, "node.latency", latency, exchange.node)
-        elif type(message) is MetadataResponse and self.producer.metadata.refreshed_at == now:
+        elif type(message) is MetadataResponse and self.producer.metadata.succeeded_at == now:
             self.taken.refreshed.append(now)
         self._level(now, "requests-in-flight", -1)
 
@@ -163,10 +167,6 @@ class Tapped:
 
     def _measure(self, fact: object, now: Micros, drained: dict[str, float]) -> None:
         match fact:
-            case Allocated():
-                self.memory.append((fact.taken_at, -fact.size_bytes))
-            case Freed():
-                self.memory.append((now, fact.size_bytes))
             case Drained():
                 topic = fact.partition.rpartition("-")[0]
                 drained[fact.node] = drained.get(fact.node, 0) + fact.records

@@ -28,6 +28,8 @@ class Accumulator:
         self.delivery_timeout = ms(config.delivery_timeout_ms)
         self.max_request_size = config.max_request_size
         self.total_memory = self.free_memory = config.buffer_memory
+        self.memory_log: list[tuple[Micros | None, int]] | None = None
+        """Where somebody measures: what was taken (less than 0) and when, and what was given back, now."""
         self.queues: dict[str, deque[Batch]] = {}
         self.muted: dict[str, None] = {}
         """Partitions with a batch in flight, where max.in.flight is 1 (A36)."""
@@ -51,6 +53,8 @@ class Accumulator:
         if capacity > self.free_memory:
             return None
         self.free_memory -= capacity
+        if self.memory_log is not None:
+            self.memory_log.append((now, -capacity))
         self.batches_made += 1
         self.newest_at = now
         batch = Batch(self.batches_made, partition, capacity, now)
@@ -63,6 +67,8 @@ class Accumulator:
         return batch
 
     def release(self, batch: Batch) -> None:
+        if self.memory_log is not None:
+            self.memory_log.append((None, batch.capacity))
         self.free_memory += batch.capacity
 
     # Ready.

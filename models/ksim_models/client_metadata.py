@@ -40,10 +40,6 @@ class ClientMetadata:
         self.retry_at: Micros = LONG_AGO
         """When the backoff after the last answer or failure ends (M2)."""
         self.succeeded_at: Micros = LONG_AGO
-        self.partial = False
-        """The request under way asks for new topics only: its answer makes the rest no younger."""
-        self.refreshed_at: Micros = LONG_AGO
-        """When the last answer to a full request came (metadata-age)."""
         self.failures = 0
         self.equivalent = 0
         """Answers in a row that brought no change (M2, 3.7)."""
@@ -81,7 +77,6 @@ class ClientMetadata:
         return self.retry_at
 
     def asked(self) -> tuple[str, ...]:
-        self.partial = bool(self.new_topics) and not self.update_requested and self.succeeded_at > LONG_AGO
         if not self.update_requested:
             self.equivalent = 0  # The periodic refresh, or a new topic.
         self.asking = True
@@ -110,8 +105,6 @@ class ClientMetadata:
         self.asking = self.update_requested = False  # What was requested while this one was under way is answered by it (Metadata.update).
         self.failures = 0
         self.succeeded_at = now
-        if not self.partial:
-            self.refreshed_at = now
         self.nodes = response.brokers
         changed = False
         for topic in response.topics:

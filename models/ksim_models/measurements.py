@@ -1,26 +1,11 @@
 """Measurements: what a client's sensors are told and no fact of the history says. Noted only where somebody measures; they are no part of a history.
 
-Kafka: Sender.SenderMetrics, BufferPool (section 6.2 of the client's rule book).
+Kafka: Sender.SenderMetrics (section 6.2 of the client's rule book).
 """
 
 from __future__ import annotations
 
 from ksim_models.machine import message
-
-
-@message
-class Allocated:
-    """A batch took this much of buffer.memory, at `taken_at`: told when the batch leaves its queue for the first time."""
-
-    taken_at: int
-    size_bytes: int
-
-
-@message
-class Freed:
-    """A batch gave its memory back."""
-
-    size_bytes: int
 
 
 @message
@@ -55,4 +40,4 @@ class Split:
     partition: str
 
 
-MEASUREMENTS = (Allocated, Freed, Drained, Errored, Split)
+MEASUREMENTS = (Drained, Errored, Split)

@@ -18,7 +18,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Offered, ProducerId, Retried, Sent
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
-from ksim_models.measurements import Allocated, Drained, Errored, Freed
+from ksim_models.measurements import Drained, Errored
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdRequest,
@@ -256,7 +256,7 @@ class Producer:
             self.idempotence.succeeded(batch, base_offset)
         if not batch.done:
             self._tell(batch, out, Acked(self.name, batch.partition, batch.records, base_offset))
-        self._finish(batch, now, out, answered=True)
+        self._finish(batch, now, answered=True)
 
     def _fail(self, batch: Batch, error: ErrorCode, exception: str, text: str, now: Micros, out: list[Effect], *, adjust: bool, answered: bool = True) -> None:
         """S13: the first final state wins; a late answer only returns the memory (S15, A24), and is counted as an error once more."""
@@ -267,12 +267,10 @@ class Producer:
             self._tell(batch, out, Failed(self.name, batch.partition, batch.records, exception, text))
             if self.idempotence is not None:
                 self.idempotence.failed(batch, error, adjust=adjust)
-        self._finish(batch, now, out, answered=answered)
+        self._finish(batch, now, answered=answered)
 
-    def _finish(self, batch: Batch, now: Micros, out: list[Effect], *, answered: bool) -> None:
+    def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
         if answered or not self.profile.memory_kept_until_answer:
-            if self.measured:
-                out.append(Note(Freed(batch.capacity)))
             self.accumulator.release(batch)
             batch.capacity = 0
         if not batch.done:
@@ -280,11 +278,12 @@ class Producer:
             self.sending.finished(batch, now)
 
     def _offer(self, batch: Batch, out: list[Effect]) -> None:
-        """The history learns of the records when their batch leaves the queue for the first time: one fact, however often the client woke meanwhile."""
+        """The history learns of the records when their batch leaves the queue for the first time.
+
+        That is one fact per batch, however often the client woke meanwhile.
+        """
         if not batch.drained:
             batch.drained = True
-            if self.measured:
-                out.append(Note(Allocated(batch.created_at, batch.capacity)))
             step = batch.offer_step if batch.count > 1 and not batch.offer_times else 0
             self._tell(batch, out, Offered(self.name, batch.records, batch.offer_at, step, tuple(batch.offer_times or ())))
 
