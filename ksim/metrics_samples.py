@@ -14,7 +14,7 @@ from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
 from ksim_models.facts import Refused, Retried
 from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
-from ksim_models.measurements import MEASUREMENTS, Drained, Errored, Split
+from ksim_models.measurements import MEASUREMENTS, Drained, Errored
 from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
@@ -179,8 +179,6 @@ class Tapped:
                 self._take(now, "record-size", fact.largest_record_bytes)
             case Errored():
                 self._of_partition(now, "errors", "topic.record-errors", fact.partition, fact.records)
-            case Split():
-                self._take(now, "batch-split-rate", 1)
 
     def _see_fact(self, fact: object, now: Micros) -> None:
         if type(fact) is Retried:

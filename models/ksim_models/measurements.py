@@ -5,6 +5,7 @@ Kafka: Sender.SenderMetrics (section 6.2 of the client's rule book).
 
 from __future__ import annotations
 
+from ksim_models.batch import Batch, upper_bound_bytes
 from ksim_models.machine import message
 
 
@@ -20,6 +21,7 @@ class Drained:
     """The upper bound of its largest record: what a batch of this record alone would take."""
     created_at: int
     compression_ratio: float = 1.0
+    """Compressed by uncompressed; 1 while there is no compression here."""
 
 
 @message
@@ -33,11 +35,9 @@ class Errored:
     records: int
 
 
-@message
-class Split:
-    """A batch was too large for the broker, and split."""
-
-    partition: str
+MEASUREMENTS = (Drained, Errored)
 
 
-MEASUREMENTS = (Drained, Errored, Split)
+def drained(batch: Batch, node: str) -> Drained:
+    """Of a batch that leaves for this node."""
+    return Drained(batch.partition, node, batch.count, batch.size_bytes, upper_bound_bytes(batch.largest), batch.created_at)

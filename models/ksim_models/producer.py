@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import Batch, upper_bound_bytes
+from ksim_models.batch import Batch
 from ksim_models.client_metadata import LONG_AGO, ClientMetadata
 from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
 from ksim_models.config import ProducerConfig
@@ -18,7 +18,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Offered, ProducerId, Retried, Sent
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
-from ksim_models.measurements import Drained, Errored
+from ksim_models.measurements import Errored, drained
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdRequest,
@@ -425,8 +425,7 @@ class Producer:
             on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
             self._tell(batch, out, Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1))
             if self.measured:
-                largest = upper_bound_bytes(batch.largest)
-                self._tell(batch, out, Drained(batch.partition, node, batch.count, batch.size_bytes, largest, batch.created_at))
+                self._tell(batch, out, drained(batch, node))
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:
