@@ -119,7 +119,7 @@ class Tapped:
         _, sent_at = exchange.requests.popleft()
         self._take(now, "responses-received", 1)
         self._take(now, "node.responses-received", 1, exchange.node)
-        self._take(now, "produce-throttle-time", 0)  # Of every answer, of whatever kind (6.2). There are no quotas here.
+        self._take(now, "produce-throttle-time", getattr(message, "throttle_ms", 0))  # Of every answer, of whatever kind (6.2).
         if type(message) is ProduceResponse:
             latency = now // MILLISECOND - sent_at // MILLISECOND
             self._take(now, "request-time", latency)
