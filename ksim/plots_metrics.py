@@ -15,15 +15,16 @@ from ksim.plots import STYLE, shade_faults
 from ksim.runs import Run
 from ksim_models.units import SECOND
 
-MS, PER_SECOND = "ms", "per second"
+MS, US, PER_SECOND = "ms", "us", "per second"
 PANELS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "records": (PER_SECOND, ("record-send-rate", "record-retry-rate", "record-error-rate")),
     "time": (MS, ("record-queue-time-max", "record-queue-time-avg", "request-latency-max", "request-latency-avg", "produce-throttle-time-avg")),
     "buffer": ("MiB", ("buffer-available-bytes", "buffer-total-bytes")),
     "waiting": ("threads", ("waiting-threads",)),
-    "in flight": ("requests, connections", ("requests-in-flight", "connection-count", "waitresp_cnt", "outbuf_cnt")),
+    "in flight": ("requests, connections", ("requests-in-flight", "connection-count")),
+    "outbuf": ("requests", ("waitresp_cnt", "outbuf_cnt")),
     "messages": ("messages held", ("msg_cnt",)),
-    "round trips": ("us", ("rtt.avg", "rtt.max")),
+    "round trips": (US, ("rtt.avg", "rtt.max")),
     "brokers": ("partitions", ("UnderReplicatedPartitions", "UnderMinIsrPartitionCount", "OfflinePartitionsCount")),
     "isr": (PER_SECOND, ("IsrShrinksPerSec", "IsrExpandsPerSec")),
     "batches": ("bytes", ("batch-size-avg", "batch-size-max", "record-size-avg", "record-size-max")),
@@ -95,7 +96,7 @@ def _draw(axes: Any, unit: str, lines: Sequence[Line]) -> None:
         dash = DASHES[owners.index(line.of) % len(DASHES)] if len(metrics) > 1 else "-"
         axes.plot([at / 1000 for at in line.at_ms], values, color=colour, linestyle=dash, linewidth=max(1.2, 3.0 - 0.7 * place), drawstyle=steps, label=label)
     numbers = [value / scale for line in shown for value in line.values if value == value]
-    if unit == MS and numbers and max(numbers) > LOG_FROM * max(1, min(numbers)):
+    if unit in (MS, US) and numbers and max(numbers) > LOG_FROM * max(1, min(numbers)):
         axes.set_yscale("symlog", linthresh=1)
     axes.set_ylabel(unit, fontsize=9)
     low, high = min(numbers, default=0.0), max(numbers, default=1.0)
