@@ -15,7 +15,7 @@ from ksim.metrics_windows import Windows
 from ksim_models.facts import Refused, Retried
 from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
 from ksim_models.measurements import MEASUREMENTS, Drained, Errored
-from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse
+from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceRequest, ProduceResponse
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
 
@@ -63,7 +63,7 @@ class Tapped:
     """A Java producer whose wire and measurements are listened to. What it does is not changed; its measurements end here."""
 
     def __init__(self, producer: Producer, sizes: RequestSizes, windows: Windows) -> None:
-        producer.measured = True
+        producer.outcomes.measured = True
         self.memory_log: list[tuple[Micros | None, int]] = []
         producer.accumulator.memory_log = self.memory_log
         self.producer = producer
@@ -119,7 +119,8 @@ class Tapped:
         _, sent_at = exchange.requests.popleft()
         self._take(now, "responses-received", 1)
         self._take(now, "node.responses-received", 1, exchange.node)
-        self._take(now, "produce-throttle-time", getattr(message, "throttle_ms", 0))  # Of every answer, of whatever kind (6.2).
+        assert isinstance(message, (ApiVersionsResponse, MetadataResponse, InitProducerIdResponse, ProduceResponse))
+        self._take(now, "produce-throttle-time", message.throttle_ms)  # Of every answer, of whatever kind (6.2).
         if type(message) is ProduceResponse:
             latency = now // MILLISECOND - sent_at // MILLISECOND
             self._take(now, "request-time", latency)
