@@ -19,8 +19,8 @@ from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, Me
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
 
-NOT_COUNTED = frozenset({"IllegalArgumentException", "IllegalStateException", "NullPointerException"})
-"""What send() throws without counting it: only ApiException, KafkaException and InterruptException are (KafkaProducer.doSend)."""
+NOT_COUNTED = frozenset({"IllegalArgumentException", "IllegalStateException", "NullPointerException", "CircuitBreakerOpenException"})
+"""What send() throws without counting it: only ApiException, KafkaException and InterruptException are (KafkaProducer.doSend); or a breaker does before it."""
 NANOSECONDS_OF_A_MICRO = 1_000
 LONG_AGO: Micros = -(2**62)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ksim.history import History
 from ksim.metrics_brokers import OneMinuteRate
 from ksim.metrics_names import BROKER_NAMES, JAVA_NAMES, LIBRDKAFKA_NAMES
 from ksim.metrics_series import Series
@@ -428,6 +429,18 @@ def test_it_shows_itself_in_a_terminal_and_in_a_notebook(series: Series) -> None
 def test_a_step_is_whole_milliseconds(step: str | int) -> None:
     with pytest.raises(ValueError):
         ten().series(step)
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"), [("TimeoutException", 3), ("SerializationException", 3), ("IllegalArgumentException", 0), ("CircuitBreakerOpenException", 0)]
+)
+def test_record_error_total_counts_what_send_throws_if_it_is_kafkas(error: str, counted: int) -> None:
+    """KafkaProducer.doSend counts ApiException, KafkaException and InterruptException, and no other."""
+    plan = ten().plan
+    history = History({"how": "live"})
+    history.add(2_000_000, Refused("p1", range(3), error, ""))
+
+    assert Run(plan, history, 0, 3_000_000, 0.0).series().line("record-error-total").values[-1] == counted
 
 
 def test_of_a_recorded_live_run_the_facts_tell_what_was_sent_retried_and_failed() -> None:
