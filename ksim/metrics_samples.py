@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
-from ksim_models.facts import Refused, Retried
+from ksim_models.facts import Refused, Retried, Split
 from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
 from ksim_models.measurements import MEASUREMENTS, Drained, Errored
 from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceRequest, ProduceResponse
@@ -184,6 +184,8 @@ class Tapped:
     def _see_fact(self, fact: object, now: Micros) -> None:
         if type(fact) is Retried:
             self._of_partition(now, "record-retries", "topic.record-retries", fact.partition, len(fact.records))
+        elif type(fact) is Split:
+            self._take(now, "batch-split-rate", 1)
         elif type(fact) is Refused and fact.error not in NOT_COUNTED:
             self._take(now, "errors", len(fact.records))
             if fact.error == "BufferExhaustedException":

@@ -6,6 +6,7 @@ Kafka: Sender.SenderMetrics (section 6.2 of the client's rule book).
 from __future__ import annotations
 
 from ksim_models.batch import Batch, upper_bound_bytes
+from ksim_models.compression import WHOLE
 from ksim_models.machine import message
 
 
@@ -21,7 +22,7 @@ class Drained:
     """The upper bound of its largest record: what a batch of this record alone would take."""
     created_at: int
     compression_ratio: float = 1.0
-    """Compressed by uncompressed; 1 while there is no compression here."""
+    """Compressed by uncompressed."""
 
 
 @message
@@ -40,4 +41,5 @@ MEASUREMENTS = (Drained, Errored)
 
 def drained(batch: Batch, node: str) -> Drained:
     """Of a batch that leaves for this node."""
-    return Drained(batch.partition, node, batch.count, batch.size_bytes, upper_bound_bytes(batch.largest), batch.created_at)
+    largest = upper_bound_bytes(max(batch.record_sizes or [batch.record_size]))
+    return Drained(batch.partition, node, batch.count, batch.size_bytes, largest, batch.created_at, batch.ratio / WHOLE)

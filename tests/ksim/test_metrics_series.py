@@ -16,7 +16,7 @@ from ksim.metrics_series import Series
 from ksim.runs import Run
 from ksim.scenario import Scenario, names
 from ksim.simulation import simulate
-from ksim_models.facts import Failed, PartitionChanged, Refused, Retried, Sent
+from ksim_models.facts import Failed, PartitionChanged, Refused, Retried, Sent, Split
 from ksim_models.units import SECOND
 
 TEN = """
@@ -178,6 +178,19 @@ def test_record_retry_total_counts_what_is_put_back_and_record_queue_time_the_wh
     assert found.line("record-queue-time-max").at(1101) == 101
     assert found.line("record-retry-total", topic="payments").values[-1] == 10
     assert found.line("record-retry-rate").at(1002) == pytest.approx(10 / 31.002)
+
+
+def test_compression_rate_and_batch_split_total_when_a_compressed_batch_is_too_large_for_its_topic() -> None:
+    """A43: a split is one, and no retry; what waits gives all its memory back."""
+    text = TEN.format(kafka="4.3", client="java", settings='config.compression.type = "gzip"', records=300, every="0ms", faults="")
+    run = simulate(Scenario.loads(text.replace("[topics.payments]", "[topics.payments]\nconfig.max.message.bytes = 2000")), measured=True)
+    found = run.series("1ms")
+
+    assert found.line("batch-split-total").values[-1] == len(list(run.history.of(Split))) > 0
+    assert found.line("record-retry-total").values[-1] == 0
+    assert 0.3 < found.line("compression-rate-avg").values[-1] < 0.8
+    assert found.line("compression-rate", topic="payments").values[-1] == pytest.approx(found.line("compression-rate-avg").values[-1])
+    assert found.line("buffer-available-bytes").values[-1] == 33_554_432
 
 
 def test_record_error_total_counts_the_records_of_a_failed_batch() -> None:
