@@ -221,6 +221,19 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertPlan:
+    """One [[alert]]: a metric that stands above, or below, a number for some time."""
+
+    metric: str
+    limit: Fraction
+    above: bool
+    lasting: Micros
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'above' if self.above else 'below'} {float(self.limit):g}" + (f" for {self.lasting // 1000} ms" if self.lasting else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     title: str
     seed: int
@@ -242,5 +255,6 @@ class Plan:
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     not_simulated: tuple[Problem, ...] = ()
     """What only a live cluster can do."""
+    alerts: tuple[AlertPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

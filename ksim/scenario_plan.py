@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 
 from ksim.plan import Plan
 from ksim.problems import in_order
+from ksim.scenario_alerts import read_alerts
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_faults import read_faults
 from ksim.scenario_names import Names
@@ -61,6 +62,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))
+    alerts = read_alerts(reading, data.get("alert"), producers.plans)
     tail = read_tail(reading, data.get("tail"))
     seed = scenario.take("seed", SEED)
     plan = Plan(
@@ -80,6 +82,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
+        alerts=tuple(alerts),
         notes=tuple(dict.fromkeys(reading.notes)),
         not_simulated=tuple(reading.not_simulated),
     )

@@ -163,6 +163,12 @@ FAULT: Shape = {
     "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
     "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
 }
+ALERT: Shape = {
+    "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
+    "above": key(kinds.FIGURE, "It is true while the metric is larger; or `below`"),
+    "below": key(kinds.FIGURE, "It is true while the metric is smaller; or `above`"),
+    "for": key(kinds.DURATION, "It fires when it has been true so long (default 0)"),
+}
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
     "title": key(kinds.TEXT, "One sentence"),
@@ -179,7 +185,7 @@ SCENARIO: Shape = {
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
     "model": later("Costs that only the simulation needs"),
-    "alert": later("Alert rules to rehearse"),
+    "alert": Key("Alert rules to rehearse.", {"type": "array"}),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
 }

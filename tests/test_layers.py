@@ -27,7 +27,8 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("statistics", "release_difference"),
     ("simulation", "live"),
     ("runs",),  # A run judges its own history when it is asked to.
-    ("verdict", "metrics", "transcript"),
+    ("metrics",),
+    ("verdict", "first_harm", "transcript"),
     ("faults", "frames", "invariants"),
     ("loop",),
     ("scenario", "frame_triggers"),
@@ -35,7 +36,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("population", "lives", "breakers"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
-    ("plan", "problems", "toml_lines"),
+    ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (

@@ -42,6 +42,8 @@ class Accumulator:
         self.partitioner: BuiltIn | None = None
         """Who chooses partitions by the length of their queues, if anyone does."""
         self.total_memory = self.free_memory = config.buffer_memory
+        self.memory_log: list[tuple[Micros | None, int]] | None = None
+        """Where somebody measures: what was taken (less than 0) and when, and what was given back, now."""
         self.queues: dict[str, deque[Batch]] = {}
         self.ranked: list[tuple[str, deque[Batch]]] = []
         """The queues in the order in which they came to be; a queue's place here is its rank."""
@@ -78,6 +80,8 @@ class Accumulator:
         if capacity > self.free_memory:
             return None
         self.free_memory -= capacity
+        if self.memory_log is not None:
+            self.memory_log.append((now, -capacity))
         self.memory_taken += capacity
         self.batches_made += 1
         self.newest_at = now
@@ -108,6 +112,8 @@ class Accumulator:
 
     def release(self, batch: Batch) -> None:
         """A23."""
+        if self.memory_log is not None:
+            self.memory_log.append((None, batch.held))
         self.free_memory += batch.held
         batch.held = 0
 

@@ -15,6 +15,7 @@ from ksim_models.errors import ErrorCode, known_to
 from ksim_models.facts import Acked, Failed, Offered, Retried
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Effect, Note
+from ksim_models.measurements import Errored
 from ksim_models.messages import ProduceResult, Records
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
@@ -43,6 +44,8 @@ class Outcomes:
         self.metadata = metadata
         self.sending = sending
         self.idempotence = idempotence
+        self.measured = False
+        """Somebody wants its measurements (`ksim_models.measurements`)."""
         self.in_flight: dict[str, list[Batch]] = {}
         """Per partition, in the order of draining: where expiry looks (A37)."""
         self.nothing_expires_before: Micros = 0
@@ -119,6 +122,8 @@ class Outcomes:
         The sequences hear of it after the callbacks (I17), and once (I16); up to 3.5 before them, and of a late error too.
         """
         self.records_failed += batch.count
+        if self.measured:
+            self._tell(batch, out, Errored(batch.partition, batch.count))
         first = not batch.done
         after_callbacks = self.profile.sequences_hear_only_the_first_failure
         if not after_callbacks:

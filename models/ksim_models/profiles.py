@@ -102,6 +102,8 @@ class ClientProfile:
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
     """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
+    metrics_keep_overlapping_windows: bool
+    """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
 
 class RegistrationLeavesIsr(Enum):
@@ -193,6 +195,7 @@ def client_profile(version: str) -> ClientProfile:
         retries_more_errors=release >= (3, 3, 2),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
+        metrics_keep_overlapping_windows=release >= (3, 8, 0),
     )
 
 

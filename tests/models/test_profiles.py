@@ -35,6 +35,7 @@ CLIENT_SWITCHES = [
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("rebootstraps", "3.7", "3.8"),  # M6 i
+    ("metrics_keep_overlapping_windows", "3.7", "3.8"),  # X1
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
     ("authorization_errors_end_no_producer", "3.5", "3.6"),  # I1
     ("id_mapping_error_is_fatal", "3.9", "4.0"),  # I14
