@@ -9,9 +9,9 @@ import argparse
 import csv
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from itertools import accumulate
 from pathlib import Path
 from statistics import NormalDist
@@ -93,8 +93,10 @@ def in_range(row: str, quantity: str, table: float, values: Sequence[float], lea
 class Options:
     quick: bool
     jobs: int
-    out: Path | None
-    """None: nothing is written."""
+
+    @property
+    def writes(self) -> bool:
+        return not self.quick
 
     def each(self, do: Callable[[Task], Result], tasks: Iterable[Task]) -> list[Result]:
         """In the order of the tasks, whoever did them."""
@@ -110,7 +112,7 @@ def options(here: Path, arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--quick", action="store_true", help="a few seconds; wider bands; writes nothing")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     given = parser.parse_args(arguments)
-    return Options(given.quick, given.jobs, None if given.quick else here)
+    return Options(given.quick, given.jobs)
 
 
 Drawing = Callable[[Any, Sequence[Check]], None]
@@ -118,48 +120,53 @@ Drawing = Callable[[Any, Sequence[Check]], None]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What stands around the numbers. All texts are Markdown."""
+    """README.md is written by hand, but for what stands between `<!-- NAME -->` and `<!-- end of NAME -->`: the numbers, and the blocks of the experiment."""
 
-    title: str
-    about: str
-    take_away: str
-    notes: Callable[[Sequence[Check]], str]
-    """What stands below the numbers: it may count them."""
-    picture: str
-    """What the picture shows, in a sentence."""
+    here: Path
     draw: Drawing
     size: tuple[float, float] = (10, 4)
     decimals: int = 5
+    blocks: Mapping[str, Callable[[Sequence[Check]], str]] = field(default_factory=dict)
 
     def finish(self, checks: Sequence[Check], given: Options) -> int:
         out_of_range = [check for check in checks if not check.within]
-        sys.stdout.write(f"{self.title} {len(checks) - len(out_of_range)} of {len(checks)} within tolerance\n")
-        for check in checks if not given.quick else out_of_range:
+        sys.stdout.write(f"{self.here.name}: {len(checks) - len(out_of_range)} of {len(checks)} within tolerance\n")
+        for check in checks if given.writes else out_of_range:
             sys.stdout.write(f"{'ok ' if check.within else 'OUT'} {' | '.join(self._cells(check))}\n")
-        if given.out is not None:
-            save_checks(checks, given.out / "results.csv")
-            checks = load_checks(given.out / "results.csv")  # The page shows what is written down.
-            (given.out / "README.md").write_text(self.text(checks, given.out.name), encoding="utf-8")
-            self._save_figure(checks, given.out / "figure.svg")
+        if given.writes:
+            save_checks(checks, self.here / "results.csv")
+            checks = load_checks(self.here / "results.csv")  # The page shows what is written down.
+            readme = self.here / "README.md"
+            readme.write_text(self.filled(readme.read_text(encoding="utf-8"), checks), encoding="utf-8")
+            self._save_figure(checks, self.here / "figure.svg")
         return 1 if out_of_range else 0
 
-    def text(self, checks: Sequence[Check], name: str) -> str:
+    def filled(self, text: str, checks: Sequence[Check]) -> str:
+        for name, block in {"numbers": self.numbers, **self.blocks}.items():
+            begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+            before, _, rest = text.partition(begin)
+            _, found, after = rest.partition(end)
+            assert found, f"README.md has no place for {name}"
+            told = block(checks)
+            text = f"{before}{begin}{told}{end}{after}" if not told else f"{before}{begin}\n{told}\n\n{end}{after}"
+        return text
+
+    def numbers(self, checks: Sequence[Check]) -> str:
         head = "| row | quantity | table | ksim (95 % interval) | admitted | n | within tolerance |\n|---|---|---|---|---|---|---|\n"
         rows = "".join(f"| {' | '.join(self._cells(check))} |\n" for check in checks)
-        met = sum(check.within for check in checks)
-        return (
-            f"# {self.title}\n\n{self.about}\n\nRebuilt by `python experiments/{name}/run.py` into `results.csv`, `figure.svg` and this page; "
-            f"it exits with 1 where a row is out.\n\n**Take away.** {self.take_away}\n\n{head}{rows}\n"
-            f"{met} of {len(checks)} within tolerance.\n\n![{self.picture}](figure.svg)\n\n{self.notes(checks)}\n"
-        )
+        return f"{head}{rows}\n{sum(check.within for check in checks)} of {len(checks)} within tolerance."
 
     def _cells(self, check: Check) -> list[str]:
         number = self._number
         admitted = number(check.table) if check.least == check.most else f"{number(check.least)} to {number(check.most)}"
+        if math.isinf(check.most):
+            admitted = f"more than {number(check.least)}"
         told = f"{number(check.ksim)} ({number(check.low)} to {number(check.high)})" if check.low < check.high else number(check.ksim)
         return [check.row, check.quantity, number(check.table), told, admitted, f"{check.n:,}", "yes" if check.within else "**no**"]
 
     def _number(self, value: float) -> str:
+        if math.isinf(value):
+            return "any"
         digits = max(0, min(self.decimals, self.decimals - (math.floor(math.log10(abs(value))) if abs(value) >= 1 else 0)))
         text = f"{value:,.{digits}f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
@@ -188,7 +195,7 @@ def whiskers(axes: Any, x: Sequence[float], checks: Sequence[Check], colour: str
 def save_checks(checks: Sequence[Check], path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*(field.name for field in fields(Check)), "within"])
+        writer.writerow([*(column.name for column in fields(Check)), "within"])
         writer.writerows([*map(_cell, astuple(check)), "yes" if check.within else "no"] for check in checks)
 
 

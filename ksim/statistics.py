@@ -1,6 +1,7 @@
 """Intervals: what so many runs can say about a rate, and no more than that.
 
-Not Kafka's: Wilson (1927) for rates, Clopper and Pearson (1934) where nothing or everything was seen, Student (1908) for means, the sign test for pairs of runs that met the same world.
+Not Kafka's: Wilson (1927) for rates, Clopper and Pearson (1934) where nothing or everything was seen, Student (1908) for means,
+the sign test for pairs of runs that met the same world.
 """
 
 from __future__ import annotations

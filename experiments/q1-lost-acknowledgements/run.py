@@ -87,7 +87,8 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
             many = range(11)
             line = [expected(p, retries, "off")[key] for retries in many]
             panel.plot(many, [value if value > 1e-7 else float("nan") for value in line], color=colour, linewidth=1.2)
-            of = [check for check in checks if check.row.startswith(f"p=q={p},") and check.row.endswith("off") and check.quantity == quantity and check.ksim > 0]
+            rows = [check for check in checks if check.row.startswith(f"p=q={p},") and check.row.endswith("off")]
+            of = [check for check in rows if check.quantity == quantity and check.ksim > 0]
             whiskers(panel, [int(check.row.split("retries=")[1].split(",")[0]) for check in of], of, colour, f"p = q = {p}")
         panel.set_yscale("log")
         panel.set_ylim(1e-5, 0.6)
@@ -98,19 +99,7 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
 
 
 PAGE = Page(
-    title="What do lost requests and lost acknowledgements do to a record?",
-    about="Each Produce request is lost with probability p, each answer with probability q = p, independently; the broker never fails, there is one record per batch, "
-    "and one batch in flight. After `retries` further attempts the producer gives up. *Never arrived* is a record that is in no log, *failed, yet there* one that the "
-    "application was told had failed (ksim's `ghost`), *twice or more* one with several copies. The closed forms are in `run.py`; the bands are four standard errors.",
-    take_away="Retries turn loss into duplicates: with idempotence off the share of duplicates tends to the share of lost acknowledgements, however many retries there are. "
-    "Idempotence removes the duplicates, but with a small `retries` it makes each record that never arrived cost the next one as well: leave `retries` at its default and let "
-    "`delivery.timeout.ms` end the trying.",
-    notes=lambda checks: "The usual table says that idempotence changes nothing but the duplicates. With `retries` as small as here that is not so. A batch that used up its retries keeps its "
-    "sequence numbers (Kafka's Sender: after exhausted retries nobody knows whether they were used), so if it never arrived, the next batch meets `OUT_OF_ORDER_SEQUENCE_NUMBER` "
-    "on every attempt, is not the next one after the last acknowledged, and fails too; only then is the epoch raised. With n = retries + 1 and s = (1-p)(1-q) a gap opens with "
-    "probability p^n and closes with probability s, so P(never arrived) = p^n (1+s) / (p^n + s) instead of p^n, about twice as much. `retries=0` with idempotence is refused by Kafka.\n\n"
-    "With acks=0 there is no answer to lose and nobody to tell of a failure: a record that never arrived was reported as sent.",
-    picture="Share of records that never arrived, that failed and are there, and that are there twice: the closed form as lines, ksim with 95 % intervals",
+    HERE,
     draw=draw,
 )
 

@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,13 @@ def checks_of(f: float, window: int, found: Sequence[Overtaken], *, quick: bool)
     checks = []
     for place, quantity in enumerate(QUANTITIES):
         values, played, kept = blocks(found)[place], in_front[place], in_order[place]
-        checks.append(mean(row, quantity, sum(played) / len(played), values, tolerance=TOLERANCE, chance=quick))
-        checks.append(mean(f"{row}, {REPLAYED}", quantity, PUBLISHED[f, window][place], kept, tolerance=TOLERANCE, chance=quick))
+        checks.append(per_batch(mean(row, quantity, sum(played) / len(played), values, tolerance=TOLERANCE, chance=quick)))
+        checks.append(per_batch(mean(f"{row}, {REPLAYED}", quantity, PUBLISHED[f, window][place], kept, tolerance=TOLERANCE, chance=quick)))
     return checks
+
+
+def per_batch(check: Check) -> Check:
+    return replace(check, n=check.n * BLOCK)
 
 
 def draw(figure: Any, checks: Sequence[Check]) -> None:
@@ -137,20 +142,8 @@ def compared(checks: Sequence[Check]) -> str:
 
 
 PAGE = Page(
-    title="How many batches does a retry put out of order?",
-    about="The queue is never empty, w requests may be in flight, and each is refused with probability f before anything is appended (`NOT_ENOUGH_REPLICAS`). What was refused goes back "
-    "to the front of the queue, and while the front waits out its backoff, nothing else of the partition leaves. A batch is *overtaken* if a later one stands before it in the log.",
-    take_away="Without idempotence any pipeline deeper than 1 reorders, and going from 5 to 2 in flight hardly lowers the share of batches that are overtaken, only by how many. "
-    "Idempotence keeps the order at every depth up to 5, so there is no reason to pay for `max.in.flight.requests.per.connection=1`.",
-    notes=lambda checks: "The table gives no formula, only what its author's program found. Two processes fit its words, each a few lines without Kafka (`play` in `run.py`): a batch that failed goes "
-    "back *to its old place*, or *to the front*. They differ where two batches of one window fail: put to the front one after another, they come back in reverse, so the first is overtaken by "
-    "the second, too. Keeping the order gives the table's numbers to a few percent; those rows (\"in order, replayed\") are held against the table to be sure of that. "
-    "Kafka without idempotence puts it to the front (`RecordAccumulator.reenqueue`: `addFirst`; in sequence order only with a transaction manager), and so does ksim: its rows are held against that "
-    "process, with the table's own tolerance of 10 %. The table is too low by as much as this:\n\n"
-    f"{compared(checks)}\n\n"
-    "Its bounds f (1 - f^(w-1)) and f (1 - f) (w - 1) are none for Kafka's process, whose means lie above the second: a batch that fails again is overtaken again. What holds is f for the share and "
-    "f / (1 - f) (w - 1) for the mean. Intervals are Student's over blocks of 500 neighbours. With w = 1, and with idempotence, it is exactly none.",
-    picture="Share of batches overtaken and overtakers per batch against the failure rate: bounds as lines, ksim with 95 % intervals, the replayed process as dashes",
+    HERE,
+    blocks={"compared": compared},
     draw=draw,
 )
 

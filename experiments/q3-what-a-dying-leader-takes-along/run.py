@@ -97,21 +97,7 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
 
 
 PAGE = Page(
-    title="How many acknowledged records does a dying leader take along?",
-    about="acks=1, Poisson arrivals at rate λ, one follower that fetches without pause, one-way delay d between the brokers. The leader dies at a random moment and the follower takes over: whatever the "
-    "leader had acknowledged and the follower had not received is lost, and nobody is told. *kill -9* ends the process, and the system delivers what it had already written to its sockets. "
-    "*Path and leader* is a rack or a switch that dies with the leader: what was on its way is gone too.",
-    take_away="With acks=1 every unclean end of a leader silently loses about one to two network delays' worth of records, and a follower that stalls makes it everything since the stall, up to "
-    "`replica.lag.time.max.ms`. With acks=all it is none.",
-    notes=lambda checks: "**Two windows, two formulas.** The table gives 2dλ for every kill: it takes the age of the oldest missing record as uniform on [d, 3d], as if fetch answers on their way vanished. A process that is "
-    "killed does not take back what its kernel has already accepted (live runs confirm that they arrive), so its window is [0, 2d] and the mean dλ. 2dλ holds where the path goes with the leader. ksim's `cut` lets "
-    "arrive what had left before it, so that row cuts the path one delay before the crash. With a machine that loses its power it depends on where the delay sits: bytes on the "
-    "wire arrive, bytes in its socket buffers do not.\n\n"
-    "**A fetch that finds nothing** waits at the leader for the next record, and that one is lost to nobody: with m = 2dλ records per cycle the first dλ becomes dλ / (1 + e^-m / m), which matters in the first row only "
-    "(6 % less). Kills are spread evenly over the cycle of the fetches, each drawn within its share, so the interval (Student's, as for independent draws) is wider than it need be.\n\n"
-    "**The stalled follower.** The usual rule is λ min(T, 30 s). It holds up to replica.lag.time.max.ms; then, within another half of it (when the leader looks), the ISR shrinks to the leader alone, and from there on "
-    "the follower cannot be elected: nothing is lost, the partition waits for its leader instead. A follower whose process stands still, heartbeats and all, is fenced after 9 s already (KRaft).",
-    picture="Acknowledged records lost per kill against dλ, and against the time for which the follower was cut off: formulas as lines, ksim with 95 % intervals",
+    HERE,
     draw=draw,
     decimals=3,
 )

@@ -122,14 +122,15 @@ def java_wait(k: int, dice: random.Random, looks_every_ms: float | None) -> floa
 LOOKS = (None, 100.0, 10.0, 1.0)
 
 
-def redrawn(n: int = 4_000) -> str:
-    """The bias that drawing once leaves out, as a table."""
+def redrawn(checks: Sequence[Check], n: int = 4_000) -> str:
+    """The bias that drawing once leaves out."""
     lines = ["| retry k | drawn once | Java, nothing else happens | woken every 100 ms | every 10 ms | every 1 ms |", "|---|---|---|---|---|---|"]
     for k in range(RETRIES - 1):
         once = mean_of(distribution(k))
         means = [sum(java_wait(k, random.Random(f"{k} {looks} {number}"), looks) for number in range(n)) / n for looks in LOOKS]
         lines.append(f"| {k if k < 4 else '>= 4'} | {once:.1f} | {' | '.join(f'{value:.0f} ({value - once:+.0f})' for value in means)} |")
-    return "\n".join(lines)
+    told = f"A quiet Java client fits {redrawn_attempts():.1f} attempts into 120 s where ksim has {attempts_in(DELIVERY_MS):.1f}."
+    return "\n".join([*lines, "", told])
 
 
 def redrawn_attempts(n: int = 100) -> float:
@@ -166,7 +167,9 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
         least, most, middle = of["least wait, ms"], of["longest wait, ms"], of["mean wait, ms"]
         axes.plot([k, k], [least.table, most.table], color=GREY, linewidth=9, alpha=0.35, solid_capstyle="butt", label="range of the table" if k == 0 else None)
         axes.plot([k - 0.12, k + 0.12], [middle.table, middle.table], color=GREY, linewidth=2, label="mean of the table" if k == 0 else None)
-        axes.errorbar([k], [middle.ksim], yerr=[[middle.ksim - least.ksim], [most.ksim - middle.ksim]], fmt="o", color=BLUE, capsize=4, label="ksim: mean, least and longest" if k == 0 else None)
+        below, above = middle.ksim - least.ksim, most.ksim - middle.ksim
+        label = "ksim: mean, least and longest" if k == 0 else None
+        axes.errorbar([k], [middle.ksim], yerr=[[below], [above]], fmt="o", color=BLUE, capsize=4, label=label)
         for looks, colour, label in ((None, RED, "Java, nothing else happens"), (1.0, GREEN, "Java, looks every ms")):
             value = sum(java_wait(k, random.Random(f"{k} {looks} {number}"), looks) for number in range(1_000)) / 1_000
             axes.plot([k + 0.16], [value], "D", color=colour, markersize=4, label=label if k == 0 else None)
@@ -177,19 +180,8 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
 
 
 PAGE = Page(
-    title="How long does a producer wait between attempts?",
-    about="A broker refuses every attempt at once (`NOT_ENOUGH_REPLICAS`). Before retry k the producer waits min(max, U(0.8, 1.2) · initial · 2^k), cut to whole milliseconds, with "
-    "retry.backoff.ms = 100 and retry.backoff.max.ms = 1000 (KIP-580, since 3.7). Waits are read from the history, attempts and durations from what was sent.",
-    take_away="`retries=3` is over after 0.7 s of refusals, far less than any election takes, while `delivery.timeout.ms` alone allows about 129 attempts in two minutes. "
-    "To ride out an outage give it time, not a count.",
-    notes=lambda checks: "The table's means of 399.6 and 799.7 ms are 399.5 and 799.5: all whole milliseconds of a range are equally likely.\n\n"
-    "**Drawn once or at each look.** ksim draws a wait once per batch and attempt; Java draws at each look of its I/O thread: once to ask whether the batch still backs off, once more for how long to "
-    "sleep, and a third time before it drains (`shouldBackoff`, `batchReady`, `drainBatchesForOneNode`). It is often said that Java's waits are therefore shorter. Replaying those draws (`java_wait` in "
-    "`run.py`) shows that it depends on how often something else wakes the thread. If nothing does, the thread sleeps for one draw, wakes, has to win two more, and else sleeps on for a longer one: waits "
-    "are *longer* than the mean, by 9 % (5 % where the maximum cuts). A thread that is woken every millisecond passes at its first lucky look: shorter by 8 to 13 %. In ms, with the difference to "
-    f"ksim:\n\n{redrawn()}\n\n"
-    f"So no outcome changes, but a quiet Java client fits {redrawn_attempts():.1f} attempts into 120 s where ksim has {attempts_in(DELIVERY_MS):.1f}.",
-    picture="Waits per retry: the table's range and mean, ksim's least, mean and longest, and the mean of Java's repeated draws",
+    HERE,
+    blocks={"redrawn": redrawn},
     draw=draw,
     size=(10, 4.6),
     decimals=3,

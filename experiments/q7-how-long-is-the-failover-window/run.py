@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def observe(fault: str, seed: int) -> Seen:
             moved = at if moved is None and fact.leader not in ("", "broker-1") else moved
             shrunk = at if shrunk is None and "broker-2" not in fact.isr else shrunk
     assert began is not None
-    gaps = [(later - max(earlier, began), later) for earlier, later in zip(acks, acks[1:], strict=False) if later > began]
+    gaps = [(later - max(earlier, began), later) for earlier, later in pairwise(acks) if later > began]
     seconds = lambda at: None if at is None else (at - began) / 1e6  # noqa: E731
     return Seen(seconds(moved), seconds(shrunk), seconds(noticed), (max(gaps)[1] - began) / 1e6)
 
@@ -159,30 +160,18 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=-0.5)
-    axes.set_xlabel("seconds after the fault: from earliest to latest, a dot for the mean; grey and black: window and mean as they follow from Kafka's defaults")
+    axes.set_xlabel("seconds after the fault: from earliest to latest, a dot for the mean; grey and black: what follows from Kafka's defaults")
 
 
-def notes(checks: Sequence[Check]) -> str:
-    told = any(check.row.startswith("shutdown") for check in checks)
-    return (
-        ("" if told else "**Not there:** an orderly shutdown (SIGTERM, less than 1 s) is refused by name in a simulation; its rows appear here as soon as it is not.\n\n")
-        + "**Where the usual table is too short.** After kill -9 it says 7 to 9 s: the session of 9 s from a last heartbeat that is up to 2 s old. The controller looks for stale brokers eight times per "
-        f"session only, so it is 7 to {FENCED[1]:.1f} s, within the table's tolerance of one heartbeat. For a stalled follower it says up to replica.lag.time.max.ms, 30 s: the leader looks every half of that, "
-        "so the ISR shrinks after 30 to 45 s, and acks=all waits as long (the broker answers REQUEST_TIMED_OUT after request.timeout.ms, and the retry waits on). A follower whose process stands still is fenced like a dead one, "
-        "and the wait is that of a failover.\n\n"
-        "**ZooKeeper** (18 s sessions) is not simulated: brokers here are KRaft, 3.3 to 4.3.\n\n"
-        "*Black hole*: nothing passes between the broker and anybody else. The partition has a new leader long before its producer, which waits for the answers of the old one until request.timeout.ms, knows that there is one."
-    )
+def missing(checks: Sequence[Check]) -> str:
+    if any(check.row.startswith("shutdown") for check in checks):
+        return ""
+    return "**Not there:** an orderly shutdown (SIGTERM: less than 1 s). A simulation refuses it by name; its rows appear here as soon as it does not."
 
 
 PAGE = Page(
-    title="How long is the failover window?",
-    about="Three brokers, replication 3, min.insync.replicas 2, acks=all, Kafka's defaults; a record every 100 ms. One broker goes: in order, killed, cut off from everybody, or standing still; "
-    "or a follower stops keeping up. Forty seeds each, and the moment of the fault is drawn, so that heartbeats, checks and fetches have other phases in each.",
-    take_away="What decides is who gets to know: after a kill the controller's session time-out of 9 s, in a black hole the client's own `request.timeout.ms` of 30 s, with a follower that no longer fetches "
-    "`replica.lag.time.max.ms` and half of it again. So `delivery.timeout.ms` belongs well above 45 s, and `request.timeout.ms` is the setting that shortens a black hole.",
-    notes=notes,
-    picture="Seconds after the fault until leadership moves, the ISR shrinks, the client knows and is served again, against the windows that follow from the defaults",
+    HERE,
+    blocks={"missing": missing},
     draw=draw,
     size=(10, 5),
     decimals=3,

@@ -40,7 +40,10 @@ def more_than(mean_count: float, count: int) -> float:
 
 
 def expected(rate: float, linger_ms: float, full: int) -> tuple[float, float, float]:
-    """P(full), E[size], E[hold of the first record] in ms: the timer starts with the first record, the batch leaves with record `full` or when the timer ends."""
+    """P(full), E[size], E[hold of the first record] in ms.
+
+    The timer starts with the first record; the batch leaves with record `full`, or when the timer ends.
+    """
     arrivals = rate * linger_ms / 1000
     beyond = [more_than(arrivals, count) for count in range(full - 1)]
     return beyond[full - 2], 1 + sum(beyond), sum(beyond) * 1000 / rate
@@ -94,9 +97,7 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
             panel.plot(many, value, color=COLOURS[place], linewidth=1.2)
             scale = [of_full if offset == 1 else linger for _, (_, linger, _) in rows]
             of = [checks[3 * number + offset] for number, _ in rows]
-            scaled = [
-                Check(c.row, c.quantity, c.table / s, c.ksim / s, c.low / s, c.high / s, 0, 0, c.n) for c, s in zip(of, scale, strict=True)
-            ]
+            scaled = [Check(c.row, c.quantity, c.table / s, c.ksim / s, c.low / s, c.high / s, 0, 0, c.n) for c, s in zip(of, scale, strict=True)]
             whiskers(panel, xs, scaled, COLOURS[place], f"N = {full}")
     for panel, label in ((left, "records per batch / N"), (right, "hold of the first record / linger.ms")):
         panel.set_xscale("log")
@@ -107,15 +108,7 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
 
 
 PAGE = Page(
-    title="How full do batches get when records come at random?",
-    about="Poisson arrivals to one partition that is never held up. The first record starts the timer `linger.ms`; the batch leaves with record N, which fills `batch.size` to the byte, or when the timer "
-    "ends. P(full) = P(Pois(λT) ≥ N - 1), E[size] = 1 + Σ P(Pois(λT) > k) for k = 0 ... N - 2, E[hold] = (E[size] - 1) / λ. (An idea of Paolieri et al., MASCOTS 2025.)",
-    take_away="`linger.ms` costs its full length only while batches do not fill; once rate × linger passes about one and a half batches, the hold is N / rate and a longer linger changes nothing. "
-    "So raise `batch.size` and `linger.ms` together, or one of them is idle.",
-    notes=lambda checks: "Tolerance 1 % of the means over at least ten thousand batches; shares within four standard errors. ksim counts a record's timestamp delta as one byte where Kafka takes two from 64 ms on "
-    "(models/README.md): with real clients the rows with a linger of 100 ms would hold one record less in a hundred. In Kafka a batch that N records do not fill to the byte "
-    "leaves with the arrival of the record that no longer fits, one inter-arrival time later.",
-    picture="Records per batch and hold of the first record against the arrivals within linger.ms: closed form as lines, ksim with 95 % intervals",
+    HERE,
     draw=draw,
     decimals=4,
 )
