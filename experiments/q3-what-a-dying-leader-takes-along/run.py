@@ -17,12 +17,12 @@ from tables import BLUE, GREY, RED, Check, Page, exactly, mean, options, whisker
 from ksim import Scenario, simulate  # noqa: E402
 from ksim_models.units import ms  # noqa: E402
 
-ROWS = ((1_000, 1_000, 1_600), (10_000, 500, 400), (10_000, 20_000, 300), (50_000, 20_000, 200))
+ROWS = ((1_000, 1_000, 2_500), (10_000, 500, 800), (10_000, 20_000, 400), (50_000, 20_000, 200))
 """Records per second, one-way delay between the brokers in us, kills."""
 KINDS = ("kill -9", "path and leader")
 TOLERANCE = 0.05
-STEADY_US = 200_000
-"""By then the fetches have found their rhythm."""
+STEADY_US = 40_000
+"""By then, and four cycles more, the fetches have found their rhythm."""
 STALLS = ((5, 1.0, 20), (20, 1.0, 10), (60, 0.0, 5))
 """Follower cut off for so many s before the kill; the share of the records of that time that is lost; kills."""
 STALL_RATE = 200
@@ -44,15 +44,17 @@ def observe(task: tuple[int, int, str, object, int, int]) -> int:
     """Acknowledged records that are gone."""
     rate, delay_us, kind, acks, kill_at, seed = task
     near = max(1, delay_us // 50)
-    scenario = SCENARIO.at("network.latency", f"{near}us").at("producers.p1.config.acks", acks).at("workload.0.rate", rate)
-    for link in (0, 1):
-        scenario = scenario.at(f"network.links.{link}.latency", f"{delay_us - near}us")
-    scenario = scenario.at("workload.0.records", int(rate * (kill_at / 1e6 + 0.02))).at("fault.1.at", f"{kill_at}us")
-    if kind == KINDS[1]:  # What left within the last d before the kill is still on its way, and goes with the path.
-        scenario = scenario.at("fault.0.at", f"{kill_at - delay_us}us")
-    else:
-        scenario = scenario.at("fault.0.at", "60s")
-    told = simulate(scenario, seed=seed).verdict.records
+    records = rate * kill_at / 1e6
+    data: Any = SCENARIO.data
+    data["network"]["latency"] = f"{near}us"
+    for link in data["network"]["links"]:
+        link["latency"] = f"{delay_us - near}us"
+    data["producers"]["p1"]["config"]["acks"] = acks
+    data["workload"][0] |= {"rate": rate, "records": int(records + 6 * records**0.5 + 20)}  # They do not end before the kill.
+    path, leader = data["fault"]
+    path["at"], leader["at"] = f"{kill_at - delay_us}us", f"{kill_at}us"  # What left within the last d before the kill goes with the path.
+    data["fault"] = [path, leader] if kind == KINDS[1] else [leader]
+    told = simulate(Scenario(**data), seed=seed).verdict.records
     assert told["unknown"] == told["failed"] == 0
     return told["lost"]
 
@@ -62,7 +64,7 @@ def observe_stall(task: tuple[int, int]) -> int:
     seconds, seed = task
     cut_at = STEADY_US + random.Random(seed).randrange(10_000)
     kill_at = cut_at + ms(1000 * seconds)
-    scenario = SCENARIO.at("workload.0.rate", STALL_RATE).at("workload.0.records", int(STALL_RATE * (kill_at / 1e6 + 0.5)))
+    scenario = SCENARIO.at("workload.0.rate", STALL_RATE).at("workload.0.records", int(STALL_RATE * (kill_at / 1e6 + 5)))
     scenario = scenario.at("fault.0.at", f"{cut_at}us").at("fault.1.at", f"{kill_at}us").at("producers.p1.config.delivery.timeout.ms", "10min")
     return simulate(scenario, seed=seed).verdict.records["lost"]
 
@@ -71,7 +73,7 @@ def kills(delay_us: int, many: int) -> list[int]:
     """Moments spread evenly over whole cycles of the fetch, each drawn within its share: random, but no phase is left out."""
     dice = random.Random(delay_us)
     cycle = 2 * delay_us
-    return [STEADY_US + int((number + dice.random()) * cycle / many) for number in range(many)]
+    return [STEADY_US + 4 * cycle + int((number + dice.random()) * cycle / many) for number in range(many)]
 
 
 def draw(figure: Any, checks: Sequence[Check]) -> None:
