@@ -206,12 +206,9 @@ def _cell(value: object) -> object:
 
 def load_checks(path: Path) -> list[Check]:
     with open(path, encoding="utf-8", newline="") as file:
-        return [
-            Check(
-                row["row"],
-                row["quantity"],
-                *(float(row[name]) for name in ("table", "ksim", "low", "high", "least", "most")),
-                int(row["n"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+        return [_read(row) for row in csv.DictReader(file)]
+
+
+def _read(row: Mapping[str, str]) -> Check:
+    table, ksim, low, high, least, most = (float(row[name]) for name in ("table", "ksim", "low", "high", "least", "most"))
+    return Check(row["row"], row["quantity"], table, ksim, low, high, least, most, int(row["n"]))

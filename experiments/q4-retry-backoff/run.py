@@ -103,17 +103,20 @@ def java_wait(k: int, dice: random.Random, looks_every_ms: float | None) -> floa
     drain draws a third time. Where drain says "not yet", or the sleep comes out as none, the thread looks again at once.
     """
     turn_ms = 0.02  # One turn of the thread that sleeps not at all. Anything from 1 us to 0.1 ms gives the same.
-    draw = lambda: min(MAX_MS, int(dice.uniform(1 - JITTER, 1 + JITTER) * min(MAX_MS, INITIAL_MS * 2**k)))  # noqa: E731
+
+    def drawn() -> int:
+        return min(MAX_MS, int(dice.uniform(1 - JITTER, 1 + JITTER) * min(MAX_MS, INITIAL_MS * 2**k)))
+
     began = now = dice.random()  # The clock shows whole ms, and they do not begin when the attempt failed.
     woken = began + dice.random() * looks_every_ms if looks_every_ms else float("inf")
     while True:
         waited = int(now)
-        if waited >= draw():
-            if waited >= draw():
+        if waited >= drawn():
+            if waited >= drawn():
                 return now - began
             now += turn_ms
             continue
-        sleep_until = now + max(draw() - waited, turn_ms)
+        sleep_until = now + max(drawn() - waited, turn_ms)
         while looks_every_ms and woken <= now:
             woken += looks_every_ms
         now = min(sleep_until, max(woken, now + turn_ms))

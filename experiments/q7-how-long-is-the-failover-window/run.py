@@ -126,8 +126,8 @@ def observe(fault: str, seed: int) -> Seen:
             shrunk = at if shrunk is None and "broker-2" not in fact.isr else shrunk
     assert began is not None
     gaps = [(later - max(earlier, began), later) for earlier, later in pairwise(acks) if later > began]
-    seconds = lambda at: None if at is None else (at - began) / 1e6  # noqa: E731
-    return Seen(seconds(moved), seconds(shrunk), seconds(noticed), (max(gaps)[1] - began) / 1e6)
+    moments = [None if at is None else (at - began) / 1e6 for at in (moved, shrunk, noticed)]
+    return Seen(moments[0], moments[1], moments[2], (max(gaps)[1] - began) / 1e6)
 
 
 def checks_of(row: Row, seen: Sequence[Seen]) -> list[Check]:

@@ -51,9 +51,12 @@ def expected(rate: float, linger_ms: float, full: int) -> tuple[float, float, fl
 
 def batch_bytes(records: int) -> int:
     """Message format v2: 61 bytes, and per record the lengths and deltas as varints. One byte holds up to 63, two up to 8191."""
-    varint = lambda value: 1 if value < 64 else 2  # noqa: E731
-    bodies = [1 + 1 + varint(number) + 1 + varint(RECORD_BYTES) + RECORD_BYTES + 1 for number in range(records)]
-    return 61 + sum(varint(body) + body for body in bodies)
+    bodies = [1 + 1 + _varint(number) + 1 + _varint(RECORD_BYTES) + RECORD_BYTES + 1 for number in range(records)]
+    return 61 + sum(_varint(body) + body for body in bodies)
+
+
+def _varint(value: int) -> int:
+    return 1 if value < 64 else 2
 
 
 def observe(task: tuple[int, int, int, int, int]) -> Found:
