@@ -80,7 +80,7 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     many = [10 ** (step / 20) * 0.5 for step in range(71)]
     for kind, colour, factor in ((KINDS[0], BLUE, "dλ"), (KINDS[1], RED, "2dλ")):
-        left.plot(many, [expected(1_000_000, int(x), kind) if x >= 1 else float("nan") for x in many], color=colour, linewidth=1.2, label=f"{kind}: {factor}")
+        left.plot(many, [expected(round(1_000_000 * x), 1, kind) for x in many], color=colour, linewidth=1.2, label=f"{kind}: {factor}")
         of = [check for check in checks if check.row.endswith(kind) and check.quantity == "mean lost"]
         whiskers(left, [rate * delay / 1e6 for rate, delay, _ in ROWS][: len(of)], of, colour)
     left.set_xscale("log")
@@ -89,13 +89,14 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
     left.set_title("acknowledged records lost per kill", loc="left", fontsize=11)
     left.legend(frameon=False)
     of = [check for check in checks if check.row.startswith("follower cut off")]
-    right.plot([0, 30], [0, 30 * STALL_RATE], color=BLUE, linewidth=1.2, label="Tλ while it is in the ISR")
+    right.plot([0, 30], [0, 30 * STALL_RATE], color=BLUE, linewidth=1.2, label="Tλ while in the ISR")
     right.axvspan(30, 45, color=GREY, alpha=0.2, label="ISR shrinks")
     right.plot([45, 65], [0, 0], color=BLUE, linewidth=1.2)
     whiskers(right, [float(seconds) for seconds, *_ in STALLS], of, BLUE)
     right.set_xlabel("follower cut off for T seconds before the kill")
     right.set_title("the same, follower stalled", loc="left", fontsize=11)
-    right.legend(frameon=False, fontsize=9)
+    right.set_ylim(top=35 * STALL_RATE)
+    right.legend(frameon=False, fontsize=9, loc="upper left")
 
 
 PAGE = Page(

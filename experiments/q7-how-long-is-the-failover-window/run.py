@@ -160,7 +160,7 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlim(left=-0.5)
-    axes.set_xlabel("seconds after the fault: from earliest to latest, a dot for the mean; grey and black: what follows from Kafka's defaults")
+    axes.set_xlabel("seconds after the fault: earliest, mean, latest; grey and black: from Kafka's defaults")
 
 
 def missing(checks: Sequence[Check]) -> str:

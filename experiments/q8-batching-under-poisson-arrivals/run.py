@@ -91,7 +91,7 @@ def checks_of(rate: int, linger_ms: int, full: int, found: Found, *, quick: bool
 def draw(figure: Any, checks: Sequence[Check]) -> None:
     left, right = figure.subplots(1, 2)
     for place, full in enumerate((16, 164)):
-        many = [10 ** (step / 40) * 0.1 for step in range(161)]
+        many = [10 ** (step / 40) * 0.1 for step in range(81)]
         rows = [(number, row) for number, row in enumerate(ROWS) if row[2] == full]
         xs = [rate * linger / 1000 / full for _, (rate, linger, _) in rows]
         for panel, offset, of_full in ((left, 1, full), (right, 2, 1.0)):
