@@ -120,7 +120,7 @@ class Accumulator:
     # Ready.
 
     def backoff_of(self, batch: Batch) -> Micros:
-        """A28. Simplified: drawn once per batch and attempt; Java draws at each look, so its waits are a little shorter in the mean (A29)."""
+        """A28. Simplified: drawn once per batch and attempt; Java draws at each look, so its waits differ by some percent (A29; models/README.md)."""
         draw = self.dice.at("retry", self.producer, batch.number, batch.attempts)
         return ms(exponential_backoff(self.backoff_ms, self.backoff_max_ms, batch.attempts - 1, draw))
 
