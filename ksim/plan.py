@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
@@ -91,6 +92,12 @@ class WorkloadPlan:
     """The record names its partition itself."""
     window: int | None
     """`wait`: at most so many unacknowledged records (1 = send().get()); None: no limit."""
+    compression_ratio: int = DEFAULT_RATIO
+    """Compressed / uncompressed bytes in the mean, in millionths. Plays a part where the producer compresses."""
+    compression_spread: int = 0
+    """Half width of a uniform distribution over batches, in millionths."""
+    compression_given: bool = False
+    """False: the ratio is the default."""
     on_failure: OnFailure = REPORT
 
 
@@ -214,6 +221,19 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertPlan:
+    """One [[alert]]: a metric that stands above, or below, a number for some time."""
+
+    metric: str
+    limit: Fraction
+    above: bool
+    lasting: Micros
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'above' if self.above else 'below'} {float(self.limit):g}" + (f" for {self.lasting // 1000} ms" if self.lasting else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     title: str
     seed: int
@@ -235,5 +255,6 @@ class Plan:
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     not_simulated: tuple[Problem, ...] = ()
     """What only a live cluster can do."""
+    alerts: tuple[AlertPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

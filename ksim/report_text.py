@@ -68,7 +68,7 @@ def lines(report: Report) -> Iterator[Line]:
     yield f"Kafka {versions(data['kafka'])}, client {versions(data['client'])}, seed {data['seed']}, {data['how']}, digest {short(str(data['digest']))}", "dim"
     for note in report.notes:
         yield f"note: {note}", "dim"
-    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _breakers(data), _latency(report), _expectations(data)):
+    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _breakers(data), _latency(report), _alerts(data), _expectations(data)):
         found = list(part)
         if found:
             yield "", ""
@@ -156,6 +156,29 @@ def _latency(report: Report) -> Iterator[Line]:
         rate = f"{acked} records sent, {float(per_second):.1f} records/sec{megabytes}"
         yield f"latency  {rate}, {latency['avg']} ms avg latency, {latency['max']} ms max latency, {quantiles}", ""
     yield f"silence  {report.data['unavailable_ms']} ms at most in which a record was pending and none was acknowledged", ""
+
+
+def _alerts(data: Mapping[str, object]) -> Iterator[Line]:
+    rows = data.get("alerts", [])
+    assert isinstance(rows, list)
+    for row in rows:
+        above = "above" if "above" in row else "below"
+        rule = f"{row['metric']} {above} {row[above]}" + (f" for {row['for_ms']} ms" if row["for_ms"] else "")
+        yield f"alert    {rule}: {_alarm(row)}", "bold red" if row["blind"] else ""
+
+
+def _alarm(row: Mapping[str, object]) -> str:
+    harm, fired, after = row["first_harm"], row["fired_at_ms"], row["after_first_harm_ms"]
+    if not row["read"]:
+        return "cannot be told: nobody read this metric"
+    if fired is None:
+        return (
+            f"BLIND: never fired, and the first record was {harm['name']} at {harm['at_ms']} ms" if isinstance(harm, dict) else "never fired; no harm was done"
+        )
+    told = f"fired at {fired} ms ({row['of']})"
+    if not isinstance(harm, dict) or not isinstance(after, int | float):
+        return f"{told}, and no harm was done"
+    return f"{told}, {abs(after)} ms {'after' if after >= 0 else 'before'} the first record was {harm['name']}"
 
 
 def _expectations(data: Mapping[str, object]) -> Iterator[Line]:

@@ -88,6 +88,10 @@ RECORD_SIZE: Shape = {
     "mean": key(kinds.SIZE, "The mean"),
     "spread": key(kinds.SIZE, "Half the width of a uniform distribution"),
 }
+COMPRESSION_RATIO: Shape = {
+    "mean": key(kinds.RATIO, "The mean"),
+    "spread": key(kinds.RATIO, "Half the width of a uniform distribution over batches"),
+}
 RECORD_KEY: Shape = {
     "distinct": key(kinds.COUNT, "How many different keys"),
     "skew": key(kinds.SKEW, "0: all equally often (default 0)"),
@@ -105,6 +109,10 @@ WORKLOAD: Shape = {
     "every": key(kinds.DURATION, "From record to record, 0ms for all at once; or `rate`"),
     "arrivals": Key('"steady" (default), "poisson", or { burst = 50, every = "1s" }.', {"type": ["string", "object"]}),
     "size": Key("Bytes of key and value, or { mean = 1000, spread = 200 } (default 100).", {"type": ["integer", "string", "object"]}),
+    "compression_ratio": Key(
+        "Compressed / uncompressed bytes where the producer compresses, such as 0.4, or { mean = 0.4, spread = 0.1 } over batches (default 0.5).",
+        {"type": ["number", "object"]},
+    ),
     "key": Key('"none" (default), "fixed", or { distinct = 50, skew = 1.0 }.', {"type": ["string", "object"]}),
     "partition": key(kinds.NUMBER, "The records name their partition themselves"),
     "wait": Key('"none" (default), "each" (send().get()), or the most unacknowledged records.', {"type": ["string", "integer"]}),
@@ -155,6 +163,12 @@ FAULT: Shape = {
     "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
     "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
 }
+ALERT: Shape = {
+    "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
+    "above": key(kinds.FIGURE, "It is true while the metric is larger; or `below`"),
+    "below": key(kinds.FIGURE, "It is true while the metric is smaller; or `above`"),
+    "for": key(kinds.DURATION, "It fires when it has been true so long (default 0)"),
+}
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
     "title": key(kinds.TEXT, "One sentence"),
@@ -171,7 +185,7 @@ SCENARIO: Shape = {
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
     "model": later("Costs that only the simulation needs"),
-    "alert": later("Alert rules to rehearse"),
+    "alert": Key("Alert rules to rehearse.", {"type": "array"}),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
 }

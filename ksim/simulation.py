@@ -14,6 +14,8 @@ from ksim.faults import Faults, Resolve
 from ksim.frames import Frames
 from ksim.history import History
 from ksim.loop import Loop
+from ksim.metrics_samples import ClientSamples
+from ksim.metrics_taps import Tap, tap
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim.problems import ScenarioError
@@ -38,17 +40,28 @@ BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
 
-def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
+def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False) -> Run:
     """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
+    measured=True: its metrics are taken over time along the way; else `run.series()` runs it once more. The facts are the same.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
     refuse_what_has_no_rules(plan)
     began = time.perf_counter()
-    simulation = Simulation(plan)
+    simulation = Simulation(plan, measured=measured or bool(plan.alerts))
     simulation.run()
-    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
+    wall_ms = (time.perf_counter() - began) * 1000
+    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, wall_ms, samples=simulation.samples(), again=samples_of)
+
+
+def samples_of(plan: Plan) -> list[ClientSamples]:
+    """What the sensors of every client were told, in a run that is made for nothing else."""
+    simulation = Simulation(plan, measured=True)
+    simulation.run()
+    samples = simulation.samples()
+    assert samples is not None
+    return samples
 
 
 def refuse_what_has_no_rules(plan: Plan) -> None:
@@ -70,8 +83,9 @@ def refuse_what_has_no_rules(plan: Plan) -> None:
 
 
 class Simulation:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, measured: bool = False) -> None:
         self.plan = plan
+        self.taps: list[Tap] | None = [] if measured else None
         dice = Dice(plan.seed)
         self.history = History(run_line(plan))
         self.network = LinkDelays(plan.network, dice)
@@ -128,8 +142,15 @@ class Simulation:
                 kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
                 producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
-            self.loop.add(producer)
+            if self.taps is None:
+                self.loop.add(producer)
+            else:
+                self.taps.append(tap(producer, plan, self.plan.broker_profile))
+                self.loop.add(self.taps[-1])
         return producers
+
+    def samples(self) -> list[ClientSamples] | None:
+        return None if self.taps is None else [tapped.samples() for tapped in self.taps]
 
     def _note(self, at: Micros, fact: object) -> None:
         self.history.add(at, fact)

@@ -34,6 +34,7 @@ from ksim_models.facts import (
     Replicated,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
@@ -55,8 +56,8 @@ FATES = {
 
 TURNS = (Fault, PartitionChanged, BrokerChanged, Truncated, FinalLog, Ended)
 """After each of these the story goes on differently."""
-OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Acked, Failed)
-TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Failed)
+OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
+TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)
 
 Key = tuple[str, str, int, int, int]
 """A batch: producer, partition, first and last record, how many."""

@@ -31,6 +31,7 @@ from ksim_models.facts import (
     Rejected,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
@@ -118,6 +119,9 @@ class Sentences:
     def _retried(self, fact: Retried) -> str:
         backoff = "after a backoff" if self.roughly else f"{show(fact.backoff_us)} from now at the earliest"
         return f"{fact.producer} will send {records(fact.records)} again ({fact.error}), {backoff}"
+
+    def _split(self, fact: Split) -> str:
+        return f"{fact.producer} cuts {records(fact.records)}, too large for the broker, into batches of {', '.join(map(str, fact.counts))}"
 
     def _breaker_changed(self, fact: BreakerChanged) -> str:
         match fact.state:
@@ -236,6 +240,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     Refused: Sentences._refused,
     BreakerChanged: Sentences._breaker_changed,
     Retried: Sentences._retried,
+    Split: Sentences._split,
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,

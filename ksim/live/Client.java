@@ -15,6 +15,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -53,6 +54,8 @@ public final class Client {
     private static final byte[] UNSERIALIZABLE = new byte[0];
     private static final long LAST_WORDS_MS = 200;
 
+    private static final Map<Integer, Integer> CONTENT = new HashMap<>(); // Workload -> millionths of its bytes that no codec makes smaller.
+
     private final Map<String, Object> settings = new HashMap<>();
     private final List<Workload> workloads = new ArrayList<>();
     private final List<Object[]> warmUps = new ArrayList<>(); // (topic, partition)
@@ -84,6 +87,7 @@ public final class Client {
                     workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4]), reaction));
                 }
                 case "from" -> first = Integer.parseInt(words[1]);
+                case "content" -> CONTENT.put(Integer.valueOf(words[1]), Integer.valueOf(words[2]));
                 case "warm-up" -> warmUps.add(new Object[] {words[1], Integer.valueOf(words[2])});
                 case "practise" -> practise(words[1], words[2]);
                 case "ready" -> tell("{\"event\":\"ready\",\"at\":" + System.nanoTime() + ",\"version\":" + quoted(AppInfoParser.getVersion()) + "}");
@@ -350,9 +354,13 @@ public final class Client {
         private Outcome send(Workload workload, int i, int number) {
             byte[] key = workload.key[i] <= NO_KEY ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
             int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
-            ProducerRecord<byte[], byte[]> record = workload.key[i] == UNSERIALIZABLE_KEY
-                ? new ProducerRecord<>(workload.topic, workload.partition, null, UNSERIALIZABLE)
-                : record(workload.topic, workload.partition, key, identity(number), bytes);
+            ProducerRecord<byte[], byte[]> record;
+            if (workload.key[i] == UNSERIALIZABLE_KEY) {
+                record = new ProducerRecord<>(workload.topic, workload.partition, null, UNSERIALIZABLE);
+            } else {
+                record = record(workload.topic, workload.partition, key, identity(number), bytes);
+                mix(record.value(), identity(number).length() + 1, CONTENT.getOrDefault(workload.index, 0), number);
+            }
             Outcome outcome = new Outcome(this, workload, i, number);
             try {
                 producer.send(record, outcome);
@@ -460,6 +468,15 @@ public final class Client {
         if (fits) System.arraycopy(text, 0, value, 0, text.length);
         List<Header> headers = fits ? null : List.of(new RecordHeader(identity, new byte[0]));
         return new ProducerRecord<>(topic, partition, key, value, headers);
+    }
+
+    /** Behind the identity: noise of so many millionths of the value, so that a batch compresses about to that. */
+    private static void mix(byte[] value, int from, int millionths, int number) {
+        int noise = Math.min(value.length - from, (int) (value.length * (long) millionths / 1_000_000));
+        if (noise <= 0) return;
+        byte[] bytes = new byte[noise];
+        new SplittableRandom(number).nextBytes(bytes);
+        System.arraycopy(bytes, 0, value, from, noise);
     }
 
     private static final class Outcome implements Callback {

@@ -10,6 +10,7 @@ What a client is told: lines of words, each word percent-encoded.
     workload TOPIC FILE PARTITION WINDOW ON_FAILURE
                                              "-" where there is none; ON_FAILURE: report, resend, stop, or break:FAILURES:MICROSECONDS
                                              FILE: 16 bytes per record: time in us, bytes, number of its key (-1: none, -2: cannot be serialized)
+    content WORKLOAD MILLIONTHS              where the producer compresses: so much of each record is noise, and a batch compresses about to that
     warm-up TOPIC PARTITION                  the real producer sends a record here a second before time zero
     practise BOOTSTRAP TOPIC                 a throw-away producer sends a few records, so that the process is warm
     ready                                    answered when all before is done
@@ -173,6 +174,9 @@ class LiveClient:
         for file, workload in zip(files, self.workloads):
             numbers = ["-" if one is None else str(one) for one in (workload.partition, workload.window)]
             self._say("workload", self.naming.real(workload.topic), str(file), *numbers, _in_one_word(workload.on_failure))
+        if self.plan.config.compression_type != "none":
+            for index, workload in enumerate(self.workloads):
+                self._say("content", str(index), str(workload.compression_ratio))
         for topic, partition in self.warm_ups if self._lives == 1 else ():
             self._say("warm-up", self.naming.real(topic), str(partition))
         if practise is not None:

@@ -109,6 +109,8 @@ class Workload:
         self.rows = rows
         self.partition = partition
         self.window = None if window is None else threading.Semaphore(window)
+        self.noise = 0
+        """Millionths of its bytes that no codec makes smaller."""
         self.waits = window == 1
         self.reaction = reaction or Reaction()
 
@@ -184,7 +186,7 @@ class Producing:
         key = None if key_number <= NO_KEY else f"key-{key_number}".encode()
         has_failed: list[bool] = []
         reaction = workload.reaction
-        value, headers = content(WARM_UP if self.silent else f"{self.index}/{number}", max(0, size - len(key or b"")))
+        value, headers = content(WARM_UP if self.silent else f"{self.index}/{number}", max(0, size - len(key or b"")), workload.noise)
         told: dict[str, Any] = {"record": number, "workload": workload.index}
 
         def end(event: str, **details: object) -> None:
@@ -263,6 +265,8 @@ class Client:
                 case "workload", [topic, file, partition, window, reaction]:
                     rows, place = read(Path(file)), len(self.workloads)
                     self.workloads.append(Workload(place, topic, rows, number_or_none(partition), number_or_none(window), Reaction(reaction)))
+                case "content", [index, noise]:
+                    self.workloads[int(index)].noise = int(noise)
                 case "from", [first]:
                     self.first = int(first)
                 case "warm-up", [topic, partition]:

@@ -55,7 +55,7 @@ class ClosableProducer(HeldUp):
         out: list[Effect] = []
         if self.waits_for_itself and type(event) is not Crashed:
             self.sending.take(now, out)
-            self.wake_at = self.sending.wake_at
+            self.wake_at = self.sending.wake_at(now, NEVER)
             return out
         if type(event) is Terminated and self.alive and not self.closing:
             self._begin_to_close(event.within, now, out)

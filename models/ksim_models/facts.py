@@ -259,6 +259,16 @@ class Retried:
 
 
 @message
+class Split:
+    """A batch was too large for the broker: its records go back into the queue as batches of so many each."""
+
+    producer: str
+    partition: str
+    records: Records
+    counts: tuple[int, ...]
+
+
+@message
 class Connected:
     client: str
     broker: str
@@ -319,6 +329,7 @@ INTERNAL = (
     BrokerChanged,
     Became,
     Retried,
+    Split,
     Connected,
     Disconnected,
     Learned,

@@ -42,7 +42,7 @@ class HeldUp(Producer):
                 break
             out += super().handle(next_event, now)
         if callbacks.held and self.alive:
-            self.wake_at = min(callbacks.held_until, self.sending.wake_at)
+            self.wake_at = min(callbacks.held_until, self.sending.wake_at(now, callbacks.held_until))
         return out
 
     def accumulator_holds(self) -> bool:

@@ -15,9 +15,11 @@ from ksim_models.errors import ErrorCode, known_to
 from ksim_models.facts import Acked, Failed, Offered, Retried
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Effect, Note
+from ksim_models.measurements import Errored
 from ksim_models.messages import ProduceResult, Records
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
+from ksim_models.splitting import is_to_be_split, split
 from ksim_models.units import Micros
 
 BYSTANDER = "KafkaException", "Failed to append record because it was part of a batch which had one more more invalid records"
@@ -42,6 +44,8 @@ class Outcomes:
         self.metadata = metadata
         self.sending = sending
         self.idempotence = idempotence
+        self.measured = False
+        """Somebody wants its measurements (`ksim_models.measurements`)."""
         self.in_flight: dict[str, list[Batch]] = {}
         """Per partition, in the order of draining: where expiry looks (A37)."""
         self.nothing_expires_before: Micros = 0
@@ -59,7 +63,9 @@ class Outcomes:
         if waiting and batch in waiting:
             waiting.remove(batch)
         error = result.error
-        if not error or error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
+        if is_to_be_split(batch, error):
+            self._tell(batch, out, split(batch, self.accumulator, self.idempotence))
+        elif not error or error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
             self._succeed(batch, result.base_offset, now, out)
         else:
             error = known_to(self.profile.release, error)
@@ -116,6 +122,8 @@ class Outcomes:
         The sequences hear of it after the callbacks (I17), and once (I16); up to 3.5 before them, and of a late error too.
         """
         self.records_failed += batch.count
+        if self.measured:
+            self._tell(batch, out, Errored(batch.partition, batch.count))
         first = not batch.done
         after_callbacks = self.profile.sequences_hear_only_the_first_failure
         if not after_callbacks:
@@ -143,7 +151,6 @@ class Outcomes:
             return
         if answered or not self.profile.memory_kept_until_answer:
             self.accumulator.release(batch)
-            batch.capacity = 0
         if not batch.done:
             batch.done = True
             self.sending.finished(batch, now)

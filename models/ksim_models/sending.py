@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
-from ksim_models.application import Sticky, Thread
+from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
 from ksim_models.callbacks import Callbacks
@@ -17,8 +17,11 @@ from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Blocked, Offered, Refused
 from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
+from ksim_models.handover import send_range, send_uneventful
+from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
+from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
@@ -47,7 +50,9 @@ class Sending:
         self.reactions = Reactions(self.threads)
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
-        self.sticky: dict[str, Sticky] = {}
+        self.partitioner = partitioner_of(producer, config, profile, metadata, dice)
+        if isinstance(self.partitioner, BuiltIn) and self.partitioner.adapts:
+            accumulator.partitioner = self.partitioner
         self.offered = 0
         """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
         self.warmed_up = 0
@@ -59,6 +64,7 @@ class Sending:
         """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
+        self.lookahead = Lookahead(config.max_request_size, accumulator, metadata, self.partitioner)
         self.callbacks = Callbacks(self)
         self.closed = False
         """close() has begun."""
@@ -74,26 +80,28 @@ class Sending:
 
     # When.
 
-    @property
-    def wake_at(self) -> Micros:
+    def wake_at(self, now: Micros, until: Micros) -> Micros:
         """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked.
 
-        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14).
+        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14). `until`: the client wakes then in any case.
         """
-        at = NEVER
-        for thread in self.awake:
-            due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
-            if due < at:
-                at = due
-        return at
+        if len(self.awake) == 1:
+            thread = self.awake[0]
+            if thread.blocked_on:
+                return thread.patience_ends
+            at = thread.next_time()
+            if at == NEVER or thread.one_by_one or self._turns_for_ever(thread.arrivals):
+                return at
+            partition = self._only_partition(thread)
+            if partition is not None and not self.in_error_state:
+                return self._filled_at(thread, at, partition)
+        threads = [thread for thread in self.awake if not thread.is_done]
+        if self.in_error_state:
+            return min([thread.patience_ends if thread.blocked_on else thread.next_time() for thread in threads], default=NEVER)
+        return self.lookahead.next_difference(threads, now, until, self.overdue_from)
 
-    def _difference_at(self, thread: Thread) -> Micros:
-        at = thread.next_time()
-        if at == NEVER:
-            return NEVER
-        partition = self._only_partition(thread)
-        if partition is None or self.in_error_state:
-            return at
+    def _filled_at(self, thread: Thread, at: Micros, partition: str) -> Micros:
+        """The same for records that are alike and go to one partition, by arithmetic."""
         size = thread.arrivals.size
         assert size is not None
         batch = self.accumulator.open_batch(partition)
@@ -102,11 +110,11 @@ class Sending:
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
             lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
-            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
+            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size, self.accumulator.estimate_for(partition))
         else:
             lingers_until = NEVER
             room, left = batch.room_for(size)
-        filled_by = thread.next + (room - 1 if left == 0 else room)
+        filled_by = thread.next + max(0, room - 1 if left == 0 else room)
         if filled_by >= thread.arrivals.total:
             return lingers_until
         return min(lingers_until, max(thread.arrivals.time_of(filled_by), thread.free_at))
@@ -141,17 +149,25 @@ class Sending:
     def take(self, now: Micros, out: list[Effect]) -> None:
         """Hand over all records whose time has come, in the order of their times; blocked calls first, in the order they were blocked (A21)."""
         if self.blocked:
+            first_waits = False
             for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
-                self._try_again(thread, now, out)
+                if not (first_waits and thread.blocked_on == "memory"):
+                    self._try_again(thread, now, out)
+                elif now >= thread.patience_ends:
+                    self._give_up(thread, now, out)
+                first_waits = first_waits or thread.blocked_on == "memory"
             self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+        alone = len(self.awake) == 1 and self.awake[0].steady and self.awake[0].arrivals.partition is None and not self.awake[0].arrivals.warm_up
         while (first := self._first_due(now)) is not None:
             thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
             if partition is not None and not thread.arrivals.warm_up:
-                self._send_range(thread, partition, now, out)
+                send_range(self, thread, partition, now, out)
                 return  # It is the only thread that has anything to send.
-            self._call(thread, at)
+            if alone and send_uneventful(self, thread, now):
+                continue
+            self.call(thread, at)
             if thread.breaker is None or self._is_let_through(thread, at, out):
                 self.send_one(thread, at, out)
 
@@ -163,7 +179,7 @@ class Sending:
                 first = thread, due
         return first
 
-    def _call(self, thread: Thread, at: Micros) -> None:
+    def call(self, thread: Thread, at: Micros) -> None:
         """send() is called: the record gets its number, unless it had one before."""
         thread.sent_at, thread.patience_ends = at, at + self.max_block
         if thread.again:
@@ -191,12 +207,17 @@ class Sending:
         self.unblock(thread)
         self.send_one(thread, now, out, blocked_before=True)
         if thread.blocked_on and now >= thread.patience_ends:
-            self.refuse(thread, *self.impatience(thread), now, out)
-            self.unblock(thread)
+            self._give_up(thread, now, out)
         if not thread.blocked_on:
             thread.free_at = now
 
+    def _give_up(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
+        self.refuse(thread, *self.impatience(thread), now, out)
+        self.unblock(thread)
+        thread.chosen, thread.free_at = "", now
+
     def impatience(self, thread: Thread) -> tuple[str, str]:
+        """A3, A22."""
         topic, waited = thread.arrivals.topic, self.config.max_block_ms
         if thread.blocked_on == "memory":
             return no_memory(waited, self.accumulator.total_memory)
@@ -263,30 +284,70 @@ class Sending:
             thread.patience_ends = NEVER
             self._block(thread, "partitioner", out, known=blocked_before)
             return
-        partition = self._partition_for(thread, partitions)
-        batch = self.accumulator.open_batch(partition)
-        if batch is None or batch.room_for(size)[0] == 0:
+        batch, opened = self._room_for(thread, partitions, size, now, waited=blocked_before)
+        if batch is None:
             capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
             if capacity > self.accumulator.total_memory:  # C8: nobody looked at construction.
+                thread.chosen = ""
                 self.refuse(thread, *larger_than_the_buffer(capacity, self.accumulator.total_memory), now, out)
                 return
-            if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
-                partition = self._sticky(arrivals.topic).switch([name for name in self._choices(partitions) if name != partition] or partitions)  # A47
-            batch = self.accumulator.new_batch(partition, upper_bound_bytes(size), now)
-        if batch is None:
             self._block(thread, "memory", out, known=blocked_before)
             return
+        thread.chosen = ""
+        before = batch.estimated_bytes if not opened else 0
         batch.offered(thread.sent_at, 0, 1)
-        batch.add(thread.number, 1, size)
+        self.add(thread, batch, thread.number, 1, size)
         if thread.reacts:
             self.reactions.sent(thread, thread.number, thread.record)
         if arrivals.warm_up:
             batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:
-            batch.threads[thread.index] = batch.threads.get(thread.index, 0) + 1
+            batch.belongs_to(thread.index)
             thread.outstanding += 1
-        if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
-            self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
+        if self._sticks(thread) and len(partitions) > 1:
+            self.partitioner.appended(arrivals.topic, batch.estimated_bytes - before, partitions, last_is_full=batch.is_full)
+
+    def add(self, thread: Thread, batch: Batch, number: int, count: int, size: int) -> None:
+        if not batch.estimate:
+            batch.add(number, count, size)
+            return
+        before = batch.size_bytes
+        batch.add(number, count, size)
+        batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
+
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, waited: bool) -> tuple[Batch | None, bool]:
+        """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20).
+
+        Who comes while others wait for memory waits behind them: what there is belongs to the first of them, bit by bit (A21).
+        """
+        topic, sticks = thread.arrivals.topic, self._sticks(thread) and len(partitions) > 1
+        asks_again = self.partitioner.asks_again and not thread.chosen
+        partition = thread.chosen or self._partition_for(thread, partitions)
+        while True:
+            batch = self.accumulator.open_batch(partition)
+            if sticks and (batch is None or batch.is_full) and self.partitioner.completes_switch(topic, partitions):
+                partition = self._partition_for(thread, partitions)
+                continue
+            if batch is not None and batch.room_for(size)[0]:
+                return batch, False
+            if batch is not None:
+                batch.closed = True
+                if sticks:
+                    continue
+            if not asks_again:
+                break
+            asks_again = False
+            self.partitioner.new_batch(topic, partition, partitions)
+            partition = self._partition_for(thread, partitions)
+        if not sticks:
+            thread.chosen = partition
+        if self.accumulator.waiters and not waited:
+            return None, True
+        return self.accumulator.new_batch(partition, upper_bound_bytes(size), now), True
+
+    def _sticks(self, thread: Thread) -> bool:
+        """Its partition is the built-in choice, which goes by bytes."""
+        return self.partitioner.by_bytes and thread.arrivals.partition is None and not (thread.arrivals.keyed and self.partitioner.places_keys)
 
     def _has_partition(self, arrivals: Arrivals) -> bool:
         """The metadata knows where the records can go."""
@@ -321,80 +382,13 @@ class Sending:
         return not arrivals.keyed and arrivals.partition is None and self.config.batch_size == 0 and self._zero_is_endless
 
     def _partition_for(self, thread: Thread, partitions: Sequence[str]) -> str:
-        """A6: the record's own, else by key over all partitions, else the sticky one."""
+        """A6: the record's own, else by key over all partitions, else what the partitioner says."""
         arrivals = thread.arrivals
         if arrivals.partition is not None:
             return partitions[arrivals.partition]
-        if arrivals.keyed:
+        if arrivals.keyed and self.partitioner.places_keys:
             return partitions[arrivals.key_hash_of(thread.record) % len(partitions)]
-        sticky = self._sticky(arrivals.topic)
-        return sticky.partition or sticky.switch(self._choices(partitions))
-
-    def _sticky(self, topic: str) -> Sticky:
-        known = self.sticky.get(topic)
-        if known is None:
-            known = self.sticky[topic] = Sticky(self.producer, topic, self.dice)
-        return known
-
-    def _choices(self, partitions: Sequence[str]) -> Sequence[str]:
-        return [name for name in partitions if self.metadata.leader_of(name)[0]] or partitions
-
-    # Many records.
-
-    def _send_range(self, thread: Thread, partition: str, now: Micros, out: list[Effect]) -> None:
-        """The same as one record after another, for all that are due: they are alike and go to one partition, so whole batches are filled by arithmetic."""
-        arrivals = thread.arrivals
-        size = arrivals.size
-        assert size is not None
-        due = arrivals.count_until(now)
-        upper = upper_bound_bytes(size)
-        while thread.next < due:
-            batch = None if self.in_error_state else self.accumulator.open_batch(partition)
-            room = batch.room_for(size)[0] if batch is not None else 0
-            if batch is None or not room:
-                at = max(arrivals.time_of(thread.next), thread.free_at)
-                fits = upper <= min(self.config.max_request_size, self.accumulator.total_memory) and not self.in_error_state
-                batch = self.accumulator.new_batch(partition, upper, at) if fits else None
-                if batch is None:  # Too large, or no memory: that is one record's affair.
-                    self._call(thread, at)
-                    self.send_one(thread, at, out)
-                    if thread.blocked_on:
-                        return
-                    continue
-                room = batch.room_for(size)[0]
-            count = min(room, due - thread.next)
-            self._hand_over(thread, batch, count)
-            batch.add(self.offered, count, size)
-            self.offered += count
-            thread.next += count
-
-    def _hand_over(self, thread: Thread, batch: Batch, count: int) -> None:
-        """Note when each of the next `count` records was offered. Those that were due while send() was blocked all came when it returned."""
-        first, free_at = thread.next, thread.free_at
-        late = 0
-        if thread.arrivals.time_of(first) < free_at:
-            late = min(count, thread.arrivals.count_until(free_at) - first)
-            batch_count = batch.count
-            batch.offered(free_at, 0, late)
-            batch.count += late  # Only while the times are noted.
-            self._hand_over_in_time(thread, batch, first + late, count - late)
-            batch.count = batch_count
-        else:
-            self._hand_over_in_time(thread, batch, first, count)
-
-    def _hand_over_in_time(self, thread: Thread, batch: Batch, first: int, count: int) -> None:
-        if not count:
-            return
-        arrivals = thread.arrivals
-        step = arrivals.step_of(first, count)
-        if step is not None:
-            batch.offered(arrivals.time_of(first), step, count)
-            return
-        before = batch.count
-        for index in range(first, first + count):
-            batch.offered(arrivals.time_of(index), 0, 1)
-            batch.count += 1
-        batch.count = before
+        return self.partitioner.choose(arrivals.topic, partitions) if len(partitions) > 1 else partitions[0]
 
     # Outcomes, and a pause of the whole process.
 
@@ -430,6 +424,8 @@ class Sending:
 
     def finished(self, batch: Batch, now: Micros) -> None:
         """A batch has its outcome: threads that waited for their sends go on now."""
+        if not batch.closed:
+            self.accumulator.closings += 1
         for index, count in batch.threads.items():
             thread = self.threads[index]
             if thread.arrivals.window is not None and thread.outstanding >= thread.arrivals.window:

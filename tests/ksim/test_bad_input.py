@@ -67,7 +67,21 @@ CRASH = '[[fault]]\nat = "1s"\ndo = "crash"\n'
 CUT = '[[fault]]\nat = "1s"\ndo = "cut"\n'
 ANSWER = '[[fault]]\ndo = "answer"\n'
 
+ALERT = "[[alert]]\n"
 MISTAKES = [
+    # Alerts.
+    Mistake("a typo in a metric", ALERT + "metric = 'record-eror-rate'\nabove = 0", 2, "record-error-rate", "not a metric that has a series"),
+    Mistake("a metric that is a number", ALERT + "metric = 3\nabove = 0", 2, None, "not a metric that has a series"),
+    Mistake("a broker's metric in lower case", ALERT + "metric = 'underReplicatedPartition'\nabove = 0", 2, "UnderReplicatedPartitions", "not a metric"),
+    Mistake("a metric of the other client", ALERT + "metric = 'msg_cnt'\nabove = 0", 2, None, "msg_cnt is a metric of librdkafka"),
+    Mistake("an alert without a metric", ALERT + "above = 0", 1, None, "metric is missing"),
+    Mistake("an alert without a limit", ALERT + "metric = 'record-error-rate'", 1, None, "neither above nor below"),
+    Mistake("an alert with two limits", ALERT + "metric = 'record-error-rate'\nabove = 0\nbelow = 1", 4, None, "above and below are both given"),
+    Mistake("a limit that is a text", ALERT + "metric = 'record-error-rate'\nabove = '0'", 3, None, "a number"),
+    Mistake("a limit that is nan", ALERT + "metric = 'record-error-rate'\nabove = nan", 3, None, "nan and inf are not possible"),
+    Mistake("an alert that lasts no time", ALERT + "metric = 'record-error-rate'\nabove = 0\nfor = '10 sec'", 4, None, "for"),
+    Mistake("an unknown key of an alert", ALERT + "metric = 'record-error-rate'\nabove = 0\nfro = '1s'", 4, "for", "fro"),
+    Mistake("an alert that is a table", "[alert]\nmetric = 'record-error-rate'", 1, None, "[[alert]]"),
     # Keys and tables.
     Mistake("an unknown table", "topcis = 1", 1, "topics", "topcis is not a key", 'title = "good"'),
     Mistake("an unknown key of a topic", "[topics.payments]\npartitons = 2", 2, "partitions", "partitons", "[topics.payments]"),
@@ -135,6 +149,9 @@ MISTAKES = [
     Mistake("a rate that is nan", "rate = nan", 1, None, "nan", 'every = "5ms"'),
     Mistake("a negative duration", 'every = "-5ms"', 1, None, "negative", 'every = "5ms"'),
     Mistake("a unit that does not exist", 'every = "5sec"', 1, None, "sec", 'every = "5ms"'),
+    Mistake("a ratio of nothing", 'every = "5ms"\ncompression_ratio = 0', 2, None, "above 0", 'every = "5ms"'),
+    Mistake("a ratio without a mean", 'every = "5ms"\ncompression_ratio = { spread = 0.1 }', 2, None, "mean is missing", 'every = "5ms"'),
+    Mistake("a ratio with a spread as large", 'every = "5ms"\ncompression_ratio = { mean = 0.3, spread = 0.3 }', 2, None, "to nothing", 'every = "5ms"'),
     Mistake("a spread larger than the mean", 'every = "5ms"\nsize = { mean = 10, spread = 20 }', 2, None, "spread", 'every = "5ms"'),
     Mistake("a partition that is not there", 'every = "5ms"\npartition = 1', 2, None, "no partition 1", 'every = "5ms"'),
     Mistake("key and partition", 'every = "5ms"\nkey = "fixed"\npartition = 0', 3, None, "key and partition", 'every = "5ms"'),
@@ -216,7 +233,6 @@ LATER = [
     ("consumers", '[consumers.c]\ntopics = ["payments"]', "consumers"),
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
-    ("alert", '[[alert]]\nmetric = "x"', "alert"),
     ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
