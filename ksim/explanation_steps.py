@@ -37,10 +37,11 @@ from ksim_models.facts import (
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET
+from ksim_models.on_failure import BREAKER_OPEN
 from ksim_models.units import Micros, show
 
 HANDED_OVER = "A1"
-BLOCKED = {"metadata": "A3", "memory": "A20"}
+BLOCKED = {"metadata": "A3", "memory": "A20", "partitioner": "KAFKA-14303"}
 REJECTED = {
     "NOT_LEADER_OR_FOLLOWER": "BP-24",
     "NOT_ENOUGH_REPLICAS": "BP-24",
@@ -49,7 +50,17 @@ REJECTED = {
     "UNKNOWN_TOPIC_OR_PARTITION": "BP-11",
     "MESSAGE_TOO_LARGE": "BP-28",
 }
-REFUSED = {"BufferExhaustedException": "A22", "TimeoutException": "A3", "RecordTooLargeException": "A7"}
+REFUSED = {
+    "BufferExhaustedException": "A22",
+    "TimeoutException": "A3",
+    "InvalidTopicException": "A3",
+    "TopicAuthorizationException": "A3",
+    "SerializationException": "A5",
+    "RecordTooLargeException": "A7",
+    "IllegalArgumentException": "C8",
+    "IllegalStateException": "A2",
+    BREAKER_OPEN: "the application",
+}
 LIBRDKAFKA = {
     HANDED_OVER: "7.1",
     "A8": "7.1",
@@ -85,6 +96,8 @@ class Step:
     at: Micros
     text: str
     rule: str
+    order: int = 0
+    """Within one moment: a record is handed over before anything else, and again behind everything else."""
 
 
 def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]) -> Iterator[Step]:
@@ -97,7 +110,7 @@ def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]
         elif see := SEES.get(type(fact)):
             see(road, at, fact)
     road.settle()
-    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.rule not in (HANDED_OVER, LIBRDKAFKA[HANDED_OVER]))))
+    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.order)))
 
 
 def _client(history: History, record: Record) -> tuple[str, str]:
@@ -130,7 +143,7 @@ class Road:
 
     record: Record
     offered_at: Micros
-    """For the first time."""
+    """For the last time so far."""
     partition: str
     several: bool
     sentences: Sentences = field(init=False)
@@ -158,7 +171,8 @@ class Road:
     def on_offered(self, at: Micros, fact: Offered) -> None:
         if self._is_mine(fact):
             again = " again" if self.done else ""
-            self._add(_offered_at(fact, self.record), f"{self.record.producer} hands it{again} to send()", HANDED_OVER)
+            self.offered_at = _offered_at(fact, self.record)
+            self._add(self.offered_at, f"{self.record.producer} hands it{again} to send()", HANDED_OVER, order=1 if again else -1)
             self.done = False
 
     def on_blocked(self, at: Micros, fact: Blocked) -> None:
@@ -319,9 +333,9 @@ class Road:
 
     # Words.
 
-    def _add(self, at: Micros, text: str, rule: str) -> None:
+    def _add(self, at: Micros, text: str, rule: str, *, order: int = 0) -> None:
         if text:
-            self.steps.append(Step(at, text, LIBRDKAFKA.get(rule, rule) if self.client == "librdkafka" else rule))
+            self.steps.append(Step(at, text, LIBRDKAFKA.get(rule, rule) if self.client == "librdkafka" else rule, order))
 
     def _is_mine(self, fact: Any) -> bool:
         return fact.producer == self.record.producer and self.record.number in fact.records
