@@ -64,6 +64,8 @@ class ClientProfile:
     """3.7 (M2): metadata that brings no change makes the next refresh wait longer."""
     new_epoch_skips_backoff: bool
     """3.6.1 (KAFKA-15415, A30): a higher leader epoch cancels the backoff of a retry."""
+    any_epoch_change_skips_backoff: bool
+    """3.6.1 and 3.7.0 only (KAFKA-16226, A30): so does a lower one, of a topic that was created again."""
     leader_hint_in_produce: bool
     """3.7 (KIP-951, M5): takes the new leader out of a produce response."""
     request_timeout_is_timed_out: bool
@@ -176,6 +178,7 @@ def client_profile(version: str) -> ClientProfile:
         backoff_is_capped=release >= (3, 7, 0),
         equivalent_response_backoff=release >= (3, 7, 0),
         new_epoch_skips_backoff=release >= (3, 6, 1),
+        any_epoch_change_skips_backoff=release in ((3, 6, 1), (3, 7, 0)),
         leader_hint_in_produce=release >= (3, 7, 0),
         request_timeout_is_timed_out=release >= (3, 5, 0),
         memory_kept_until_answer=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),

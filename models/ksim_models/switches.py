@@ -148,6 +148,13 @@ CLIENT_SWITCHES = (
         _without_retries,
     ),
     Switch(
+        "any_epoch_change_skips_backoff",
+        "A retry for which a lower leader epoch is known, as its topic was created again,",
+        {False: "waits for its backoff", True: "is sent at once"},
+        "KAFKA-16226",
+        _without_retries,
+    ),
+    Switch(
         "leader_hint_in_produce",
         "A producer whose leader has moved",
         {False: "learns of the new one by asking for metadata", True: "takes the new one out of the refusal"},

@@ -27,6 +27,8 @@ CLIENT_SWITCHES = [
     ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
+    ("any_epoch_change_skips_backoff", "3.6.0", "3.6.1"),  # KAFKA-16226, A30
+    ("any_epoch_change_skips_backoff", "3.6.2", "3.7.0"),
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
     ("backoff_is_capped", "3.6", "3.7"),  # KIP-580, N7, N8
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
@@ -82,6 +84,13 @@ def test_a_broker_behaviour_begins_with_its_release(switch: str, last_without: s
 def test_an_isr_shrink_raises_the_leader_epoch_before_3_6_only() -> None:
     """KC-47"""
     assert [version for version in KAFKA_VERSIONS if broker_profile(version).epoch_bump_on_isr_shrink] == ["2.8", "3.0", "3.1", "3.2", "3.3", "3.4", "3.5"]
+
+
+def test_any_change_of_the_leader_epoch_skips_the_backoff_in_two_releases_only() -> None:
+    """A30, KAFKA-16226: in both, the last patch is right again."""
+    asked = ["3.6.0", "3.6.1", "3.6.2", "3.7.0", "3.7.1", "3.7.2", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).any_epoch_change_skips_backoff] == ["3.6.1", "3.7.0"]
 
 
 def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
