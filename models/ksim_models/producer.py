@@ -251,8 +251,10 @@ class Producer:
             self.accumulator.node_looked_at(node, now, drains=drains)
             if drains:
                 if not taken:
+                    made = self.accumulator.batches_made
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True
+                    more = self.accumulator.batches_made > made  # Another partition's first record opened one, which this look did not see.
                 led = self.metadata.partitions_led_by(node)
                 batches = self.accumulator.drain(node, led, now, self._may_drain)
                 if batches:

@@ -269,6 +269,12 @@ CLIENT_SWITCHES = (
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
         "KAFKA-8862",
     ),
+    Switch(
+        "metrics_keep_overlapping_windows",
+        "A window of a rate or an average in the client's metrics",
+        {False: "counts until its beginning is too old", True: "counts until its last event is too old"},
+        "pull request 15889",
+    ),
 )
 
 BROKER_SWITCHES = (
