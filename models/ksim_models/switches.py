@@ -251,8 +251,8 @@ CLIENT_SWITCHES = (
     ),
     Switch(
         "round_robin_remembers",
-        "RoundRobinPartitioner, asked twice for one record,",
-        {False: "skips a partition", True: "gives the same partition again"},
+        "A record for which RoundRobinPartitioner is asked twice",
+        {False: "skips a partition", True: "gets the same partition again"},
         "KAFKA-17632",
         _no_partitioner_class,
     ),

@@ -34,7 +34,7 @@ def test_a_sentence_is_there_for_every_position_of_its_switch(profile: type[Any]
 
 SOURCE = r"((KIP|KAFKA)-\d+|pull request \d+)"
 VERBS = frozenset(
-    "appends asks cannot can changes counts doubles drops fails fences follows gives has is keeps leaves learns makes may moves names never only reaches "
+    "appends asks cannot can changes counts doubles drops fails fences follows gets has is keeps leaves learns makes may moves names never only reaches "
     "refuses repeats rises says skips stands stays takes throws times tries returns waits".split()
 )
 """With which the rest of a sentence begins, so that it reads as one."""
