@@ -126,6 +126,11 @@ class Batch:
         return self.base_sequence + self.count - 1
 
     @property
+    def max_timestamp(self) -> Micros:
+        """When its newest record was handed to send(): the time-stamp that goes into the log (CreateTime)."""
+        return self.offer_times[-1] if self.offer_times is not None else self.offer_at + (self.count - 1) * self.offer_step
+
+    @property
     def is_full(self) -> bool:
         """A13."""
         return self.closed or (self.count > 0 and self.capacity <= self.size_bytes)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig, topic_config
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Became
+from ksim_models.facts import Became, CacheLost
 from ksim_models.following import Following
 from ksim_models.image import Image
 from ksim_models.isr import Leadership
 from ksim_models.leading import Leading
 from ksim_models.log import Log
-from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Restarted, Send, Wake
+from ksim_models.log_tasks import INITIAL_DELAY, LogTasks
+from ksim_models.machine import Asked, Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Restarted, Send, Wake
 from ksim_models.membership import Membership
 from ksim_models.messages import (
     NO_LEADER,
@@ -27,6 +28,7 @@ from ksim_models.messages import (
     ApiVersionsResponse,
     BrokerHeartbeatResponse,
     BrokerRegistrationResponse,
+    DeleteRecordsRequest,
     FetchRequest,
     FetchResponse,
     InitProducerIdRequest,
@@ -37,6 +39,7 @@ from ksim_models.messages import (
     PartitionRecord,
     ProduceRequest,
 )
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.units import NEVER, Micros, ms
@@ -81,6 +84,8 @@ class Broker:
         *,
         start_at: Micros,
         member: tuple[int, Sequence[MetadataRecord]] | None = None,
+        page_cache: PageCache | None = None,
+        power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
         self.name = name
@@ -90,7 +95,9 @@ class Broker:
         self.controller = controller
         self.dice = dice
         self.logs: dict[str, Log] = {}
-        """What survives a crash of the process (LR-3)."""
+        """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
+        self.page_cache = page_cache or PageCache()
+        self.power_loss_keeps = power_loss_keeps
         self.incarnation = 0
         self.connections_made = 0
         self.lag_check_every = ms(config.replica_lag_time_max_ms // 2) or NEVER
@@ -115,6 +122,7 @@ class Broker:
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection)
         self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, start_at)
+        self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.isr_check_at = start_at + self.lag_check_every
 
     def _name_connection(self, peer: str) -> str:
@@ -125,7 +133,7 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at)
+        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.tasks.wake_at)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
@@ -139,18 +147,35 @@ class Broker:
             case Closed():
                 self._on_closed(event.connection, now)
             case Crashed():
-                self.running = False
+                self._on_crashed(event.power_lost, now, out)
             case Restarted():
                 self._on_restarted(now)
+            case Asked():
+                self._on_asked(event.request, now, out)
         self._settle(now, out)
         return out
+
+    def _on_crashed(self, power_lost: bool, now: Micros, out: list[Effect]) -> None:
+        self.running = False
+        for partition, log in self.logs.items() if power_lost else ():
+            before = log.log_end_offset
+            drawn = self.power_loss_keeps is PowerLossKeeps.DRAWN
+            log.lose_power(now, self.dice.at("page cache", self.name, partition, self.incarnation) if drawn else 0.0)
+            if log.log_end_offset < before:
+                out.append(Note(CacheLost(self.name, partition, log.log_end_offset, before)))
 
     def _on_restarted(self, now: Micros) -> None:
         """The process needs some time until it asks to be registered; its logs are as the crash left them."""
         self.incarnation += 1
+        start_at = now + ms(self.profile.start_up_ms)
         for log in self.logs.values():
-            log.come_back_after_a_crash(now)
-        self._boot(now + ms(self.profile.start_up_ms))
+            log.come_back(now, start_at + INITIAL_DELAY)
+        self._boot(start_at)
+
+    def _on_asked(self, request: object, now: Micros, out: list[Effect]) -> None:
+        match request:
+            case DeleteRecordsRequest() if self.leading.delete_records(request, now, out):
+                self.tasks.start_moved(now)
 
     def _on_wake(self, now: Micros, out: list[Effect]) -> None:
         if now < self.booted_at:
@@ -162,6 +187,7 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
             self.isr_check_at = now + self.lag_check_every
@@ -326,7 +352,7 @@ class Broker:
                 self._take_role(record, now, out)
 
     def _take_role(self, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
-        replica = self.replicas.get(record.partition) or self._host(record)
+        replica = self.replicas.get(record.partition) or self._host(record, now)
         if not replica.is_news(record):
             return
         new_epoch = record.leader_epoch > replica.leader_epoch
@@ -340,13 +366,22 @@ class Broker:
             out.append(Note(Became(self.name, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
             self.leading.tell_followers(record.partition, now)
 
-    def _host(self, record: PartitionRecord) -> Replica:
+    def _host(self, record: PartitionRecord, now: Micros) -> Replica:
         topic = self.image.topics[record.partition.rpartition("-")[0]]
+        config = topic_config(topic.config, self.config)
         log = self.logs.get(record.partition)
         if log is None:
-            log = self.logs[record.partition] = Log(ms(self.config.replica_high_watermark_checkpoint_interval_ms))
+            log = self.logs[record.partition] = Log(
+                ms(self.config.replica_high_watermark_checkpoint_interval_ms),
+                config=config,
+                page_cache=self.page_cache,
+                recovery_points_every=ms(self.config.log_flush_offset_checkpoint_interval_ms),
+                starts_every=ms(self.config.log_flush_start_offset_checkpoint_interval_ms),
+                forget_producers_after=ms(self.config.producer_id_expiration_ms),
+            )
+        self.tasks.watch(log, now)
         replica = self.replicas[record.partition] = Replica(
-            record.partition, log, record.replicas, topic_config(topic.config, self.config), min_isr_capped=self.profile.min_isr_capped_by_replication
+            record.partition, log, record.replicas, config, min_isr_capped=self.profile.min_isr_capped_by_replication
         )
         return replica
 
