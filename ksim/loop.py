@@ -39,13 +39,18 @@ class BreaksOff:
 class Cell:
     """A machine in its process: running, frozen or gone."""
 
-    __slots__ = ("alarm_at", "connections", "down", "frozen", "inbox", "machine", "name")
+    __slots__ = ("alarm_at", "callers", "connections", "dark", "down", "frozen", "inbox", "machine", "name", "tells_when_back")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.name = machine.name
         self.alarm_at: Micros | None = None
         self.down = False
+        self.dark = False
+        """Its machine has no power: nobody answers for it, not even to refuse."""
+        self.tells_when_back = False
+        self.callers: list[Connection] = []
+        """Who called meanwhile: their systems go on trying."""
         self.frozen = False
         self.inbox: deque[Event] = deque()
         self.connections: dict[str, Connection] = {}
@@ -70,7 +75,7 @@ class Wire:
 
 
 class Connection:
-    __slots__ = ("forth", "back", "name", "open_at_acceptor", "open_at_opener")
+    __slots__ = ("back", "forgotten_by", "forth", "name", "open_at_acceptor", "open_at_opener", "unheard")
 
     def __init__(self, name: str, opener: Cell, acceptor: Cell) -> None:
         self.name = name
@@ -78,6 +83,10 @@ class Connection:
         self.back = Wire(self, acceptor, opener)
         self.open_at_opener = True
         self.open_at_acceptor = True
+        self.forgotten_by: Cell | None = None
+        """Its machine lost its power: when it is back, its system knows nothing of this connection."""
+        self.unheard = False
+        """Something was sent to it since, and is sent again and again."""
 
     def is_open_at(self, cell: Cell) -> bool:
         return self.open_at_opener if cell is self.forth.sender else self.open_at_acceptor
@@ -221,6 +230,8 @@ class Loop:
         if kind is Received:
             if receiver.connections.get(connection.name) is connection:
                 self.tell(receiver, event, now)
+            elif connection.forgotten_by is receiver:
+                self._meet_the_forgetful(connection, receiver)
         elif kind is Closed:
             self._lose(connection, receiver, now)
         elif kind is BreaksOff:
@@ -233,6 +244,9 @@ class Loop:
     def _accept(self, connection: Connection, acceptor: Cell, now: Micros) -> None:
         """The other side's system accepts at once, even for a frozen process; nobody listens where the process is gone, and it refuses."""
         if not connection.open_at_opener:
+            return
+        if acceptor.dark:
+            acceptor.callers.append(connection)
             return
         if acceptor.down:
             self._put(connection.back, Closed(connection.name), now)
@@ -276,7 +290,48 @@ class Loop:
         self._put(wire, BreaksOff(), self.now)
         wire.dead = True
 
+    def _meet_the_forgetful(self, connection: Connection, cell: Cell) -> None:
+        """A system that knows nothing of this connection says so (RST); one without power says nothing, and hears of it again when it is back."""
+        if cell.dark:
+            connection.unheard = True
+        else:
+            connection.forgotten_by = None
+            self._put(connection.back if cell is connection.forth.receiver else connection.forth, Closed(connection.name), self.now)
+
     # Faults.
+
+    def power_off(self, name: str, *, tells_when_back: bool = False) -> None:
+        """The machine is gone, and nobody is told: its peers learn by their time-outs, or when they send to it after it is back.
+
+        tells_when_back: those who wait without a time-out of their own learn when it is back, whether they have sent or not.
+        """
+        cell = self.cells[name]
+        if cell.down:
+            return
+        cell.frozen = False
+        cell.inbox.clear()
+        self.tell(cell, Crashed(power_lost=True), self.now)
+        cell.down = cell.dark = True
+        cell.tells_when_back = tells_when_back
+        for connection in cell.connections.values():
+            connection.forgotten_by = cell
+            towards = connection.forth if cell is connection.forth.receiver else connection.back
+            away = connection.back if towards is connection.forth else connection.forth
+            away.held.clear()  # Nobody repeats it.
+            connection.unheard = tells_when_back or bool(towards.held)
+            self._mark_closed(connection, cell)
+            cell.callers.append(connection)
+        cell.connections.clear()
+
+    def _power_on(self, cell: Cell) -> None:
+        """Simplified: what is repeated into the dark is repeated at the very moment of the return; TCP waits longer and longer."""
+        cell.dark = False
+        callers, cell.callers = cell.callers, []
+        for connection in callers:
+            if connection.forgotten_by is not cell:
+                self._accept(connection, cell, self.now)
+            elif connection.unheard:
+                self._meet_the_forgetful(connection, cell)
 
     def crash(self, name: str) -> None:
         """kill -9: the process is gone, its sockets are closed by the system."""
@@ -295,6 +350,8 @@ class Loop:
         if cell.down:
             cell.down = False
             self.tell(cell, Restarted(), self.now)
+            if cell.dark:
+                self._power_on(cell)
 
     def pause(self, name: str) -> None:
         cell = self.cells[name]

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
 
@@ -165,6 +166,8 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    before: int = 0
+    """`delete-records`: where the log is to start; -1: at the high watermark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,14 @@ class NetworkPlan:
     bandwidth: Fraction | None = None
     """Bytes per microsecond; None: unlimited."""
     links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What only the simulation needs to be told: how the machines under the brokers behave."""
+
+    page_cache: PageCache = field(default_factory=PageCache)
+    power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +233,7 @@ class Plan:
     heal: bool
     limit: Micros
     warm: bool
+    model: ModelPlan = field(default_factory=ModelPlan)
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     not_simulated: tuple[Problem, ...] = ()

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ksim import scenario_values as kinds
 from ksim.scenario_values import Kind, Schema
+from ksim_models.page_cache import PowerLossKeeps
 
 T = TypeVar("T")
 
@@ -141,7 +142,14 @@ FAULT: Shape = {
     "by": key(kinds.POSITIVE_DURATION, "How late"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
-    "partition": key(kinds.TEXT, "Only this partition of the request"),
+    "partition": key(kinds.TEXT, "Only this partition of the request; of delete-records the partition"),
+    "before": key(kinds.whole(-1, kinds.MOST_RECORDS), "The offset at which the log is to start; -1: at the high watermark"),
+}
+MODEL: Shape = {
+    "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
+    "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
+    "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
+    "append": later("How long an append takes"),
 }
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
@@ -158,7 +166,7 @@ SCENARIO: Shape = {
     "fault": Key("What goes wrong.", {"type": "array"}),
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
-    "model": later("Costs that only the simulation needs"),
+    "model": Key("What only the simulation needs.", {"type": "object"}),
     "alert": later("Alert rules to rehearse"),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
@@ -170,6 +178,7 @@ VERSIONS: Shape = {
 
 FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "crash": frozenset({"who", "for"}),
+    "power-loss": frozenset({"who", "for"}),
     "shutdown": frozenset({"who", "for"}),
     "restart": frozenset({"who"}),
     "pause": frozenset({"who", "for"}),
@@ -181,10 +190,12 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "delete-records": frozenset({"partition", "before"}),
 }
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "crash": ("who",),
+    "power-loss": ("who",),
     "shutdown": ("who",),
     "restart": ("who",),
     "pause": ("who",),
@@ -193,6 +204,7 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "slow": ("between", "latency"),
     "delay": ("by",),
     "answer": ("error",),
+    "delete-records": ("partition", "before"),
 }
 EXAMPLES: Mapping[str, str] = {
     "who": 'who = "leader(payments-0)"',
@@ -200,10 +212,11 @@ EXAMPLES: Mapping[str, str] = {
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
+    "partition": 'partition = "payments-0"',
+    "before": "before = 100",
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 LATER_FAULTS = (
-    "power-loss",
     "disk-full",
     "disk-error",
     "slow-disk",
@@ -211,7 +224,6 @@ LATER_FAULTS = (
     "elect",
     "alter",
     "reassign",
-    "delete-records",
     "recreate-topic",
     "unserializable",
     "oversize",
@@ -237,7 +249,7 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic", "workload", "nth", "size")
+LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "topic", "workload", "nth", "size")
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total")

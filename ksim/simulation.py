@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from ksim.dice import Dice
 from ksim.exposure import expose
@@ -26,9 +27,10 @@ from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
-from ksim_models.machine import Effect, Note
-from ksim_models.messages import ProduceRequest, RecordBatch
+from ksim_models.machine import Asked, Effect, Note
+from ksim_models.messages import DeleteRecordsRequest, ProduceRequest, RecordBatch
 from ksim_models.producer import Producer
+from ksim_models.sequences import next_sequence
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
@@ -78,7 +80,7 @@ class Simulation:
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, dice), dice)
+        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -102,7 +104,19 @@ class Simulation:
         brokers = []
         for number, plan in enumerate(self.plan.brokers, 1):
             member = (number, tuple(self.controller.metadata_log))
-            broker = Broker(plan.name, number, self.plan.broker_profile, plan.config, self.controller.name, dice, start_at=heartbeats[plan.name], member=member)
+            cache = self.plan.model.page_cache
+            broker = Broker(
+                plan.name,
+                number,
+                self.plan.broker_profile,
+                plan.config,
+                self.controller.name,
+                dice,
+                start_at=heartbeats[plan.name],
+                member=member,
+                page_cache=replace(cache, phase=int(dice.at("writeback", plan.name) * cache.scan)),
+                power_loss_keeps=self.plan.model.power_loss_keeps,
+            )
             brokers.append(broker)
             self.loop.add(broker)
         return brokers
@@ -218,14 +232,15 @@ class Simulation:
     def _read_final_logs(self, partition: str, now: Micros) -> None:
         state = self.controller.state_of(partition)
         written: list[RecordBatch] = []
+        start = 0
         told: tuple[LoggedBatch, ...] = ()
         for name in state.replicas:
             broker = self._broker(name)
             log = broker.logs.get(partition)
             if log is None:
                 continue
-            if log.batches != written:  # Replicas mostly hold the same batches.
-                written, told = log.batches, logged(log)
+            if log.batches != written or log.log_start_offset != start:  # Replicas mostly hold the same batches.
+                written, start, told = log.batches, log.log_start_offset, logged(log)
             leads = name == state.leader
             offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
@@ -234,9 +249,10 @@ class Simulation:
 class SimulatedWorld:
     """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
 
-    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
+    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, brokers: Sequence[Broker], dice: Dice) -> None:
         self.loop = loop
         self.controller = controller
+        self.brokers = {broker.name: broker for broker in brokers}
         self.dice = dice
         self.call_at = loop.call_at
         self.crash, self.restart, self.pause, self.resume = loop.crash, loop.restart, loop.pause, loop.resume
@@ -258,6 +274,14 @@ class SimulatedWorld:
     def shutdown(self, name: str) -> None:
         raise AssertionError("refused before the run: an orderly shutdown has no rules yet")
 
+    def power_off(self, name: str) -> None:
+        self.loop.power_off(name, tells_when_back=name == self.controller.name)
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        leader = self.leader_of(partition)
+        self.loop.tell(self.loop.cells[leader], Asked(DeleteRecordsRequest(partition, before)), self.now)
+        return (leader,)
+
     def is_down(self, name: str) -> bool:
         return self.loop.cells[name].down
 
@@ -271,11 +295,29 @@ class SimulatedWorld:
         return self.controller.name
 
     def why_not(self, fault: FaultPlan) -> str:
+        return self._why_no_records_go(fault.partition, fault.before) if fault.do == "delete-records" and fault.partition else ""
+
+    def _why_no_records_go(self, partition: str, before: int) -> str:
+        leader = self.leader_of(partition)
+        if not leader or self.is_down(leader) or self.brokers[leader].replicas[partition].leadership is None:
+            return f"nobody leads {partition} at that moment"
+        log = self.brokers[leader].logs[partition]
+        if before > log.high_watermark:
+            return f"OFFSET_OUT_OF_RANGE: before = {before} is above the high watermark, {log.high_watermark}"
+        if (log.high_watermark if before == -1 else before) <= log.log_start_offset:
+            return f"the log starts at {log.log_start_offset} already"
         return ""
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:
-    return tuple(
-        LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence)
-        for batch in log.batches
-    )
+    """What a consumer can read. Of a batch in whose middle the log starts, only the rest."""
+    told = []
+    for batch in log.batches:
+        before = max(0, log.log_start_offset - batch.base_offset)
+        if before < len(batch.records):
+            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 else batch.base_sequence
+            numbers = batch.producer_id, batch.producer_epoch, sequence
+            told.append(
+                LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, batch.records[before:] if before else batch.records, *numbers)
+            )
+    return tuple(told)

@@ -215,11 +215,10 @@ LATER = [
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "disk-full", "slow-disk", "slow-cpu")),
+    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("disk-full", "slow-disk", "slow-cpu")),
     ("elect", FAULT + "at=1\ndo='elect'\npartition='payments-0'\nkind='unclean'", "elect"),
     ("alter", FAULT + "at=1\ndo='alter'\ntarget='payments'\nconfig.min.insync.replicas=1", "alter"),
     ("reassign", FAULT + "at=1\ndo='reassign'\npartition='payments-0'\nto=[1]", "reassign"),
-    ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
     ("recreate-topic", FAULT + "at=1\ndo='recreate-topic'\ntopic='payments'", "recreate-topic"),
     ("oversize", FAULT + "do='oversize'\nworkload=0\nnth=3\nsize='2MB'", "oversize"),
 ]
