@@ -14,6 +14,8 @@ from ksim.exposure import expose
 from ksim.faults import Faults, Resolve
 from ksim.frames import Frames
 from ksim.history import History
+from ksim.invariants import Invariants
+from ksim.invariants_rules import RULES
 from ksim.loop import Loop
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan
@@ -22,7 +24,7 @@ from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
-from ksim_models.config import Origin, Problem
+from ksim_models.config import Origin, Problem, topic_config
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
@@ -38,15 +40,20 @@ BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
 
-def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
+always_check_every = 0
+"""Tests set it: then every simulation is looked at after every so-manyth step, without being asked."""
+
+
+def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, check_every: int | None = None) -> Run:
     """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
+    check_every: look at every invariant of the cluster after every so-manyth step (1: after each), and end with InvariantBroken where one does not hold.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
     refuse_what_has_no_rules(plan)
     began = time.perf_counter()
-    simulation = Simulation(plan)
+    simulation = Simulation(plan, check_every=always_check_every if check_every is None else check_every)
     simulation.run()
     return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
 
@@ -70,7 +77,7 @@ def refuse_what_has_no_rules(plan: Plan) -> None:
 
 
 class Simulation:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, check_every: int = 0) -> None:
         self.plan = plan
         dice = Dice(plan.seed)
         self.history = History(run_line(plan))
@@ -79,6 +86,7 @@ class Simulation:
         heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
+        self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
         self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
@@ -120,6 +128,21 @@ class Simulation:
             brokers.append(broker)
             self.loop.add(broker)
         return brokers
+
+    def _watch_invariants(self, every: int) -> Invariants:
+        topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
+        replicas = {partition: len(of) for topic in self.plan.topics for partition, of in zip(topic.partitions, topic.assignment)}
+        capped = self.plan.broker_profile.min_isr_capped_by_replication
+
+        def min_isr(partition: str) -> int:
+            given = topics[partition.rpartition("-")[0]]
+            return min(given, replicas[partition]) if capped else given
+
+        invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
+        self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
+        for broker in self.brokers:
+            self.loop.cells[broker.name].machine = invariants.watched(broker)
+        return invariants
 
     def _add_producers(self, dice: Dice) -> list[AnyProducer]:
         producers: list[AnyProducer] = []
