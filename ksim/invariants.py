@@ -50,6 +50,8 @@ class Seen:
     high_watermark: int = 0
     matched: int = 0
     """Its log is what was committed, up to here."""
+    led: tuple[int, int] = (-1, -1)
+    """The incarnation and epoch in which it was found leading: a new leader is compared from its beginning."""
     counted: int = 0
     """Its first so many batches have been looked through for sequences and epochs."""
     last: RecordBatch | None = None
@@ -82,6 +84,8 @@ class Invariants:
         self.every = every
         self.rules: Sequence[Rule] = list(rules)
         self.now: Micros = 0
+        self.lossy = False
+        """Some machine has lost its power."""
         self.steps = 0
         self.committed: dict[str, Committed] = {}
         self.seen: dict[tuple[str, str], Seen] = {}
@@ -157,7 +161,7 @@ class Invariants:
             case HighWatermark():
                 self._commit(fact)
             case PartitionChanged() if fact.unclean:
-                self._excuse(fact.partition, "unclean election (KC-43, KC-55)")
+                self.excuse(fact.partition, "unclean election (KC-43, KC-55)")
             case CacheLost():
                 self._meet_loss(fact)
 
@@ -168,21 +172,30 @@ class Invariants:
             committed.batches += log.between(committed.end, fact.offset)
             committed.end = fact.offset
 
-    def _excuse(self, partition: str, why: str) -> None:
+    def excuse(self, partition: str, why: str) -> None:
         committed = self.committed.setdefault(partition, Committed())
         committed.excused = committed.excused or why
 
     def _meet_loss(self, fact: CacheLost) -> None:
         """A power loss is no excuse as long as somebody who may lead has everything."""
+        self.lossy = True
         committed = self.committed.get(fact.partition)
         if committed is None or fact.to_offset >= committed.end:
             return
         if not any(log.log_end_offset >= committed.end for _, partition, log in self.replicas() if partition == fact.partition):
-            self._excuse(fact.partition, "every replica that had it lost its power (LR-4)")
-        elif self.newest[fact.partition].isr == (fact.broker,) and not self.by_name[fact.broker].profile.eligible_leader_replicas:
-            self._excuse(fact.partition, "the last replica standing, without eligible leader replicas (KC-56)")
+            self.excuse(fact.partition, "every replica that had it lost its power (LR-4)")
         elif not self.by_name[fact.broker].profile.broker_epoch_in_fetch:
-            self._excuse(fact.partition, "before 3.5 a fetch of an older incarnation counts (KIP-903)")
+            self.excuse(fact.partition, "before 3.5 a fetch of an older incarnation counts (KIP-903)")
+        self._meet_last_replica_standing(self.newest[fact.partition])
+
+    def _meet_last_replica_standing(self, record: PartitionRecord) -> None:
+        """KC-56: without eligible leader replicas whoever is last in the ISR stays there, whatever its disk has lost."""
+        committed = self.committed.get(record.partition)
+        if committed is None or not record.isr or self.brokers[0].profile.eligible_leader_replicas:
+            return
+        logs = [self.log_of(name, record.partition) for name in record.isr]
+        if all(log is not None and log.log_end_offset < committed.end for log in logs):
+            self.excuse(record.partition, "the last replica standing had lost its power, and there are no eligible leader replicas (KC-56)")
 
     def _follow_controller(self) -> None:
         log: Sequence[MetadataRecord] = self.controller.metadata_log
@@ -192,6 +205,8 @@ class Invariants:
                 if before is not None and (record.leader_epoch < before.leader_epoch or record.partition_epoch <= before.partition_epoch):
                     self.broken("INV-6", f"{record.partition}: epochs step back from {before} to {record}")
                 self.newest[record.partition] = record
+                if self.lossy:
+                    self._meet_last_replica_standing(record)
         self.records_seen = len(log)
 
     def _follow_requests(self, broker: Broker, event: Event, effects: Sequence[Effect]) -> None:

@@ -140,7 +140,8 @@ def whoever_may_be_elected_has_all_that_was_committed(cluster: Invariants) -> No
 def what_the_leader_waits_for_covers_whoever_may_be_elected(cluster: Invariants) -> None:
     """ReplicationQuorumSuperset: the maximal ISR of the leader holds the controller's ISR and ELR, unless its own ISR is too small to commit anything.
 
-    Excepted: before 3.7 a leader commits below min.insync.replicas too, and then its ISR alone counts, as there is no ELR.
+    Excepted: a metadata record that repeats the partition epoch which the leader knows from the answer to its AlterPartition takes back what it has
+    proposed since (RP-58); until the next record it does not wait for the replica that the controller has already let in. What is lost by that is Kafka's.
     """
     for broker, partition in cluster.current_leaders():
         leadership = broker.replicas[partition].leadership
@@ -149,7 +150,11 @@ def what_the_leader_waits_for_covers_whoever_may_be_elected(cluster: Invariants)
         if not leadership.in_flight and leadership.maximal != leadership.committed:
             cluster.broken("ReplicationQuorumSuperset", f"{partition} on {broker.name}: nothing is asked, {leadership.maximal}, {leadership.committed}")
         wide = len(leadership.committed) >= cluster.min_isr(partition)
-        if wide and record.partition_epoch >= leadership.partition_epoch and not _covers(leadership.maximal, record):
+        if not wide or _covers(leadership.maximal, record):
+            continue
+        if not leadership.in_flight and leadership.partition_epoch < record.partition_epoch:
+            cluster.excuse(partition, "a repeated record took back what the leader had proposed (RP-58)")
+        else:
             cluster.broken("ReplicationQuorumSuperset", f"{partition}: {broker.name} waits for {leadership.maximal} only, of {record.isr} and {record.elr}")
 
 
@@ -168,7 +173,10 @@ def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
             continue
         seen = _rewound(cluster, broker, partition, log)
         end = min(log.high_watermark, committed.end)
-        leads = partition in broker.replicas and broker.replicas[partition].leadership is not None
+        replica = broker.replicas.get(partition)
+        leads = replica is not None and replica.leadership is not None
+        if replica is not None and leads and seen.led != (broker.incarnation, replica.leader_epoch):
+            seen.led, seen.matched = (broker.incarnation, replica.leader_epoch), 0
         if log.high_watermark > committed.end:
             cluster.broken("LogMatching", f"{partition} on {broker.name}: high watermark {log.high_watermark}, and {committed.end} is committed")
         if end > seen.matched:
