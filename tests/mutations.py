@@ -98,7 +98,8 @@ def _welcome_any_incarnation(original: Any, self: Controller, state: Any, sender
 
 
 def _welcome_any_partition_epoch(original: Any, self: Controller, state: Any, sender: str, item: Any) -> ErrorCode:
-    return original(self, state, sender, replace(item, partition_epoch=state.partition_epoch))
+    found: ErrorCode = original(self, state, sender, replace(item, partition_epoch=state.partition_epoch))
+    return found
 
 
 def _eligible_whoever_it_was(self: Image, broker: str, broker_epoch: int) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +17,6 @@ from ksim.simulation import simulate
 from ksim_models.errors import ErrorCode
 from mutations import PLANTED
 from storms import storm
-from tests.kafka.test_isr_vectors import test_rp_12_a_fetch_of_an_older_incarnation_counts_for_nothing
-from tests.models.test_controller import test_a_member_must_be_the_incarnation_that_is_registered, test_the_errors_of_alter_partition_are_tested_in_order
-from tests.models.test_following import test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored, test_an_isr_change_alone_does_not_interrupt_the_fetching
 
 HEAD = 'title = "planted"\nkafka = "4.3"\nseed = 7\n[network]\nlatency = "20ms"\n[cluster]\nconfig.replica.fetch.max.bytes = 500\n'
 TOPIC = "[topics.t]\nconfig.min.insync.replicas = 2\n[producers.p1]\nconfig.linger.ms = 0\n"
@@ -78,20 +78,31 @@ RED: list[tuple[str, str, str, Scenario]] = [
 """The invariant, the rule that looks at it ("": what happens is followed), the planted bug, and where it shows. Only that rule looks."""
 
 NOT_BEFORE_9_S = "a broker that lost its power is not registered before its old session is over (KC-13), and a leader that waits so long is fenced"
-SEEN_ELSEWHERE: dict[str, tuple[str, Callable[[], None]]] = {
-    "H-080 broker incarnation": (NOT_BEFORE_9_S, test_rp_12_a_fetch_of_an_older_incarnation_counts_for_nothing),
-    "H-080 broker epoch in AlterPartition": (NOT_BEFORE_9_S, lambda: test_a_member_must_be_the_incarnation_that_is_registered(2, ErrorCode.INELIGIBLE_REPLICA)),
+SEEN_ELSEWHERE: dict[str, tuple[str, str, str, tuple[object, ...]]] = {
+    "H-080 broker incarnation": (NOT_BEFORE_9_S, "kafka/test_isr_vectors.py", "test_rp_12_a_fetch_of_an_older_incarnation_counts_for_nothing", ()),
+    "H-080 broker epoch in AlterPartition": (
+        NOT_BEFORE_9_S,
+        "models/test_controller.py",
+        "test_a_member_must_be_the_incarnation_that_is_registered",
+        (2, ErrorCode.INELIGIBLE_REPLICA),
+    ),
     "H-080 partition epoch in AlterPartition": (
         "whom an old proposal names and the controller has fenced meanwhile is refused first (KC-64)",
-        lambda: test_the_errors_of_alter_partition_are_tested_in_order("2", 1, 0, ErrorCode.INVALID_UPDATE_VERSION),
+        "models/test_controller.py",
+        "test_the_errors_of_alter_partition_are_tested_in_order",
+        ("2", 1, 0, ErrorCode.INVALID_UPDATE_VERSION),
     ),
     "H-080 epoch of a fetch response": (
         "it needs an answer about a divergence to be on its way when the same leader gets a higher epoch",
-        test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored,
+        "models/test_following.py",
+        "test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored",
+        (),
     ),
     "H-080 added again without a higher epoch": (
         "answers to what was asked before are ignored, so the partition only starts anew",
-        test_an_isr_change_alone_does_not_interrupt_the_fetching,
+        "models/test_following.py",
+        "test_an_isr_change_alone_does_not_interrupt_the_fetching",
+        (),
     ),
 }
 """Of H-080: what shows in no schedule that a simulation can reach, why, and the test of the rule that sees the check taken away."""
@@ -99,12 +110,24 @@ SEEN_ELSEWHERE: dict[str, tuple[str, Callable[[], None]]] = {
 
 @pytest.mark.parametrize("bug", SEEN_ELSEWHERE)
 def test_a_check_that_no_schedule_needs_is_seen_missing_by_the_test_of_its_rule(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, test_of_the_rule = SEEN_ELSEWHERE[bug]
-    test_of_the_rule()
+    _, file, name, arguments = SEEN_ELSEWHERE[bug]
+    test_of_the_rule = found_in(file, name)
+    test_of_the_rule(*arguments)
     PLANTED[bug](monkeypatch)
 
     with pytest.raises((AssertionError, ValueError)):
-        test_of_the_rule()
+        test_of_the_rule(*arguments)
+
+
+def found_in(file: str, name: str) -> Callable[..., None]:
+    """A test of another file; imported by its path, so that it is not collected here."""
+    spec = importlib.util.spec_from_file_location(f"of_{name}", Path(__file__).parents[1] / file)
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[..., None] = getattr(module, name)
+    return found
 
 
 @pytest.mark.parametrize(("invariant", "rule", "bug", "scenario"), RED, ids=[f"{row[0]}: {row[2]}" for row in RED])
