@@ -185,10 +185,3 @@ def test_lr_3_a_process_crash_loses_no_appended_record() -> None:
     log.come_back(100, 100)
 
     assert (log.log_end_offset, log.high_watermark) == (6, 0)
-
-
-LATER = {
-    "BV-092, BV-115 to BV-121": "of the fetcher: tests/models/test_following.py or drawn scenarios",
-    "BV-094, BV-109, BV-113": "the log start moves with retention and delete-records: not yet supported",
-    "BV-122, BV-124": "segments and recovery points: not yet supported (models/README.md)",
-}
