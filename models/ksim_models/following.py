@@ -172,8 +172,10 @@ class Following:
             for batch in fetched.batches:
                 if batch.leader_epoch > replica.leader_epoch and self.profile.drops_newer_epoch_batches:
                     break  # RP-39
+                if batch.base_offset < log.log_end_offset == log.log_start_offset:
+                    log.make_room_for(batch)
                 log.append_as_follower(batch, now)
-            high_watermark = min(fetched.high_watermark, log.log_end_offset)
+            high_watermark = max(log.log_start_offset, min(fetched.high_watermark, log.log_end_offset))
             if high_watermark != log.high_watermark:  # Data and high watermark in one step (RP-4); it may also step back (RP-21).
                 log.advance_high_watermark(high_watermark, now)
             if fetched.log_start_offset > log.log_start_offset:

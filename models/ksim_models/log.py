@@ -253,6 +253,13 @@ class Log:
         self.producers = ProducerState()
         self._unflushed_from(offset)
 
+    def make_room_for(self, batch: RecordBatch) -> None:
+        """The leader's log starts in the middle of this batch, and this empty one there too: the file begins with the batch, the log where it did."""
+        start = self.log_start_offset
+        assert batch.base_offset < start == self.log_end_offset < batch.next_offset
+        self.start_anew_at(batch.base_offset)
+        self.log_start_offset = self.high_watermark = start
+
     def _cut(self, keep: int, end: int) -> None:
         """Only the first `keep` batches stay."""
         del self.batches[keep:]

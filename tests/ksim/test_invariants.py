@@ -16,7 +16,7 @@ from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim_models.errors import ErrorCode
 from mutations import PLANTED
-from storms import storm
+from storms import DEEDS, storm
 
 HEAD = 'title = "planted"\nkafka = "4.3"\nseed = 7\n[network]\nlatency = "20ms"\n[cluster]\nconfig.replica.fetch.max.bytes = 500\n'
 TOPIC = "[topics.t]\nconfig.min.insync.replicas = 2\n[producers.p1]\nconfig.linger.ms = 0\n"
@@ -153,6 +153,17 @@ def test_every_invariant_holds_in_a_storm(kafka: str, number: int) -> None:
     found = simulate(storm(number, kafka=kafka), check_every=1)
 
     assert found.verdict.records["lost"] == 0 or any(anomaly.name == "lost" and anomaly.allowed for anomaly in found.verdict.anomalies)
+
+
+@pytest.mark.parametrize("number", [53, 172, 1, 4])
+def test_every_invariant_holds_while_records_are_deleted_and_segments_are_small(number: int) -> None:
+    """53: the leader has just started again and hosts nothing yet; 172: a new leader's high watermark lies below a follower's log start."""
+    small = "config.internal.segment.bytes = 3000\n" + ("config.retention.bytes = 40000\n" if number % 2 else "config.flush.messages = 7\n")
+    kafka = ("4.3", "4.1", "4.3")[number % 3]
+
+    found = simulate(storm(number, kafka=kafka, deeds=(*DEEDS, "delete-records", "delete-records"), settings=small, faults=8), check_every=1)
+
+    assert all(anomaly.allowed for anomaly in found.verdict.anomalies)
 
 
 def test_looking_changes_nothing() -> None:
