@@ -66,7 +66,7 @@ _BROKER_KEYS = (
     _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
     _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
-    _not_yet("connections.max.idle.ms", Kind.LONG, 600_000, "closing idle connections", unit=Unit.MS, low=-1),
+    _long_ms("connections.max.idle.ms", 600_000, low=-1),
     _long_ms("log.retention.ms", None, low=-1),
     ConfigKey("log.retention.minutes", Kind.INT, ((ALWAYS, None),), low=-1, high=INT_MAX),
     _int("log.retention.hours", 168, low=-1),

@@ -28,6 +28,9 @@ CLIENT_SWITCHES = [
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
+    ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
+    ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("rebootstraps", "3.7", "3.8"),  # M6 i
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
     ("authorization_errors_end_no_producer", "3.5", "3.6"),  # I1
