@@ -26,6 +26,7 @@ from ksim_models.facts import (
     Replicated,
     Retried,
     Sent,
+    Split,
 )
 from ksim_models.messages import NO_LEADER, NO_OFFSET
 from ksim_models.units import NEVER, Micros, s
@@ -123,6 +124,7 @@ class Lives:
             Replicated,
             Retried,
             Sent,
+            Split,
         )
         for at, fact in history.of(*wanted):
             match fact:
@@ -143,6 +145,10 @@ class Lives:
                         self._heard(batch, at)
                 case Retried():
                     self._heard(self._batch(at, fact), at)
+                case Split():
+                    batch = self._batch(at, fact)
+                    self._heard(batch, at)
+                    batch.stop = at  # Its parts live on.
                 case Refused():
                     self.others.append(Batch(fact.producer, "", self._offered_at(fact.producer, fact.records[0], at), at))
                     self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))
@@ -161,7 +167,7 @@ class Lives:
                 case BrokerChanged():
                     self.registrations.setdefault(fact.broker, []).append((at, fact.state))
 
-    def _batch(self, at: Micros, fact: Sent | Acked | Failed | Appended | Rejected | Retried) -> Batch:
+    def _batch(self, at: Micros, fact: Sent | Acked | Failed | Appended | Rejected | Retried | Split) -> Batch:
         first = fact.records[0] if fact.records else -1
         key = fact.producer, fact.partition, first, len(fact.records)
         batch = self.batches.get(key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.page_cache import PageCache, PowerLossKeeps
@@ -91,6 +92,12 @@ class WorkloadPlan:
     """The record names its partition itself."""
     window: int | None
     """`wait`: at most so many unacknowledged records (1 = send().get()); None: no limit."""
+    compression_ratio: int = DEFAULT_RATIO
+    """Compressed / uncompressed bytes in the mean, in millionths. Plays a part where the producer compresses."""
+    compression_spread: int = 0
+    """Half width of a uniform distribution over batches, in millionths."""
+    compression_given: bool = False
+    """False: the ratio is the default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
         resolved = resolve_broker([*shared, *own[name]], profile) if name in own else general
         reading.problems.extend(problem for problem in resolved.problems if problem not in general.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes if note not in general.notes)
+        reading.cluster[name] = resolved.effective
         given = in_kafka_spelling([*shared, *own.get(name, [])], BROKER_KEYS)
         brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given))  # The plan is not used where there are problems.
     return brokers, [f"controller-{number}" for number in range(1, controllers + 1)]
@@ -119,6 +120,7 @@ def _topic(table: Table, name: str, brokers: list[BrokerPlan], profile: BrokerPr
         table.problem("exists", f"topics.{name}: exists = false, a topic that is absent on purpose, is not yet supported.", possible="true")
     assignment = _assignment(table, name, [broker.name for broker in brokers])
     resolved = resolve_topic(table.settings(), profile)
+    table.reading.cluster[f"topic {name}"] = resolved.effective
     table.reading.problems.extend(resolved.problems)
     table.reading.notes.extend(f"topic {name}: {note}" for note in resolved.notes)
     topic = TopicPlan(name=name, assignment=assignment, exists=True, given=resolved.given)

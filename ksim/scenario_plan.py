@@ -19,7 +19,7 @@ from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
 from ksim.scenario_tail import read_expectations, read_model, read_network, read_tail, refuse_standing_time
 from ksim.scenario_values import SEED, TEXT, whole
-from ksim.scenario_workload import read_workloads
+from ksim.scenario_workload import read_workloads, tell_of_compression
 from ksim_models.config import Effective, Problem
 
 UNTITLED = "A scenario without a title"
@@ -35,6 +35,9 @@ class Made:
     seed: int | None
     problems: tuple[Problem, ...]
     effective: Mapping[str, tuple[Effective, ...]]
+    """Of the producers."""
+    cluster: Mapping[str, tuple[Effective, ...]]
+    """Of the brokers, and of the topics as "topic NAME"."""
 
 
 def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, found_before: tuple[Problem, ...]) -> Made:
@@ -53,6 +56,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         replicas=max((len(topic.assignment[0]) for topic in topics), default=1),
     )
     workloads = read_workloads(reading, data.get("workload"), names)
+    tell_of_compression(reading, workloads, producers.plans)
     faults = read_faults(reading, data.get("fault"), names)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
@@ -80,7 +84,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         notes=tuple(dict.fromkeys(reading.notes)),
         not_simulated=tuple(reading.not_simulated),
     )
-    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective)
+    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective, reading.cluster)
 
 
 def _scenario_table(reading: Reading, data: dict[str, object]) -> Table:

@@ -88,6 +88,10 @@ RECORD_SIZE: Shape = {
     "mean": key(kinds.SIZE, "The mean"),
     "spread": key(kinds.SIZE, "Half the width of a uniform distribution"),
 }
+COMPRESSION_RATIO: Shape = {
+    "mean": key(kinds.RATIO, "The mean"),
+    "spread": key(kinds.RATIO, "Half the width of a uniform distribution over batches"),
+}
 RECORD_KEY: Shape = {
     "distinct": key(kinds.COUNT, "How many different keys"),
     "skew": key(kinds.SKEW, "0: all equally often (default 0)"),
@@ -101,6 +105,10 @@ WORKLOAD: Shape = {
     "every": key(kinds.DURATION, "From record to record, 0ms for all at once; or `rate`"),
     "arrivals": Key('"steady" (default), "poisson", or { burst = 50, every = "1s" }.', {"type": ["string", "object"]}),
     "size": Key("Bytes of key and value, or { mean = 1000, spread = 200 } (default 100).", {"type": ["integer", "string", "object"]}),
+    "compression_ratio": Key(
+        "Compressed / uncompressed bytes where the producer compresses, such as 0.4, or { mean = 0.4, spread = 0.1 } over batches (default 0.5).",
+        {"type": ["number", "object"]},
+    ),
     "key": Key('"none" (default), "fixed", or { distinct = 50, skew = 1.0 }.', {"type": ["string", "object"]}),
     "partition": key(kinds.NUMBER, "The records name their partition themselves"),
     "wait": Key('"none" (default), "each" (send().get()), or the most unacknowledged records.', {"type": ["string", "integer"]}),

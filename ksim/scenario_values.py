@@ -126,6 +126,14 @@ def _skew(value: object) -> Fraction:
     return amount
 
 
+def _ratio(value: object) -> int:
+    """In millionths."""
+    amount = exact(value)
+    if not 0 < amount <= 2:
+        raise ValueError
+    return max(1, round(amount * 1_000_000))
+
+
 def _probability(value: object) -> float:
     amount = exact(value)
     if not 0 < amount <= 1:
@@ -153,6 +161,7 @@ POSITIVE_DURATION = Kind('a duration above zero: "250ms", "1.5s" (us, ms, s, min
 SIZE = Kind('a size: "16KiB", "1MB" (B, KiB, MiB, GiB, kB, MB or GB), or a bare number of bytes', _size, QUANTITY_SCHEMA)
 RATE = Kind("a number of records per second, above 0", _rate, {"type": "number", "exclusiveMinimum": 0})
 SKEW = Kind("a Zipf exponent from 0 to 10", _skew, {"type": "number", "minimum": 0, "maximum": 10})
+RATIO = Kind("a ratio above 0, at most 2", _ratio, {"type": "number", "exclusiveMinimum": 0, "maximum": 2})
 PROBABILITY = Kind("a number above 0, at most 1", _probability, {"type": "number", "exclusiveMinimum": 0, "maximum": 1})
 BANDWIDTH = Kind('a rate of bits: "1Gbit/s", "10Mbit/s" or "64kbit/s"', _bandwidth, {"type": "string"})
 COUNT = whole(1, MOST_RECORDS)

@@ -6,15 +6,17 @@ Not Kafka's: the application in front of the producer (scenario.md section 1). D
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ksim.plan import Burst, Keys, WorkloadPlan
+from ksim.plan import Burst, Keys, ProducerPlan, WorkloadPlan
 from ksim.problems import shown
 from ksim.scenario_names import Names
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import ARRIVALS, RECORD_KEY, RECORD_SIZE, WORKLOAD
-from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, SIZE, SKEW
+from ksim.scenario_shape import ARRIVALS, COMPRESSION_RATIO, RECORD_KEY, RECORD_SIZE, WORKLOAD
+from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, RATIO, SIZE, SKEW
+from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.units import SECOND, Micros
 
 DEFAULT_SIZE_BYTES = 100
@@ -49,6 +51,7 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
     topic = _topic(table, names)
     arrivals = _arrivals(table)
     size, spread = _size(table)
+    compression = _compression(table)
     if table.has("key") and table.has("partition"):
         table.problem("partition", "key and partition are both given: a record that names its partition needs no key.", possible="key or partition")
     _refuse_what_is_later(table)
@@ -65,6 +68,9 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
         keys=_keys(table),
         partition=_partition(table, topic, names),
         window=_window(table),
+        compression_ratio=DEFAULT_RATIO if compression is None else compression[0],
+        compression_spread=0 if compression is None else compression[1],
+        compression_given=compression is not None,
     )
 
 
@@ -175,6 +181,37 @@ def _size(table: Table) -> tuple[int, int]:
         return mean or 0, spread
     size = table.take("size", SIZE)
     return DEFAULT_SIZE_BYTES if size is None else size, 0
+
+
+def _compression(table: Table) -> tuple[int, int] | None:
+    """(mean, spread) in millionths; None where nothing is said."""
+    given = table.content.get("compression_ratio")
+    if isinstance(given, dict):
+        ratios = table.reading.table((*table.path, "compression_ratio"), given, COMPRESSION_RATIO)
+        assert ratios is not None
+        if not ratios.has("mean"):
+            ratios.problem("", "compression_ratio: mean is missing.", given=shown(given), possible="{ mean = 0.4, spread = 0.1 }")
+        mean, spread = ratios.take("mean", RATIO), ratios.take("spread", RATIO) or 0
+        if mean is not None and spread >= mean:
+            problem = "compression_ratio: the spread is not smaller than the mean: some batches would be compressed to nothing."
+            ratios.problem("spread", problem, possible=f"less than {shown(given['mean'])}")
+        return mean or DEFAULT_RATIO, spread
+    ratio = table.take("compression_ratio", RATIO)
+    return None if ratio is None else (ratio, 0)
+
+
+def tell_of_compression(reading: Reading, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> None:
+    """A ratio that is assumed, or given for nothing, is worth a note."""
+    codecs = {plan.name: plan.config.compression_type for plan in producers}
+    for workload in workloads:
+        codec, where = codecs.get(workload.producer, "none"), f"workload {workload.index + 1}"
+        if codec != "none" and not workload.compression_given:
+            reading.notes.append(
+                f"{where}: {workload.producer} compresses ({codec}) and nothing says how well; records are taken to shrink to a half"
+                f" (compression_ratio = {DEFAULT_RATIO / 1_000_000})"
+            )
+        elif codec == "none" and workload.compression_given:
+            reading.notes.append(f"{where}: compression_ratio plays no part: {workload.producer} does not compress (compression.type = none)")
 
 
 def _keys(table: Table) -> Keys:

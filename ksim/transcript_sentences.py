@@ -32,6 +32,7 @@ from ksim_models.facts import (
     Rejected,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
@@ -120,6 +121,9 @@ class Sentences:
     def _retried(self, fact: Retried) -> str:
         backoff = "after a backoff" if self.roughly else f"{show(fact.backoff_us)} from now at the earliest"
         return f"{fact.producer} will send {records(fact.records)} again ({fact.error}), {backoff}"
+
+    def _split(self, fact: Split) -> str:
+        return f"{fact.producer} cuts {records(fact.records)}, too large for the broker, into batches of {', '.join(map(str, fact.counts))}"
 
     # Faults.
 
@@ -235,6 +239,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     Failed: Sentences._failed,
     Refused: Sentences._refused,
     Retried: Sentences._retried,
+    Split: Sentences._split,
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,

@@ -20,6 +20,7 @@ LN_2 = 0.6931471805599453
 LN_100 = 4.605170185988092
 SERIES = tuple(1.0 / n for n in range(41, 0, -2))
 WEIGHT_BITS = 48
+MOST_AHEAD = 10_000
 
 
 def natural_log(x: float) -> float:
@@ -98,6 +99,7 @@ class Schedule:
         self.total = plan.records
         self.window = plan.window
         self.size = plan.size_bytes if plan.size_spread == 0 else None
+        self.compression_ratio, self.compression_spread = plan.compression_ratio, plan.compression_spread
         self.partition = plan.partition
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None
@@ -106,6 +108,8 @@ class Schedule:
         self._keys = plan.keys
         self._weights = key_weights(plan.keys) if plan.keys.distinct > 1 else []
         self._hashes: dict[int, int] = {}
+        self._ahead: dict[int, int] = {}
+        """Record -> hash of its key, where it was asked for once."""
 
     def time_of(self, index: int) -> Micros:
         raise TypeError("a schedule is steady, bursty or random: use schedule()")
@@ -129,10 +133,17 @@ class Schedule:
         return bisect_right(self._weights, int(self._dice.at("key", self._plan.index, index) * self._weights[-1]))
 
     def key_hash_of(self, index: int) -> int:
+        """A client asks twice: when it looks ahead, and when it hands the record over."""
+        asked_before = self._ahead.pop(index, None)
+        if asked_before is not None:
+            return asked_before
         number = self.key_of(index)
         known = self._hashes.get(number)
         if known is None:
             known = self._hashes[number] = murmur2(f"key-{number}".encode())
+        if len(self._ahead) >= MOST_AHEAD:
+            self._ahead.clear()
+        self._ahead[index] = known
         return known
 
 

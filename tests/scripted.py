@@ -50,6 +50,8 @@ class Calls:
         self.total = 0
         self.keyed = False
         self.warm_up = False
+        self.compression_ratio = 500_000
+        self.compression_spread = 0
         self.window: int | None = None
         self.partition: int | None = partition
         self.size: int | None = size

@@ -24,7 +24,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("comparison",),
     ("report", "plots", "sweeps", "explanation"),
     ("table", "ledger"),
-    ("statistics",),
+    ("statistics", "release_difference"),
     ("simulation", "live"),
     ("runs",),  # A run judges its own history when it is asked to.
     ("verdict", "metrics", "transcript"),
@@ -45,7 +45,10 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("messages",),
     ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
     ("settings",),
-    ("profiles", "quantities", "units", "errors"),
+    ("setting_names",),
+    ("setting_values",),
+    ("setting_types",),
+    ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
 APART = frozenset({*MODEL_LAYERS[0], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}

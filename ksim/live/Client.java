@@ -15,6 +15,7 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
@@ -45,6 +46,8 @@ public final class Client {
     private static final int MOST_ANNOUNCED = 100;
     private static final int WARM_UP_BYTES = 100;
 
+    private static final Map<Integer, Integer> CONTENT = new HashMap<>(); // Workload -> millionths of its bytes that no codec makes smaller.
+
     private final Map<String, Object> settings = new HashMap<>();
     private final List<Workload> workloads = new ArrayList<>();
     private final List<Object[]> warmUps = new ArrayList<>(); // (topic, partition)
@@ -71,6 +74,7 @@ public final class Client {
                 case "producer" -> index = Integer.parseInt(words[1]);
                 case "setting" -> settings.put(words[1], words.length > 2 ? words[2] : "");
                 case "workload" -> workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4])));
+                case "content" -> CONTENT.put(Integer.valueOf(words[1]), Integer.valueOf(words[2]));
                 case "warm-up" -> warmUps.add(new Object[] {words[1], Integer.valueOf(words[2])});
                 case "practise" -> practise(words[1], words[2]);
                 case "ready" -> tell("{\"event\":\"ready\",\"at\":" + System.nanoTime() + ",\"version\":" + quoted(AppInfoParser.getVersion()) + "}");
@@ -236,6 +240,7 @@ public final class Client {
             byte[] key = workload.key[i] < 0 ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
             int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
             ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, identity(number), bytes);
+            mix(record.value(), identity(number).length() + 1, CONTENT.getOrDefault(workload.index, 0), number);
             Outcome outcome = new Outcome(this, workload, number);
             try {
                 producer.send(record, outcome);
@@ -337,6 +342,15 @@ public final class Client {
         if (fits) System.arraycopy(text, 0, value, 0, text.length);
         List<Header> headers = fits ? null : List.of(new RecordHeader(identity, new byte[0]));
         return new ProducerRecord<>(topic, partition, key, value, headers);
+    }
+
+    /** Behind the identity: noise of so many millionths of the value, so that a batch compresses about to that. */
+    private static void mix(byte[] value, int from, int millionths, int number) {
+        int noise = Math.min(value.length - from, (int) (value.length * (long) millionths / 1_000_000));
+        if (noise <= 0) return;
+        byte[] bytes = new byte[noise];
+        new SplittableRandom(number).nextBytes(bytes);
+        System.arraycopy(bytes, 0, value, from, noise);
     }
 
     private static final class Outcome implements Callback {

@@ -7,6 +7,7 @@ What a client is told: lines of words, each word percent-encoded.
     producer INDEX                           its place in the plan, for the identity of records
     setting NAME VALUE                       in the client's own spelling
     workload TOPIC FILE PARTITION WINDOW     "-" where there is none; FILE holds 16 bytes per record: time in us, bytes, number of its key (-1: no key)
+    content WORKLOAD MILLIONTHS              where the producer compresses: so much of each record is noise, and a batch compresses about to that
     warm-up TOPIC PARTITION                  the real producer sends a record here a second before time zero
     practise BOOTSTRAP TOPIC                 a throw-away producer sends a few records, so that the process is warm
     ready                                    answered when all before is done
@@ -150,6 +151,9 @@ class LiveClient:
             self._say(
                 "workload", self.naming.real(workload.topic), str(file), *("-" if one is None else str(one) for one in (workload.partition, workload.window))
             )
+        if self.plan.config.compression_type != "none":
+            for index, workload in enumerate(self.workloads):
+                self._say("content", str(index), str(workload.compression_ratio))
         for topic, partition in self.warm_ups:
             self._say("warm-up", self.naming.real(topic), str(partition))
         if practise is not None:

@@ -59,6 +59,8 @@ class Workload:
         self.rows = rows
         self.partition = partition
         self.window = None if window is None else threading.Semaphore(window)
+        self.noise = 0
+        """Millionths of its bytes that no codec makes smaller."""
 
 
 class Producing:
@@ -108,7 +110,7 @@ class Producing:
     def _send(self, workload: Workload, size: int, key: bytes | None) -> None:
         number = self.next
         self.next += 1
-        value, headers = content(WARM_UP if self.silent else f"{self.index}/{number}", max(0, size - len(key or b"")))
+        value, headers = content(WARM_UP if self.silent else f"{self.index}/{number}", max(0, size - len(key or b"")), workload.noise)
         told: dict[str, Any] = {"record": number, "workload": workload.index}
 
         def end(event: str, **details: object) -> None:
@@ -161,6 +163,8 @@ class Client:
                     self.settings[name] = value
                 case "workload", [topic, file, partition, window]:
                     self.workloads.append(Workload(len(self.workloads), topic, read(Path(file)), number_or_none(partition), number_or_none(window)))
+                case "content", [index, noise]:
+                    self.workloads[int(index)].noise = int(noise)
                 case "warm-up", [topic, partition]:
                     self.warm_ups.append((topic, int(partition)))
                 case "practise", [bootstrap, topic]:

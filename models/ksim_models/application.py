@@ -1,19 +1,16 @@
 """The application above a producer: threads that call send() when their time comes, and wait where send() blocks.
 
-Kafka: KafkaProducer.doSend (A1 to A8), BuiltInPartitioner (KIP-794), DefaultPartitioner up to 3.2 (KIP-480). One thread per workload.
+Kafka: KafkaProducer.doSend (A1 to A8). One thread per workload.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ksim_models.arrivals import Arrivals
-from ksim_models.machine import Dice
 from ksim_models.units import NEVER, Micros
 
 
 class Thread:
-    __slots__ = ("arrivals", "blocked_on", "free_at", "index", "next", "number", "outstanding", "patience_ends", "sent_at", "steady")
+    __slots__ = ("arrivals", "blocked_on", "chosen", "free_at", "index", "next", "number", "outstanding", "patience_ends", "sent_at", "steady")
 
     def __init__(self, index: int, arrivals: Arrivals) -> None:
         self.index = index
@@ -25,6 +22,8 @@ class Thread:
         self.outstanding = 0
         self.blocked_on = ""
         """"metadata" or "memory" while send() has not returned."""
+        self.chosen = ""
+        """The partition that was chosen for the record whose send() waits for memory; that choice stands (A6)."""
         self.number = -1
         """The producer's number of the record whose send() is blocked."""
         self.sent_at: Micros = 0
@@ -45,34 +44,3 @@ class Thread:
     @property
     def is_done(self) -> bool:
         return self.next >= self.arrivals.total and not self.blocked_on
-
-
-class Sticky:
-    """Records without a key stick to one partition of their topic for a while."""
-
-    __slots__ = ("bytes", "dice", "partition", "producer", "switches", "topic")
-
-    def __init__(self, producer: str, topic: str, dice: Dice) -> None:
-        self.producer = producer
-        self.topic = topic
-        self.dice = dice
-        self.partition = ""
-        self.bytes = 0
-        self.switches = 0
-
-    def switch(self, choices: Sequence[str]) -> str:
-        """Uniform over the partitions with a leader, over all if none has one (A46). The draw may give the same again.
-
-        Simplified: without the weights by queue size of adaptive partitioning (A46a).
-        """
-        draw = self.dice.at("sticky", self.producer, self.topic, self.switches)
-        self.switches += 1
-        self.bytes = 0
-        self.partition = choices[int(draw * len(choices))]
-        return self.partition
-
-    def appended(self, size: int, batch_size: int, *, last_is_full: bool, choices: Sequence[str]) -> None:
-        """By bytes: after batch.size of them once the batch is full, after twice as many in any case (KIP-794)."""
-        self.bytes += size
-        if (self.bytes >= batch_size and last_is_full) or self.bytes >= 2 * batch_size:
-            self.switch(choices)

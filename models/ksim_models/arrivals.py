@@ -19,6 +19,10 @@ class Arrivals(Protocol):
     """At most so many unacknowledged records: the next send() waits (1 = send().get())."""
     size: int | None
     """Bytes of key + value, where all records have the same; else None."""
+    compression_ratio: int
+    """Compressed / uncompressed bytes, in millionths: only where the producer compresses."""
+    compression_spread: int
+    """A batch's ratio is at most so much above or below that."""
     partition: int | None
     """The partition that every record names itself; else None."""
     keyed: bool

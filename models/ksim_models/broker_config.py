@@ -15,7 +15,6 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.settings import LONG_MAX, Catalogue, Effective, Problem, Reading, Setting, Wrong, parse_value, read_settings
 
 HOUR_MS = 3_600_000
-LEAST_SEGMENT = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,6 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
         reading.notes.append(
             "broker.heartbeat.interval.ms is not smaller than broker.session.timeout.ms: the controller will fence brokers that are well (KC-2)."
         )
-    _check_segment(reading, "log.segment.bytes", profile.release >= (4, 0, 0))
     _note_flush(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in BROKER_KEYS.values() if key.field in BrokerConfig.__slots__}
@@ -128,7 +126,6 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
 def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
     """Settle a topic's own settings, weakest first. Its effective settings name only what was set: the rest is each broker's. Never raises."""
     reading = read_settings(settings, TOPIC, profile.release, profile.version)
-    _check_segment(reading, "segment.bytes", profile.release >= (4, 1, 0))
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     effective = tuple(line for line in reading.effective() if line.name in reading.written)
     given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective if TOPIC_KEYS[line.name].field in TopicConfig.__slots__)
@@ -178,13 +175,6 @@ def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:
     reading.refuse(name, possible, f"{smaller} = {low} is larger than {larger} = {high}: {why}. Choose {possible}.")
 
 
-def _check_segment(reading: Reading, name: str, at_least_a_mebibyte: bool) -> None:
-    if at_least_a_mebibyte and name in reading.written and reading.number(name) < LEAST_SEGMENT:
-        possible = f"at least {LEAST_SEGMENT} (1 MiB)"
-        hint = "; internal.segment.bytes takes less, for tests" if name == "segment.bytes" else ""
-        reading.refuse(name, possible, f"{name} = {reading.number(name)} is too small for this release. Possible: {possible}{hint}.")
-
-
 def _note_flush(reading: Reading) -> None:
     """flush.ms alone does nothing: nobody looks (LR-1)."""
     if reading.value("log.flush.interval.ms") is not None and "log.flush.scheduler.interval.ms" not in reading.written:
@@ -207,10 +197,13 @@ BROKER = Catalogue(
     elsewhere={
         **{name: "it is a producer's; write it under [producers.NAME] config" for name in PRODUCER_KEYS if name not in BROKER_KEYS},
         **{name: "it is a topic's; write it under [topics.NAME] config" for name in TOPIC_KEYS if name not in BROKER_KEYS},
+        "replica.lag.max.messages": "it went with Kafka 0.9 (KIP-16); replica.lag.time.max.ms alone says who keeps up",
+        "replication.factor": "it is a topic's; write it as replication under [topics.NAME]",
         "max.message.bytes": "it is a topic's, and a broker's name for it is message.max.bytes",
     },
     other_names={},
     unknown=UNKNOWN,
+    client="Kafka",
 )
 
 TOPIC = Catalogue(
@@ -222,8 +215,11 @@ TOPIC = Catalogue(
         **{name: "it is a broker's; write it under [cluster] config" for name in BROKER_KEYS if name not in TOPIC_KEYS},
         "message.max.bytes": "it is a broker's, and a topic's name for it is max.message.bytes",
         "replication.factor": "write it as replication under [topics.NAME]",
+        "replication": "write it under [topics.NAME] itself, not under its config",
         "partitions": "write it as partitions under [topics.NAME]",
     },
     other_names={},
-    unknown=UNKNOWN,
+    unknown="Kafka refuses it: Unknown topic config name.",
+    client="Kafka",
+    refuses_unknown=True,
 )

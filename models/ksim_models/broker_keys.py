@@ -5,6 +5,8 @@ Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -34,6 +36,8 @@ NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
 ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is the size of a response"
+ONE_CLOCK = "no record has a time-stamp from another clock here"
+FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
 
 _BROKER_KEYS = (
@@ -66,7 +70,7 @@ _BROKER_KEYS = (
     _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
     _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
-    _long_ms("connections.max.idle.ms", 600_000, low=-1),
+    _long_ms("connections.max.idle.ms", 600_000, low=-LONG_MAX - 1),  # No range: below 0 nothing is closed.
     _long_ms("log.retention.ms", None, low=-1),
     ConfigKey("log.retention.minutes", Kind.INT, ((ALWAYS, None),), low=-1, high=INT_MAX),
     _int("log.retention.hours", 168, low=-1),
@@ -91,11 +95,13 @@ _BROKER_KEYS = (
     ),
     *playing_no_part("segments roll without jitter here", "log.roll.jitter.ms", "log.roll.jitter.hours"),
     *playing_no_part(
-        "no record has a time-stamp from another clock here",
+        ONE_CLOCK,
         "log.message.timestamp.type",
-        "log.message.timestamp.after.max.ms",
-        "log.message.timestamp.before.max.ms",
     ),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "log.message.downconversion.enable"),
     *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage"),
     *playing_no_part(
         "it changes nothing in a simulated start or shutdown",
@@ -127,7 +133,39 @@ _BROKER_KEYS = (
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
 )
 
-BROKER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _BROKER_KEYS}
+NO_RANGE = "Kafka checks no range here, but nothing could run with this"
+UNCHECKED = frozenset(
+    (
+        *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "default.replication.factor", "request.timeout.ms"),
+        *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
+        *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
+        "replica.high.watermark.checkpoint.interval.ms",
+    )
+)
+"""Numbers for which KafkaConfig and LogConfig have no validator."""
+
+LIVES: dict[str, tuple[Release, Release | None]] = {
+    "unclean.leader.election.interval.ms": ((3, 9, 0), None),
+    "controller.quorum.bootstrap.servers": ((3, 9, 0), None),
+    "controlled.shutdown.max.retries": (ALWAYS, (4, 0, 0)),
+    "leader.imbalance.per.broker.percentage": (ALWAYS, (4, 0, 0)),
+    "zookeeper.connect": (ALWAYS, (4, 0, 0)),
+    "log.message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+    "message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+}
+"""Settings that came with a release, or went with one: (since, until)."""
+
+
+RAISED = {"log.segment.bytes": ((4, 0, 0), 1_048_576), "segment.bytes": ((4, 1, 0), 1_048_576)}
+"""KIP-1030: from which release on a segment is at least how large."""
+
+
+def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
+    since, until = LIVES.get(key.name, (key.since, key.until))
+    return replace(key, since=since, until=until, raised=RAISED.get(key.name), stricter=NO_RANGE if key.name in UNCHECKED else key.stricter)
+
+
+BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
 
 BROKER_FAMILIES = (
     ("security.", NO_SECURITY),
@@ -169,10 +207,12 @@ _TOPIC_KEYS = (
     *playing_no_part("a segment that is deleted is gone at once here", "file.delete.delay.ms"),
     *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
     *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
-    *playing_no_part(
-        "no record has a time-stamp from another clock here", "message.timestamp.type", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms"
-    ),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.type"),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.downconversion.enable"),
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )
 
-TOPIC_KEYS: dict[str, ConfigKey] = {key.name: key for key in _TOPIC_KEYS}
+TOPIC_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _TOPIC_KEYS}

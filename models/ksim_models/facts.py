@@ -266,6 +266,16 @@ class Retried:
 
 
 @message
+class Split:
+    """A batch was too large for the broker: its records go back into the queue as batches of so many each."""
+
+    producer: str
+    partition: str
+    records: Records
+    counts: tuple[int, ...]
+
+
+@message
 class Connected:
     client: str
     broker: str
@@ -328,6 +338,7 @@ INTERNAL = (
     BrokerChanged,
     Became,
     Retried,
+    Split,
     Connected,
     Disconnected,
     Learned,

@@ -384,6 +384,8 @@ class LibrdkafkaProducer:
             batch = queue.take_batch(now)
             if batch is None:
                 break
+            if self.config.compression_type != "none":
+                batch.compress(self.dice.at("compression", self.name, queue.partition, batch.messages[0].id))
             if idempotence is not None:
                 queue.number(batch)
             made += 1

@@ -18,6 +18,7 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceResult, Records
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
+from ksim_models.splitting import is_to_be_split, split
 from ksim_models.units import Micros
 
 BYSTANDER = "KafkaException", "Failed to append record because it was part of a batch which had one more more invalid records"
@@ -57,7 +58,9 @@ class Outcomes:
         if waiting and batch in waiting:
             waiting.remove(batch)
         error = result.error
-        if not error or error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
+        if is_to_be_split(batch, error):
+            self._tell(batch, out, split(batch, self.accumulator, self.idempotence))
+        elif not error or error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
             self._succeed(batch, result.base_offset, now, out)
         else:
             error = known_to(self.profile.release, error)
@@ -133,7 +136,6 @@ class Outcomes:
     def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
         if answered or not self.profile.memory_kept_until_answer:
             self.accumulator.release(batch)
-            batch.capacity = 0
         if not batch.done:
             batch.done = True
             self.sending.finished(batch, now)

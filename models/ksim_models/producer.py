@@ -81,7 +81,7 @@ class Producer:
         requests, setups = self.network.deadlines()
         self.nothing_times_out_before = requests if requests < setups else setups
         self.sending.overdue_from = requests
-        at = self.arrivals_matter_at = self.sending.wake_at
+        at = self.arrivals_matter_at = self.sending.wake_at(self.looked_at, self.look_again_at)
         if not self.sending.begun:
             return min(at, CONSTRUCTED_AT)
         if self.idempotence is None or self.idempotence.producer_id >= 0:  # Without a producer id nothing is drained and nothing expires (A41).
@@ -246,7 +246,9 @@ class Producer:
             self._maybe_update_metadata(now, out)
         taken = more = False
         for node in nodes:
-            if self.network.ready(node, now, out):
+            drains = self.network.ready(node, now, out)
+            self.accumulator.node_looked_at(node, now, drains=drains)
+            if drains:
                 if not taken:
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
-from ksim_models.application import Sticky, Thread
+from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
+from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, uneventful, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
 from ksim_models.facts import Blocked, Offered, Refused
+from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Dice, Effect, Note
+from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
@@ -40,7 +42,9 @@ class Sending:
         self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
-        self.sticky: dict[str, Sticky] = {}
+        self.partitioner = partitioner_of(producer, config, profile, metadata, dice)
+        if isinstance(self.partitioner, BuiltIn) and self.partitioner.adapts:
+            accumulator.partitioner = self.partitioner
         self.offered = 0
         """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
         self.warmed_up = 0
@@ -52,6 +56,7 @@ class Sending:
         """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
+        self.lookahead = Lookahead(config.max_request_size, accumulator, metadata, self.partitioner)
 
     @property
     def is_done(self) -> bool:
@@ -63,26 +68,28 @@ class Sending:
 
     # When.
 
-    @property
-    def wake_at(self) -> Micros:
+    def wake_at(self, now: Micros, until: Micros) -> Micros:
         """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked.
 
-        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14).
+        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14). `until`: the client wakes then in any case.
         """
-        at = NEVER
-        for thread in self.awake:
-            due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
-            if due < at:
-                at = due
-        return at
+        if len(self.awake) == 1:
+            thread = self.awake[0]
+            if thread.blocked_on:
+                return thread.patience_ends
+            at = thread.next_time()
+            if at == NEVER or thread.arrivals.window is not None:
+                return at
+            partition = self._only_partition(thread)
+            if partition is not None and not self.in_error_state:
+                return self._filled_at(thread, at, partition)
+        threads = [thread for thread in self.awake if not thread.is_done]
+        if self.in_error_state:
+            return min([thread.patience_ends if thread.blocked_on else thread.next_time() for thread in threads], default=NEVER)
+        return self.lookahead.next_difference(threads, now, until, self.overdue_from)
 
-    def _difference_at(self, thread: Thread) -> Micros:
-        at = thread.next_time()
-        if at == NEVER:
-            return NEVER
-        partition = self._only_partition(thread)
-        if partition is None or self.in_error_state:
-            return at
+    def _filled_at(self, thread: Thread, at: Micros, partition: str) -> Micros:
+        """The same for records that are alike and go to one partition, by arithmetic."""
         size = thread.arrivals.size
         assert size is not None
         batch = self.accumulator.open_batch(partition)
@@ -91,11 +98,11 @@ class Sending:
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
             lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
-            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
+            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size, self.accumulator.estimate_for(partition))
         else:
             lingers_until = NEVER
             room, left = batch.room_for(size)
-        filled_by = thread.next + (room - 1 if left == 0 else room)
+        filled_by = thread.next + max(0, room - 1 if left == 0 else room)
         if filled_by >= thread.arrivals.total:
             return lingers_until
         return min(lingers_until, max(thread.arrivals.time_of(filled_by), thread.free_at))
@@ -125,9 +132,15 @@ class Sending:
     def take(self, now: Micros, out: list[Effect]) -> None:
         """Hand over all records whose time has come, in the order of their times; blocked calls first, in the order they were blocked (A21)."""
         if self.blocked:
+            first_waits = False
             for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
-                self._try_again(thread, now, out)
+                if not (first_waits and thread.blocked_on == "memory"):
+                    self._try_again(thread, now, out)
+                elif now >= thread.patience_ends:
+                    self._give_up(thread, now, out)
+                first_waits = first_waits or thread.blocked_on == "memory"
             self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+        alone = len(self.awake) == 1 and self.awake[0].steady and self.awake[0].arrivals.partition is None and not self.awake[0].arrivals.warm_up
         while (first := self._first_due(now)) is not None:
             thread, at = first
             self.begun = True
@@ -135,8 +148,32 @@ class Sending:
             if partition is not None and not thread.arrivals.warm_up:
                 self._send_range(thread, partition, now, out)
                 return  # It is the only thread that has anything to send.
+            if alone and self._send_uneventful(thread, now):
+                continue
             self._call(thread, at)
             self._send_one(thread, at, out)
+
+    def _send_uneventful(self, thread: Thread, now: Micros) -> bool:
+        """As many records as join the present batch of the built-in choice and neither fill it nor make it switch: like one after another, by arithmetic."""
+        arrivals, built_in = thread.arrivals, self.partitioner
+        if not isinstance(built_in, BuiltIn) or arrivals.topic not in built_in.places or self.in_error_state:
+            return False
+        batch = self.accumulator.open_batch(built_in.places[arrivals.topic].partition)
+        if batch is None or batch.is_full:
+            return False
+        size = arrivals.size
+        assert size is not None
+        count = uneventful(batch.capacity, batch.size_bytes, batch.count, size, batch.estimate, built_in.bytes_left(arrivals.topic))
+        count = min(count, arrivals.count_until(now) - thread.next)
+        if count < 2:
+            return False
+        before = batch.estimated_bytes
+        self._hand_over(thread, batch, count)
+        self._add(thread, batch, self.offered, count, size)
+        self.offered += count
+        thread.next += count
+        built_in.appended(arrivals.topic, batch.estimated_bytes - before, (), last_is_full=False)
+        return True
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
@@ -162,10 +199,14 @@ class Sending:
         self._unblock(thread)
         self._send_one(thread, now, out, blocked_before=True)
         if thread.blocked_on and now >= thread.patience_ends:
-            self._refuse(thread, *self._impatience(thread), out)
-            self._unblock(thread)
+            self._give_up(thread, now, out)
         if not thread.blocked_on:
             thread.free_at = now
+
+    def _give_up(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
+        self._refuse(thread, *self._impatience(thread), out)
+        self._unblock(thread)
+        thread.chosen, thread.free_at = "", now
 
     def _impatience(self, thread: Thread) -> tuple[str, str]:
         """A3, A22."""
@@ -221,24 +262,63 @@ class Sending:
             text = "Cannot execute transactional method because we are in an error state"
             self._refuse(thread, self.in_error_state if fenced else "KafkaException", text, out)
             return
-        partition = self._partition_for(thread, partitions)
-        batch = self.accumulator.open_batch(partition)
-        if batch is None or batch.room_for(size)[0] == 0:
-            if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
-                partition = self._sticky(arrivals.topic).switch([name for name in self._choices(partitions) if name != partition] or partitions)  # A47
-            batch = self.accumulator.new_batch(partition, upper_bound_bytes(size), now)
+        batch, opened = self._room_for(thread, partitions, size, now, waited=blocked_before)
         if batch is None:
             self._block(thread, "memory", out, known=blocked_before)
             return
+        thread.chosen = ""
+        before = batch.estimated_bytes if not opened else 0
         batch.offered(thread.sent_at, 0, 1)
-        batch.add(thread.number, 1, size)
+        self._add(thread, batch, thread.number, 1, size)
         if arrivals.warm_up:
             batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:
-            batch.threads[thread.index] = batch.threads.get(thread.index, 0) + 1
+            batch.belongs_to(thread.index)
             thread.outstanding += 1
-        if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
-            self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
+        if self._sticks(thread) and len(partitions) > 1:
+            self.partitioner.appended(arrivals.topic, batch.estimated_bytes - before, partitions, last_is_full=batch.is_full)
+
+    def _add(self, thread: Thread, batch: Batch, number: int, count: int, size: int) -> None:
+        if not batch.estimate:
+            batch.add(number, count, size)
+            return
+        before = batch.size_bytes
+        batch.add(number, count, size)
+        batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
+
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, waited: bool) -> tuple[Batch | None, bool]:
+        """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20).
+
+        Who comes while others wait for memory waits behind them: what there is belongs to the first of them, bit by bit (A21).
+        """
+        topic, sticks = thread.arrivals.topic, self._sticks(thread) and len(partitions) > 1
+        asks_again = self.partitioner.asks_again and not thread.chosen
+        partition = thread.chosen or self._partition_for(thread, partitions)
+        while True:
+            batch = self.accumulator.open_batch(partition)
+            if sticks and (batch is None or batch.is_full) and self.partitioner.completes_switch(topic, partitions):
+                partition = self._partition_for(thread, partitions)
+                continue
+            if batch is not None and batch.room_for(size)[0]:
+                return batch, False
+            if batch is not None:
+                batch.closed = True
+                if sticks:
+                    continue
+            if not asks_again:
+                break
+            asks_again = False
+            self.partitioner.new_batch(topic, partition, partitions)
+            partition = self._partition_for(thread, partitions)
+        if not sticks:
+            thread.chosen = partition
+        if self.accumulator.waiters and not waited:
+            return None, True
+        return self.accumulator.new_batch(partition, upper_bound_bytes(size), now), True
+
+    def _sticks(self, thread: Thread) -> bool:
+        """Its partition is the built-in choice, which goes by bytes."""
+        return self.partitioner.by_bytes and thread.arrivals.partition is None and not (thread.arrivals.keyed and self.partitioner.places_keys)
 
     def _is_too_large(self, thread: Thread, size: int, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
@@ -255,23 +335,13 @@ class Sending:
         return False
 
     def _partition_for(self, thread: Thread, partitions: Sequence[str]) -> str:
-        """A6: the record's own, else by key over all partitions, else the sticky one."""
+        """A6: the record's own, else by key over all partitions, else what the partitioner says."""
         arrivals = thread.arrivals
         if arrivals.partition is not None:
             return partitions[arrivals.partition]
-        if arrivals.keyed:
+        if arrivals.keyed and self.partitioner.places_keys:
             return partitions[arrivals.key_hash_of(thread.next - 1) % len(partitions)]
-        sticky = self._sticky(arrivals.topic)
-        return sticky.partition or sticky.switch(self._choices(partitions))
-
-    def _sticky(self, topic: str) -> Sticky:
-        known = self.sticky.get(topic)
-        if known is None:
-            known = self.sticky[topic] = Sticky(self.producer, topic, self.dice)
-        return known
-
-    def _choices(self, partitions: Sequence[str]) -> Sequence[str]:
-        return [name for name in partitions if self.metadata.leader_of(name)[0]] or partitions
+        return self.partitioner.choose(arrivals.topic, partitions) if len(partitions) > 1 else partitions[0]
 
     # Many records.
 
@@ -298,7 +368,7 @@ class Sending:
                 room = batch.room_for(size)[0]
             count = min(room, due - thread.next)
             self._hand_over(thread, batch, count)
-            batch.add(self.offered, count, size)
+            self._add(thread, batch, self.offered, count, size)
             self.offered += count
             thread.next += count
 
@@ -339,6 +409,8 @@ class Sending:
 
     def finished(self, batch: Batch, now: Micros) -> None:
         """A batch has its outcome: threads that waited for their sends go on now."""
+        if not batch.closed:
+            self.accumulator.closings += 1
         for index, count in batch.threads.items():
             thread = self.threads[index]
             if thread.arrivals.window is not None and thread.outstanding >= thread.arrivals.window:

@@ -226,6 +226,21 @@ def test_a_client_is_told_its_settings_its_workloads_and_where_to_practise(workp
     ]
 
 
+def test_where_the_producer_compresses_its_client_is_told_how_much_of_a_record_is_noise(workplace: Workplace, tmp_path: Path) -> None:
+    text = TWO_TOPICS.replace("[[workload]]", "[[workload]]\ncompression_ratio = 0.4", 1).replace("acks", '"compression.type" = "lz4"\nconfig.acks', 1)
+    client = puppet(workplace, tmp_path / "told", text)
+
+    async def story() -> None:
+        await client.start(["127.0.0.1:20001"], None)
+        await client.close()
+
+    asyncio.run(story())
+    told = (tmp_path / "told").read_text().splitlines()
+
+    assert [line for line in told if line.startswith("content")] == ["content 0 400000", "content 1 500000"]
+    assert "setting compression.type lz4" in told
+
+
 def test_in_a_warm_scenario_a_record_goes_to_every_partition_of_its_topics_first(workplace: Workplace, tmp_path: Path) -> None:
     client = puppet(workplace, tmp_path / "told", TWO_TOPICS + "[tail]\nwarm = true\n")
 
