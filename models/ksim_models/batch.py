@@ -188,7 +188,10 @@ class Batch:
     @property
     def max_timestamp(self) -> Micros:
         """When its newest record was handed to send(): the time-stamp that goes into the log (CreateTime)."""
-        return self.offer_times[-1] if self.offer_times is not None else self.offer_at + (self.count - 1) * self.offer_step
+        return self.timestamp_of(self.count - 1)
+
+    def timestamp_of(self, position: int) -> Micros:
+        return self.offer_times[position] if self.offer_times is not None else self.offer_at + position * self.offer_step
 
     @property
     def estimated_bytes(self) -> int:
