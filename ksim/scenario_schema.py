@@ -29,6 +29,7 @@ def schema() -> Object:
         "fault": {"type": "array", "items": _fault()},
         "network": network,
         "expect": _expect(),
+        "model": _table(shapes.MODEL),
         "tail": _table(shapes.TAIL),
     }
     return {
