@@ -37,8 +37,9 @@ class Task:
         if runs == 0 or self.every < NEVER:
             self.at = min(self.at, self.first + runs * self.every)
 
-    def ran(self) -> None:
-        self.at = self.at + self.every if self.every < NEVER else NEVER
+    def ran(self, now: Micros) -> None:
+        """Runs that a frozen process has missed follow at once, and find nothing more: they are left out too."""
+        self.at = self.at + ((now - self.at) // self.every + 1) * self.every if self.every < NEVER else NEVER
 
 
 class LogTasks:
@@ -77,18 +78,18 @@ class LogTasks:
     def wake(self, now: Micros, tell: Callable[[str], None], out: list[Effect]) -> None:
         """tell: a partition's log start moved, so its followers hear of it."""
         if self.flusher.at <= now:
-            self.flusher.ran()
+            self.flusher.ran(now)
             for log in self._logs():
                 if now - log.flushed_at >= ms(log.config.flush_ms):
                     log.flush(now)
         if self.retention.at <= now:
-            self.retention.ran()
+            self.retention.ran(now)
             for partition, replica in self.replicas.items():
                 if why := clean_up(replica.log, now):
                     out.append(Note(LogStartMoved(self.broker, partition, replica.log.log_start_offset, why)))
                     tell(partition)
         if self.expiry.at <= now:
-            self.expiry.ran()
+            self.expiry.ran(now)
             for log in self._logs():
                 log.producers.expire(now, self.forget_after)
 

@@ -219,6 +219,14 @@ def test_old_segments_are_removed_on_every_replica_when_somebody_looks(setting: 
     assert (removed.name, removed.allowed) == ("removed", True)
 
 
+def test_a_broker_that_was_frozen_goes_on_with_its_rounds() -> None:
+    """What it has missed is not made up for one by one."""
+    topic = f"[cluster]\nconfig.log.retention.check.interval.ms = 500\n{TOPIC}{SMALL}config.retention.ms = 1000\n"
+    found = run(fault("pause", "broker-1", "1s", "5s"), topic=topic, workload=WORKLOAD.replace("600", "1200"))
+
+    assert {fact.broker for at, fact in found.history.of(LogStartMoved) if at > s(6)} == {"broker-1", "broker-2", "broker-3"}
+
+
 def test_a_producer_that_was_silent_is_forgotten_and_its_next_batch_may_start_anywhere() -> None:
     """PS-50, PS-13c: no error, though the leader knows nothing of the sequences before."""
     settings = "[cluster]\nconfig.producer.id.expiration.ms = 1000\nconfig.producer.id.expiration.check.interval.ms = 500\n"
