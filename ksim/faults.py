@@ -51,8 +51,8 @@ class World(Protocol):
         """The machine is gone, and nobody is told."""
         ...
 
-    def shutdown(self, name: str) -> None:
-        """Orderly: a broker hands its leaderships over, a client is closed."""
+    def shutdown(self, name: str, within: Micros | None = None) -> None:
+        """Orderly: a broker hands its leaderships over, a client is closed, and may take so long for that (None: as long as it takes)."""
         ...
 
     def restart(self, name: str) -> None: ...
@@ -192,8 +192,13 @@ class Faults:
         match fault.do:
             case "crash" | "power-loss" | "shutdown":
                 living = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
-                self._for_each(living, {"crash": world.crash, "power-loss": world.power_off, "shutdown": world.shutdown}[fault.do])
-                return living, lambda: self._restart(living)
+                downs: dict[str, Callable[[str], None]] = {
+                    "crash": world.crash,
+                    "power-loss": world.power_off,
+                    "shutdown": lambda name: world.shutdown(name, fault.timeout),
+                }
+                self._for_each(living, downs[fault.do])
+                return living, lambda: self._restart(living, clients=fault.duration is not None)
             case "pause":
                 awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))
                 for name in awake:
@@ -201,7 +206,7 @@ class Faults:
                 return awake, lambda: self._for_each(awake, world.resume)
             case "restart":
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
-                self._restart(dead)
+                self._restart(dead, clients=True)
                 return dead, None
             case "delete-records":
                 assert fault.partition is not None
@@ -229,9 +234,9 @@ class Faults:
         arrow = "->" if fault.one_way else "<->"
         return tuple(f"{a} {arrow} {b}" for a, b in self._pairs(fault))
 
-    def _restart(self, names: tuple[str, ...]) -> None:
-        """A crashed client stays dead: its records have no one to report to."""
-        producers = {producer.name for producer in self.plan.producers}
+    def _restart(self, names: tuple[str, ...], *, clients: bool) -> None:
+        """A client comes back where the scenario says so; the heal brings none back."""
+        producers = set() if clients else {producer.name for producer in self.plan.producers}
         self._for_each(tuple(name for name in names if name not in producers), self.world.restart)
 
     def _for_each(self, names: tuple[str, ...], do: Callable[[str], None]) -> None:

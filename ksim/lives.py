@@ -85,7 +85,7 @@ class Lives:
         self.replicas = replicas
         self.batches: dict[tuple[str, str, int, int], Batch] = {}
         self.others: list[Batch] = []
-        """Records that were offered and never sent."""
+        """Records that were offered and never sent, and batches whose records the application sent again."""
         self.leaders: dict[str, Timeline] = {partition: [(-NEVER, of[0])] for partition, of in replicas.items() if of}
         self.leaderless: dict[str, list[tuple[Micros, Micros]]] = {}
         """Per partition: from when to when nobody led."""
@@ -171,6 +171,9 @@ class Lives:
         first = fact.records[0] if fact.records else -1
         key = fact.producer, fact.partition, first, len(fact.records)
         batch = self.batches.get(key)
+        if batch is not None and batch.stop != NEVER and type(fact) is Sent and self._offered_at(fact.producer, first, -NEVER) >= batch.stop:
+            self.others.append(batch)  # The application has sent the same records again: another batch.
+            batch = None
         if batch is None:
             batch = self.batches[key] = Batch(fact.producer, fact.partition, min(at, self._offered_at(fact.producer, first, at)))
             self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))

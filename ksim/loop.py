@@ -6,14 +6,32 @@ A connection is an ordered byte stream: a lost packet is a delay, never a messag
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import simpy
 from simpy.core import EmptySchedule
 
-from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Machine, Note, Open, Opened, Paused, Received, Restarted, Resumed, Send, Wake
+from ksim.loop_connections import BreaksOff, Cell, Connection, Wire
+from ksim_models.machine import (
+    Close,
+    Closed,
+    Crashed,
+    Effect,
+    Event,
+    Exit,
+    Machine,
+    Note,
+    Open,
+    Opened,
+    Paused,
+    Received,
+    Restarted,
+    Resumed,
+    Send,
+    Terminated,
+    Wake,
+)
 from ksim_models.units import Micros
 
 NETWORK: Any = 1
@@ -30,66 +48,6 @@ class Happening:
         self.callbacks: Any = (callback,)
         self._ok = True
         self.what = what
-
-
-class BreaksOff:
-    """Where it arrives, the connection breaks for both sides."""
-
-
-class Cell:
-    """A machine in its process: running, frozen or gone."""
-
-    __slots__ = ("alarm_at", "callers", "connections", "dark", "down", "frozen", "inbox", "machine", "name", "tells_when_back")
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.name = machine.name
-        self.alarm_at: Micros | None = None
-        self.down = False
-        self.dark = False
-        """Its machine has no power: nobody answers for it, not even to refuse."""
-        self.tells_when_back = False
-        self.callers: list[Connection] = []
-        """Who called meanwhile: their systems go on trying."""
-        self.frozen = False
-        self.inbox: deque[Event] = deque()
-        self.connections: dict[str, Connection] = {}
-
-
-class Wire:
-    """One direction of a connection."""
-
-    __slots__ = ("connection", "dead", "free_at", "held", "path", "receiver", "sender")
-
-    def __init__(self, connection: Connection, sender: Cell, receiver: Cell) -> None:
-        self.connection = connection
-        self.sender = sender
-        self.receiver = receiver
-        self.path = sender.name, receiver.name
-        self.free_at: Micros = -(2**62)
-        """When the last thing sent arrives: nothing sent later arrives before."""
-        self.held: list[Event | BreaksOff] = []
-        """Sent into a cut: TCP repeats it until the cut is mended."""
-        self.dead = False
-        """Nothing more will ever arrive (a hang)."""
-
-
-class Connection:
-    __slots__ = ("back", "forgotten_by", "forth", "name", "open_at_acceptor", "open_at_opener", "unheard")
-
-    def __init__(self, name: str, opener: Cell, acceptor: Cell) -> None:
-        self.name = name
-        self.forth = Wire(self, opener, acceptor)
-        self.back = Wire(self, acceptor, opener)
-        self.open_at_opener = True
-        self.open_at_acceptor = True
-        self.forgotten_by: Cell | None = None
-        """Its machine lost its power: when it is back, its system knows nothing of this connection."""
-        self.unheard = False
-        """Something was sent to it since, and is sent again and again."""
-
-    def is_open_at(self, cell: Cell) -> bool:
-        return self.open_at_opener if cell is self.forth.sender else self.open_at_acceptor
 
 
 class Network(Protocol):
@@ -198,6 +156,8 @@ class Loop:
                 connection = cell.connections.get(effect.connection)
                 if connection is not None:
                     self.hang_up(connection, cell)
+            elif type(effect) is Exit:
+                self._end(cell, now)
 
     # Connections.
 
@@ -311,8 +271,7 @@ class Loop:
         cell.frozen = False
         cell.inbox.clear()
         self.tell(cell, Crashed(power_lost=True), self.now)
-        cell.down = cell.dark = True
-        cell.tells_when_back = tells_when_back
+        cell.down, cell.dark, cell.leaving = True, True, False
         for connection in cell.connections.values():
             connection.forgotten_by = cell
             towards = connection.forth if cell is connection.forth.receiver else connection.back
@@ -341,17 +300,37 @@ class Loop:
         cell.frozen = False
         cell.inbox.clear()
         self.tell(cell, Crashed(), self.now)
-        cell.down = True
+        self._take_down(cell)
+
+    def _take_down(self, cell: Cell) -> None:
+        cell.down, cell.leaving = True, False
         for connection in list(cell.connections.values()):
             self.hang_up(connection, cell)
 
+    def terminate(self, name: str, within: Micros | None = None) -> None:
+        """SIGTERM: the process ends when it is ready to. What is stopped cannot end orderly, so it goes on first."""
+        cell = self.cells[name]
+        if not cell.down:
+            cell.leaving = True
+            self.resume(name)
+            self.tell(cell, Terminated(within), self.now)
+
+    def _end(self, cell: Cell, now: Micros) -> None:
+        """It has ended by itself."""
+        self._take_down(cell)
+        if cell.comes_back:
+            self.call_at(now, lambda: self.restart(cell.name))
+
     def restart(self, name: str) -> None:
+        """Nothing for what runs; what is about to end starts again when it has."""
         cell = self.cells[name]
         if cell.down:
-            cell.down = False
+            cell.down = cell.comes_back = False
             self.tell(cell, Restarted(), self.now)
             if cell.dark:
                 self._power_on(cell)
+        elif cell.leaving:
+            cell.comes_back = True
 
     def pause(self, name: str) -> None:
         cell = self.cells[name]

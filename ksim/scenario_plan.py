@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 
 from ksim.plan import Plan
 from ksim.problems import in_order
+from ksim.scenario_alerts import read_alerts
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_faults import read_faults
 from ksim.scenario_names import Names
@@ -53,14 +54,15 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         controllers=controllers,
         producers=[producer.name for producer in producers.plans],
         partitions={topic.name: topic.partitions for topic in topics},
-        replicas=max((len(topic.assignment[0]) for topic in topics), default=1),
+        replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
-    faults = read_faults(reading, data.get("fault"), names)
+    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))
+    alerts = read_alerts(reading, data.get("alert"), producers.plans)
     tail = read_tail(reading, data.get("tail"))
     seed = scenario.take("seed", SEED)
     plan = Plan(
@@ -81,6 +83,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         limit=tail.limit,
         warm=tail.warm,
         model=read_model(reading, data.get("model")),
+        alerts=tuple(alerts),
         notes=tuple(dict.fromkeys(reading.notes)),
         not_simulated=tuple(reading.not_simulated),
     )

@@ -14,13 +14,15 @@ from ksim.plan import Burst, Keys, ProducerPlan, WorkloadPlan
 from ksim.problems import shown
 from ksim.scenario_names import Names
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import ARRIVALS, COMPRESSION_RATIO, RECORD_KEY, RECORD_SIZE, WORKLOAD
+from ksim.scenario_shape import ARRIVALS, BREAKER, COMPRESSION_RATIO, RECORD_KEY, RECORD_SIZE, WORKLOAD
 from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, RATIO, SIZE, SKEW
 from ksim_models.compression import DEFAULT_RATIO
+from ksim_models.on_failure import REPORT, OnFailure, Reaction
 from ksim_models.units import SECOND, Micros
 
 DEFAULT_SIZE_BYTES = 100
-ON_FAILURE_LATER = ("resend", "stop")
+ON_FAILURE = {reaction.value: reaction for reaction in (Reaction.REPORT, Reaction.RESEND, Reaction.STOP)}
+EXAMPLE_OF_A_BREAKER = '{ open_after = 5, half_open = "10s" }'
 
 
 def read_workloads(reading: Reading, content: object, names: Names) -> list[WorkloadPlan]:
@@ -54,7 +56,6 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
     compression = _compression(table)
     if table.has("key") and table.has("partition"):
         table.problem("partition", "key and partition are both given: a record that names its partition needs no key.", possible="key or partition")
-    _refuse_what_is_later(table)
     return WorkloadPlan(
         index=number,
         producer=_producer(table, names),
@@ -71,6 +72,7 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
         compression_ratio=DEFAULT_RATIO if compression is None else compression[0],
         compression_spread=0 if compression is None else compression[1],
         compression_given=compression is not None,
+        on_failure=_on_failure(table),
     )
 
 
@@ -97,7 +99,7 @@ def _topic(table: Table, names: Names) -> str:
 def _partition(table: Table, topic: str, names: Names) -> int | None:
     partition = table.take("partition", NUMBER)
     count = len(names.partitions.get(topic, ()))
-    if partition is not None and topic and partition >= count:
+    if partition is not None and count and partition >= count:  # Of a topic that does not exist yet nobody knows how many there will be.
         table.problem("partition", f"{topic} has no partition {partition}.", possible=f"0 to {count - 1}" if count > 1 else "0")
         return None
     return partition
@@ -236,9 +238,17 @@ def _window(table: Table) -> int | None:
     return 1 if given == "each" else None
 
 
-def _refuse_what_is_later(table: Table) -> None:
+def _on_failure(table: Table) -> OnFailure:
     given = table.content.get("on_failure", "report")
-    if given in ON_FAILURE_LATER or isinstance(given, dict):
-        table.problem("on_failure", f"on_failure = {shown(given)} is not yet supported.", possible='"report"')
-    elif given != "report":
-        table.choose("on_failure", ["report"], "possible")
+    if isinstance(given, dict):
+        breaker = table.reading.table((*table.path, "on_failure"), given, BREAKER)
+        assert breaker is not None
+        for name in BREAKER:
+            if not breaker.has(name):
+                breaker.problem("", f"on_failure: {name} is missing.", given=shown(given), possible=EXAMPLE_OF_A_BREAKER)
+        open_after, half_open = breaker.take("open_after", COUNT), breaker.take("half_open", POSITIVE_DURATION)
+        return OnFailure(Reaction.BREAK, open_after or 1, half_open or 1)
+    if not isinstance(given, str) or given not in ON_FAILURE:
+        table.problem("on_failure", f"on_failure = {shown(given)} is not possible.", names=(*ON_FAILURE, EXAMPLE_OF_A_BREAKER))
+        return REPORT
+    return OnFailure(ON_FAILURE[given])

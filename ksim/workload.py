@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from ksim.dice import Dice
-from ksim.plan import Burst, Keys, Latency, WorkloadPlan
+from ksim.plan import Burst, FaultPlan, Keys, Latency, WorkloadPlan
+from ksim_models.arrivals import Flaw
 from ksim_models.units import Micros
 
 WARM_UP_AT: Micros = -1_000_000
@@ -96,11 +97,16 @@ class Schedule:
 
     def __init__(self, plan: WorkloadPlan, dice: Dice) -> None:
         self.topic = plan.topic
+        self.sizes: dict[int, int] = {}
+        """Of records that a fault made larger."""
         self.total = plan.records
         self.window = plan.window
         self.size = plan.size_bytes if plan.size_spread == 0 else None
         self.compression_ratio, self.compression_spread = plan.compression_ratio, plan.compression_spread
         self.partition = plan.partition
+        self.workload = plan.index
+        self.on_failure = plan.on_failure
+        self.flaws: dict[int, Flaw] = {}
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None
         self._plan = plan
@@ -120,8 +126,18 @@ class Schedule:
     def step_of(self, index: int, count: int) -> Micros | None:
         return None
 
+    def strike(self, faults: Sequence[FaultPlan]) -> None:
+        """Those of them that strike records of this workload."""
+        for fault in faults:
+            if fault.workload == self.workload:
+                self.flaws[fault.nth - 1] = Flaw(fault.name, fault.do)
+                if fault.do == "oversize":
+                    self.sizes[fault.nth - 1] = fault.size_bytes
+
     def size_of(self, index: int) -> int:
         plan = self._plan
+        if self.sizes and index in self.sizes:
+            return self.sizes[index]
         if plan.size_spread == 0:
             return plan.size_bytes
         return plan.size_bytes - plan.size_spread + int(self._dice.at("size", plan.index, index) * (2 * plan.size_spread + 1))
@@ -223,7 +239,8 @@ class WarmUp(Schedule):
         return int(now >= WARM_UP_AT)
 
 
-def schedule(plan: WorkloadPlan, dice: Dice) -> Schedule:
-    if isinstance(plan.arrivals, Burst):
-        return Bursts(plan, plan.arrivals, dice)
-    return Poisson(plan, dice) if plan.arrivals == "poisson" else Steady(plan, dice)
+def schedule(plan: WorkloadPlan, dice: Dice, faults: Sequence[FaultPlan] = ()) -> Schedule:
+    """`faults`: of the scenario; some of them strike records."""
+    made = Bursts(plan, plan.arrivals, dice) if isinstance(plan.arrivals, Burst) else Poisson(plan, dice) if plan.arrivals == "poisson" else Steady(plan, dice)
+    made.strike(faults)
+    return made

@@ -42,6 +42,8 @@ class Accumulator:
         self.partitioner: BuiltIn | None = None
         """Who chooses partitions by the length of their queues, if anyone does."""
         self.total_memory = self.free_memory = config.buffer_memory
+        self.memory_log: list[tuple[Micros | None, int]] | None = None
+        """Where somebody measures: what was taken (less than 0) and when, and what was given back, now."""
         self.queues: dict[str, deque[Batch]] = {}
         self.ranked: list[tuple[str, deque[Batch]]] = []
         """The queues in the order in which they came to be; a queue's place here is its rank."""
@@ -52,6 +54,8 @@ class Accumulator:
         """Partitions with a batch in flight, where max.in.flight is 1 (A36)."""
         self.waiters = 0
         """send() calls that wait for memory: they cancel linger (A25)."""
+        self.hurried = 0
+        """How many flush() and close() are under way: meanwhile nothing lingers (A27)."""
         self.batches_made = 0
         self.memory_taken = 0
         """Bytes of buffer.memory that batches ever took."""
@@ -76,6 +80,8 @@ class Accumulator:
         if capacity > self.free_memory:
             return None
         self.free_memory -= capacity
+        if self.memory_log is not None:
+            self.memory_log.append((now, -capacity))
         self.memory_taken += capacity
         self.batches_made += 1
         self.newest_at = now
@@ -106,13 +112,15 @@ class Accumulator:
 
     def release(self, batch: Batch) -> None:
         """A23."""
+        if self.memory_log is not None:
+            self.memory_log.append((None, batch.held))
         self.free_memory += batch.held
         batch.held = 0
 
     # Ready.
 
     def backoff_of(self, batch: Batch) -> Micros:
-        """A28. Simplified: drawn once per batch and attempt; Java draws at each look, so its waits are a little shorter in the mean (A29)."""
+        """A28. Simplified: drawn once per batch and attempt; Java draws at each look, so its waits differ by some percent (A29; models/README.md)."""
         draw = self.dice.at("retry", self.producer, batch.number, batch.attempts)
         return ms(exponential_backoff(self.backoff_ms, self.backoff_max_ms, batch.attempts - 1, draw))
 
@@ -121,7 +129,7 @@ class Accumulator:
         batch = queue[0]
         if batch.attempts and batch.attempts != batch.attempts_at_leader_change:
             return batch.retry_at
-        if len(queue) > 1 or batch.is_full or self.waiters:
+        if len(queue) > 1 or batch.is_full or self.waiters or self.hurried:
             return batch.last_attempt_at
         return batch.last_attempt_at + self.linger
 

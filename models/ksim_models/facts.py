@@ -71,6 +71,19 @@ class Failed:
 
 
 @message
+class BreakerChanged:
+    """An application's circuit breaker is "open", "half-open" or "closed" from now on; `failures`: in a row, up to now.
+
+    `workload`: its place in the scenario, from 0.
+    """
+
+    producer: str
+    workload: int
+    state: str
+    failures: int
+
+
+@message
 class Fault:
     """A fault begins, hits one frame, ends, or is summed up at the end of the run.
 
@@ -315,7 +328,7 @@ class ProducerId:
 
 @message
 class Blocked:
-    """send() blocks, and why ("metadata", "memory", "in flight"); `until_us` is when it gives up."""
+    """send() blocks, and why ("metadata", "memory", "partitioner"); `until_us` is when it gives up."""
 
     producer: str
     record: int
@@ -323,7 +336,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, BreakerChanged, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,

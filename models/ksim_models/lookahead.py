@@ -77,7 +77,7 @@ class Lookahead:
 
         overdue_from: when a request that has no answer may be timed out.
         """
-        one_by_one = any(thread.blocked_on or thread.arrivals.window is not None for thread in threads)
+        one_by_one = any(thread.blocked_on or thread.one_by_one for thread in threads)
         bound = until
         free = []
         for thread in threads:

@@ -62,6 +62,16 @@ class Crashed:
 
 
 @message
+class Terminated:
+    """The process is asked to end (SIGTERM). It says `Exit` when it is ready to go.
+
+    within: how long a client may take to close; None: as long as it takes.
+    """
+
+    within: Micros | None = None
+
+
+@message
 class Restarted:
     """The process starts again."""
 
@@ -85,7 +95,7 @@ class Asked:
     request: object
 
 
-Event = Wake | Opened | Received | Closed | Crashed | Restarted | Paused | Resumed | Asked
+Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed | Asked
 
 
 # What a machine can ask for. Effects are carried out in the order returned; that order is a contract.
@@ -117,7 +127,12 @@ class Note:
     fact: object
 
 
-Effect = Open | Send | Close | Note
+@message
+class Exit:
+    """The process ends by itself; its system closes the connections it still has."""
+
+
+Effect = Open | Send | Close | Note | Exit
 
 
 class Dice(Protocol):

@@ -20,6 +20,7 @@ from ksim_models.facts import Sent
 from ksim_models.idempotence import Idempotence
 from ksim_models.identity import Identity
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
+from ksim_models.measurements import drained
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdResponse,
@@ -315,6 +316,8 @@ class Producer:
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
+                if self.outcomes.measured:
+                    out.append(Note(drained(batch, node)))
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:

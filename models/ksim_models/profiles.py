@@ -88,6 +88,10 @@ class ClientProfile:
     """4.0 (I14): INVALID_PRODUCER_ID_MAPPING for a batch; before, it asked for a new epoch."""
     send_refuses_after_fatal_error: bool
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
+    flush_in_callback_throws: bool
+    """4.1 (KAFKA-10790, A50): flush() inside a callback is a KafkaException; before, the I/O thread waited for itself (H-016)."""
+    metadata_timeout_has_cause: bool
+    """3.9.1, 4.0 (KAFKA-8862, A3): a send() that waited in vain for metadata names the last error of its topic."""
     throttle_extends_time_out: bool
     """3.8 (KAFKA-16083, N11): a request has as much longer as the broker throttled its connection; before, it timed out meanwhile (H-037)."""
     sequences_hear_only_the_first_failure: bool
@@ -98,6 +102,8 @@ class ClientProfile:
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
     """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
+    metrics_keep_overlapping_windows: bool
+    """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
 
 class RegistrationLeavesIsr(Enum):
@@ -182,11 +188,14 @@ def client_profile(version: str) -> ClientProfile:
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
+        flush_in_callback_throws=release >= (4, 1, 0),
+        metadata_timeout_has_cause=_has_fix(release, (3, 9, 1), (4, 0, 0)),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
         retries_more_errors=release >= (3, 3, 2),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
+        metrics_keep_overlapping_windows=release >= (3, 8, 0),
     )
 
 

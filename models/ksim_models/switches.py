@@ -37,6 +37,10 @@ def _always(_: ProducerUse) -> str:
     return ""
 
 
+def _no_partitioner_class(use: ProducerUse) -> str:
+    return "" if use.config.partitioner_class else "no partitioner.class is set"
+
+
 def _anywhere(_: TopicUse) -> str:
     return ""
 
@@ -237,6 +241,33 @@ CLIENT_SWITCHES = (
         {False: "keeps to the brokers that it has learnt", True: "returns to bootstrap.servers"},
         "KIP-1102",
         _never_rebootstraps,
+    ),
+    Switch(
+        "asks_partitioner_once",
+        "A partitioner class whose choice needs a new batch",
+        {False: "is told so and asked again", True: "is asked once"},
+        "KAFKA-18295",
+        _no_partitioner_class,
+    ),
+    Switch(
+        "round_robin_remembers",
+        "RoundRobinPartitioner, asked twice for one record,",
+        {False: "skips a partition", True: "gives the same partition again"},
+        "KAFKA-17632",
+        _no_partitioner_class,
+    ),
+    Switch(
+        "splits_parts_in_halves",
+        "A part of a split batch that is still too large for the broker",
+        {False: "is cut by batch.size again", True: "is cut into halves"},
+        "KAFKA-8350",
+    ),
+    Switch("flush_in_callback_throws", "A flush() inside a callback", {False: "waits for itself for ever", True: "throws a KafkaException"}, "KAFKA-10790"),
+    Switch(
+        "metadata_timeout_has_cause",
+        "A send() that waited in vain for metadata",
+        {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
+        "KAFKA-8862",
     ),
 )
 

@@ -42,6 +42,9 @@ transactional.id                          text     2.8 null
 transaction.timeout.ms                    int      2.8 60000                   -2147483648..
 transaction.two.phase.commit.enable       boolean  4.1 false
 compression.type                          text     2.8 none                    none gzip snappy lz4 zstd
+compression.gzip.level                    int      3.8 -1                      -1..9
+compression.lz4.level                     int      3.8 9                       1..17
+compression.zstd.level                    int      3.8 3                       -131072..22
 partitioner.ignore.keys                   boolean  3.3 false
 partitioner.adaptive.partitioning.enable  boolean  3.3 true
 partitioner.availability.timeout.ms       long     3.3 0                       0..
@@ -62,9 +65,6 @@ message.timestamp.after.max.ms           3.6 -
 unclean.leader.election.interval.ms      3.9 -
 enable.metrics.push              3.7 -
 auto.include.jmx.reporter        3.4 4.0
-compression.gzip.level           3.8 -
-compression.lz4.level            3.8 -
-compression.zstd.level           3.8 -
 internal.auto.downgrade.txn.commit  - 3.0
 client.rack                      4.4 -
 partitioner.rack.aware           4.4 -

@@ -310,15 +310,16 @@ def test_the_judge_reads_what_the_author_predicted() -> None:
     assert call("judge", "h.jsonl").exit_code == 0
 
 
-@pytest.mark.parametrize("option", ["--history", "--plot"])
+@pytest.mark.parametrize("option", ["--history", "--plot", "--metrics"])
 def test_a_file_is_never_overwritten_unless_asked(option: str, folder: Path) -> None:
-    (folder / "mine.svg").write_text("precious")
+    name = "mine.csv" if option == "--metrics" else "mine.svg"
+    (folder / name).write_text("precious")
 
-    refused = call("run", "small.toml", option, "mine.svg")
+    refused = call("run", "small.toml", option, name)
 
     assert refused.exit_code == 2
-    assert "mine.svg exists" in refused.stderr
-    assert (folder / "mine.svg").read_text() == "precious"
+    assert f"{name} exists" in refused.stderr
+    assert (folder / name).read_text() == "precious"
 
 
 def test_with_force_it_is(folder: Path) -> None:
@@ -338,6 +339,50 @@ def test_a_timeline_is_drawn(folder: Path) -> None:
 
     assert call("run", "lost.toml", "--plot", "out.svg").exit_code == 1
     assert "<svg" in (folder / "out.svg").read_text()
+
+
+def test_metrics_are_written_as_csv_and_as_json_lines(folder: Path) -> None:
+    assert call("run", "small.toml", "--metrics", "m.csv").exit_code == 0
+    assert call("run", "small.toml", "--metrics", "m.jsonl", "--step", "500ms").exit_code == 0
+    rows = (folder / "m.csv").read_text().splitlines()
+    lines = [json.loads(line) for line in (folder / "m.jsonl").read_text().splitlines()]
+
+    assert rows[:2] == ["at_ms,client,metric,node,topic,value", "0,p1,record-send-rate,,,0"]
+    assert lines[0] == {"at_ms": 0, "client": "p1", "metric": "record-send-rate", "value": 0}
+    assert {"0", "1000"} & {row.split(",")[0] for row in rows}
+    assert {line["at_ms"] % 500 for line in lines if line["at_ms"] < max(line["at_ms"] for line in lines)} == {0}
+
+
+def test_chosen_metrics_are_drawn(folder: Path) -> None:
+    pytest.importorskip("ksim.plots", reason="needs matplotlib")
+
+    assert call("run", "lost.toml", "--plot", "out.svg", "--of", "record-retry-rate", "--of", "buffer-available-bytes").exit_code == 1
+    drawn = (folder / "out.svg").read_text()
+
+    assert "<!-- record-retry-rate -->" in drawn
+    assert "<!-- record-queue-time-max -->" not in drawn
+    assert call("run", "lost.toml", "--plot", "all.svg", "--of", "overview", "--step", "100ms").exit_code == 1
+    assert "<!-- record-queue-time-max -->" in (folder / "all.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--of", "record-send-rate"], "needs --plot"),
+        (["--plot", "a.svg", "--of", "record-sent-rate"], "Did you mean record-send-rate?"),
+        (["--plot", "a.svg", "--of", "msg_cnt"], "msg_cnt has no series here"),
+        (["--metrics", "m.xls"], ".csv or .jsonl"),
+        (["--metrics", "m.csv", "--step", "1us"], "whole milliseconds"),
+        (["--metrics", "m.csv", "--step", "soon"], "whole milliseconds"),
+        (["--metrics", "m.csv", "--seeds", "0..3"], "--seeds does not go with --metrics"),
+        (["--metrics", "nowhere/m.csv"], "there is no folder nowhere"),
+    ],
+)
+def test_metrics_that_cannot_be_shown_are_a_usage_error(words: list[str], said: str) -> None:
+    result = call("run", "small.toml", *words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json\n", '{"fact":"run","schema":1}\n{"fact":"nonsense","at":0}\n', '{"fact":"run","schema":99}\n', "\x00"])

@@ -94,7 +94,7 @@ def heard(client: LiveClient, *events: dict[str, Any]) -> list[tuple[int, object
 
 
 def offered(record: int, at: int = 0) -> dict[str, Any]:
-    return {"event": "offered", "record": record, "at": at}
+    return {"event": "offered", "record": record, "workload": 0, "at": at}
 
 
 def acked(record: int, offset: int, at: int = 0, partition: int = 0) -> dict[str, Any]:
@@ -185,7 +185,7 @@ for line in sys.stdin:
         tell(event="closed")
         break
 """
-OFFERS = "tell(event='offered', record=0); tell(event='announced', until=3); tell(event='offered', record=1)"
+OFFERS = "tell(event='offered', record=0, workload=0); tell(event='announced', until=3, workload=0); tell(event='offered', record=1, workload=0)"
 DIES = "print('out of patience', file=sys.stderr); sys.exit(5)"
 BREAKS = "tell(**{'event': 'broken', 'class': 'ConfigException', 'message': 'no hush-hush in ksim-0123abcd-payments'}); sys.exit(3)"
 
@@ -213,16 +213,17 @@ def test_a_client_is_told_its_settings_its_workloads_and_where_to_practise(workp
     folder = str(workplace.folder / "workloads").replace("/", "%2F")
     assert (tmp_path / "told").read_text().splitlines() == [
         "producer 1",
+        "from 0",
         "setting acks all",
         "setting sasl.password hush-hush",
         "setting bootstrap.servers 127.0.0.1%3A20001%2C127.0.0.1%3A20002",
         "setting client.id p1",
-        f"workload ksim-0123abcd-payments {folder}%2Fp1-0 - -",
-        f"workload ksim-0123abcd-orders {folder}%2Fp1-1 - 2",
+        f"workload ksim-0123abcd-payments {folder}%2Fp1-0 - - report",
+        f"workload ksim-0123abcd-orders {folder}%2Fp1-1 - 2 report",
         "practise 127.0.0.1%3A20009 ksim-0123abcd-practise",
         "ready",
         "go 123456789",
-        "close",
+        "close -",
     ]
 
 

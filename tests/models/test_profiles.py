@@ -23,6 +23,8 @@ CLIENT_SWITCHES = [
     # switch, the last release without it, the first one with it
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
+    ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
+    ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
@@ -33,6 +35,7 @@ CLIENT_SWITCHES = [
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("rebootstraps", "3.7", "3.8"),  # M6 i
+    ("metrics_keep_overlapping_windows", "3.7", "3.8"),  # X1
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
     ("authorization_errors_end_no_producer", "3.5", "3.6"),  # I1
     ("id_mapping_error_is_fatal", "3.9", "4.0"),  # I14

@@ -75,13 +75,13 @@ def test_a_record_whose_partition_does_not_exist_waits_like_one_whose_topic_does
 )
 def test_a_record_too_large_is_refused_by_its_upper_bound(setting: dict[str, Any], message: str) -> None:
     """A7: `upper > limit`, before anything is appended."""
-    assert upper_bound_bytes(65) == 150
+    assert upper_bound_bytes(64) == 150
     fits = Client(**setting)
-    fits.calls[0].size = 65
+    fits.calls[0].size = 64
     fits.send()
     fits.at(1)
     refused = Client(**setting)
-    refused.calls[0].size = 66
+    refused.calls[0].size = 65
     refused.send()
     refused.at(1)
 

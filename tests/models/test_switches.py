@@ -33,8 +33,8 @@ def test_a_sentence_is_there_for_every_position_of_its_switch(profile: type[Any]
 
 
 VERBS = frozenset(
-    "appends asks cannot can changes counts doubles drops fails fences follows has is keeps leaves learns makes may moves names never only reaches refuses "
-    "repeats rises says stands stays takes throws times tries returns waits".split()
+    "appends asks cannot can changes counts doubles drops fails fences follows gives has is keeps leaves learns makes may moves names never only reaches "
+    "refuses repeats rises says skips stands stays takes throws times tries returns waits".split()
 )
 """With which the rest of a sentence begins, so that it reads as one."""
 
