@@ -313,7 +313,8 @@ class Producer:
         on_wire = []
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
-            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+            numbers = batch.producer_id, batch.epoch, batch.base_sequence
+            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, *numbers, max_timestamp=batch.max_timestamp))
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
