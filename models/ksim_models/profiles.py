@@ -92,6 +92,8 @@ class ClientProfile:
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
     flush_in_callback_throws: bool
     """4.1 (KAFKA-10790, A50): flush() inside a callback is a KafkaException; before, the I/O thread waited for itself (H-016)."""
+    flush_waits_for_parts: bool
+    """3.9.2, 4.0.2, 4.1.1, 4.2 (KAFKA-19479, A50): flush() waits for what a split batch became; before, it took the whole for complete."""
     metadata_timeout_has_cause: bool
     """3.9.1, 4.0 (KAFKA-8862, A3): a send() that waited in vain for metadata names the last error of its topic."""
     throttle_extends_time_out: bool
@@ -192,6 +194,7 @@ def client_profile(version: str) -> ClientProfile:
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
         flush_in_callback_throws=release >= (4, 1, 0),
+        flush_waits_for_parts=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 1), (4, 2, 0)),
         metadata_timeout_has_cause=_has_fix(release, (3, 9, 1), (4, 0, 0)),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),

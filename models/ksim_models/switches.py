@@ -271,6 +271,12 @@ CLIENT_SWITCHES = (
     ),
     Switch("flush_in_callback_throws", "A flush() inside a callback", {False: "waits for itself for ever", True: "throws a KafkaException"}, "KAFKA-10790"),
     Switch(
+        "flush_waits_for_parts",
+        "A flush() during which a batch was too large for the broker and was split",
+        {False: "returns before its records have their outcomes", True: "waits for the parts"},
+        "KAFKA-19479",
+    ),
+    Switch(
         "metadata_timeout_has_cause",
         "A send() that waited in vain for metadata",
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},

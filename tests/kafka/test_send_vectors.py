@@ -225,6 +225,32 @@ def test_a50_flush_makes_batches_due_and_returns_when_those_of_its_beginning_are
     assert client.records() == [[0], [1]], "afterwards everything lingers again"
 
 
+@pytest.mark.parametrize(
+    ("kafka", "waits"),
+    [("3.9.1", False), ("3.9.2", True), ("4.0.1", False), ("4.0.2", True), ("4.1.0", False), ("4.1.1", True), ("4.3", True)],
+)
+def test_pv_259_flush_waits_for_the_parts_of_a_batch_and_for_theirs(kafka: str, waits: bool) -> None:
+    """A50, KAFKA-19479: before, it returned while the records of a split batch were still under way."""
+    client = closable(kafka=kafka, batch_size=1_000, linger_ms=10_000, delivery_timeout_ms=60_000, compression_type="gzip")
+    client.producer.accumulator.ratios.by_topic["t"] = 100_000
+    client.calls[0].size = 400
+    client.send(count=4)
+    flush = machine_of(client).flush()
+    client._handle(Wake())
+    over = [flush.is_over]
+    client.answer(E.MESSAGE_TOO_LARGE)
+    assert client.records() == [[0, 1, 2, 3], [0, 1], [2, 3]]
+    over.append(flush.is_over)
+    client.answer(E.MESSAGE_TOO_LARGE)
+    while client.requests:
+        over.append(flush.is_over)
+        client.answer(offset=0)
+
+    assert over == [False, *[not waits] * (len(over) - 1)]
+    assert flush.is_over
+    assert machine_of(client).accumulator.hurried == 0
+
+
 def test_a51_close_sends_what_is_queued_and_waits_for_the_answers() -> None:
     client = closable(linger_ms=10_000, delivery_timeout_ms=60_000)
     client.send(count=2)

@@ -24,6 +24,9 @@ CLIENT_SWITCHES = [
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
     ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
+    ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
+    ("flush_waits_for_parts", "4.0.1", "4.0.2"),
+    ("flush_waits_for_parts", "4.1.0", "4.1.1"),
     ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
