@@ -94,7 +94,9 @@ class Producer:
         if node < at:
             at = node
         self.poll.timer_at = node if node < self.look_again_at else self.look_again_at
-        if setups < at:
+        if self._sleeps_over_setups():
+            requests = min(requests, setups)
+        elif setups < at:
             at = setups
         if requests < NEVER:
             noticed = self.poll.ends_at(self.accumulator.newest_at, self.looked_at)
@@ -103,6 +105,12 @@ class Producer:
             if noticed < at:
                 at = noticed
         return None if at >= NEVER else at
+
+    def _sleeps_over_setups(self) -> bool:
+        """N8: before KAFKA-12762 a poll did not end for them, unless metadata was due: then it lasted reconnect.backoff.ms only."""
+        if self.profile.setup_time_out_ends_poll:
+            return False
+        return self.metadata.due_at > self.looked_at and (self.identity is None or self.identity.is_known)
 
     def _wants_a_node_at(self) -> Micros:
         """When a connection may be tried or used again: for metadata that is due, for a producer id, for batches whose leader could not be sent to."""
@@ -160,7 +168,7 @@ class Producer:
             case _:
                 pass
         if self.nothing_times_out_before <= now:
-            for lost in self.network.time_out(now, out, poll_ended=poll_ended):
+            for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):

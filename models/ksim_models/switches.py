@@ -202,6 +202,12 @@ CLIENT_SWITCHES = (
         _without_idempotence,
     ),
     Switch(
+        "setup_time_out_ends_poll",
+        "A connection to a leader that is not set up within its time-out",
+        {False: "is given up when something else wakes the client, or after request.timeout.ms", True: "is given up at once"},
+        "KAFKA-12762",
+    ),
+    Switch(
         "throttle_extends_time_out",
         "A request whose connection the broker throttles",
         {False: "times out at request.timeout.ms all the same", True: "has as much more time as it was throttled"},

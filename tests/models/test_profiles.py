@@ -36,6 +36,7 @@ CLIENT_SWITCHES = [
     ("backoff_is_capped", "3.6", "3.7"),  # KIP-580, N7, N8
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("setup_time_out_ends_poll", "3.0.0", "3.0.1"),  # KAFKA-12762, N8
     ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
