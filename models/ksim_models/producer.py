@@ -54,7 +54,11 @@ class Producer:
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
         self.metadata.last_use = self.sending.last_use
-        self.idempotence = Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal) if config.enable_idempotence else None
+        self.idempotence = (
+            Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
+            if config.enable_idempotence
+            else None
+        )
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = (
             Identity(name, config, profile, self.idempotence, self.network, self.metadata, self.outcomes, self.sending) if self.idempotence else None
@@ -208,7 +212,8 @@ class Producer:
         for request in lost.requests:
             asked = asked or isinstance(request.message, MetadataRequest)
             for batch in request.batches:
-                self.outcomes.complete(batch, ProduceResult(batch.partition, error), text, now, out)
+                if not self.outcomes.complete(batch, ProduceResult(batch.partition, error), text, now, out):
+                    break
         if asked or (was_due and not self.metadata.asking):
             self.metadata.failed(now)
         if self.identity is not None:
@@ -218,7 +223,8 @@ class Producer:
         results = {result.partition: result for result in response.results}
         for batch in request.batches:
             result = results.get(batch.partition) or ProduceResult(batch.partition, ErrorCode.UNKNOWN_SERVER_ERROR)
-            self.outcomes.complete(batch, result, result.error.meaning, now, out)
+            if not self.outcomes.complete(batch, result, result.error.meaning, now, out):
+                break
 
     # One turn of the I/O thread.
 

@@ -102,6 +102,8 @@ class ClientProfile:
     """3.8 (KAFKA-16083, N11): a request has as much longer as the broker throttled its connection; before, it timed out meanwhile (H-037)."""
     sequences_hear_only_the_first_failure: bool
     """3.6 (KAFKA-14884, I16, I17): and after the callbacks; before, ahead of them, and of a late error too: it could ask for another epoch."""
+    tells_batches_apart_by_epoch: bool
+    """3.0.2, 3.1.1, 3.2 (KAFKA-13794): before, the late answer of a batch let go of another one in flight that had its sequence in a newer epoch."""
     retries_more_errors: bool
     """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
     rebootstraps: bool
@@ -201,6 +203,7 @@ def client_profile(version: str) -> ClientProfile:
         setup_time_out_ends_poll=release >= (3, 0, 1),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
+        tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),

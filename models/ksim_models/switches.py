@@ -221,6 +221,13 @@ CLIENT_SWITCHES = (
         _without_idempotence,
     ),
     Switch(
+        "tells_batches_apart_by_epoch",
+        "A late answer to a batch whose sequence another one has in a newer epoch",
+        {False: "makes the client lose sight of the other one, which then may wait in vain and expire", True: "changes nothing for the other one"},
+        "KAFKA-13794",
+        _without_idempotence,
+    ),
+    Switch(
         "retries_more_errors",
         "A producer whose producer id was refused with a retriable error",
         {False: "asks again after few of them, and is of no use after the others", True: "asks again"},

@@ -138,6 +138,7 @@ def test_the_client_offers_in_any_case() -> None:
 
 # What the constructor refuses.
 
+
 @pytest.mark.parametrize(
     ("key", "says"),
     [

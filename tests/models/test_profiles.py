@@ -39,6 +39,8 @@ CLIENT_SWITCHES = [
     ("setup_time_out_ends_poll", "3.0.0", "3.0.1"),  # KAFKA-12762, N8
     ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
+    ("tells_batches_apart_by_epoch", "3.0.1", "3.0.2"),  # KAFKA-13794
+    ("tells_batches_apart_by_epoch", "3.1.0", "3.1.1"),
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("rebootstraps", "3.7", "3.8"),  # M6 i
     ("metrics_keep_overlapping_windows", "3.7", "3.8"),  # X1

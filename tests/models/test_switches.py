@@ -85,6 +85,7 @@ IDLE: list[tuple[str, ProducerConfig, ProducerConfig]] = [
     ("authorization_errors_end_no_producer", PLAIN, ProducerConfig()),
     ("request_timeout_is_timed_out", replace(PLAIN, acks=0), replace(PLAIN, acks=1)),
     ("leader_hint_in_produce", replace(PLAIN, acks=0), PLAIN),
+    ("tells_batches_apart_by_epoch", PLAIN, replace(PLAIN, enable_idempotence=True)),
     ("new_epoch_skips_backoff", replace(PLAIN, retries=0), PLAIN),
     ("any_epoch_change_skips_backoff", replace(PLAIN, retries=0), PLAIN),
     ("batch_size_at_least_one", PLAIN, replace(PLAIN, batch_size=0)),
