@@ -13,7 +13,25 @@ from typing import Any, Protocol
 import simpy
 from simpy.core import EmptySchedule
 
-from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Machine, Note, Open, Opened, Paused, Received, Restarted, Resumed, Send, Wake
+from ksim_models.machine import (
+    Close,
+    Closed,
+    Crashed,
+    Effect,
+    Event,
+    Exit,
+    Machine,
+    Note,
+    Open,
+    Opened,
+    Paused,
+    Received,
+    Restarted,
+    Resumed,
+    Send,
+    Terminated,
+    Wake,
+)
 from ksim_models.units import Micros
 
 NETWORK: Any = 1
@@ -37,9 +55,9 @@ class BreaksOff:
 
 
 class Cell:
-    """A machine in its process: running, frozen or gone."""
+    """A machine in its process: running, frozen, about to end or gone."""
 
-    __slots__ = ("alarm_at", "connections", "down", "frozen", "inbox", "machine", "name")
+    __slots__ = ("alarm_at", "comes_back", "connections", "down", "frozen", "inbox", "leaving", "machine", "name")
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -47,6 +65,10 @@ class Cell:
         self.alarm_at: Micros | None = None
         self.down = False
         self.frozen = False
+        self.leaving = False
+        """It was asked to end, and has not yet."""
+        self.comes_back = False
+        """It was asked to start again meanwhile: it does so once it is gone."""
         self.inbox: deque[Event] = deque()
         self.connections: dict[str, Connection] = {}
 
@@ -189,6 +211,8 @@ class Loop:
                 connection = cell.connections.get(effect.connection)
                 if connection is not None:
                     self.hang_up(connection, cell)
+            elif type(effect) is Exit:
+                self._end(cell, now)
 
     # Connections.
 
@@ -286,15 +310,36 @@ class Loop:
         cell.frozen = False
         cell.inbox.clear()
         self.tell(cell, Crashed(), self.now)
-        cell.down = True
+        self._take_down(cell)
+
+    def _take_down(self, cell: Cell) -> None:
+        cell.down, cell.leaving = True, False
         for connection in list(cell.connections.values()):
             self.hang_up(connection, cell)
 
+    def terminate(self, name: str) -> None:
+        """SIGTERM: the process ends when it is ready to. What is stopped cannot end orderly, so it goes on first."""
+        cell = self.cells[name]
+        if not cell.down:
+            cell.leaving = True
+            self.resume(name)
+            self.tell(cell, Terminated(), self.now)
+
+    def _end(self, cell: Cell, now: Micros) -> None:
+        """It has ended by itself."""
+        self._take_down(cell)
+        if cell.comes_back:
+            cell.comes_back = False
+            self.call_at(now, lambda: self.restart(cell.name))
+
     def restart(self, name: str) -> None:
+        """Nothing for what runs; what is about to end starts again when it has."""
         cell = self.cells[name]
         if cell.down:
             cell.down = False
             self.tell(cell, Restarted(), self.now)
+        elif cell.leaving:
+            cell.comes_back = True
 
     def pause(self, name: str) -> None:
         cell = self.cells[name]

@@ -54,8 +54,9 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    if do == "shutdown":
-        table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown", given=do, possible="crash")
+    who = (read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else ()
+    if do == "shutdown" and any(names.role(one) == PRODUCER for one in who):
+        table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown of a client", given=do, possible="crash")
     first, second = _between(table, names)
     when = _when(table, do, names)
     if do == "answer" and isinstance(when, FrameTrigger):
@@ -67,7 +68,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         at=table.take("at", DURATION),
         when=when,
         duration=table.take("for", POSITIVE_DURATION),
-        who=(read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else (),
+        who=who,
         between=(first, second),
         one_way=table.take("one_way", FLAG) or False,
         error=_error(table),

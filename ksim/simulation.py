@@ -239,7 +239,7 @@ class SimulatedWorld:
         self.controller = controller
         self.dice = dice
         self.call_at = loop.call_at
-        self.crash, self.restart, self.pause, self.resume = loop.crash, loop.restart, loop.pause, loop.resume
+        self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
         self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
         self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
 
@@ -255,11 +255,9 @@ class SimulatedWorld:
         self.loop.interceptor = frames
         return frames
 
-    def shutdown(self, name: str) -> None:
-        raise AssertionError("refused before the run: an orderly shutdown has no rules yet")
-
     def is_down(self, name: str) -> bool:
-        return self.loop.cells[name].down
+        cell = self.loop.cells[name]
+        return cell.down or cell.leaving
 
     def is_frozen(self, name: str) -> bool:
         return self.loop.cells[name].frozen

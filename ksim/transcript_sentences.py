@@ -155,6 +155,10 @@ class Sentences:
                 return f"{fact.broker} registers with the controller"
             case "fenced":
                 return f"the controller fences {fact.broker}: it may lead nothing"
+            case "shutting-down":
+                return f"the controller takes from {fact.broker} what it leads: it is about to shut down"
+            case "shut-down":
+                return f"the controller lets {fact.broker} go: it is fenced, and ends"
             case _:
                 return f"the controller lets {fact.broker} take part again"
 

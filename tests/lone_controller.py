@@ -85,8 +85,11 @@ class LoneController:
         self.commit()
         return self.last_sent(f"{broker} -> controller")
 
-    def heartbeat(self, broker: str, *, want_fence: bool = False, offset: int = CAUGHT_UP, epoch: int | None = None) -> BrokerHeartbeatResponse:
-        response = self.ask(broker, BrokerHeartbeatRequest(broker, self.epochs.get(broker, -1) if epoch is None else epoch, offset, want_fence))
+    def heartbeat(
+        self, broker: str, *, want_fence: bool = False, want_shut_down: bool = False, offset: int = CAUGHT_UP, epoch: int | None = None
+    ) -> BrokerHeartbeatResponse:
+        broker_epoch = self.epochs.get(broker, -1) if epoch is None else epoch
+        response = self.ask(broker, BrokerHeartbeatRequest(broker, broker_epoch, offset, want_fence, want_shut_down))
         assert isinstance(response, BrokerHeartbeatResponse)
         return response
 

@@ -214,7 +214,7 @@ class PartitionChanged:
 
 @message
 class BrokerChanged:
-    """The controller committed a broker's registration ("registered"), "fenced" or "unfenced"."""
+    """The controller committed a broker's registration ("registered"), "fenced", "unfenced", "shutting-down" (controlled shutdown) or "shut-down" (it may go)."""
 
     broker: str
     broker_epoch: int

@@ -49,8 +49,9 @@ class Image:
         return -1 if record is None else record.broker_epoch
 
     def is_isr_eligible(self, broker: str, broker_epoch: int) -> bool:
-        """Not fenced, and the incarnation this image knows (RP-22; KIP-841, KIP-903)."""
-        return self.is_alive(broker) and broker_epoch in (-1, self.broker_epoch(broker))
+        """Neither fenced nor leaving, and the incarnation this image knows (RP-22; KIP-841, KIP-903)."""
+        record = self.brokers.get(broker)
+        return record is not None and not record.fenced and not record.in_controlled_shutdown and broker_epoch in (-1, record.broker_epoch)
 
     def describe(self, topics: Iterable[str]) -> MetadataResponse:
         """The answer to a client's Metadata request (KC-83): fenced brokers are not named, a leader that is none or not alive is LEADER_NOT_AVAILABLE."""

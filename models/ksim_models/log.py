@@ -143,6 +143,13 @@ class Log:
             self.touched_at = now
         self.high_watermark = to
 
+    def close(self, now: Micros) -> None:
+        """An orderly end: the checkpoint holds the high watermark as it is (LR-6, BV-178), and a snapshot what the producers are remembered for.
+
+        Simplified: a snapshot keeps only each producer's last batch (PS-52); here all five stay known.
+        """
+        self.checkpointed, self.touched_at = self.high_watermark, now
+
     def come_back_after_a_crash(self, now: Micros) -> None:
         """The page cache survives the process: every appended record is still here; the high watermark falls back to its checkpoint (LR-3, LR-6)."""
         if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:

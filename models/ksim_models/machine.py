@@ -60,6 +60,11 @@ class Crashed:
 
 
 @message
+class Terminated:
+    """The process is asked to end (SIGTERM). It says `Exit` when it is ready to go."""
+
+
+@message
 class Restarted:
     """The process starts again."""
 
@@ -76,7 +81,7 @@ class Resumed:
     """The process goes on. What arrived meanwhile follows, in order."""
 
 
-Event = Wake | Opened | Received | Closed | Crashed | Restarted | Paused | Resumed
+Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed
 
 
 # What a machine can ask for. Effects are carried out in the order returned; that order is a contract.
@@ -108,7 +113,12 @@ class Note:
     fact: object
 
 
-Effect = Open | Send | Close | Note
+@message
+class Exit:
+    """The process ends by itself; its system closes the connections it still has."""
+
+
+Effect = Open | Send | Close | Note | Exit
 
 
 class Dice(Protocol):

@@ -182,6 +182,7 @@ class BrokerHeartbeatRequest:
     broker_epoch: int
     current_metadata_offset: int
     want_fence: bool
+    want_shut_down: bool = False
 
 
 @message
@@ -189,6 +190,7 @@ class BrokerHeartbeatResponse:
     error: ErrorCode
     is_caught_up: bool
     is_fenced: bool
+    should_shut_down: bool = False
 
 
 @message
@@ -237,11 +239,12 @@ class MetadataFetchRequest:
 
 @message
 class BrokerRecord:
-    """A broker's registration or a change of its fencing."""
+    """A broker's registration, or a change of its fencing, or that it is leaving."""
 
     broker: str
     broker_epoch: int
     fenced: bool
+    in_controlled_shutdown: bool = False
 
 
 @message

@@ -138,6 +138,8 @@ class BrokerProfile:
     """3.9.1, 4.0 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
+    demoted_while_shutting_down: bool
+    """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
     start_up_ms: int
@@ -190,6 +192,7 @@ def broker_profile(version: str) -> BrokerProfile:
         leader_hint_in_produce=release >= (3, 7, 0),
         drops_newer_epoch_batches=release >= (3, 9, 1),
         clean_shutdown_epoch=release >= (3, 7, 0),
+        demoted_while_shutting_down=release >= (3, 3, 2),
         registration_leaves_isr=_registration_leaves_isr(release),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,

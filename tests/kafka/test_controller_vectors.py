@@ -5,7 +5,6 @@ Not in these tables, with the reason:
 - BV-221, BV-227 and the answers of BV-222 and BV-223: an administrator's ElectLeaders, not supported yet. What BV-222 and BV-223 elect is here.
 - BV-226, second half: enables unclean election while the cluster runs; settings do not change in a run.
 - BV-230, v <= 1: AlterPartition before v2 is older than the oldest supported release.
-- BV-235, BV-237 to BV-239 and the wantShutDown row of BV-236: controlled shutdown, not supported yet.
 """
 
 from __future__ import annotations
@@ -304,11 +303,3 @@ def test_a_fenced_broker_is_unfenced_once_it_has_read_its_registration(offset: i
 
     assert (response.is_caught_up, response.is_fenced) == (offset >= 0, fenced)
     assert cluster.controller.is_fenced("0") is fenced
-
-
-def test_an_unfenced_broker_stays_unfenced_by_a_plain_heartbeat() -> None:
-    """BV-237, its row without shutdown."""
-    cluster = topic("4.3", "012")
-
-    assert not cluster.heartbeat("1").is_fenced
-    assert cluster.facts == []

@@ -573,7 +573,7 @@ def test_no_properties_file_gives_anything_but_a_scenario_error(tmp_path: Path, 
     ("text", "line", "named"),
     [
         ("[cluster]\ncontrollers = 3\n", 2, "more than one controller"),
-        ('[[fault]]\nat = 1\ndo = "shutdown"\nwho = "broker-1"\n', 3, "an orderly shutdown"),
+        ('[[fault]]\nat = 1\ndo = "shutdown"\nwho = "p1"\n', 3, "an orderly shutdown of a client"),
     ],
 )
 def test_what_only_a_cluster_can_do_is_a_mistake_only_where_it_is_to_be_simulated(text: str, line: int, named: str) -> None:

@@ -115,7 +115,7 @@ def test_a_fetch_below_the_end_of_the_log_is_answered_at_once_in_every_version()
 
     cluster.fetch("2", 5)
 
-    assert cluster.sent[-1] == (cluster.now, "2 -> controller", MetadataFetchResponse(7, tuple(cluster.controller._log[5:])))
+    assert cluster.sent[-1] == (cluster.now, "2 -> controller", MetadataFetchResponse(7, tuple(cluster.controller._log.committed[5:])))
 
 
 def test_nothing_is_sent_on_a_connection_that_is_gone() -> None:

@@ -41,7 +41,7 @@ def play(version: str, given: tuple[tuple[str, str], ...], steps: list[tuple[obj
         for _ in range(wakes):
             cluster.tell(Wake())
         for name in cluster.epochs:  # What a broker knows of its epoch is what is committed or will be.
-            cluster.epochs[name] = cluster.controller._brokers[name].broker_epoch
+            cluster.epochs[name] = cluster.controller._log.brokers[name].broker_epoch
         match step:
             case ("pass", int(duration)):
                 cluster.until(cluster.now + duration)
