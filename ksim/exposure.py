@@ -24,6 +24,8 @@ FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
 PATH_FAULTS = ("cut", "reset", "slow")
 DOWN = ("crash", "power-loss", "shutdown", "pause", "restart")
 INSTANT = ("reset", "restart")
+ADMINISTERED = ("elect", "alter", "reassign")
+"""They count 1 when they took effect."""
 AFTERMATH: Micros = s(10)
 """A broker that the controller does not hear loses its partitions within a session (9 s), and that may be after the fault has ended."""
 
@@ -54,7 +56,9 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
         exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         for fault in plan.faults:
-            if fault.do not in FRAME_FAULTS:
+            if fault.do in ADMINISTERED:
+                result[fault.index] = min(1, len(windows.get(fault.name, [])))
+            elif fault.do not in FRAME_FAULTS:
                 result[fault.index] = exposure.touched(windows.get(fault.name, []))
     return result
 
@@ -93,6 +97,8 @@ class Exposure:
         return sum(any(rule(batch) for rule in rules) for batch in self.lives.every())
 
     def _rules(self, window: Window) -> Iterable[Callable[[Batch], bool]]:
+        if window.do == "recreate-topic":  # What the old topic held, or was to hold.
+            return [lambda batch: batch.partition.rpartition("-")[0] in window.resolved and batch.start <= window.end]
         if window.do in PATH_FAULTS:
             return [rule for one, other in _ends(window.resolved) for rule in self._path(window, one, other)]
         return [self._machine(window, name) for name in window.resolved]

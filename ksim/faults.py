@@ -62,6 +62,18 @@ class World(Protocol):
         """How many connections there were."""
         ...
 
+    # An administrator's deeds: each answers why it did not take effect; "" where it did.
+
+    def elect(self, partition: str, kind: str) -> str: ...
+    def reassign(self, partition: str, to: tuple[str, ...]) -> str: ...
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...]) -> str:
+        """kind "topic", or "broker"; a broker without name: all of them."""
+        ...
+
+    def recreate_topic(self, topic: str, over: Callable[[], None]) -> str:
+        """Deleted, and created again; `over` is called when every running broker has the new one."""
+        ...
+
     def leader_of(self, partition: str) -> str:
         """As the controller has it; "" for none."""
         ...
@@ -87,6 +99,8 @@ class Faults:
         """Every `at` and `for` known so far has passed then."""
         self.healed = False
         self.firing = 0
+        self.refusal = ""
+        """Why an administrator's last deed did not take effect."""
         self.begun: dict[int, int] = {}
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
@@ -150,7 +164,8 @@ class Faults:
         impossible = self.world.why_not(fault)
         resolved, undo = ((), None) if impossible else self._inflict(fault)
         if not resolved:
-            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, impossible or self._why_not(fault)))
+            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, impossible or self.refusal or self._why_not(fault)))
+            self.refusal = ""
             return
         self.begun[fault.index] = self.begun.get(fault.index, 0) + 1
         self._note(Fault(fault.name, fault.do, "begin", resolved, 0))
@@ -207,8 +222,29 @@ class Faults:
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
                 return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+            case "elect" if fault.partition is not None:
+                return self._administered((fault.partition,), world.elect(fault.partition, fault.kind))
+            case "reassign" if fault.partition is not None:
+                return self._administered((fault.partition,), world.reassign(fault.partition, fault.to))
+            case "alter":
+                kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
+                return self._administered((name or "brokers",), world.alter(kind, name, fault.settings))
+            case "recreate-topic":
+                self.firing += 1
+                why = world.recreate_topic(fault.topic, lambda: self._recreated(fault))
+                self.firing -= bool(why)
+                return self._administered((fault.topic,), why)
             case _:
                 raise AssertionError(f"the scenario was checked: {fault.do}")
+
+    def _administered(self, what: tuple[str, ...], why_not: str) -> tuple[tuple[str, ...], None]:
+        self.refusal = why_not
+        return () if why_not else what, None
+
+    def _recreated(self, fault: FaultPlan) -> None:
+        """The new topic stands: what was acknowledged before was of the old one."""
+        self.firing -= 1
+        self._note(Fault(fault.name, fault.do, "end", (fault.topic,), 0))
 
     def _directed(self, fault: FaultPlan) -> list[tuple[str, str]]:
         pairs = self._pairs(fault)
@@ -242,7 +278,7 @@ class Faults:
 
     @property
     def at_work(self) -> bool:
-        """Something has begun and not ended, or is about to begin."""
+        """Something has begun and not ended, or is about to begin, or takes its time."""
         return bool(self.standing) or self.firing > 0
 
     @property

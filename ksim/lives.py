@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 
 from ksim.history import History
 from ksim.ranges import Run, minus, runs_of, union
-from ksim_models.facts import Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
+from ksim_models.facts import (
+    Acked,
+    Appended,
+    BrokerChanged,
+    Failed,
+    Learned,
+    Offered,
+    PartitionChanged,
+    Refused,
+    Rejected,
+    ReplicasChanged,
+    Replicated,
+    Retried,
+    Sent,
+)
 from ksim_models.messages import NO_LEADER, NO_OFFSET
 from ksim_models.units import NEVER, Micros, s
 
@@ -64,7 +78,7 @@ Copy = tuple[int, Batch, Wait]
 class Lives:
     def __init__(self, history: History, replicas: dict[str, tuple[str, ...]]) -> None:
         """`replicas`: per partition the brokers that hold one, the preferred leader first."""
-        self.replicas = replicas
+        self.replicas = {**replicas}
         self.batches: dict[tuple[str, str, int, int], Batch] = {}
         self.others: list[Batch] = []
         """Records that were offered and never sent."""
@@ -89,7 +103,7 @@ class Lives:
         return [*self.batches.values(), *self.others]
 
     def _read(self, history: History) -> None:
-        wanted = Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent
+        wanted = Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, ReplicasChanged, Replicated, Retried, Sent
         for at, fact in history.of(*wanted):
             match fact:
                 case Replicated():
@@ -119,6 +133,8 @@ class Lives:
                     self._partition_changed(at, fact)
                 case Learned():
                     self.views.setdefault((fact.client, fact.partition), []).append((at, fact.leader))
+                case ReplicasChanged():
+                    self._replicas_changed(at, fact)
                 case BrokerChanged():
                     self.registrations.setdefault(fact.broker, []).append((at, fact.state))
 
@@ -170,6 +186,14 @@ class Lives:
         if not leaders or leaders[-1][1] != fact.leader:
             leaders.append((at, fact.leader))
             self._new_leader(at, fact.partition, fact.leader)
+
+    def _replicas_changed(self, at: Micros, fact: ReplicasChanged) -> None:
+        """Nobody waits for the copy of a replica that is none any more."""
+        gone = [follower for follower in self.replicas.get(fact.partition, ()) if follower not in fact.replicas]
+        self.replicas[fact.partition] = fact.replicas
+        for follower in gone:
+            for _, _, wait in self._lacking.pop((fact.partition, follower), deque()):
+                wait.stop = at
 
     def _new_leader(self, at: Micros, partition: str, leader: str) -> None:
         """What the new leader lacks is gone for good: nobody waits for it any more. The rest comes from the new leader now."""

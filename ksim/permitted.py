@@ -63,7 +63,7 @@ PERMITTED = (
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
-    Permission("removed", "the log's start moved on request", lambda c: True, "scenario.md section 3"),
+    Permission("removed", "the log's start moved, or the topic was deleted, on request", lambda c: True, "scenario.md section 3"),
 )
 
 JEPSEN = {

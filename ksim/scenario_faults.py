@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
 from ksim.problems import listed, shown
+from ksim.scenario_admin import read_wish
 from ksim.scenario_names import CONNECTED, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
 from ksim_models.errors import ErrorCode
+from ksim_models.profiles import BrokerProfile
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
@@ -22,7 +24,7 @@ EVERY_FAULT = ("name", "do", "at", "when")
 TAKES_DOWN = ("crash", "shutdown")
 
 
-def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPlan]:
+def read_faults(reading: Reading, content: object, names: Names, profile: BrokerProfile) -> list[FaultPlan]:
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
@@ -31,7 +33,7 @@ def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPl
         table = reading.table(path, value, shape)
         if table is None:
             continue
-        fault = _fault(table, number, names, [fault.name for fault in faults])
+        fault = _fault(table, number, names, [fault.name for fault in faults], profile)
         if fault is not None:
             faults.append(fault)
             tables.append(table)
@@ -42,7 +44,7 @@ def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPl
     return faults
 
 
-def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> FaultPlan | None:
+def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profile: BrokerProfile) -> FaultPlan | None:
     do = table.content.get("do")
     if do is None:
         table.problem("", f"{name_of(table.path)}: do is missing.", given="no do", possible=listed(FAULT_ARGUMENTS))
@@ -59,6 +61,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown of a client", given=do, possible="crash")
     first, second = _between(table, names)
     when = _when(table, do, names)
+    wish = read_wish(table, do, names, profile)
     if do == "answer" and isinstance(when, FrameTrigger):
         _refuse_answers_without_that_error(table, when)
     return FaultPlan(
@@ -68,14 +71,18 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         at=table.take("at", DURATION),
         when=when,
         duration=table.take("for", POSITIVE_DURATION),
-        who=who,
+        who=who or wish.who,
         between=(first, second),
         one_way=table.take("one_way", FLAG) or False,
         error=_error(table),
         processed=table.take("processed", FLAG) or False,
-        partition=read_partition(table, names),
+        partition=wish.partition or read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        kind=wish.kind,
+        to=wish.to,
+        topic=wish.topic,
+        settings=wish.settings,
     )
 
 

@@ -53,7 +53,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         replicas=max((len(topic.assignment[0]) for topic in topics), default=1),
     )
     workloads = read_workloads(reading, data.get("workload"), names)
-    faults = read_faults(reading, data.get("fault"), names)
+    faults = read_faults(reading, data.get("fault"), names, releases.brokers)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))

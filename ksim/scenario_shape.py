@@ -141,7 +141,12 @@ FAULT: Shape = {
     "by": key(kinds.POSITIVE_DURATION, "How late"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
-    "partition": key(kinds.TEXT, "Only this partition of the request"),
+    "partition": key(kinds.TEXT, "Only this partition of the request; of elect and reassign: which one"),
+    "kind": Key('Of an election: "preferred" (default) or "unclean".', {"enum": ["preferred", "unclean"]}),
+    "target": key(kinds.TEXT, 'What is altered: a topic, a broker, or "brokers"'),
+    "config": CONFIG,
+    "to": Key("The brokers that shall hold the partition, the preferred leader first.", {"type": "array", "items": {"type": ["integer", "string"]}}),
+    "topic": key(kinds.TEXT, "The topic that is deleted and created again"),
 }
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
@@ -181,6 +186,10 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "elect": frozenset({"partition", "kind"}),
+    "alter": frozenset({"target", "config"}),
+    "reassign": frozenset({"partition", "to"}),
+    "recreate-topic": frozenset({"topic"}),
 }
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -193,6 +202,8 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "slow": ("between", "latency"),
     "delay": ("by",),
     "answer": ("error",),
+    "alter": ("target", "config"),
+    "reassign": ("to",),
 }
 EXAMPLES: Mapping[str, str] = {
     "who": 'who = "leader(payments-0)"',
@@ -200,6 +211,9 @@ EXAMPLES: Mapping[str, str] = {
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
+    "target": 'target = "payments"',
+    "config": "config.min.insync.replicas = 1",
+    "to": "to = [2, 3, 1]",
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 LATER_FAULTS = (
@@ -208,11 +222,7 @@ LATER_FAULTS = (
     "disk-error",
     "slow-disk",
     "slow-cpu",
-    "elect",
-    "alter",
-    "reassign",
     "delete-records",
-    "recreate-topic",
     "unserializable",
     "oversize",
 )
@@ -237,7 +247,7 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic", "workload", "nth", "size")
+LATER_FAULT_ARGUMENTS = ("factor", "before", "workload", "nth", "size")
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total")

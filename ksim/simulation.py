@@ -6,20 +6,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from ksim.dice import Dice
 from ksim.exposure import expose
-from ksim.faults import Faults, Resolve
-from ksim.frames import Frames
+from ksim.faults import Faults
 from ksim.history import History
 from ksim.loop import Loop
 from ksim.network import LinkDelays
-from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.plan import Plan
 from ksim.problems import ScenarioError
 from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
+from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
 from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
@@ -78,7 +78,7 @@ class Simulation:
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, dice), dice)
+        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -93,7 +93,14 @@ class Simulation:
         plan = self.plan
         topics = [NewTopic(topic.name, topic.assignment, topic.given) for topic in plan.topics if topic.exists]
         controller = Controller(
-            plan.controllers[0], plan.broker_profile, plan.brokers[0].config, dice, [broker.name for broker in plan.brokers], topics, first_contact=heartbeats
+            plan.controllers[0],
+            plan.broker_profile,
+            plan.brokers[0].config,
+            dice,
+            [broker.name for broker in plan.brokers],
+            topics,
+            first_contact=heartbeats,
+            active_since=BEFORE,
         )
         self.loop.add(controller)
         return controller
@@ -229,47 +236,6 @@ class Simulation:
             leads = name == state.leader
             offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
-
-
-class SimulatedWorld:
-    """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
-
-    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
-        self.loop = loop
-        self.controller = controller
-        self.dice = dice
-        self.call_at = loop.call_at
-        self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
-        self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
-        self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
-
-    @property
-    def now(self) -> Micros:
-        return self.loop.now
-
-    def note(self, fact: Fault) -> None:
-        self.loop.note(self.loop.now, fact)
-
-    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve, note: Callable[[Fault], None]) -> Frames:
-        frames = Frames(list(faults), self.loop, self.dice, resolve, note)
-        self.loop.interceptor = frames
-        return frames
-
-    def is_down(self, name: str) -> bool:
-        cell = self.loop.cells[name]
-        return cell.down or cell.leaving
-
-    def is_frozen(self, name: str) -> bool:
-        return self.loop.cells[name].frozen
-
-    def replicas_of(self, partition: str) -> tuple[str, ...]:
-        return self.controller.state_of(partition).replicas
-
-    def active_controller(self) -> str:
-        return self.controller.name
-
-    def why_not(self, fault: FaultPlan) -> str:
-        return ""
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:

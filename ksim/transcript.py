@@ -31,10 +31,12 @@ from ksim_models.facts import (
     Offered,
     PartitionChanged,
     Rejected,
+    ReplicasChanged,
     Replicated,
     Retried,
     Sent,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 from ksim_models.units import Micros, show
@@ -53,7 +55,7 @@ FATES = {
     "removed": "removed from the log on request",
 }
 
-TURNS = (Fault, PartitionChanged, BrokerChanged, Truncated, FinalLog, Ended)
+TURNS = (Fault, PartitionChanged, BrokerChanged, ReplicasChanged, TopicChanged, Truncated, FinalLog, Ended)
 """After each of these the story goes on differently."""
 OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Acked, Failed)
 TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Failed)

@@ -28,9 +28,11 @@ from ksim_models.facts import (
     ProducerId,
     Refused,
     Rejected,
+    ReplicasChanged,
     Retried,
     Sent,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
@@ -162,6 +164,15 @@ class Sentences:
             case _:
                 return f"the controller lets {fact.broker} take part again"
 
+    def _replicas_changed(self, fact: ReplicasChanged) -> str:
+        if not fact.adding and not fact.removing:
+            return f"{fact.partition} is held by {', '.join(fact.replicas)} from here on: the reassignment is complete"
+        moves = [f"{word} {', '.join(names)}" for word, names in (("adding", fact.adding), ("removing", fact.removing)) if names]
+        return f"the controller reassigns {fact.partition}: {'; '.join(moves)}"
+
+    def _topic_changed(self, fact: TopicChanged) -> str:
+        return f"the topic {fact.topic} is deleted" if fact.state == "deleted" else f"a topic {fact.topic} is created again, under another id"
+
     def _became(self, fact: Became) -> str:
         if fact.role != "leader":
             return ""
@@ -229,6 +240,8 @@ TELLERS: dict[type, Callable[..., str]] = {
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,
+    ReplicasChanged: Sentences._replicas_changed,
+    TopicChanged: Sentences._topic_changed,
     Became: Sentences._became,
     Truncated: Sentences._truncated,
     Connected: Sentences._connected,

@@ -20,6 +20,7 @@ from ksim_models.units import SECOND, Micros
 if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
+ADMIN_FAULTS = ("elect", "alter", "reassign", "recreate-topic")
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
 
 
@@ -96,7 +97,21 @@ class LiveWorld:
     def replicas_of(self, partition: str) -> tuple[str, ...]:
         return self._replicas[partition]
 
+    def elect(self, partition: str, kind: str) -> str:
+        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+
+    def reassign(self, partition: str, to: tuple[str, ...]) -> str:
+        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...]) -> str:
+        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+
+    def recreate_topic(self, topic: str, over: Callable[[], None]) -> str:
+        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+
     def why_not(self, fault: FaultPlan) -> str:
+        if fault.do in ADMIN_FAULTS:
+            return f"{fault.do} is simulated, and not yet carried out on a real cluster"
         if fault.do in MACHINE_FAULTS:
             named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]
             return next((why for name in named if name not in self.clients and (why := self.cluster.why_not(fault.do, name))), "")

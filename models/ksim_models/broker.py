@@ -77,6 +77,8 @@ class Broker:
         self.dice = dice
         self.logs: dict[str, Log] = {}
         """What survives a crash of the process (LR-3)."""
+        self.topic_ids: dict[str, int] = {}
+        """Beside every log, and as durable."""
         self.incarnation = 0
         self.clean_shutdown_epoch: int | None = None
         """What the clean-shutdown files hold: there are some after an orderly end, and with them the broker epoch (KC-58)."""
@@ -103,7 +105,9 @@ class Broker:
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection)
         self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
-        self.roles = Roles(self.name, self.profile, self.config, self.logs, self.image, self.replicas, self.leading, self.following, self.membership)
+        self.roles = Roles(
+            self.name, self.profile, self.config, self.logs, self.topic_ids, self.image, self.replicas, self.leading, self.following, self.membership
+        )
         self.isr_check_at = start_at + self.lag_check_every
 
     def _name_connection(self, peer: str) -> str:

@@ -6,13 +6,13 @@ Kafka: KafkaConfig.validateValues, LogConfig (section 9 of the broker's rule boo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, TOPIC_KEYS
+from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, DYNAMIC_BROKER_SETTINGS, TOPIC_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import BrokerProfile
-from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, Wrong, parse_value, read_settings
+from ksim_models.settings import Catalogue, Effective, Kind, Problem, Reading, Setting, Wrong, parse_value, read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,20 @@ def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicR
     return TopicResolution(() if problems else given, problems, notes, effective)
 
 
+def resolve_broker_change(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
+    """Settings that shall change while brokers run: only those that Kafka calls dynamic may. Never raises."""
+    reading = read_settings(settings, BROKER, profile.release, profile.version)
+    possible = ", ".join(sorted(name for name in DYNAMIC_BROKER_SETTINGS if BROKER_KEYS[name].kind is not Kind.ANYTHING))
+    for setting in settings:
+        if setting.name in BROKER_KEYS and setting.name not in DYNAMIC_BROKER_SETTINGS:
+            message = f"{setting.name} is read-only: a broker takes it when it starts, so it cannot be altered. Possible: {possible}."
+            reading.problems.append(Problem(setting.name, possible, None, message, setting.origin))
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    effective = tuple(line for line in reading.effective() if line.name in reading.written)
+    given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective)
+    return TopicResolution(() if problems else given, problems, notes, effective)
+
+
 def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> TopicConfig:
     """A topic's settings as they hold on this broker; `given` comes from `resolve_topic`, so what it names is valid."""
     fields: dict[str, Any] = {
@@ -120,6 +134,23 @@ def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> Topi
         if key.field in fields:
             fields[key.field] = value
     return TopicConfig(**fields)
+
+
+def altered(config: BrokerConfig, settings: Sequence[tuple[str, str]]) -> BrokerConfig:
+    """The same with these settings, by Kafka's names, which were checked (`resolve_broker`); one that plays no part changes nothing."""
+    fields: dict[str, Any] = {}
+    for name, text in settings:
+        key = BROKER_KEYS[name]
+        value = parse_value(key, text)
+        assert not isinstance(value, Wrong), f"{name}={text}"
+        if key.field in BrokerConfig.__slots__:
+            fields[key.field] = value
+    return replace(config, **fields) if fields else config
+
+
+def overlaid(given: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Settings with changes on top."""
+    return tuple((dict(given) | dict(changes)).items())
 
 
 def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:

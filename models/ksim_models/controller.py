@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ksim_models.administration import Administration
 from ksim_models.broker_sessions import BrokerSessions
 from ksim_models.broker_states import BrokerState, BrokerStates
 from ksim_models.config import BrokerConfig
 from ksim_models.elections import PartitionState
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import BrokerChanged
-from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
+from ksim_models.machine import Administered, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
 from ksim_models.messages import (
     AlterPartitionRequest,
     AlterPartitionResponse,
@@ -31,6 +32,7 @@ from ksim_models.messages import (
     TopicRecord,
 )
 from ksim_models.metadata_log import MetadataLog
+from ksim_models.periodic_elections import PeriodicElection
 from ksim_models.profiles import BrokerProfile, RegistrationLeavesIsr
 from ksim_models.replication_control import ReplicationControl
 from ksim_models.units import NEVER, Micros, ms
@@ -68,6 +70,7 @@ class Controller:
         topics: Sequence[NewTopic],
         *,
         first_contact: Mapping[str, Micros],
+        active_since: Micros = 0,
     ) -> None:
         self.name = name
         self._profile = profile
@@ -77,11 +80,24 @@ class Controller:
         self._incarnations: dict[int, int] = {}
         # Volatile: everything about the living, and who waits for an answer.
         self._replication = ReplicationControl(profile, self._log)
+        self._administration = Administration(profile, self._log, self._replication)
         self._states = BrokerStates()
         self._sessions = BrokerSessions(ms(config.broker_session_timeout_ms), profile, {broker: first_contact[broker] for broker in brokers})
         self._answers: list[Send] = []  # They state what is not yet committed.
         self._parked: dict[str, ParkedFetch] = {}  # By connection.
         self._running = True
+        self.answered = ErrorCode.NONE
+        """The answer to an administrator's last request."""
+        self._elections: list[PeriodicElection] = []
+        if config.auto_leader_rebalance_enable:
+            every = ms(1000 * config.leader_imbalance_check_interval_seconds)
+            self._elections.append(PeriodicElection(every, profile.periodic_elections, lambda: bool(self._log.imbalanced), self._replication.balance))
+        if profile.unclean_election_sweep:
+            every = ms(config.unclean_leader_election_interval_ms)
+            waits = self._replication.waits_for_unclean_election
+            self._elections.append(PeriodicElection(every, profile.periodic_elections, waits, self._replication.elect_unclean_leaders))
+        for election in self._elections:
+            election.begin(active_since)
 
     # What the simulation may ask. Changes count at once, as in the controller's own decisions.
 
@@ -98,6 +114,11 @@ class Controller:
 
     def isr_of(self, partition: str) -> tuple[str, ...]:
         return self._log.partitions[partition].isr
+
+    def topic_id_of(self, topic: str) -> int:
+        """-1 where it is gone."""
+        record = self._log.topics.get(topic)
+        return -1 if record is None else record.topic_id
 
     def is_fenced(self, broker: str) -> bool:
         return self._log.brokers[broker].fenced
@@ -117,10 +138,15 @@ class Controller:
         for fetch in self._parked.values():
             if fetch.answer_at < at:
                 at = fetch.answer_at
+        for election in self._elections:
+            at = min(at, election.wake_at)
         return None if at == NEVER else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
+        if self._running:
+            for election in self._elections:
+                election.turn(now)
         match event:
             case Wake():
                 self._on_wake(now)
@@ -135,8 +161,12 @@ class Controller:
                 out.append(Exit())
             case Restarted():
                 self._on_restarted(now)
+            case Administered(request):
+                self.answered = self._administration.handle(request, now)
             case Opened():
                 pass
+        for election in self._elections:
+            election.look(now)
         self._commit(now, out)
         self._answer_parked_fetches(now, out)
         return out
@@ -169,6 +199,8 @@ class Controller:
         self._running = True
         self._states.forget()
         self._sessions.restart(self._log.unfenced(), now)
+        for election in self._elections:
+            election.begin(now)
 
     def _on_wake(self, now: Micros) -> None:
         while self._running and (broker := self._sessions.find_stale(self._log.unfenced(), now)) is not None:
@@ -188,7 +220,7 @@ class Controller:
             broker_epoch = self._log.end_offset + 1  # One more than the offset of the record, as for the brokers of the start.
             self._incarnations[broker_epoch] = request.incarnation
             known = BrokerRecord(request.broker, broker_epoch, fenced=True)
-            self._log.append(known, BrokerChanged(request.broker, broker_epoch, "registered"), now)
+            self._log.append(known, (BrokerChanged(request.broker, broker_epoch, "registered"),), now)
             self._states.fence(request.broker)
         self._sessions.heard_of(request.broker, now)
         self._answer(connection, BrokerRegistrationResponse(ErrorCode.NONE, known.broker_epoch), out)
@@ -233,20 +265,20 @@ class Controller:
         self._replication.broker_leaves(broker, f"{state} {broker}", now)
         known = self._log.brokers[broker]
         record = BrokerRecord(broker, known.broker_epoch, fenced=True, in_controlled_shutdown=known.in_controlled_shutdown)
-        self._log.append(record, BrokerChanged(broker, known.broker_epoch, state), now)
+        self._log.append(record, (BrokerChanged(broker, known.broker_epoch, state),), now)
         self._states.fence(broker)
 
     def _unfence(self, broker: str, now: Micros) -> None:
         """KC-20, KC-22: first the fence, then the elections."""
         broker_epoch = self._log.brokers[broker].broker_epoch
-        self._log.append(BrokerRecord(broker, broker_epoch, fenced=False), BrokerChanged(broker, broker_epoch, "unfenced"), now)
+        self._log.append(BrokerRecord(broker, broker_epoch, fenced=False), (BrokerChanged(broker, broker_epoch, "unfenced"),), now)
         self._replication.broker_returns(broker, now)
 
     def _begin_shutdown(self, broker: str, now: Micros) -> None:
         """KC-23: first that it leaves, so that nothing is given to it any more, then its ISRs and leaderships."""
         broker_epoch = self._log.brokers[broker].broker_epoch
         record = BrokerRecord(broker, broker_epoch, fenced=False, in_controlled_shutdown=True)
-        self._log.append(record, BrokerChanged(broker, broker_epoch, "shutting-down"), now)
+        self._log.append(record, (BrokerChanged(broker, broker_epoch, "shutting-down"),), now)
         self._replication.broker_leaves(broker, f"shutting-down {broker}", now)
         self._states.begin_shutdown(broker, self._log.end_offset)
 

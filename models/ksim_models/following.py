@@ -103,7 +103,7 @@ class Following:
             if partition not in fetcher.delayed:  # A delayed one is named when its time has come.
                 replica = self.replicas[partition]
                 fetcher.asked_epochs[partition] = replica.leader_epoch
-                positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest))
+                positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest, replica.topic_id))
         fetcher.to_name.clear()
         out.append(
             Send(fetcher.connection, FetchRequest(self.broker, broker_epoch, fetcher.full, tuple(positions), tuple(fetcher.forgotten), self.max_wait_ms))

@@ -101,7 +101,11 @@ class Leading:
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
         """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
         parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
+        unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
+            if unknown and batch.partition.rpartition("-")[0] in unknown:
+                parked.results[batch.partition] = self._reject(batch, ErrorCode.UNKNOWN_TOPIC_ID, out)
+                continue
             error, base_offset = self._append(batch, request.acks, now, out)
             if not error and request.acks == -1:
                 parked.waiting[batch.partition] = base_offset
@@ -122,6 +126,15 @@ class Leading:
             self._time_out(parked, out)  # timeout_ms = 0: it never waits.
         return None
 
+    def _unknown_topics(self, request: ProduceRequest) -> tuple[str, ...]:
+        """BP-16: topics that are known here under another id."""
+        topics = self.image.topics
+        return tuple(name for name, topic_id in (request.topic_ids or {}).items() if name not in topics or topics[name].topic_id != topic_id)
+
+    def _reject(self, batch: RecordBatch, error: ErrorCode, out: list[Effect]) -> ProduceResult:
+        out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
+        return self._refusal(batch.partition, error)
+
     def _wait_for_commit(self, partition: str, required: int, parked: ParkedProduce) -> None:
         """In the order of offsets: a retry that was recognised as a duplicate needs less than what was appended since."""
         queue = self.committing.setdefault(partition, deque())
@@ -136,7 +149,7 @@ class Leading:
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
         if replica is None or leadership is None:
-            error = ErrorCode.NOT_LEADER_OR_FOLLOWER if batch.partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            error = self._absence(batch.partition)
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
             error = ErrorCode.NOT_ENOUGH_REPLICAS
         elif batch.size_bytes > replica.config.max_message_bytes:
@@ -161,6 +174,10 @@ class Leading:
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
         return NONE, stamped.base_offset
+
+    def _absence(self, partition: str) -> ErrorCode:
+        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22)."""
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
         hint = self._leader_hint(partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
@@ -225,9 +242,10 @@ class Leading:
 
     def abandon(self, replica: Replica) -> None:
         """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
-        hint = self._leader_hint(replica.partition)
+        error = self._absence(replica.partition)
+        hint = self._leader_hint(replica.partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
         for _, parked in self.committing.pop(replica.partition, ()):
-            if replica.partition in parked.waiting and parked.settle(replica.partition, ErrorCode.NOT_LEADER_OR_FOLLOWER, *hint):
+            if replica.partition in parked.waiting and parked.settle(replica.partition, error, *hint):
                 self._answer_produce(parked)
         self.short.pop(replica.partition, None)
 
@@ -301,7 +319,9 @@ class Leading:
                         self._answer_fetch(session, answer, now)
 
     def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
-        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12)."""
+        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id."""
+        if position.topic_id != replica.topic_id:
+            return ErrorCode.INCONSISTENT_TOPIC_ID
         if position.current_leader_epoch < replica.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
         if position.current_leader_epoch > replica.leader_epoch:

@@ -146,7 +146,7 @@ class Log:
     def close(self, now: Micros) -> None:
         """An orderly end: the checkpoint holds the high watermark as it is (LR-6, BV-178), and a snapshot what the producers are remembered for.
 
-        Simplified: a snapshot keeps only each producer's last batch (PS-52); here all five stay known.
+        Simplified: a snapshot keeps only each producer's last batch; here all five stay known.
         """
         self.checkpointed, self.touched_at = self.high_watermark, now
 

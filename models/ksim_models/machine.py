@@ -81,7 +81,14 @@ class Resumed:
     """The process goes on. What arrived meanwhile follows, in order."""
 
 
-Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed
+@message
+class Administered:
+    """An administrator's request has reached the controller: the connection, and the broker that forwarded it, are left out."""
+
+    request: object
+
+
+Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed | Administered
 
 
 # What a machine can ask for. Effects are carried out in the order returned; that order is a contract.

@@ -7,7 +7,7 @@ A response carries no correlation id: a broker answers the requests of a connect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import message
@@ -72,6 +72,8 @@ class TopicMetadata:
     error: ErrorCode
     partitions: tuple[PartitionMetadata, ...]
     """In the order of their numbers."""
+    topic_id: int = 0
+    """Another one for every topic of this name."""
 
 
 @message
@@ -99,6 +101,8 @@ class ProduceRequest:
     acks: int
     timeout_ms: int
     batches: tuple[RecordBatch, ...]
+    topic_ids: Mapping[str, int] | None = None
+    """4.1 (Produce v13, BP-16): the ids that the client means by its topics; None: it knows them by name only."""
 
 
 @message
@@ -127,6 +131,7 @@ class FetchPartition:
     current_leader_epoch: int
     last_fetched_epoch: int
     """Epoch of the follower's last batch, -1 for an empty log (KIP-595 truncation on fetch)."""
+    topic_id: int = 0
 
 
 @message
@@ -157,6 +162,44 @@ class FetchResponse:
     """Names only partitions with something to say: data, a new high watermark, an error, a divergence."""
 
     partitions: tuple[FetchedPartition, ...]
+
+
+# An administrator and the controller.
+
+
+@message
+class ElectLeadersRequest:
+    partition: str
+    kind: str
+    """"preferred" or "unclean"."""
+
+
+@message
+class AlterPartitionReassignmentsRequest:
+    partition: str
+    replicas: tuple[str, ...]
+    """The preferred leader first."""
+
+
+@message
+class IncrementalAlterConfigsRequest:
+    """Sets settings; `kind` and `name` as in ConfigRecord."""
+
+    kind: str
+    name: str
+    settings: tuple[tuple[str, str], ...]
+
+
+@message
+class DeleteTopicRequest:
+    topic: str
+
+
+@message
+class CreateTopicRequest:
+    topic: str
+    assignment: tuple[tuple[str, ...], ...]
+    settings: tuple[tuple[str, str], ...]
 
 
 # Broker and controller.
@@ -201,6 +244,7 @@ class AlterPartitionItem:
     new_isr: tuple[tuple[str, int], ...]
     """(broker, broker epoch as its last fetch gave it, or -1), in replica order."""
     recovering: bool
+    topic_id: int = 0
 
 
 @message
@@ -253,6 +297,32 @@ class TopicRecord:
     partitions: int
     config: tuple[tuple[str, str], ...]
     """Topic settings that were set, by Kafka's names."""
+    topic_id: int = 0
+    """Another one whenever a topic of this name is created again."""
+
+
+@message
+class RemoveTopicRecord:
+    topic: str
+    topic_id: int
+
+
+@message
+class ConfigRecord:
+    """Settings of a topic, of one broker, or ("") of all brokers, that were changed while the cluster runs."""
+
+    kind: str
+    """"topic" or "broker"."""
+    name: str
+    settings: tuple[tuple[str, str], ...]
+    """Those that were changed, by Kafka's names."""
+
+
+@message
+class ClearElrRecord:
+    """KC-59: another min.insync.replicas says nothing about who left before; "" for every topic."""
+
+    topic: str
 
 
 @message
@@ -266,9 +336,12 @@ class PartitionRecord:
     leader_epoch: int
     partition_epoch: int
     recovering: bool
+    adding: tuple[str, ...] = ()
+    removing: tuple[str, ...] = ()
+    """Replicas on their way in and out: they are among `replicas` until the reassignment is complete (KC-48)."""
 
 
-MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord
+MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord | RemoveTopicRecord | ConfigRecord | ClearElrRecord
 
 
 @message

@@ -97,6 +97,17 @@ class RegistrationLeavesIsr(Enum):
     """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
 
 
+class ReassignmentNeeds(Enum):
+    """Who must be in the ISR before a reassignment is completed (KC-48)."""
+
+    ADDED = "added"
+    """Up to 3.7: those that are added."""
+    ALL = "all"
+    """3.8 to 4.2 (KAFKA-15665): all that the partition shall have."""
+    ALL_WHERE_FEWER = "all-where-fewer"
+    """4.3 (KAFKA-19975): those that are added; all, where fewer are added than removed."""
+
+
 class HeartbeatRetry(Enum):
     """How a broker repeats a failed registration or heartbeat (KC-15)."""
 
@@ -140,6 +151,11 @@ class BrokerProfile:
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     demoted_while_shutting_down: bool
     """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
+    unclean_election_sweep: bool
+    """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
+    periodic_elections: bool
+    """4.0 (KC-46): balancing leaders and unclean elections have their turn every interval; before, an interval after there was something to do."""
+    reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
     start_up_ms: int
@@ -193,6 +209,9 @@ def broker_profile(version: str) -> BrokerProfile:
         drops_newer_epoch_batches=release >= (3, 9, 1),
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
+        unclean_election_sweep=release >= (3, 9, 0),
+        periodic_elections=release >= (4, 0, 0),
+        reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,
@@ -229,3 +248,9 @@ def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
     if release < (3, 8, 0):
         return RegistrationLeavesIsr.NO
     return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
+
+
+def _reassignment_needs(release: Release) -> ReassignmentNeeds:
+    if release < (3, 8, 0):
+        return ReassignmentNeeds.ADDED
+    return ReassignmentNeeds.ALL if release < (4, 3, 0) else ReassignmentNeeds.ALL_WHERE_FEWER

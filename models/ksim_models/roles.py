@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.config import BrokerConfig, topic_config
+from ksim_models.config import BrokerConfig, TopicConfig, altered, overlaid, topic_config
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Became
 from ksim_models.following import Following
@@ -40,6 +40,7 @@ class Roles:
         profile: BrokerProfile,
         config: BrokerConfig,
         logs: dict[str, Log],
+        topic_ids: dict[str, int],
         image: Image,
         replicas: dict[str, Replica],
         leading: Leading,
@@ -48,8 +49,12 @@ class Roles:
     ) -> None:
         self.broker = broker
         self.profile = profile
+        self.given_config = config
         self.config = config
+        """With what was altered while the cluster runs."""
         self.logs = logs
+        self.topic_ids = topic_ids
+        """Of every log: the id of the topic it belongs to, as its partition.metadata file has it."""
         self.image = image
         self.replicas = replicas
         self.leading = leading
@@ -60,15 +65,50 @@ class Roles:
     # What the metadata log says.
 
     def apply(self, records: Sequence[MetadataRecord], now: Micros, out: list[Effect]) -> None:
-        """First the image, then the roles (RP-73)."""
-        for record in self.image.apply(records).values():
+        """First the image, then the roles, then the settings (RP-73). What is deleted goes first: the same name may be there again."""
+        delta = self.image.apply(records)
+        for partition, topic_id in delta.removed.items():
+            if self.topic_ids.get(partition) == topic_id:
+                self._drop(partition, now)
+        for record in delta.partitions.values():
             if self.broker in record.replicas:
                 self._take_role(record, now, out)
+            elif record.partition in self.logs:
+                self._drop(record.partition, now)
+        if delta.reconfigured:
+            self._reconfigure()
+
+    def _drop(self, partition: str, now: Micros) -> None:
+        """The replica is none any more: its log is deleted, who waits for it is told (BP-47, BV-172)."""
+        self.following.stop(partition)
+        replica = self.replicas.pop(partition, None)
+        del self.logs[partition], self.topic_ids[partition]
+        if replica is not None:
+            replica.leadership = None
+            self.leading.abandon(replica)
+            self.leading.tell_followers(partition, now)
+
+    def _reconfigure(self) -> None:
+        """TopicConfigHandler, BrokerConfigHandler: nothing is decided anew until something else asks for it."""
+        settings = self.image.broker_settings
+        self.config = altered(self.given_config, overlaid(settings.get("", ()), settings.get(self.broker, ())))
+        for replica in self.replicas.values():
+            replica.configure(replica.replicas, self._topic_config(replica.partition))
+
+    def _topic_config(self, partition: str) -> TopicConfig:
+        return topic_config(self.image.topics[partition.rpartition("-")[0]].config, self.config)
 
     def _take_role(self, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
-        replica = self.replicas.get(record.partition) or self._host(record)
+        topic_id = self.image.topics[record.partition.rpartition("-")[0]].topic_id
+        if self.topic_ids.get(record.partition, topic_id) != topic_id:
+            self._drop(record.partition, now)  # It was deleted and made again while this broker was away.
+        replica = self.replicas.get(record.partition) or self._host(record, topic_id)
         if not replica.is_news(record):
             return
+        if replica.replicas != record.replicas:
+            replica.configure(record.replicas, replica.config)
+            if replica.leadership is not None:
+                replica.leadership.assign(record.replicas)
         leads = record.leader == self.broker
         if self.shutting_down and not leads and not self.profile.demoted_while_shutting_down:
             return
@@ -83,13 +123,14 @@ class Roles:
             out.append(Note(Became(self.broker, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
             self.leading.tell_followers(record.partition, now)
 
-    def _host(self, record: PartitionRecord) -> Replica:
-        topic = self.image.topics[record.partition.rpartition("-")[0]]
+    def _host(self, record: PartitionRecord, topic_id: int) -> Replica:
         log = self.logs.get(record.partition)
         if log is None:
             log = self.logs[record.partition] = Log(ms(self.config.replica_high_watermark_checkpoint_interval_ms))
+        self.topic_ids[record.partition] = topic_id
+        config = self._topic_config(record.partition)
         replica = self.replicas[record.partition] = Replica(
-            record.partition, log, record.replicas, topic_config(topic.config, self.config), min_isr_capped=self.profile.min_isr_capped_by_replication
+            record.partition, log, record.replicas, config, min_isr_capped=self.profile.min_isr_capped_by_replication, topic_id=topic_id
         )
         return replica
 
@@ -127,8 +168,8 @@ class Roles:
         if leadership is None:
             return
         new_isr = tuple((name, self.membership.epoch if name == self.broker else leadership.followers[name].broker_epoch) for name in leadership.proposed_isr())
-        item = AlterPartitionItem(replica.partition, leadership.leader_epoch, leadership.partition_epoch, new_isr, False)  # An unclean leader calls itself
-        if not self.membership.propose(item, now):  # recovered in the first change it asks for (RP-70).
+        item = AlterPartitionItem(replica.partition, leadership.leader_epoch, leadership.partition_epoch, new_isr, False, replica.topic_id)
+        if not self.membership.propose(item, now):  # An unclean leader calls itself recovered in the first change it asks for (RP-70).
             leadership.give_up()
 
     def altered(self, result: AlterPartitionResult, now: Micros, out: list[Effect]) -> None:

@@ -65,6 +65,9 @@ class Mistake:
 FAULT = "[[fault]]\n"
 CRASH = '[[fault]]\nat = "1s"\ndo = "crash"\n'
 CUT = '[[fault]]\nat = "1s"\ndo = "cut"\n'
+ELECT = '[[fault]]\nat = "1s"\ndo = "elect"\n'
+ALTER = '[[fault]]\nat = "1s"\ndo = "alter"\n'
+REASSIGN = '[[fault]]\nat = "1s"\ndo = "reassign"\n'
 ANSWER = '[[fault]]\ndo = "answer"\n'
 
 MISTAKES = [
@@ -168,6 +171,22 @@ MISTAKES = [
     Mistake("a request to a producer", FAULT + 'do = "hang"\nwhen = { to = "p1" }', 3, None, "p1 is a producer"),
     Mistake("a chance of two", FAULT + 'do = "hang"\nwhen = { probability = 2 }', 3, None, "probability: 2"),
     Mistake("a frame fault that waits for a count", FAULT + 'do = "hang"\nwhen = { acked = 3 }', 3, None, "hits one exchange"),
+    Mistake("an election of nothing", ELECT + 'partition = "payment-0"', 4, "payments-0", "payment-0"),
+    Mistake("an election of another kind", ELECT + 'kind = "uncleen"', 4, "unclean", "uncleen"),
+    Mistake("an alteration of nobody", ALTER + 'target = "payment"\nconfig.min.insync.replicas = 1', 4, "payments", "payment"),
+    Mistake("an alteration of nothing", ALTER + 'target = "payments"', 3, None, "alter needs config"),
+    Mistake("a topic's setting misspelt", ALTER + 'target = "payments"\nconfig.min.insync.replica = 1', 5, "min.insync.replicas", "min.insync.replica"),
+    Mistake(
+        "a setting that a broker takes when it starts",
+        ALTER + 'target = "brokers"\nconfig.replica.lag.time.max.ms = 1',
+        5,
+        None,
+        "read-only: a broker takes it when it starts",
+    ),
+    Mistake("a reassignment to nobody", REASSIGN + "to = []", 4, None, "names nobody"),
+    Mistake("a reassignment to an unknown broker", REASSIGN + "to = [1, 9]", 4, "broker-3", "there is no 9"),
+    Mistake("a reassignment to one broker twice", REASSIGN + "to = [1, 1]", 4, None, "InvalidReplicaAssignmentException"),
+    Mistake("another topic created again", FAULT + 'at = "1s"\ndo = "recreate-topic"\ntopic = "payment"', 4, "payments", "payment"),
     Mistake("two faults of one name", CRASH + 'who="broker-1"\nname="a"\n' + CRASH + 'who="broker-2"\nname="a"', 10, None, "another fault"),
     # Network, tail, expect.
     Mistake("a bandwidth in bytes", '[network]\nbandwidth = "1GB/s"', 2, None, "Gbit/s"),
@@ -216,11 +235,7 @@ LATER = [
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
     *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "disk-full", "slow-disk", "slow-cpu")),
-    ("elect", FAULT + "at=1\ndo='elect'\npartition='payments-0'\nkind='unclean'", "elect"),
-    ("alter", FAULT + "at=1\ndo='alter'\ntarget='payments'\nconfig.min.insync.replicas=1", "alter"),
-    ("reassign", FAULT + "at=1\ndo='reassign'\npartition='payments-0'\nto=[1]", "reassign"),
     ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
-    ("recreate-topic", FAULT + "at=1\ndo='recreate-topic'\ntopic='payments'", "recreate-topic"),
     ("oversize", FAULT + "do='oversize'\nworkload=0\nnth=3\nsize='2MB'", "oversize"),
 ]
 

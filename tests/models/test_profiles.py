@@ -13,6 +13,7 @@ from ksim_models.profiles import (
     ClientProfile,
     HeartbeatRetry,
     IdempotenceRule,
+    ReassignmentNeeds,
     RegistrationLeavesIsr,
     broker_profile,
     client_profile,
@@ -49,6 +50,8 @@ BROKER_SWITCHES = [
     ("leader_hint_in_produce", "3.6", "3.7"),  # BP-14
     ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
     ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
+    ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
+    ("periodic_elections", "3.9", "4.0"),  # KC-46
     ("session_scan_in_slices", "3.9", "4.0"),  # KC-2
     ("old_session_blocks_after_shutdown", "3.9", "4.0"),  # KC-13
     ("eligible_leader_replicas", "4.0", "4.1"),  # KC-50
@@ -80,6 +83,13 @@ def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
 
     assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
     assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink"}
+
+
+def test_who_must_be_in_sync_before_a_reassignment_is_complete() -> None:
+    """KC-48, H-077: KAFKA-15665 in 3.8, KAFKA-19975 in 4.3."""
+    needs = {version: broker_profile(version).reassignment_needs for version in ("3.7", "3.8", "4.2", "4.3")}
+
+    assert list(needs.values()) == [ReassignmentNeeds.ADDED, ReassignmentNeeds.ALL, ReassignmentNeeds.ALL, ReassignmentNeeds.ALL_WHERE_FEWER]
 
 
 @pytest.mark.parametrize(
