@@ -16,7 +16,7 @@ ifneq ($(shell $(DEMO)/bin/python -V >/dev/null 2>&1 && cat $(DEMO)/ready 2>/dev
 .PHONY: $(DEMO)/ready
 endif
 
-.PHONY: help demo test live agreement lint types docs bench wheel lock clean
+.PHONY: help demo test live agreement lint types docs bench mutants wheel lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -47,6 +47,9 @@ docs: $(DEV)/ready ## run every example of README.md and docs/, compare its outp
 
 bench: $(DEV)/ready ## measure speed and memory; the results page is rewritten
 	@$(DEV)/bin/python experiments/performance/bench.py $(ARGS)
+
+mutants: $(DEV)/ready ## plant bugs in the producer's rules and count those that the tests catch (hours; ARGS="--only batch" chooses)
+	@$(DEV)/bin/python experiments/mutation/mutants.py $(ARGS)
 
 wheel: $(DEV)/ready ## build the wheel into dist/
 	@rm -rf dist

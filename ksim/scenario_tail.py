@@ -17,6 +17,8 @@ from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import EXPECTED_NAMES, LATENCY, LINK, NETWORK, TAIL, VERDICTS
 from ksim.scenario_values import BANDWIDTH, DURATION, FLAG, POSITIVE_DURATION, exact
 from ksim_models.errors import ErrorCode
+from ksim_models.librdkafka_errors import TEXTS as LIBRDKAFKA_TEXTS
+from ksim_models.librdkafka_errors import name_of as librdkafka_name_of
 from ksim_models.units import SECOND, Micros
 
 DEFAULT_LATENCY = Latency(500, 500)
@@ -30,8 +32,11 @@ COMPARISON = re.compile(rf"\s*(==|!=|<=|>=|=|<|>)?\s*({NUMBER})\s*", re.ASCII)
 RANGE = re.compile(rf"\s*({NUMBER})\s*\.\.\s*({NUMBER})\s*", re.ASCII)
 VERDICT = re.compile(r"\s*(==|!=|=)?\s*([a-z]+)\s*")
 EXCEPTIONS = sorted(
-    {error.exception for error in ErrorCode if error.exception} | {"BufferExhaustedException", "SerializationException", "KafkaException", "InterruptException"}
+    {error.exception for error in ErrorCode if error.exception}
+    | {"BufferExhaustedException", "SerializationException", "KafkaException", "InterruptException"}
+    | {*LIBRDKAFKA_TEXTS, *(librdkafka_name_of(error) for error in ErrorCode if error)}
 )
+"""Of both clients: the Java client's classes, and the names of librdkafka's codes."""
 POSSIBLE = 'a number, or "= N", "!= N", "< N", "<= N", "> N", ">= N", "N..M"'
 
 

@@ -35,9 +35,10 @@ COUNTS = ("ok", "absent", "lost", "ghost", "duplicated", "reordered", "hidden")
 
 
 def scenarios() -> dict[str, str]:
-    """Name -> what `Scenario.load` takes: the built-in ones, and those of the measured facts."""
+    """Name -> what `Scenario.load` takes: the built-in ones, those of the measured facts, and the published failures."""
     built_in = {name: name for name, _ in names()}
-    return built_in | {path.stem: str(path) for path in sorted((HERE / "scenarios").glob("*.toml"))}
+    files = [*sorted((HERE / "scenarios").glob("*.toml")), *sorted((HERE.parent / "hazards" / "scenarios").glob("*.toml"))]
+    return built_in | {path.stem: str(path) for path in files}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,84 @@
+"""Published delivery failures as scenarios: `python experiments/hazards/hazards.py` runs them all and writes README.md.
+
+It fails where one does not end as its scenario predicts.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ksim import Scenario, ScenarioError, simulate
+from ksim.report import report_on
+
+HERE = Path(__file__).parent
+PAGE = HERE / "README.md"
+COUNTS = ("refused", "failed", "unknown", "lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "removed")
+
+
+def catalogue() -> dict[str, dict[str, Any]]:
+    return tomllib.loads((HERE / "catalogue.toml").read_text(encoding="utf-8"))
+
+
+def scenarios(hazard: str) -> list[Path]:
+    return sorted((HERE / "scenarios").glob(f"{hazard.lower()}-*.toml"))
+
+
+def refusal(config: dict[str, object]) -> str:
+    """What is said to a producer configured so; empty if nothing."""
+    try:
+        Scenario(kafka="4.3", topics={"t": {}}, producers={"p1": {"config": config}}, workload=[{"topic": "t", "records": 1, "every": 0}])
+    except ScenarioError as error:
+        return str(error)
+    return ""
+
+
+def outcome(path: Path) -> tuple[bool, str]:
+    """Whether the run was as its author predicts, and what became of the records that are not ok."""
+    run = simulate(Scenario.load(str(path)))
+    records = run.verdict.records
+    counts = ", ".join(f"{records[name]:,} {name}" for name in COUNTS if records[name])
+    return report_on(run).met, f"{records['ok']:,} of {records['offered']:,} ok" + (f"; {counts}" if counts else "")
+
+
+def page() -> Iterator[str]:
+    yield "# Published delivery failures, each as a scenario"
+    yield ""
+    yield "Written by `python experiments/hazards/hazards.py`, which fails where a run does not end as its scenario predicts."
+    yield "Run one yourself, or ask what happened to a record:"
+    yield ""
+    yield "```sh"
+    yield "ksim run experiments/hazards/scenarios/h-030-isolated-leader-acks-1.toml"
+    yield "ksim explain experiments/hazards/scenarios/h-030-isolated-leader-acks-1.toml"
+    yield "```"
+    yield ""
+    yield "| hazard | what happens | scenario: outcome |"
+    yield "|---|---|---|"
+    for hazard, entry in sorted(catalogue().items()):
+        yield f"| {hazard} | {entry['what']} | {'<br>'.join(_shown(hazard, entry))} |"
+
+
+def _shown(hazard: str, entry: dict[str, Any]) -> Iterator[str]:
+    for path in scenarios(hazard):
+        met, told = outcome(path)
+        yield f"[{path.stem[6:]}](scenarios/{path.name}): {told}" + ("" if met else " - **not as predicted**")
+    for one in entry.get("refused", ()):
+        yield f"`{', '.join(f'{key}={value}' for key, value in one['config'].items())}` is refused".replace("True", "true")
+    for other in entry.get("see", ()):
+        yield f"see `{other}`"
+    if "left_out" in entry:
+        yield f"left out: {entry['left_out']}"
+
+
+def main() -> int:
+    text = "\n".join(page()) + "\n"
+    PAGE.write_text(text, encoding="utf-8")
+    print(text)
+    return int("not as predicted" in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

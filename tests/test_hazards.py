@@ -1,0 +1,61 @@
+"""The catalogue of published failures: every hazard is a scenario that ends as predicted, or it is said where else it is shown, or why it is left out."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("hazards", ROOT / "experiments" / "hazards" / "hazards.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+hazards = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(hazards)
+
+CATALOGUE = hazards.catalogue()
+SCENARIOS = sorted((ROOT / "experiments" / "hazards" / "scenarios").glob("*.toml"))
+PRODUCERS = (  # Sections A, B, G, J and K: the client, the network, idempotence, mistakes, overload.
+    *(1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21),
+    *(22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 33, 34, 37, 38, 39, 40),
+    *(104, 105, 106, 107, 108, 109, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121),
+    *(156, 158, 159, 160, 161, 162, 163, 164),
+    *(165, 166, 167, 168, 169, 170, 171, 172),
+)
+
+TO_COME = (2, 11, 12, 14, 15, 18, 19, 27, 31, 37, 38, 40, 104, 105, 111, 112, 121, 160, 163, 167, 169, 170)
+"""Neither a scenario nor a reason yet."""
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_a_hazard_ends_as_its_scenario_predicts(path: Path) -> None:
+    met, told = hazards.outcome(path)
+
+    assert met, told
+
+
+@pytest.mark.parametrize("hazard", sorted(CATALOGUE))
+def test_every_entry_is_shown_somewhere_or_says_why_not(hazard: str) -> None:
+    entry = CATALOGUE[hazard]
+
+    assert hazards.scenarios(hazard) or {"see", "refused", "left_out"} & set(entry)
+    for other in entry.get("see", ()):
+        assert (ROOT / other).exists() or (ROOT / "ksim" / "scenarios" / f"{other}.toml").exists(), other
+    for one in entry.get("refused", ()):
+        assert one["says"] in hazards.refusal(one["config"])
+
+
+def test_every_scenario_belongs_to_a_hazard() -> None:
+    assert {path.name[:5].upper() for path in SCENARIOS} <= set(CATALOGUE)
+
+
+def test_no_hazard_of_the_producer_is_missing() -> None:
+    assert [number for number in PRODUCERS if f"H-{number:03}" not in CATALOGUE] == list(TO_COME)
+
+
+def test_the_page_names_every_hazard() -> None:
+    page = hazards.PAGE.read_text(encoding="utf-8")
+
+    assert [hazard for hazard in CATALOGUE if f"| {hazard} |" not in page] == []
+    assert "not as predicted" not in page
