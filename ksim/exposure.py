@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
 PATH_FAULTS = ("cut", "reset", "slow")
-DOWN = ("crash", "power-loss", "shutdown", "pause", "restart")
+DOWN = ("crash", "power-loss", "shutdown", "pause", "restart", "disk-full", "disk-error")
 INSTANT = ("reset", "restart")
 ADMINISTERED = ("elect", "alter", "reassign")
 """They count 1 when they took effect."""

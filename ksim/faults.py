@@ -62,6 +62,14 @@ class World(Protocol):
         """How many connections there were."""
         ...
 
+    def fail_disk(self, name: str, partition: str) -> None:
+        """The log directory of this broker that holds the partition ("": its first) takes no more writes."""
+        ...
+
+    def repair_disk(self, name: str) -> None:
+        """It works again, with what stood in it, and the broker that lost it is started again."""
+        ...
+
     # An administrator's deeds: each answers why it did not take effect; "" where it did.
 
     def elect(self, partition: str, kind: str) -> str: ...
@@ -222,6 +230,10 @@ class Faults:
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
                 return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+            case "disk-full" | "disk-error":
+                running = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
+                self._for_each(running, lambda name: world.fail_disk(name, fault.partition or ""))
+                return running, lambda: self._for_each(running, world.repair_disk)
             case "elect" if fault.partition is not None:
                 return self._administered((fault.partition,), world.elect(fault.partition, fault.kind))
             case "reassign" if fault.partition is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
 from ksim.problems import listed, shown
 from ksim.scenario_admin import read_wish
-from ksim.scenario_names import CONNECTED, PRODUCER, Names, are_connected, read_who
+from ksim.scenario_names import BROKER, CONNECTED, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
@@ -21,7 +21,8 @@ from ksim_models.profiles import BrokerProfile
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "shutdown")
+TAKES_DOWN = ("crash", "shutdown", "disk-full", "disk-error")
+DISK_FAULTS = ("disk-full", "disk-error")
 
 
 def read_faults(reading: Reading, content: object, names: Names, profile: BrokerProfile) -> list[FaultPlan]:
@@ -56,7 +57,8 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    who = (read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else ()
+    roles = (BROKER,) if do in DISK_FAULTS else (BROKER, CONTROLLER, PRODUCER)
+    who = (read_who(table, "who", table.content["who"], names, roles) or ()) if table.has("who") else ()
     if do == "shutdown" and any(names.role(one) == PRODUCER for one in who):
         table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown of a client", given=do, possible="crash")
     first, second = _between(table, names)

@@ -186,6 +186,8 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "disk-full": frozenset({"who", "partition", "for"}),
+    "disk-error": frozenset({"who", "partition", "for"}),
     "elect": frozenset({"partition", "kind"}),
     "alter": frozenset({"target", "config"}),
     "reassign": frozenset({"partition", "to"}),
@@ -202,6 +204,8 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "slow": ("between", "latency"),
     "delay": ("by",),
     "answer": ("error",),
+    "disk-full": ("who",),
+    "disk-error": ("who",),
     "alter": ("target", "config"),
     "reassign": ("to",),
 }
@@ -218,8 +222,6 @@ EXAMPLES: Mapping[str, str] = {
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 LATER_FAULTS = (
     "power-loss",
-    "disk-full",
-    "disk-error",
     "slow-disk",
     "slow-cpu",
     "delete-records",

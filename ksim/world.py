@@ -71,6 +71,24 @@ class SimulatedWorld:
     def why_not(self, fault: FaultPlan) -> str:
         return ""
 
+    # Disks.
+
+    def fail_disk(self, name: str, partition: str) -> None:
+        self._broker(name).directories.fail(partition, self.now)
+        self.loop.wake(name)
+
+    def repair_disk(self, name: str) -> None:
+        """A broker takes a directory back when it starts, so one that has lost it is started again, orderly if it runs."""
+        directories = self._broker(name).directories
+        lost = bool(directories.noticed) or self.is_down(name)
+        directories.repair()
+        if lost:
+            self.shutdown(name)
+            self.restart(name)
+
+    def _broker(self, name: str) -> Broker:
+        return next(broker for broker in self.brokers if broker.name == name)
+
     # An administrator's deeds.
 
     def elect(self, partition: str, kind: str) -> str:

@@ -20,7 +20,7 @@ from ksim_models.units import SECOND, Micros
 if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
-ADMIN_FAULTS = ("elect", "alter", "reassign", "recreate-topic")
+SIMULATED_ONLY = ("elect", "alter", "reassign", "recreate-topic", "disk-full", "disk-error")
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
 
 
@@ -97,6 +97,12 @@ class LiveWorld:
     def replicas_of(self, partition: str) -> tuple[str, ...]:
         return self._replicas[partition]
 
+    def fail_disk(self, name: str, partition: str) -> None:
+        raise AssertionError("refused before: disks are not broken here")
+
+    def repair_disk(self, name: str) -> None:
+        raise AssertionError("refused before: disks are not broken here")
+
     def elect(self, partition: str, kind: str) -> str:
         raise AssertionError("refused before: an administrator's deeds are not carried out here")
 
@@ -110,7 +116,7 @@ class LiveWorld:
         raise AssertionError("refused before: an administrator's deeds are not carried out here")
 
     def why_not(self, fault: FaultPlan) -> str:
-        if fault.do in ADMIN_FAULTS:
+        if fault.do in SIMULATED_ONLY:
             return f"{fault.do} is simulated, and not yet carried out on a real cluster"
         if fault.do in MACHINE_FAULTS:
             named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]

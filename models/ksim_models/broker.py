@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.following import Following
 from ksim_models.image import Image
@@ -79,6 +80,7 @@ class Broker:
         """What survives a crash of the process (LR-3)."""
         self.topic_ids: dict[str, int] = {}
         """Beside every log, and as durable."""
+        self.directories = Directories(len((config.log_dirs or "").split(",")), ms(config.replica_high_watermark_checkpoint_interval_ms))
         self.incarnation = 0
         self.clean_shutdown_epoch: int | None = None
         """What the clean-shutdown files hold: there are some after an orderly end, and with them the broker epoch (KC-58)."""
@@ -102,11 +104,21 @@ class Broker:
         self.replicas: dict[str, Replica] = {}
         self.inbound: dict[str, Inbound] = {}
         self.unmuted: deque[str] = deque()
-        self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image)
-        self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection)
+        self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
+        self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
         self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
         self.roles = Roles(
-            self.name, self.profile, self.config, self.logs, self.topic_ids, self.image, self.replicas, self.leading, self.following, self.membership
+            self.name,
+            self.profile,
+            self.config,
+            self.logs,
+            self.topic_ids,
+            self.directories,
+            self.image,
+            self.replicas,
+            self.leading,
+            self.following,
+            self.membership,
         )
         self.isr_check_at = start_at + self.lag_check_every
 
@@ -118,7 +130,7 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at)
+        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.directories.look_at)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
@@ -136,8 +148,10 @@ class Broker:
             case Terminated():
                 self._on_terminated(now, out)
             case Restarted():
-                self._on_restarted(now)
+                self._on_restarted(now, out)
         self._settle(now, out)
+        if self.leading.disk_failed or self.following.disk_failed or self.directories.look_at <= now:
+            self._lose_directories(now, out)
         if self.membership.may_stop and self.running:
             self._end(now, out)
         return out
@@ -161,7 +175,21 @@ class Broker:
         self.clean_shutdown_epoch = self.membership.epoch if self.profile.clean_shutdown_epoch else -1
         out.append(Exit())
 
-    def _on_restarted(self, now: Micros) -> None:
+    def _lose_directories(self, now: Micros, out: list[Effect]) -> None:
+        """A write has failed. Without any directory, or without that of the metadata log, the process halts (Exit.halt); else the controller is told."""
+        self.leading.disk_failed = self.following.disk_failed = False
+        lost = self.directories.notice()
+        if not self.running or not lost:
+            return
+        if 0 in lost:
+            self.running = False
+            out.append(Exit())
+            return
+        self.roles.go_offline()
+        if self.profile.reports_failed_directories:
+            self.membership.report(self.directories.offline(), now, out)
+
+    def _on_restarted(self, now: Micros, out: list[Effect]) -> None:
         """The process needs some time until it asks to be registered; its logs are as a crash left them, unless they were closed."""
         self.incarnation += 1
         if self.clean_shutdown_epoch is None:
@@ -169,6 +197,11 @@ class Broker:
                 log.come_back_after_a_crash(now)
         previous_epoch, self.clean_shutdown_epoch = self.clean_shutdown_epoch, None
         self._boot(now + ms(self.profile.start_up_ms), -1 if previous_epoch is None else previous_epoch)
+        if not self.directories.start():
+            self.running = False
+            out.append(Exit())
+        elif self.profile.reports_failed_directories:
+            self.membership.offline_replicas = self.directories.offline()
 
     def _on_wake(self, now: Micros, out: list[Effect]) -> None:
         if now < self.booted_at:

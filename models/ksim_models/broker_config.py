@@ -47,6 +47,8 @@ class BrokerConfig:
     leader_imbalance_check_interval_seconds: int = 300
     unclean_leader_election_interval_ms: int = 300_000
     controlled_shutdown_enable: bool = True
+    log_dirs: str | None = None
+    """Several, with commas between them: a broker outlives the failure of any but the first, which also holds the metadata log."""
     producer_id_expiration_ms: int = 86_400_000
     producer_id_expiration_check_interval_ms: int = 600_000
     request_timeout_ms: int = 30_000

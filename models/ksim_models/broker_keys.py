@@ -60,6 +60,7 @@ _BROKER_KEYS = (
     ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
     ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
     _boolean("controlled.shutdown.enable", True),
+    ConfigKey("log.dirs", Kind.TEXT, ((ALWAYS, None),)),
     _not_yet("producer.id.expiration.ms", Kind.INT, 86_400_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _not_yet("producer.id.expiration.check.interval.ms", Kind.INT, 600_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
@@ -113,7 +114,6 @@ _BROKER_KEYS = (
         "advertised.listeners",
         "broker.rack",
         "log.dir",
-        "log.dirs",
         "metadata.log.dir",
     ),
     *playing_no_part(

@@ -7,7 +7,7 @@ Simplified: a quorum of one voter, so a record is committed when its batch is wr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ksim_models.administration import Administration
 from ksim_models.broker_sessions import BrokerSessions
@@ -252,6 +252,8 @@ class Controller:
                 case BrokerState.SHUTDOWN_NOW:
                     self._fence(broker, now, "shut-down")
         self._states.touch(broker, fenced=self.is_fenced(broker), metadata_offset=request.current_metadata_offset)
+        if request.offline_replicas != self._log.brokers[broker].offline_replicas:
+            self._replicas_go_offline(broker, request.offline_replicas, now)
         caught_up = request.current_metadata_offset >= request.broker_epoch - 1
         response = BrokerHeartbeatResponse(ErrorCode.NONE, caught_up, self.is_fenced(broker), should_shut_down=then is BrokerState.SHUTDOWN_NOW)
         self._answer(connection, response, out)
@@ -264,23 +266,28 @@ class Controller:
         """KC-20: first the partitions, then the fence."""
         self._replication.broker_leaves(broker, f"{state} {broker}", now)
         known = self._log.brokers[broker]
-        record = BrokerRecord(broker, known.broker_epoch, fenced=True, in_controlled_shutdown=known.in_controlled_shutdown)
+        record = replace(known, fenced=True)
         self._log.append(record, (BrokerChanged(broker, known.broker_epoch, state),), now)
         self._states.fence(broker)
 
     def _unfence(self, broker: str, now: Micros) -> None:
         """KC-20, KC-22: first the fence, then the elections."""
-        broker_epoch = self._log.brokers[broker].broker_epoch
-        self._log.append(BrokerRecord(broker, broker_epoch, fenced=False), (BrokerChanged(broker, broker_epoch, "unfenced"),), now)
+        known = self._log.brokers[broker]
+        self._log.append(replace(known, fenced=False), (BrokerChanged(broker, known.broker_epoch, "unfenced"),), now)
         self._replication.broker_returns(broker, now)
 
     def _begin_shutdown(self, broker: str, now: Micros) -> None:
         """KC-23: first that it leaves, so that nothing is given to it any more, then its ISRs and leaderships."""
-        broker_epoch = self._log.brokers[broker].broker_epoch
-        record = BrokerRecord(broker, broker_epoch, fenced=False, in_controlled_shutdown=True)
-        self._log.append(record, (BrokerChanged(broker, broker_epoch, "shutting-down"),), now)
+        known = self._log.brokers[broker]
+        self._log.append(replace(known, in_controlled_shutdown=True), (BrokerChanged(broker, known.broker_epoch, "shutting-down"),), now)
         self._replication.broker_leaves(broker, f"shutting-down {broker}", now)
         self._states.begin_shutdown(broker, self._log.end_offset)
+
+    def _replicas_go_offline(self, broker: str, partitions: tuple[str, ...], now: Micros) -> None:
+        """KIP-858: first the elections, then the registration without the directory."""
+        known = self._log.brokers[broker]
+        self._replication.replicas_go_offline(broker, tuple(partition for partition in partitions if partition not in known.offline_replicas), now)
+        self._log.append(replace(known, offline_replicas=partitions), (), now)
 
     def _on_alter_partition(self, connection: str, request: AlterPartitionRequest, now: Micros, out: list[Effect]) -> None:
         if self._is_stale(request.broker, request.broker_epoch):  # KC-60.

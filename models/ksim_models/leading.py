@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, Rejected, TimedOut
 from ksim_models.fetch_session import FetchSession
@@ -59,8 +60,11 @@ class ParkedProduce:
 
 
 class Leading:
-    def __init__(self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image) -> None:
+    def __init__(
+        self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image, directories: Directories
+    ) -> None:
         self.broker = broker
+        self.directories = directories
         self.profile = profile
         self.lag_limit = ms(config.replica_lag_time_max_ms)
         self.fetch_limit_bytes = config.replica_fetch_max_bytes
@@ -75,6 +79,8 @@ class Leading:
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
         self.proposals: list[Replica] = []
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
+        self.disk_failed = False
+        """A write went wrong: the broker looks after its directories."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
 
@@ -150,6 +156,8 @@ class Leading:
         error: ErrorCode = NONE
         if replica is None or leadership is None:
             error = self._absence(batch.partition)
+        elif self.directories.broken and self.directories.is_broken(batch.partition):
+            error, self.disk_failed = ErrorCode.KAFKA_STORAGE_ERROR, True
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
             error = ErrorCode.NOT_ENOUGH_REPLICAS
         elif batch.size_bytes > replica.config.max_message_bytes:
@@ -176,7 +184,9 @@ class Leading:
         return NONE, stamped.base_offset
 
     def _absence(self, partition: str) -> ErrorCode:
-        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22)."""
+        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22), or its log is offline."""
+        if self.directories.is_offline(partition):
+            return ErrorCode.KAFKA_STORAGE_ERROR
         return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
@@ -347,7 +357,8 @@ class Leading:
             position = session.positions[partition]
             replica = self.replicas.get(partition)
             if replica is None:
-                told.append(FetchedPartition(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                offline = self.directories.is_offline(partition)
+                told.append(FetchedPartition(partition, ErrorCode.KAFKA_STORAGE_ERROR if offline else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
                 continue
             log = replica.log
             error = self._fetch_error(replica, session, position)

@@ -77,6 +77,8 @@ class Membership:
         self.at_once = False
         """The next heartbeat follows the answer to the one that is under way."""
         self.may_stop = False
+        self.offline_replicas: tuple[str, ...] = ()
+        """What the controller is to know (KIP-858)."""
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
@@ -105,7 +107,9 @@ class Membership:
         if self.heartbeat_at <= now:
             self.heartbeat_at = NEVER
             caught_up = self.metadata_offset >= self.epoch
-            out.append(Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up, self.leaving)))
+            out.append(
+                Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up, self.leaving, self.offline_replicas))
+            )
         if self.alter_at <= now:
             self.alter_at = NEVER
             self.asked_items = tuple(self.items.values())
@@ -141,6 +145,14 @@ class Membership:
         self.heartbeat_at = now
         self._ask_for_metadata(out)
 
+    def report(self, offline_replicas: tuple[str, ...], now: Micros, out: list[Effect]) -> None:
+        """With a heartbeat at once (OfflineDirEvent)."""
+        self.offline_replicas = offline_replicas
+        self.at_once = self.heartbeat_at == NEVER
+        if not self.at_once:
+            self.heartbeat_at = min(self.heartbeat_at, now)
+            self.wake(now, out)
+
     @property
     def leaving(self) -> bool:
         return self.shutdown_until < NEVER or self.may_stop
@@ -159,7 +171,8 @@ class Membership:
         self.fenced = response.is_fenced
         self.was_unfenced = self.was_unfenced or not response.is_fenced
         starting = response.is_fenced and not response.error
-        self.heartbeat_at = now + (STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+        self.heartbeat_at = now + (0 if self.at_once else STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+        self.at_once = False
 
     def _told_whether_to_stop(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
         """BrokerLifecycleManager in PENDING_CONTROLLED_SHUTDOWN."""

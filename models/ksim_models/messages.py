@@ -226,6 +226,8 @@ class BrokerHeartbeatRequest:
     current_metadata_offset: int
     want_fence: bool
     want_shut_down: bool = False
+    offline_replicas: tuple[str, ...] = ()
+    """Simplified: Kafka's names the failed directories, and the controller knows by AssignReplicasToDirs what stands in them (KIP-858)."""
 
 
 @message
@@ -289,6 +291,8 @@ class BrokerRecord:
     broker_epoch: int
     fenced: bool
     in_controlled_shutdown: bool = False
+    offline_replicas: tuple[str, ...] = ()
+    """Partitions whose log stands in a directory that has failed (3.7, KIP-858)."""
 
 
 @message

@@ -123,6 +123,10 @@ class MetadataLog:
         known = self.brokers.get(broker)
         return known is not None and not known.fenced and not known.in_controlled_shutdown
 
+    def may_lead(self, broker: str, partition: str) -> bool:
+        """KC-40: active, and with a log of this partition that is online."""
+        return self.is_active(broker) and partition not in self.brokers[broker].offline_replicas
+
     def has_leaderships(self, broker: str) -> bool:
         return any(state.leader == broker for state in self.partitions.values())
 

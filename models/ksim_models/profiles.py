@@ -151,6 +151,8 @@ class BrokerProfile:
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     demoted_while_shutting_down: bool
     """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
+    reports_failed_directories: bool
+    """3.7 (KIP-858): a broker tells the controller of a failed log directory; before, its replicas there stayed leaders and in sync."""
     unclean_election_sweep: bool
     """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
     periodic_elections: bool
@@ -209,6 +211,7 @@ def broker_profile(version: str) -> BrokerProfile:
         drops_newer_epoch_batches=release >= (3, 9, 1),
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
+        reports_failed_directories=release >= (3, 7, 0),
         unclean_election_sweep=release >= (3, 9, 0),
         periodic_elections=release >= (4, 0, 0),
         reassignment_needs=_reassignment_needs(release),

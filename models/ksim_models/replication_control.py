@@ -31,6 +31,13 @@ class ReplicationControl:
                 target_isr = tuple(replica for replica in state.isr if replica != broker)
                 self.change(state, why, now, target_isr=target_isr, leaving=broker, lost_records=lost_records)
 
+    def replicas_go_offline(self, broker: str, partitions: tuple[str, ...], now: Micros) -> None:
+        """KIP-858: out of the ISR and of office there, and only there."""
+        for state in [self._log.partitions[partition] for partition in partitions if partition in self._log.partitions]:
+            if broker in state.isr:
+                target_isr = tuple(replica for replica in state.isr if replica != broker)
+                self.change(state, f"directory of {broker} failed", now, target_isr=target_isr, leaving=broker)
+
     def balance(self, now: Micros) -> None:
         """KC-46: leadership goes back to the preferred replica where that is in sync. KRaft has no threshold of imbalance."""
         for partition in list(self._log.imbalanced):
@@ -63,7 +70,7 @@ class ReplicationControl:
         change = PartitionChangeBuilder(
             partition=state,
             profile=self._profile,
-            is_acceptable=lambda replica: replica != leaving and self._log.is_active(replica),
+            is_acceptable=lambda replica: replica != leaving and self._log.may_lead(replica, state.partition),
             min_insync_replicas=config.min_insync_replicas,
             election=election or (Election.UNCLEAN if config.unclean_leader_election_enable else Election.ANY),  # KC-44.
             target_isr=target_isr,

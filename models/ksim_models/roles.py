@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig, TopicConfig, altered, overlaid, topic_config
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Became
 from ksim_models.following import Following
@@ -41,6 +42,7 @@ class Roles:
         config: BrokerConfig,
         logs: dict[str, Log],
         topic_ids: dict[str, int],
+        directories: Directories,
         image: Image,
         replicas: dict[str, Replica],
         leading: Leading,
@@ -54,6 +56,7 @@ class Roles:
         """With what was altered while the cluster runs."""
         self.logs = logs
         self.topic_ids = topic_ids
+        self.directories = directories
         """Of every log: the id of the topic it belongs to, as its partition.metadata file has it."""
         self.image = image
         self.replicas = replicas
@@ -71,6 +74,8 @@ class Roles:
             if self.topic_ids.get(partition) == topic_id:
                 self._drop(partition, now)
         for record in delta.partitions.values():
+            if self.directories.is_offline(record.partition):
+                continue  # HostedPartition.Offline: it has no role until the broker starts again with that directory.
             if self.broker in record.replicas:
                 self._take_role(record, now, out)
             elif record.partition in self.logs:
@@ -83,10 +88,20 @@ class Roles:
         self.following.stop(partition)
         replica = self.replicas.pop(partition, None)
         del self.logs[partition], self.topic_ids[partition]
+        self.directories.forget(partition)
         if replica is not None:
             replica.leadership = None
             self.leading.abandon(replica)
             self.leading.tell_followers(partition, now)
+
+    def go_offline(self) -> None:
+        """ReplicaManager.handleLogDirFailure: these replicas neither lead nor follow here; requests that wait for them run into their time-outs."""
+        for partition in self.directories.offline():
+            self.following.stop(partition)
+            replica = self.replicas.pop(partition, None)
+            if replica is not None:
+                replica.leadership = None
+                self.leading.short.pop(partition, None)
 
     def _reconfigure(self) -> None:
         """TopicConfigHandler, BrokerConfigHandler: nothing is decided anew until something else asks for it."""
@@ -128,6 +143,7 @@ class Roles:
         if log is None:
             log = self.logs[record.partition] = Log(ms(self.config.replica_high_watermark_checkpoint_interval_ms))
         self.topic_ids[record.partition] = topic_id
+        self.directories.place(record.partition)
         config = self._topic_config(record.partition)
         replica = self.replicas[record.partition] = Replica(
             record.partition, log, record.replicas, config, min_isr_capped=self.profile.min_isr_capped_by_replication, topic_id=topic_id

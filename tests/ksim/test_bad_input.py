@@ -171,6 +171,7 @@ MISTAKES = [
     Mistake("a request to a producer", FAULT + 'do = "hang"\nwhen = { to = "p1" }', 3, None, "p1 is a producer"),
     Mistake("a chance of two", FAULT + 'do = "hang"\nwhen = { probability = 2 }', 3, None, "probability: 2"),
     Mistake("a frame fault that waits for a count", FAULT + 'do = "hang"\nwhen = { acked = 3 }', 3, None, "hits one exchange"),
+    Mistake("a full disk of a producer", FAULT + 'at = "1s"\ndo = "disk-full"\nwho = "p1"', 4, None, "p1 is a producer"),
     Mistake("an election of nothing", ELECT + 'partition = "payment-0"', 4, "payments-0", "payment-0"),
     Mistake("an election of another kind", ELECT + 'kind = "uncleen"', 4, "unclean", "uncleen"),
     Mistake("an alteration of nobody", ALTER + 'target = "payment"\nconfig.min.insync.replicas = 1', 4, "payments", "payment"),
@@ -234,7 +235,7 @@ LATER = [
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "disk-full", "slow-disk", "slow-cpu")),
+    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "slow-disk", "slow-cpu")),
     ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
     ("oversize", FAULT + "do='oversize'\nworkload=0\nnth=3\nsize='2MB'", "oversize"),
 ]

@@ -49,6 +49,7 @@ BROKER_SWITCHES = [
     ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
     ("leader_hint_in_produce", "3.6", "3.7"),  # BP-14
     ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
+    ("reports_failed_directories", "3.6", "3.7"),  # KIP-858
     ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
     ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
     ("periodic_elections", "3.9", "4.0"),  # KC-46
