@@ -32,6 +32,8 @@ class ClientMetadata:
         """Topic -> its partitions in the order of their numbers; empty while the brokers do not know it."""
         self.leaders: dict[str, tuple[str, int]] = {}
         """Partition -> (leader, leader epoch)."""
+        self.topic_ids: tuple[tuple[str, int], ...] = ()
+        """As the brokers last said it."""
         self.wanted: dict[str, None] = {}
         self.new_topics: dict[str, None] = {}
         """Never answered yet: asked for at once (M2)."""
@@ -98,7 +100,7 @@ class ClientMetadata:
         self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
 
     def learn(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
-        """Take it in; a lower leader epoch than the one known is ignored (M4). Errors about a partition ask for another refresh (M1)."""
+        """Take it in; a lower leader epoch than the one known is ignored, unless the topic is another (M4). A partition's error asks for another refresh (M1)."""
         if not response.brokers:
             self.failed(now)
             return
@@ -117,13 +119,23 @@ class ClientMetadata:
                 self.topics[topic.topic] = names
                 self._led.clear()
                 changed = True
+            recreated = self._is_another(topic.topic, topic.topic_id) and self.profile.topic_id_resets_epoch
             for partition in topic.partitions:
                 self.update_requested = self.update_requested or bool(partition.error)
                 _, known_epoch = self.leader_of(partition.partition)
-                if partition.leader_epoch >= known_epoch:
+                if recreated or partition.leader_epoch >= known_epoch:
                     changed = self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out) or changed
         self.equivalent = 0 if changed or not self.profile.equivalent_response_backoff else self.equivalent + 1
         self._back_off(now)
+
+    def _is_another(self, topic: str, topic_id: int) -> bool:
+        """Remembers the id; True where it was another before."""
+        known = dict(self.topic_ids)
+        before = known.get(topic)
+        if before != topic_id:
+            known[topic] = topic_id
+            self.topic_ids = tuple(known.items())
+        return before not in (None, topic_id)
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
         """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""

@@ -135,7 +135,7 @@ class Leading:
     def _unknown_topics(self, request: ProduceRequest) -> tuple[str, ...]:
         """BP-16: topics that are known here under another id."""
         topics = self.image.topics
-        return tuple(name for name, topic_id in (request.topic_ids or {}).items() if name not in topics or topics[name].topic_id != topic_id)
+        return tuple(name for name, topic_id in request.topic_ids if name not in topics or topics[name].topic_id != topic_id)
 
     def _reject(self, batch: RecordBatch, error: ErrorCode, out: list[Effect]) -> ProduceResult:
         out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))

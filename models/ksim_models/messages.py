@@ -7,7 +7,7 @@ A response carries no correlation id: a broker answers the requests of a connect
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import message
@@ -101,8 +101,8 @@ class ProduceRequest:
     acks: int
     timeout_ms: int
     batches: tuple[RecordBatch, ...]
-    topic_ids: Mapping[str, int] | None = None
-    """4.1 (Produce v13, BP-16): the ids that the client means by its topics; None: it knows them by name only."""
+    topic_ids: tuple[tuple[str, int], ...] = ()
+    """4.1 (Produce v13, BP-16): the ids that the client means by its topics; none: it names them only."""
 
 
 @message

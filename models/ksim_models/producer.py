@@ -420,7 +420,8 @@ class Producer:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
             on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
             self._tell(batch, out, Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1))
-        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
+        topic_ids = self.metadata.topic_ids if self.profile.produces_by_topic_id else ()
+        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:
                 self._complete(batch, ProduceResult(batch.partition, ErrorCode.NONE), "", now, out)

@@ -256,7 +256,7 @@ def test_waiting_for_a_topic_that_is_gone_ends_with_unknown_topic() -> None:
 
 def test_bp_16_a_client_that_means_the_old_topic_is_told_so() -> None:
     """4.1, Produce v13; by name it would write into the new one (H-090)."""
-    for topic_ids, code in (({"t": 0}, E.UNKNOWN_TOPIC_ID), ({"t": 7}, E.NONE), (None, E.NONE)):
+    for topic_ids, code in (((("t", 0),), E.UNKNOWN_TOPIC_ID), ((("t", 7),), E.NONE), ((), E.NONE)):
         alone = LoneBroker()
         client = alone.client()
         again(alone)

@@ -190,3 +190,15 @@ def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
     learnt(known, MetadataResponse(("b1", "b2"), (TopicMetadata("t", E.NONE, found),)))
 
     assert known.partitions_led_by("b1") == ["t-1", "t-3", "t-5", "t-7", "t-9", "t-11"]
+
+
+@pytest.mark.parametrize(("kafka", "leader"), [("2.8.0", ("b1", 5)), ("2.8.1", ("b2", 0)), ("4.3", ("b2", 0))])
+def test_m4_a_topic_of_another_id_counts_however_low_its_epochs(kafka: str, leader: tuple[str, int]) -> None:
+    """H-090, KAFKA-12257."""
+    known = metadata(kafka=kafka)
+    learnt(known, response("b1", 5))
+    again = replace(response("b2", 0), topics=(replace(response("b2", 0).topics[0], topic_id=9),))
+    learnt(known, again, ms(200))
+
+    assert known.leader_of("t-0") == leader
+    assert known.topic_ids == (("t", 9),)

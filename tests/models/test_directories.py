@@ -36,9 +36,9 @@ def test_a_failure_is_noticed_with_the_next_checkpoint_at_the_latest() -> None:
     assert not two.start()
 
 
-def broker(kafka: str = "4.3", **config: object) -> LoneBroker:
+def broker(kafka: str = "4.3") -> LoneBroker:
     """t-0 in the first directory, t-1 in the second, which fails."""
-    alone = LoneBroker(kafka=kafka, log_dirs="/d1,/d2", **config)
+    alone = LoneBroker(kafka=kafka, log_dirs="/d1,/d2")
     alone.learn(TopicRecord("t", 2, ()), PartitionRecord("t-1", BROKERS, BROKERS, (), (), "b1", 0, 0, False))
     alone.broker.directories.fail("t-1", alone.now)
     alone.tell(Wake())

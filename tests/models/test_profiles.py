@@ -29,6 +29,8 @@ CLIENT_SWITCHES = [
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("topic_id_resets_epoch", "2.8.0", "2.8.1"),  # M4, H-090
+    ("produces_by_topic_id", "4.0", "4.1"),  # BP-16
     ("rebootstraps", "3.7", "3.8"),  # M6 i
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
     ("authorization_errors_end_no_producer", "3.5", "3.6"),  # I1
