@@ -100,7 +100,7 @@ class ClientMetadata:
         self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
 
     def learn(self, response: MetadataResponse, now: Micros, out: list[Effect]) -> None:
-        """Take it in; a lower leader epoch than the one known is ignored, unless the topic is another (M4). A partition's error asks for another refresh (M1)."""
+        """Take it in; a lower leader epoch than the one known is ignored, unless the topic is another (M4). An error asks for another refresh (M1)."""
         if not response.brokers:
             self.failed(now)
             return

@@ -210,9 +210,10 @@ def test_fencing_takes_brokers_out_of_the_isr_but_never_the_last() -> None:
     ],
 )
 def test_an_unfenced_broker_outside_the_isr_leads_only_where_unclean_election_is_enabled(unclean: bool, after: list[tuple[str, str]]) -> None:
+    """BV-224, and what follows."""
     cluster = topic("3.9", *FENCED_IN_ORDER, unclean=unclean)
     cluster.fence("0", "1", "2", "3", "4")
-    assert [cluster.shape(number) for number in range(3)] == [("", "4")] * 3  # BV-224.
+    assert [cluster.shape(number) for number in range(3)] == [("", "4")] * 3
 
     cluster.unfence("2")
 

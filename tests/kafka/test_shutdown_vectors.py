@@ -280,7 +280,7 @@ def test_a_follower_that_shuts_down_stops_fetching_when_it_is_out_of_the_isr() -
 
 @pytest.mark.parametrize(("version", "previous"), [("3.6", -1), ("3.7", 1), ("4.3", 1)])
 def test_the_epoch_of_a_clean_shutdown_comes_with_the_next_registration(version: str, previous: int) -> None:
-    """KC-58."""
+    """KC-58; BV-178: the high watermark is checkpointed at shutdown."""
     alone = LoneBroker(kafka=version)
     client = alone.client()
     alone.produce(client, 3, acks=1)
@@ -296,7 +296,7 @@ def test_the_epoch_of_a_clean_shutdown_comes_with_the_next_registration(version:
     alone.until(alone.now + s(3))
     alone.accept_opens()
     assert [request.previous_broker_epoch for request in alone.asked(BrokerRegistrationRequest)] == [previous]
-    assert alone.broker.logs["t-0"].high_watermark == end, "BV-178: checkpointed at shutdown"
+    assert alone.broker.logs["t-0"].high_watermark == end
     alone.tell(Crashed())
     alone.tell(Restarted())
     alone.sent.clear()
