@@ -16,6 +16,9 @@ from ksim_models.units import Micros
 
 DOWN = ("crash", "shutdown", "pause")
 
+ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic")
+Answered = Callable[[str], None]
+
 Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
 
 
@@ -70,15 +73,15 @@ class World(Protocol):
         """It works again, with what stood in it, and the broker that lost it is started again."""
         ...
 
-    # An administrator's deeds: each answers why it did not take effect; "" where it did.
+    # An administrator's deeds: each answers, at once or later, why it did not take effect; "" where it did.
 
-    def elect(self, partition: str, kind: str) -> str: ...
-    def reassign(self, partition: str, to: tuple[str, ...]) -> str: ...
-    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...]) -> str:
+    def elect(self, partition: str, kind: str, answered: Answered) -> None: ...
+    def reassign(self, partition: str, to: tuple[str, ...], answered: Answered) -> None: ...
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...], answered: Answered) -> None:
         """kind "topic", or "broker"; a broker without name: all of them."""
         ...
 
-    def recreate_topic(self, topic: str, over: Callable[[], None]) -> str:
+    def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
         """Deleted, and created again; `over` is called when every running broker has the new one."""
         ...
 
@@ -107,8 +110,6 @@ class Faults:
         """Every `at` and `for` known so far has passed then."""
         self.healed = False
         self.firing = 0
-        self.refusal = ""
-        """Why an administrator's last deed did not take effect."""
         self.begun: dict[int, int] = {}
         self.counters = [Counter(fault, fault.when, self) for fault in plan.faults if isinstance(fault.when, CountTrigger)]
         frames = [(fault, fault.when) for fault in plan.faults if isinstance(fault.when, FrameTrigger)]
@@ -170,10 +171,12 @@ class Faults:
             return
         now = self.world.now
         impossible = self.world.why_not(fault)
+        if fault.do in ADMINISTERED and not impossible:
+            self._administer(fault)
+            return
         resolved, undo = ((), None) if impossible else self._inflict(fault)
         if not resolved:
-            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, impossible or self.refusal or self._why_not(fault)))
-            self.refusal = ""
+            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, impossible or self._why_not(fault)))
             return
         self.begun[fault.index] = self.begun.get(fault.index, 0) + 1
         self._note(Fault(fault.name, fault.do, "begin", resolved, 0))
@@ -234,24 +237,32 @@ class Faults:
                 running = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
                 self._for_each(running, lambda name: world.fail_disk(name, fault.partition or ""))
                 return running, lambda: self._for_each(running, world.repair_disk)
-            case "elect" if fault.partition is not None:
-                return self._administered((fault.partition,), world.elect(fault.partition, fault.kind))
-            case "reassign" if fault.partition is not None:
-                return self._administered((fault.partition,), world.reassign(fault.partition, fault.to))
-            case "alter":
-                kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
-                return self._administered((name or "brokers",), world.alter(kind, name, fault.settings))
-            case "recreate-topic":
-                self.firing += 1
-                why = world.recreate_topic(fault.topic, lambda: self._recreated(fault))
-                self.firing -= bool(why)
-                return self._administered((fault.topic,), why)
             case _:
                 raise AssertionError(f"the scenario was checked: {fault.do}")
 
-    def _administered(self, what: tuple[str, ...], why_not: str) -> tuple[tuple[str, ...], None]:
-        self.refusal = why_not
-        return () if why_not else what, None
+    def _administer(self, fault: FaultPlan) -> None:
+        """What an administrator asks for: begun when the cluster has answered."""
+        self.firing += 1
+        match fault.do:
+            case "elect" | "reassign":
+                assert fault.partition is not None
+                if fault.do == "elect":
+                    self.world.elect(fault.partition, fault.kind, lambda why: self._answered(fault, str(fault.partition), why))
+                else:
+                    self.world.reassign(fault.partition, fault.to, lambda why: self._answered(fault, str(fault.partition), why))
+            case "alter":
+                kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
+                self.world.alter(kind, name, fault.settings, lambda why: self._answered(fault, name or "brokers", why))
+            case _:
+                self.world.recreate_topic(fault.topic, lambda why: self._answered(fault, fault.topic, why), lambda: self._recreated(fault))
+
+    def _answered(self, fault: FaultPlan, what: str, why_not: str) -> None:
+        if why_not or fault.do != "recreate-topic":
+            self.firing -= 1
+        if why_not:
+            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, why_not))
+        else:
+            self._note(Fault(fault.name, fault.do, "begin", (what,), 0))
 
     def _recreated(self, fault: FaultPlan) -> None:
         """The new topic stands: what was acknowledged before was of the old one."""

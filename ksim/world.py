@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ksim.dice import Dice
-from ksim.faults import Resolve
+from ksim.faults import Answered, Resolve
 from ksim.frames import Frames
 from ksim.loop import Loop
 from ksim.network import LinkDelays
@@ -91,18 +91,19 @@ class SimulatedWorld:
 
     # An administrator's deeds.
 
-    def elect(self, partition: str, kind: str) -> str:
-        return self._ask(ElectLeadersRequest(partition, kind))
+    def elect(self, partition: str, kind: str, answered: Answered) -> None:
+        answered(self._ask(ElectLeadersRequest(partition, kind)))
 
-    def reassign(self, partition: str, to: tuple[str, ...]) -> str:
-        return self._ask(AlterPartitionReassignmentsRequest(partition, to))
+    def reassign(self, partition: str, to: tuple[str, ...], answered: Answered) -> None:
+        answered(self._ask(AlterPartitionReassignmentsRequest(partition, to)))
 
-    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...]) -> str:
-        return self._ask(IncrementalAlterConfigsRequest(kind, name, settings))
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...], answered: Answered) -> None:
+        answered(self._ask(IncrementalAlterConfigsRequest(kind, name, settings)))
 
-    def recreate_topic(self, topic: str, over: Callable[[], None]) -> str:
+    def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
         """As an operator does it: deleted, and once that is committed created again with the same settings; tried again until it works."""
         why = self._ask(DeleteTopicRequest(topic))
+        answered(why)
         if not why:
             plan = next(plan for plan in self.plan.topics if plan.name == topic)
             create = CreateTopicRequest(topic, plan.assignment, plan.given)
@@ -110,7 +111,6 @@ class SimulatedWorld:
                 lambda: self.controller.settled and not self._ask(create),
                 lambda: self._when(lambda: self._is_known_everywhere(topic), over),
             )
-        return why
 
     def _is_known_everywhere(self, topic: str) -> bool:
         """By the brokers that run."""

@@ -10,9 +10,12 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ksim.faults import Frames, Resolve
+from ksim.faults import Answered, Frames, Resolve
+from ksim.live.ask import Ask, Refused
 from ksim.live.book import Book
 from ksim.live.errors import LiveError
+from ksim.live.exchange import NoAnswer
+from ksim.live.naming import Naming
 from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim_models.facts import Fault
 from ksim_models.units import SECOND, Micros
@@ -20,12 +23,17 @@ from ksim_models.units import SECOND, Micros
 if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
-SIMULATED_ONLY = ("elect", "alter", "reassign", "recreate-topic", "disk-full", "disk-error")
+SIMULATED_ONLY = ("recreate-topic", "disk-full", "disk-error")
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
 
 
 class Cluster(Protocol):
     """Real brokers: of our own (`ksim.live.cluster`), or somebody else's (`ksim.live.external`)."""
+
+    @property
+    def ask(self) -> Ask: ...
+    @property
+    def brokers(self) -> Sequence[str]: ...
 
     def crash(self, name: str) -> object: ...
     def shutdown(self, name: str) -> object: ...
@@ -64,6 +72,7 @@ class LiveWorld:
         self,
         plan: Plan,
         book: Book,
+        naming: Naming,
         cluster: Cluster,
         proxy: Proxy,
         clients: Mapping[str, Process],
@@ -72,11 +81,14 @@ class LiveWorld:
     ) -> None:
         self.plan = plan
         self.book = book
+        self.naming = naming
         self.cluster = cluster
         self.proxy = proxy
         self.clients = clients
         self.sight = sight
         self.frames = make_frames
+        self.altered: dict[str, dict[str, str | None]] = {}
+        """Settings of brokers to be put back, by the broker's name, or "" for all."""
         self.down: set[str] = set()
         self.frozen: set[str] = set()
         self.deeds: set[asyncio.Task[object]] = set()
@@ -103,17 +115,47 @@ class LiveWorld:
     def repair_disk(self, name: str) -> None:
         raise AssertionError("refused before: disks are not broken here")
 
-    def elect(self, partition: str, kind: str) -> str:
-        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+    # An administrator's deeds.
 
-    def reassign(self, partition: str, to: tuple[str, ...]) -> str:
-        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+    def elect(self, partition: str, kind: str, answered: Answered) -> None:
+        self._do(self._administer(lambda ask, broker: ask.elect_leader(broker, self._real(partition), kind), answered))
 
-    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...]) -> str:
-        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+    def reassign(self, partition: str, to: tuple[str, ...], answered: Answered) -> None:
+        async def move(ask: Ask, broker: str) -> None:
+            await ask.reassign(broker, self._real(partition), to)
+            self._replicas[partition] = to
 
-    def recreate_topic(self, topic: str, over: Callable[[], None]) -> str:
-        raise AssertionError("refused before: an administrator's deeds are not carried out here")
+        self._do(self._administer(move, answered))
+
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...], answered: Answered) -> None:
+        """What is altered of brokers is put back when the play is over; a topic is deleted then."""
+        changes = dict(settings)
+        if kind == "topic":
+            self._do(self._administer(lambda ask, broker: ask.alter_topic(broker, self.naming.real(name), changes), answered))
+        else:
+            self.altered.setdefault(name, {}).update(dict.fromkeys(changes))
+            self._do(self._administer(lambda ask, broker: ask.alter_broker(broker, name or None, changes), answered))
+
+    def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
+        raise AssertionError("refused before: topics are not created again here")
+
+    def _real(self, partition: str) -> tuple[str, int]:
+        topic, _, number = partition.rpartition("-")
+        return self.naming.real(topic), int(number)
+
+    async def _administer(self, deed: Callable[[Ask, str], Coroutine[Any, Any, None]], answered: Answered) -> None:
+        """By a broker that answers."""
+        why = "no broker answers"
+        for broker in (name for name in self.cluster.brokers if name not in self.down | self.frozen):
+            try:
+                await deed(self.cluster.ask, broker)
+                why = ""
+            except NoAnswer:
+                continue
+            except Refused as refusal:
+                why = str(refusal)
+            break
+        answered(why)
 
     def why_not(self, fault: FaultPlan) -> str:
         if fault.do in SIMULATED_ONLY:
@@ -163,6 +205,9 @@ class LiveWorld:
             self.resume(name)
         for name in sorted(self.down - self.clients.keys()):
             self.restart(name)
+        altered, self.altered = self.altered, {}
+        for name, changes in altered.items():
+            self._do(self._administer(lambda ask, broker, name=name, changes=changes: ask.alter_broker(broker, name or None, changes), lambda why: None))  # type: ignore[misc]
 
     # Paths.
 
