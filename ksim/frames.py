@@ -192,6 +192,8 @@ class Frames:
                 return InitProducerIdResponse(error, -1, -1)
             case FetchRequest():
                 return FetchResponse(tuple(FetchedPartition(position.partition, error) for position in request.partitions))
+            case MetadataRequest() if error is ErrorCode.REBOOTSTRAP_REQUIRED:  # Said of the whole answer, not of a topic (KIP-1102).
+                return MetadataResponse((), (), error)
             case MetadataRequest():
                 return MetadataResponse((), tuple(TopicMetadata(topic, error, ()) for topic in request.topics))
             case _:
@@ -207,6 +209,8 @@ class Frames:
                 return InitProducerIdResponse(error, -1, -1)
             case FetchResponse():
                 return FetchResponse(tuple(FetchedPartition(fetched.partition, error) for fetched in response.partitions))
+            case MetadataResponse() if error is ErrorCode.REBOOTSTRAP_REQUIRED:
+                return MetadataResponse(response.brokers, response.topics, error)
             case MetadataResponse():
                 return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
             case _:

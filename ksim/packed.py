@@ -224,12 +224,14 @@ class PackedFacts:
         stream, names = self._stream, self._names.in_order
         prefixes = tuple(f'{{"fact":"{fact_name(cls)}",'.encode() for cls in (TABLES if wanted is None else wanted))
         head = HEAD.unpack_from
-        packed = {kind: (size, unpack if wanted is None or cls in wanted else None) for kind, (cls, size, unpack) in PACKED.items()}
+        packed: list[Any] = [None] * 256  # By the byte that an entry begins with: looked up without a call.
+        for kind, (cls, size, unpack) in PACKED.items():
+            packed[kind] = size, unpack if wanted is None or cls in wanted else None
         bases: dict[str, tuple[LoggedBatch, ...]] = {}
-        position, at = 0, 0
-        while position < len(stream):
+        position, at, end = 0, 0, len(stream)
+        while position < end:
             kind, number = head(stream, position)
-            entry = packed.get(kind)
+            entry = packed[kind]
             if entry is not None:
                 size, unpack = entry
                 at += number

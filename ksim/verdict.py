@@ -130,7 +130,23 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
         return "librdkafka raises its epoch while a batch is in doubt, and what was in it is sent again under the new one", []
     if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
         return "the application sent the record again", []
+    if name == "duplicated" and config and config.idempotence and not (runs := minus(runs, _sent_again_under_a_new_epoch(result, population))):
+        return "a batch failed for good, so the client raised its epoch: what was in flight behind it was sent again under the new one", []
     return "nothing in this configuration allows it" if config else "the history does not tell the configuration", runs
+
+
+def _sent_again_under_a_new_epoch(result: Classified, producer: Producer) -> Runs:
+    """Records of partitions in which the Java client had reason to raise its epoch, less those that stand twice under one.
+
+    A batch that the broker refuses for good leaves a gap in the sequences (client I14). The client then numbers what is in flight behind it anew (I12),
+    also what the broker has appended already and whose answer is lost: under the new epoch no broker knows it again. Expiry alone does not do that (I15).
+    A fabricated answer may say without cause that the sequences have a gap, and has the same effect.
+    """
+    partitions = {fact.partition for _, _, (_, fact) in producer.pieces if isinstance(fact, Failed) and not fact.message.startswith("Expiring ")}
+    if any(isinstance(fact, Fault) and fact.do == "answer" and fact.phase == "hit" for fact in result.told):
+        partitions.update(result.logs)
+    here = union([(first, stop) for partition in partitions for first, stop, _ in result.copies.get((producer.name, partition), ())])
+    return minus(here, _doubled_in_one_epoch(result, producer.name))
 
 
 def _doubled_in_one_epoch(result: Classified, producer: str) -> Runs:

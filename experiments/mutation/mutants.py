@@ -22,7 +22,7 @@ RESULTS = HERE / "results.json"
 PAGE = HERE / "README.md"
 PRODUCER = (
     *("accumulator", "backoff", "batch", "client_metadata", "client_network", "idempotence", "idempotence_setting"),
-    *("polling", "producer", "producer_config", "sending", "sequences"),
+    *("identity", "outcomes", "polling", "producer", "producer_config", "sending", "sequences"),
 )
 SURVIVED, UNREACHED = (0,), (5, 33)
 SETTINGS = """

@@ -86,7 +86,8 @@ def error_answer(api_key: int, codec: Codec, request: Any, error: ErrorCode, con
                 )
                 for topic in request.topics or ()
             )
-            return _make(codec, "MetadataResponse", throttle_time=NO_TIME, brokers=(), controller_id=-1, topics=described, error_code=WireError.none)
+            whole = code if error is ErrorCode.REBOOTSTRAP_REQUIRED else WireError.none
+            return _make(codec, "MetadataResponse", throttle_time=NO_TIME, brokers=(), controller_id=-1, topics=described, error_code=whole)
         case 18:
             return _make(codec, "ApiVersionsResponse", error_code=code, api_keys=(), throttle_time=NO_TIME)
         case 22:
@@ -113,6 +114,8 @@ def with_error(api_key: int, response: Any, codec: Codec, error: ErrorCode, conc
             replace(topic, partitions=tuple(_fetched(codec, partition.partition_index, code) for partition in topic.partitions)) for topic in response.responses
         )
         return replace(response, responses=fetched) if fetched else replace(response, error_code=code)
+    if api_key == METADATA and error is ErrorCode.REBOOTSTRAP_REQUIRED and hasattr(response, "error_code"):
+        return replace(response, error_code=code)
     if api_key == METADATA:
         return replace(response, topics=tuple(replace(topic, error_code=code, partitions=()) for topic in response.topics))
     if api_key == INIT_PRODUCER_ID:

@@ -35,7 +35,7 @@ from ksim_models.messages import (
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 SERVED_ON_A_CLOSED_CONNECTION = 2
 """Requests a broker still serves of a connection that is gone: the first lost answer goes unnoticed and one more request is read before the second fails.
@@ -46,10 +46,12 @@ PRODUCER_IDS_PER_BLOCK = 1000
 class Inbound:
     """A connection somebody opened to this broker (BP-1)."""
 
-    __slots__ = ("answers_lost", "busy", "closed", "peer", "queue")
+    __slots__ = ("active_at", "answers_lost", "busy", "closed", "peer", "queue")
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, active_at: Micros) -> None:
         self.peer = peer
+        self.active_at = active_at
+        """When something last came over it (N10)."""
         self.queue: deque[object] = deque()
         self.busy = False
         self.closed = False
@@ -121,6 +123,8 @@ class Broker:
             self.membership,
         )
         self.isr_check_at = start_at + self.lag_check_every
+        self.idle_check_at: Micros = NEVER
+        """No connection has been idle for too long before."""
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -130,7 +134,7 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.directories.look_at)
+        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.idle_check_at, self.directories.look_at)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
@@ -216,10 +220,24 @@ class Broker:
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
             self.isr_check_at = now + self.lag_check_every
+        if self.idle_check_at <= now:
+            self._close_idle(now, out)
+
+    def _close_idle(self, now: Micros, out: list[Effect]) -> None:
+        """The broker's own connections.max.idle.ms (N10): whoever sent nothing for longer is cut off."""
+        max_idle = ms(self.config.connections_max_idle_ms)
+        for connection, inbound in list(self.inbound.items()):
+            if not inbound.closed and inbound.active_at + max_idle < now:
+                out.append(Close(connection))
+                self._on_closed(connection, now)
+        active = [inbound.active_at for inbound in self.inbound.values() if not inbound.closed]
+        self.idle_check_at = min(active) + max_idle + MILLISECOND if active else NEVER
 
     def _on_opened(self, event: Opened, now: Micros, out: list[Effect]) -> None:
         if event.accepted and self.membership.was_unfenced:
-            self.inbound[event.connection] = Inbound(event.peer)
+            self.inbound[event.connection] = Inbound(event.peer, now)
+            if self.idle_check_at == NEVER and self.config.connections_max_idle_ms >= 0:
+                self.idle_check_at = now + ms(self.config.connections_max_idle_ms) + MILLISECOND
         elif event.accepted:
             out.append(Close(event.connection))  # Refused: a broker opens its port once the controller has unfenced it (BrokerServer.startup, KC-12).
         elif event.connection == self.membership.connection:
@@ -244,7 +262,9 @@ class Broker:
         inbound = self.inbound.get(connection)
         if inbound is None:
             self._on_response(connection, message, now, out)
-        elif inbound.busy:
+            return
+        inbound.active_at = now
+        if inbound.busy:
             inbound.queue.append(message)
         else:
             self._serve(connection, inbound, message, now, out)

@@ -64,7 +64,7 @@ _BROKER_KEYS = (
     _not_yet("producer.id.expiration.ms", Kind.INT, 86_400_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _not_yet("producer.id.expiration.check.interval.ms", Kind.INT, 600_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
-    _not_yet("connections.max.idle.ms", Kind.LONG, 600_000, "closing idle connections", unit=Unit.MS, low=-1),
+    _long_ms("connections.max.idle.ms", 600_000, low=-1),
     _not_yet("log.retention.ms", Kind.LONG, None, "retention", unit=Unit.MS, low=-1),
     _not_yet("log.retention.minutes", Kind.INT, None, "retention"),
     _not_yet("log.retention.hours", Kind.INT, 168, "retention"),

@@ -1,6 +1,6 @@
-"""A client's connections: made, checked, used, timed out, made again.
+"""A client's connections: made, checked, used, throttled, timed out, left idle, made again.
 
-Kafka: NetworkClient, ClusterConnectionStates, InFlightRequests. A request time-out closes the whole connection (N4).
+Kafka: NetworkClient, ClusterConnectionStates, InFlightRequests, Selector. A request time-out closes the whole connection (N4).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.facts import Connected, Disconnected
 from ksim_models.machine import Close, Dice, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest
+from ksim_models.profiles import ClientProfile
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 BOOTSTRAP = "bootstrap/"
@@ -41,10 +42,11 @@ class Request:
         self.message = message
         self.batches = batches
         self.sent_at = sent_at
+        """Moved on by the time for which the connection was throttled meanwhile (N11)."""
 
 
 class NodeConnection:
-    __slots__ = ("attempted_at", "connection", "deadline", "failed_setups", "failures", "in_flight", "retry_at", "state")
+    __slots__ = ("active_at", "attempted_at", "connection", "deadline", "failed_setups", "failures", "in_flight", "retry_at", "state", "throttled_until")
 
     def __init__(self) -> None:
         self.state = State.DISCONNECTED
@@ -58,6 +60,16 @@ class NodeConnection:
         """Not before: the reconnect backoff."""
         self.deadline: Micros = NEVER
         """Of the connection set-up, while it lasts."""
+        self.throttled_until: Micros = -(2**62)
+        """A broker's quota: nothing is sent before (N11). It outlives the connection."""
+        self.active_at: Micros = -(2**62)
+        """When something last went over the connection (N10)."""
+
+    def not_before(self) -> Micros:
+        """When time alone may make it usable, or worth another attempt to connect."""
+        if self.state is State.READY:
+            return self.throttled_until
+        return self.retry_at if self.state is State.DISCONNECTED else NEVER
 
 
 class Lost:
@@ -72,8 +84,9 @@ class Lost:
 
 
 class ClientNetwork:
-    def __init__(self, client: str, config: ProducerConfig, dice: Dice) -> None:
+    def __init__(self, client: str, config: ProducerConfig, profile: ClientProfile, dice: Dice) -> None:
         self.client = client
+        self.profile = profile
         self.dice = dice
         self.max_in_flight = config.max_in_flight_requests_per_connection
         self.request_timeout = ms(config.request_timeout_ms)
@@ -83,6 +96,9 @@ class ClientNetwork:
         self.by_connection: dict[str, str] = {}
         self.connections_made = 0
         self.requests_made = 0
+        self.max_idle: Micros = ms(config.connections_max_idle_ms) if config.connections_max_idle_ms >= 0 else NEVER
+        self.idle_check_at: Micros = NEVER
+        """No connection has been idle for too long before (N10)."""
 
     def node(self, name: str) -> NodeConnection:
         known = self.nodes.get(name)
@@ -90,16 +106,15 @@ class ClientNetwork:
             known = self.nodes[name] = NodeConnection()
         return known
 
-    def can_send(self, name: str) -> bool:
-        """N1: ready, and fewer than max.in.flight requests of any kind unanswered."""
-        node = self.nodes.get(name)
-        return node is not None and node.state is State.READY and len(node.in_flight) < self.max_in_flight
-
     def ready(self, name: str, now: Micros, out: list[Effect]) -> bool:
-        """N1, S6: may I send to this node now? If it is not connected, the connection is begun, unless its backoff still runs."""
-        node = self.node(name)
+        """N1, S6: may I send to this node now? If it is not connected, the connection is begun, unless its backoff still runs.
+
+        It must be READY, not throttled, with fewer than max.in.flight requests of any kind unanswered.
+        Metadata that is due goes first (N2): the producer asks for it before it asks here.
+        """
+        node = self.nodes.get(name) or self.node(name)
         if node.state is State.READY:
-            return len(node.in_flight) < self.max_in_flight
+            return len(node.in_flight) < self.max_in_flight and node.throttled_until <= now
         if node.state is State.DISCONNECTED and node.retry_at <= now:
             self._connect(name, node, now, out)
         return False
@@ -118,6 +133,7 @@ class ClientNetwork:
         node = self.nodes[name]
         assert node.connection is not None
         self.requests_made += 1
+        node.active_at = now
         out.append(Send(node.connection, message))
         if answered:
             node.in_flight.append(Request(message, batches, now))
@@ -127,6 +143,8 @@ class ClientNetwork:
         name = self.by_connection[connection]
         node = self.nodes[name]
         node.state, node.deadline = State.CHECKING, NEVER
+        if self.idle_check_at == NEVER and self.max_idle < NEVER:
+            self.idle_check_at = now + self.max_idle
         self.send(name, ApiVersionsRequest(), (), now, out)
 
     def checked(self, name: str, out: list[Effect]) -> None:
@@ -136,10 +154,22 @@ class ClientNetwork:
         assert node.connection is not None
         out.append(Note(Connected(self.client, broker_of(name), node.connection)))
 
-    def answered(self, connection: str) -> tuple[str, Request]:
+    def answered(self, connection: str, now: Micros, throttle_ms: int = 0) -> tuple[str, Request]:
         """The response belongs to the oldest request of its connection (BP-1)."""
         name = self.by_connection[connection]
-        return name, self.nodes[name].in_flight.popleft()
+        node = self.nodes[name]
+        node.active_at = now
+        request = node.in_flight.popleft()
+        if throttle_ms:
+            self._throttle(node, throttle_ms, now)
+        return name, request
+
+    def _throttle(self, node: NodeConnection, throttle_ms: int, now: Micros) -> None:
+        """N11: what is in flight has as much longer time (KAFKA-16083); before 3.8 it times out although the broker only made it wait (H-037)."""
+        node.throttled_until = max(node.throttled_until, now + ms(throttle_ms))
+        if self.profile.throttle_extends_time_out:
+            for request in node.in_flight:
+                request.sent_at += ms(throttle_ms)
 
     def lost(self, connection: str, now: Micros, why: str, out: list[Effect], *, timed_out: bool = False) -> Lost:
         """N5, N7: all unanswered requests are cancelled; the next attempt waits for the reconnect backoff."""
@@ -172,6 +202,29 @@ class ClientNetwork:
             elif now >= node.deadline:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "connection set-up timed out", out))
+        while now > self.idle_check_at and (connection := self._longest_idle(now)) is not None:
+            out.append(Close(connection))
+            gone.append(self.lost(connection, now, "idle", out))
+        return gone
+
+    def _longest_idle(self, now: Micros) -> str | None:
+        """N10: the connection that has been idle longest, if that is longer than connections.max.idle.ms.
+
+        Simplified: noticed at once; Java notices when a poll ends, up to request.timeout.ms later.
+        """
+        connected = [node for node in self.nodes.values() if node.state in (State.CHECKING, State.READY)]
+        oldest = min(connected, key=lambda node: node.active_at, default=None)
+        self.idle_check_at = oldest.active_at + self.max_idle if oldest is not None else NEVER
+        return oldest.connection if oldest is not None and now > self.idle_check_at else None
+
+    def close_all(self, names: Sequence[str], now: Micros, out: list[Effect]) -> list[Lost]:
+        """M6 (ii), (iii): a client that begins again from its bootstrap servers closes its connections to the brokers it knew."""
+        gone: list[Lost] = []
+        for name in names:
+            connection = self.node(name).connection
+            if connection is not None:
+                out.append(Close(connection))
+                gone.append(self.lost(connection, now, "rebootstrap", out))
         return gone
 
     @property
@@ -180,8 +233,10 @@ class ClientNetwork:
         return min(self.deadlines())
 
     def deadlines(self) -> tuple[Micros, Micros]:
-        """The earliest time-out of a request, and of a connection set-up."""
+        """The earliest time-out of a request; and of a connection set-up, or of an idle connection."""
         requests = setups = NEVER
+        if self.idle_check_at < NEVER:
+            setups = self.idle_check_at + MILLISECOND
         for node in self.nodes.values():
             if node.in_flight:
                 due = node.in_flight[0].sent_at + self.request_timeout + MILLISECOND
@@ -203,7 +258,7 @@ class ClientNetwork:
             name = names[(start + step) % len(names)]
             node = self.node(name)
             if node.state is State.READY:
-                if len(node.in_flight) >= self.max_in_flight:
+                if len(node.in_flight) >= self.max_in_flight or node.throttled_until > now:
                     continue
                 mine = (0, len(node.in_flight))
             elif node.state is not State.DISCONNECTED:
@@ -215,3 +270,7 @@ class ClientNetwork:
             if mine < rank:
                 best, rank = name, mine
         return best
+
+    def any_ready(self, names: Sequence[str], now: Micros) -> bool:
+        """Whether one of these connections is ready, though it may have no room for another request (M6)."""
+        return any(self.node(name).state is State.READY and self.node(name).throttled_until <= now for name in names)

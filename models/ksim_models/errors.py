@@ -20,7 +20,7 @@ FAIL, RETRY, REFRESH = Then.FAIL, Then.RETRY, Then.REFRESH
 
 
 class ErrorCode(IntEnum):
-    """An error as it stands in a response. Before 3.4 clients did not yet take 51 as retriable; no produce path of ours meets it."""
+    """An error as it stands in a response."""
 
     retriable: bool
     invalid_metadata: bool
@@ -136,3 +136,20 @@ class ErrorCode(IntEnum):
 
 NONE = ErrorCode.NONE
 """By a name of its own: up to Python 3.11 looking up a member of an Enum costs as much as a call, and most answers say it."""
+
+KNOWN_SINCE = {
+    ErrorCode.TRANSACTIONAL_ID_NOT_FOUND: (3, 0, 0),
+    ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR: (3, 1, 0),
+    ErrorCode.INELIGIBLE_REPLICA: (3, 3, 0),
+    ErrorCode.NEW_LEADER_ELECTED: (3, 3, 0),
+    ErrorCode.FENCED_MEMBER_EPOCH: (3, 5, 0),
+    ErrorCode.STALE_MEMBER_EPOCH: (3, 6, 0),
+    ErrorCode.TRANSACTION_ABORTABLE: (3, 8, 0),
+    ErrorCode.REBOOTSTRAP_REQUIRED: (4, 0, 0),
+}
+"""Codes that are younger than 2.8."""
+
+
+def known_to(release: tuple[int, int, int], error: ErrorCode) -> ErrorCode:
+    """What a client of this release reads: a code it does not know is UNKNOWN_SERVER_ERROR, whatever it means (S19)."""
+    return error if release >= KNOWN_SINCE.get(error, release) else ErrorCode.UNKNOWN_SERVER_ERROR

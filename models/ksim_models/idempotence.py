@@ -101,7 +101,11 @@ class Idempotence:
             sequence.in_flight.remove(batch)
 
     def may_retry(self, batch: Batch, error: ErrorCode, log_start_offset: int) -> bool:
-        """I8; it may ask for an epoch bump."""
+        """I8; it may ask for an epoch bump.
+
+        The next one in line, refused as out of order, means that the broker lost what it had acknowledged: it is sent again under a new epoch,
+        and no error tells the application of the gap (I9).
+        """
         sequence = self.partitions[batch.partition]
         if error is ErrorCode.UNKNOWN_PRODUCER_ID:
             if log_start_offset != -1 and not batch.rewritten:
@@ -117,11 +121,15 @@ class Idempotence:
             return True
         return error.retriable
 
-    def failed(self, batch: Batch, error: ErrorCode, *, adjust: bool) -> None:
-        """I14: a final failure leaves a gap; a new epoch lets those behind it start from 0."""
+    def failed(self, batch: Batch, error: ErrorCode, text: str, *, adjust: bool) -> None:
+        """I14: a final failure leaves a gap; a new epoch lets those behind it start from 0. The application sees record k failed, k+1 persisted (I18).
+
+        adjust: retries were left (I15). Whether the broker had appended the batch all the same is not asked: what was in flight behind it and had been
+        appended too, its answer lost, is sent again under the new epoch, and no broker knows it again.
+        """
         sequence = self.partitions.get(batch.partition)
-        if error in self.fatal_errors:
-            self.fatal, self.fatal_text = error.exception, error.meaning
+        if error in self.fatal_errors and not self.fatal:
+            self.fatal, self.fatal_text = error.exception, text
         if sequence is None or batch.base_sequence < 0:
             return
         self._forget(sequence, batch)
@@ -146,7 +154,10 @@ class Idempotence:
                 del self.unresolved[partition]
 
     def bump(self, on_wire: Callable[[Batch], bool]) -> bool:
-        """I12: the next epoch, chosen locally, for the partitions that asked; False where the epochs of this producer id are used up and a new id is needed."""
+        """I12: the next epoch, chosen locally, for the partitions that asked; the others keep theirs until nothing of them is in flight (I13).
+
+        False where the epochs of this producer id are used up and a new id is needed: what was in flight then goes out without any.
+        """
         marked, self.to_bump = self.to_bump, {}
         overflow = self.epoch == LAST_EPOCH
         if overflow:

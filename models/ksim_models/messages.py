@@ -50,7 +50,9 @@ class ApiVersionsRequest:
 
 @message
 class ApiVersionsResponse:
-    """What the broker speaks."""
+    """What the broker speaks. `throttle_ms`, here and below: for so long the client shall send nothing, its quota is used up (N11)."""
+
+    throttle_ms: int = 0
 
 
 @message
@@ -80,6 +82,9 @@ class TopicMetadata:
 class MetadataResponse:
     brokers: tuple[str, ...]
     topics: tuple[TopicMetadata, ...]
+    error: ErrorCode = ErrorCode.NONE
+    """REBOOTSTRAP_REQUIRED, or none (M6)."""
+    throttle_ms: int = 0
 
 
 @message
@@ -92,6 +97,7 @@ class InitProducerIdResponse:
     error: ErrorCode
     producer_id: int
     producer_epoch: int
+    throttle_ms: int = 0
 
 
 @message
@@ -114,11 +120,15 @@ class ProduceResult:
     leader: str = NO_LEADER
     """With NOT_LEADER_OR_FOLLOWER: the leader this broker knows (KIP-951), with its epoch."""
     leader_epoch: int = -1
+    error_message: str | None = None
+    record_errors: tuple[tuple[int, str | None], ...] = ()
+    """Records that the broker's validation refused, by their place in the batch, and why (KIP-467, S16)."""
 
 
 @message
 class ProduceResponse:
     results: tuple[ProduceResult, ...]
+    throttle_ms: int = 0
 
 
 # Follower and leader.

@@ -80,8 +80,16 @@ class ClientProfile:
     """4.0 (I14): INVALID_PRODUCER_ID_MAPPING for a batch; before, it asked for a new epoch."""
     send_refuses_after_fatal_error: bool
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
+    throttle_extends_time_out: bool
+    """3.8 (KAFKA-16083, N11): a request has as much longer as the broker throttled its connection; before, it timed out meanwhile (H-037)."""
+    sequences_hear_only_the_first_failure: bool
+    """3.6 (KAFKA-14884, I16, I17): and after the callbacks; before, ahead of them, and of a late error too: it could ask for another epoch."""
+    retries_more_errors: bool
+    """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
     topic_id_resets_epoch: bool
     """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
+    unknown_topic_id_resets_epoch: bool
+    """2.8.2, 3.0.1, 3.1 (KAFKA-13488, M4): also where the topic was not there for a while, so that its old id is forgotten."""
     produces_by_topic_id: bool
     """4.1 (KAFKA-10551, BP-16): Produce requests name topics by id."""
     rebootstraps: bool
@@ -188,7 +196,11 @@ def client_profile(version: str) -> ClientProfile:
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
+        throttle_extends_time_out=release >= (3, 8, 0),
+        sequences_hear_only_the_first_failure=release >= (3, 6, 0),
+        retries_more_errors=release >= (3, 3, 2),
         topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
+        unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
         produces_by_topic_id=release >= (4, 1, 0),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),

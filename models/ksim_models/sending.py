@@ -111,6 +111,15 @@ class Sending:
             return partitions[thread.arrivals.partition] if thread.arrivals.partition < len(partitions) else None
         return partitions[0] if len(partitions) == 1 else None
 
+    def last_use(self, topic: str, now: Micros) -> Micros:
+        """When a record for this topic was last handed over, or waits to be: what metadata.max.idle.ms counts from (M1)."""
+        at = -NEVER
+        for thread in self.threads:
+            if thread.arrivals.topic == topic:
+                called = thread.arrivals.count_until(now)
+                at = max(at, now if thread.blocked_on else thread.arrivals.time_of(called - 1) if called else -NEVER)
+        return at
+
     # Take.
 
     def take(self, now: Micros, out: list[Effect]) -> None:
@@ -201,8 +210,7 @@ class Sending:
         arrivals = thread.arrivals
         partitions = self.metadata.topics.get(arrivals.topic)
         if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
-            self.metadata.add(arrivals.topic)
-            self.metadata.request_update()
+            self.metadata.want(arrivals.topic, now)
             self._block(thread, "metadata", out, known=blocked_before)
             return
         size = arrivals.size_of(thread.next - 1)

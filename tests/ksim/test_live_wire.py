@@ -244,6 +244,16 @@ def test_a_refusal_of_metadata_names_the_topics_that_were_asked_for(version: int
     assert [(topic.name, topic.error_code, topic.partitions) for topic in answer.topics] == [("payments", 5, ())]
 
 
+def test_rebootstrap_required_is_said_of_the_whole_metadata_answer() -> None:
+    """KIP-1102, Metadata v13."""
+    known_version = known(METADATA, 13)
+    request = known_version.request(topics=(), **{field: False for field in known_version.request.__dataclass_fields__ if field.startswith("include")})
+    refused = error_answer(METADATA, known_version, request, ErrorCode.REBOOTSTRAP_REQUIRED, everybody)
+    told = with_error(METADATA, known_version.read_response(known_version.write_response(1, refused)), known_version, ErrorCode.REBOOTSTRAP_REQUIRED, everybody)
+
+    assert (int(refused.error_code), int(told.error_code)) == (129, 129)
+
+
 @pytest.mark.parametrize("version", known_versions(INIT_PRODUCER_ID))
 def test_a_refusal_of_a_producer_id_gives_none(version: int) -> None:
     known_version = known(INIT_PRODUCER_ID, version)

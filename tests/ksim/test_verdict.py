@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ksim.history import History, HistoryError
+from ksim.scenario import Scenario
+from ksim.simulation import simulate
 from ksim.verdict import Witness, classes, judge
 from ksim_models.facts import INTERNAL, Acked, Appended, Ended, Failed, Fault, FinalLog, HighWatermark, LoggedBatch, Offered, Refused, Replicated, Sent
 
@@ -268,7 +270,7 @@ def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allo
     [
         pytest.param("librdkafka", (0, 1), True, id="a new epoch while the batch is in doubt, measured"),
         pytest.param("librdkafka", (0, 0), False, id="under one epoch a broker knows a batch again"),
-        pytest.param("java", (0, 1), False, id="Java rewrites only what it knows was not written"),
+        pytest.param("java", (0, 1), False, id="Java raises its epoch only after a failure"),
     ],
 )
 def test_a_duplicate_across_epochs_is_allowed_to_librdkafka(client: Any, epochs: Any, allowed: Any) -> None:
@@ -277,6 +279,33 @@ def test_a_duplicate_across_epochs_is_allowed_to_librdkafka(client: Any, epochs:
     verdict = judge(history_of(offered(1), acked(range(1)), final, ended(), producer=SAFE | {"client": client}))
 
     assert [(anomaly.name, anomaly.allowed) for anomaly in verdict.anomalies] == [("duplicated", allowed)]
+
+
+REFUSED = Failed("p1", "payments-0", range(9, 10), "InvalidRecordException", "no")
+EXPIRED = Failed("p1", "payments-0", range(9, 10), "TimeoutException", "Expiring 1 record(s) for payments-0:1500 ms has passed since batch creation")
+ELSEWHERE = Failed("p1", "payments-1", range(9, 10), "InvalidRecordException", "no")
+LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
+
+
+@pytest.mark.parametrize(
+    ("told", "epochs", "allowed"),
+    [
+        pytest.param(REFUSED, (0, 1), True, id="I12 I14 what was in flight behind a refused batch is sent again under the next epoch"),
+        pytest.param(LIE, (0, 1), True, id="I8 a fabricated answer says that the sequences have a gap"),
+        pytest.param(REFUSED, (0, 0), False, id="under one epoch a broker knows a batch again"),
+        pytest.param(LIE, (0, 0), False, id="whatever it was answered"),
+        pytest.param(EXPIRED, (0, 1), False, id="I15 expiry alone raises no epoch while something is in flight"),
+        pytest.param(ELSEWHERE, (0, 1), False, id="I13 another partition keeps its epoch"),
+        pytest.param(acked(range(9, 10), 9), (0, 1), False, id="nothing failed"),
+    ],
+)
+def test_when_a_duplicate_across_epochs_is_allowed_to_the_java_client(told: Any, epochs: Any, allowed: Any) -> None:
+    twice = tuple(LoggedBatch(offset, 0, "p1", range(1), 7, epoch, 0) for offset, epoch in enumerate(epochs))
+    final = FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, twice)
+    verdict = judge(history_of(offered(10), acked(range(1)), told, final, ended()))
+    duplicated = [anomaly for anomaly in verdict.anomalies if anomaly.name == "duplicated"]
+
+    assert [anomaly.allowed for anomaly in duplicated] == [allowed]
 
 
 def test_a_topics_settings_come_from_the_brokers_where_it_has_none_of_its_own() -> None:
@@ -369,3 +398,36 @@ def test_the_judge_never_looks_at_internal_facts() -> None:
     assert all(isinstance(lie, INTERNAL) for lie in lies)
 
     assert judge(history_of(*lies, *LOST, *lies)) == judge(history_of(*LOST))
+
+
+LIED_TO = """
+format = 1
+title = "A broker that appended says that it refused; behind it stands a batch whose answer is lost"
+kafka = "4.3"
+seed = 1
+[topics.payments]
+partitions = 1
+[producers.p1]
+config.linger.ms = 0
+[[workload]]
+topic = "payments"
+records = 40
+every = "200us"
+size = 100
+[[fault]]
+do = "answer"
+error = "INVALID_RECORD"
+processed = true
+when = { request = "Produce", nth = 3 }
+[[fault]]
+do = "lose-response"
+when = { response = "Produce", nth = 4 }
+"""
+
+
+def test_an_idempotent_java_client_may_duplicate_when_it_raises_its_epoch() -> None:
+    """I12, I14: TransactionManager rewrites all batches of the partition that are in flight, whether the broker has them or not."""
+    found = simulate(Scenario.loads(LIED_TO))
+    duplicated = next(anomaly for anomaly in found.verdict.anomalies if anomaly.name == "duplicated")
+
+    assert (duplicated.allowed, duplicated.because.split(":")[0]) == (True, "a batch failed for good, so the client raised its epoch")

@@ -283,3 +283,22 @@ def test_a_broker_is_serving_while_a_produce_request_is_parked_or_stands_behind_
     alone.produce(client)
 
     assert alone.broker.is_serving(ProduceRequest)
+
+
+def test_n10_a_connection_that_nobody_uses_is_closed_by_the_broker_too() -> None:
+    """Strictly later than connections.max.idle.ms after the last request; -1: never."""
+    alone, patient = LoneBroker(connections_max_idle_ms=20_000), LoneBroker(connections_max_idle_ms=-1)
+    silent, busy = alone.client("p1"), alone.client("p2")
+    patient.client("p1")
+    for second in range(0, 20, 5):
+        alone.until(s(second))
+        alone.tell(Received(busy, ApiVersionsRequest()))
+    alone.until(s(20))
+    assert alone.closed == []
+
+    for broker in (alone, patient):
+        broker.until(s(20) + ms(1))
+
+    assert (alone.closed, patient.closed) == ([silent], [])
+    alone.until(s(36))
+    assert alone.closed == [silent, busy]

@@ -20,7 +20,9 @@ from scripted import Half
 
 def metadata(*, kafka: str = "4.3", **config: Any) -> ClientMetadata:
     settings: dict[str, Any] = {"retry_backoff_ms": 100, "retry_backoff_max_ms": 1000, "metadata_max_age_ms": 300_000} | config
-    return ClientMetadata("p1", ["b1", "b2"], replace(ProducerConfig(), **settings), client_profile(kafka), Half())
+    known = ClientMetadata("p1", ["b1", "b2"], replace(ProducerConfig(), **settings), client_profile(kafka), Half())
+    known.add("t", 0)
+    return known
 
 
 def response(leader: str = "b1", epoch: int = 1, *, error: E = E.NONE, brokers: tuple[str, ...] = ("b1", "b2"), topic_error: E = E.NONE) -> MetadataResponse:
@@ -30,7 +32,7 @@ def response(leader: str = "b1", epoch: int = 1, *, error: E = E.NONE, brokers: 
 
 def learnt(known: ClientMetadata, answer: MetadataResponse, at: int = 0) -> list[Learned]:
     out: list[Effect] = []
-    known.asked()
+    known.asked(at)
     known.learn(answer, at, out)
     return [effect.fact for effect in out if isinstance(effect, Note) and isinstance(effect.fact, Learned)]
 
@@ -41,10 +43,10 @@ def test_a_new_topic_is_asked_for_at_once() -> None:
     learnt(known, response(), ms(10))
     known.request_update()
     assert known.due_at == ms(110)
-    known.add("u")
+    known.add("u", ms(20))
 
     assert known.due_at < 0
-    assert known.asked() == ("u",)
+    assert known.asked(ms(20)) == ("t", "u")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_failed_refreshes_wait_longer_from_3_7_on(kafka: str, waits: list[int]) 
     known = metadata(kafka=kafka)
     found = []
     for number in range(3):
-        known.asked()
+        known.asked(ms(1000 * number))
         known.failed(ms(1000 * number))
         found.append((known.due_at - ms(1000 * number)) // 1000)
 
@@ -123,7 +125,7 @@ def unchanged_three_times() -> ClientMetadata:
 def test_a_failed_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
     """Metadata.failedUpdate."""
     known = unchanged_three_times()
-    known.asked()
+    known.asked(ms(4000))
     known.failed(ms(4000))
     assert known.due_at == ms(4100)
     learnt(known, response(), ms(5000))
@@ -135,13 +137,14 @@ def test_a_failed_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
 def test_a_periodic_refresh_begins_the_waits_for_unchanged_answers_anew() -> None:
     """Metadata.timeToAllowUpdate; a new topic does too (requestUpdateForNewTopics)."""
     known = unchanged_three_times()
-    known.update_requested = False
+    learnt(known, response(), ms(3_500))
+    assert known.due_at == ms(303_500)
     learnt(known, response(), ms(310_000))
     known.request_update()
     assert known.due_at == ms(310_100)
 
     other = unchanged_three_times()
-    other.add("u")
+    other.add("u", ms(4000))
     learnt(other, response(), ms(4000))
     other.request_update()
 
@@ -158,7 +161,7 @@ def test_an_answer_without_brokers_is_a_failure() -> None:
 
 def test_what_was_asked_for_while_an_answer_was_under_way_is_answered_by_it() -> None:
     known = metadata()
-    known.asked()
+    known.asked(0)
     known.request_update()
     known.learn(response(), ms(5), [])
 
@@ -192,6 +195,70 @@ def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
     assert known.partitions_led_by("b1") == ["t-1", "t-3", "t-5", "t-7", "t-9", "t-11"]
 
 
+def test_m1_a_topic_not_sent_to_for_metadata_max_idle_ms_is_asked_for_no_more() -> None:
+    """Looked at when a full answer comes; then send() has to wait for it again."""
+    known = metadata(metadata_max_idle_ms=5_000)
+    known.last_use = lambda topic, now: ms(2_000)
+    learnt(known, response(), ms(10))
+    known.request_update()
+    learnt(known, response(), ms(6_999))
+    assert known.topics == {"t": ("t-0",)}
+
+    known.request_update()
+    learnt(known, response(), ms(7_000))
+
+    assert (known.topics, known.wanted, known.leader_of("t-0")) == ({}, {}, ("", -1))
+    known.want("t", ms(8_000))
+    assert known.due_at < 0, "it is a new topic again"
+
+
+def test_what_an_answer_does_not_describe_is_not_known_any_more() -> None:
+    """An error takes the topic's leaders away (MetadataSnapshot); when it comes back, any leader epoch is taken, for its id is not known either (M4)."""
+    known = metadata()
+    learnt(known, response("b1", 5), ms(10))
+    learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(200))
+    assert (known.topics, known.leader_of("t-0")) == ({"t": ()}, ("", -1))
+    assert known.errors == {"t": E.UNKNOWN_TOPIC_OR_PARTITION}
+    assert known.update_requested
+
+    learnt(known, response("b2", 4), ms(400))
+
+    assert (known.leader_of("t-0"), known.errors) == (("b2", 4), {})
+
+
+@pytest.mark.parametrize(("error", "again"), [(E.TOPIC_AUTHORIZATION_FAILED, False), (E.INVALID_TOPIC_EXCEPTION, False), (E.LEADER_NOT_AVAILABLE, True)])
+def test_m1_only_an_error_that_newer_metadata_may_cure_asks_again(error: E, again: bool) -> None:
+    known = metadata()
+    learnt(known, response(topic_error=error), ms(10))
+
+    assert known.update_requested is again
+
+
+def test_m3_a_new_topic_is_asked_for_alone_and_its_answer_does_not_make_the_rest_young() -> None:
+    known = metadata()
+    learnt(known, response(), ms(10))
+    known.want("u", ms(1_000))
+    assert known.due_at < 0
+    assert known.asked(ms(1_000)) == ("u",)
+
+    known.learn(MetadataResponse(("b1", "b2"), (TopicMetadata("u", E.NONE, (PartitionMetadata("u-0", E.NONE, "b2", 0),)),)), ms(1_001), [])
+
+    assert known.topics == {"t": ("t-0",), "u": ("u-0",)}
+    assert known.due_at == ms(300_010)
+
+
+def test_a_failed_request_for_a_new_topic_waits_for_the_backoff() -> None:
+    """M2, N6."""
+    known = metadata()
+    learnt(known, response(), ms(10))
+    known.want("u", ms(1_000))
+    known.asked(ms(1_000))
+    known.failed(ms(1_500))
+
+    assert known.due_at == ms(1_600)
+    assert known.asked(ms(1_600)) == ("u",)
+
+
 @pytest.mark.parametrize(("kafka", "leader"), [("2.8.0", ("b1", 5)), ("2.8.1", ("b2", 0)), ("4.3", ("b2", 0))])
 def test_m4_a_topic_of_another_id_counts_however_low_its_epochs(kafka: str, leader: tuple[str, int]) -> None:
     """H-090, KAFKA-12257."""
@@ -202,3 +269,15 @@ def test_m4_a_topic_of_another_id_counts_however_low_its_epochs(kafka: str, lead
 
     assert known.leader_of("t-0") == leader
     assert known.topic_ids == (("t", 9),)
+
+
+@pytest.mark.parametrize(("kafka", "leader"), [("2.8.1", ("", -1)), ("2.8.2", ("b2", 0)), ("3.0.0", ("", -1)), ("3.0.1", ("b2", 0))])
+def test_m4_after_a_topic_was_not_there_its_old_id_is_forgotten(kafka: str, leader: tuple[str, int]) -> None:
+    """KAFKA-13488: before, its old leader epochs were not."""
+    known = metadata(kafka=kafka)
+    learnt(known, response("b1", 5))
+    learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(200))
+    again = replace(response("b2", 0), topics=(replace(response("b2", 0).topics[0], topic_id=9),))
+    learnt(known, again, ms(400))
+
+    assert known.leader_of("t-0") == leader

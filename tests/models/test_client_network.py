@@ -12,6 +12,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.facts import Disconnected
 from ksim_models.machine import Close, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest, MetadataRequest
+from ksim_models.profiles import client_profile
 from ksim_models.units import NEVER, ms
 from scripted import Half
 
@@ -19,16 +20,16 @@ from scripted import Half
 class Network:
     """A ClientNetwork and what it asked for."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, *, kafka: str = "4.3", **config: Any) -> None:
         self.out: list[Effect] = []
-        self.network = ClientNetwork("p1", replace(ProducerConfig(), **config), Half())
+        self.network = ClientNetwork("p1", replace(ProducerConfig(), **config), client_profile(kafka), Half())
 
     def connect(self, name: str = "b1", now: int = 0) -> str:
         assert not self.network.ready(name, now, self.out)
         connection = self.network.nodes[name].connection
         assert connection is not None
         self.network.opened(connection, now, self.out)
-        self.network.answered(connection)
+        self.network.answered(connection, now)
         self.network.checked(name, self.out)
         return connection
 
@@ -47,11 +48,11 @@ def test_a_connection_is_made_then_checked_and_only_then_used() -> None:
     client.network.opened("p1->b1#1", ms(1), client.out)
     assert isinstance(client.out[-1], Send)
     assert client.out[-1].message == ApiVersionsRequest()
-    assert not client.network.can_send("b1")
-    client.network.answered("p1->b1#1")
+    assert not client.network.ready("b1", 0, client.out)
+    client.network.answered("p1->b1#1", ms(1))
     client.network.checked("b1", client.out)
 
-    assert client.network.can_send("b1")
+    assert client.network.ready("b1", 0, client.out)
 
 
 def test_no_more_than_max_in_flight_requests_of_any_kind() -> None:
@@ -59,12 +60,11 @@ def test_no_more_than_max_in_flight_requests_of_any_kind() -> None:
     client = Network(max_in_flight_requests_per_connection=2)
     connection = client.connect()
     client.send()
-    assert client.network.can_send("b1")
+    assert client.network.ready("b1", 0, client.out)
     client.send()
-    assert not client.network.can_send("b1")
     assert not client.network.ready("b1", 0, client.out)
-    client.network.answered(connection)
-    assert client.network.can_send("b1")
+    client.network.answered(connection, 0)
+    assert client.network.ready("b1", 0, client.out)
 
 
 def test_an_answer_belongs_to_the_oldest_request() -> None:
@@ -73,8 +73,8 @@ def test_an_answer_belongs_to_the_oldest_request() -> None:
     connection = client.connect()
     first, second = client.send(), client.send()
 
-    assert client.network.answered(connection)[1].message is first
-    assert client.network.answered(connection)[1].message is second
+    assert client.network.answered(connection, 0)[1].message is first
+    assert client.network.answered(connection, 0)[1].message is second
 
 
 def test_a_request_time_out_ends_the_connection_and_all_its_requests() -> None:
@@ -136,7 +136,7 @@ def test_connection_set_up_has_a_time_out_of_its_own_that_grows() -> None:
     connection = client.network.nodes["b1"].connection
     assert connection is not None
     client.network.opened(connection, ms(110), client.out)
-    client.network.answered(connection)
+    client.network.answered(connection, 0)
     client.network.checked("b1", client.out)
     client.network.lost(connection, ms(120), "closed", client.out)
     client.network.ready("b1", ms(120), client.out)
@@ -160,7 +160,7 @@ def test_a_connection_that_was_accepted_ends_the_growth_of_the_set_up_time_out()
 
 
 def test_nothing_to_wait_for_is_no_moment() -> None:
-    client = Network()
+    client = Network(connections_max_idle_ms=-1)
     client.connect()
 
     assert client.network.wake_at == NEVER
@@ -210,7 +210,7 @@ def test_a_look_that_led_to_nothing_leaves_no_trace() -> None:
         def at(self, *what: str | int) -> float:
             return int(what[-1]) * 7 % 10 / 10
 
-    network = ClientNetwork("p1", ProducerConfig(), Numbered())
+    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), Numbered())
 
     assert len({network.least_loaded(("b1", "b2", "b3"), 0) for _ in range(10)}) == 1
 

@@ -115,14 +115,14 @@ def test_an_unresolved_partition_resolves_when_nothing_of_it_is_in_flight(acknow
     first, second = sent(idempotence, 1, 1)
     first.retried = True
     idempotence.expired(first)
-    idempotence.failed(first, E.REQUEST_TIMED_OUT, adjust=False)
+    idempotence.failed(first, E.REQUEST_TIMED_OUT, "why", adjust=False)
     idempotence.resolve()
     assert idempotence.partitions["t-0"].unresolved_until == 1, "the second one is still in flight"
 
     if acknowledged:
         idempotence.succeeded(second, 5)
     else:
-        idempotence.failed(second, E.REQUEST_TIMED_OUT, adjust=False)
+        idempotence.failed(second, E.REQUEST_TIMED_OUT, "why", adjust=False)
     idempotence.resolve()
 
     assert ("t-0" in idempotence.to_bump) is bump
@@ -134,7 +134,7 @@ def test_a_new_epoch_renumbers_what_is_in_flight_from_zero() -> None:
     idempotence = with_id()
     first, second = sent(idempotence, 2, 3)
     (other,) = sent(idempotence, 4, partition="t-1")
-    idempotence.failed(first, E.INVALID_RECORD, adjust=True)
+    idempotence.failed(first, E.INVALID_RECORD, "why", adjust=True)
     assert idempotence.bump(lambda batch: batch is second)
 
     assert (second.epoch, second.base_sequence, second.rewritten) == (1, 0, True)
@@ -150,7 +150,7 @@ def test_when_the_epochs_are_used_up_a_new_id_is_needed() -> None:
     """I12."""
     idempotence = with_id(epoch=LAST_EPOCH)
     (first,) = sent(idempotence, 1)
-    idempotence.failed(first, E.INVALID_RECORD, adjust=True)
+    idempotence.failed(first, E.INVALID_RECORD, "why", adjust=True)
 
     assert not idempotence.bump(on_wire)
     assert not idempotence.has_id
@@ -169,7 +169,7 @@ def test_when_the_epochs_are_used_up_a_new_id_is_needed() -> None:
 def test_a_final_failure(error: E, adjust: bool, bump: bool, fatal: bool) -> None:
     idempotence = with_id()
     first, _ = sent(idempotence, 1, 1)
-    idempotence.failed(first, error, adjust=adjust)
+    idempotence.failed(first, error, "why", adjust=adjust)
 
     assert (bool(idempotence.to_bump), bool(idempotence.fatal)) == (bump, fatal)
     assert first not in idempotence.partitions["t-0"].in_flight
@@ -179,6 +179,6 @@ def test_a_final_failure(error: E, adjust: bool, bump: bool, fatal: bool) -> Non
 def test_a_batch_that_never_had_a_number_leaves_no_gap() -> None:
     """I14."""
     idempotence = with_id()
-    idempotence.failed(batch_of(), E.REQUEST_TIMED_OUT, adjust=True)
+    idempotence.failed(batch_of(), E.REQUEST_TIMED_OUT, "why", adjust=True)
 
     assert not idempotence.to_bump

@@ -56,7 +56,7 @@ def test_a_batch_that_falls_due_and_expires_in_the_same_turn_is_failed_and_sent_
 
 def test_a_batch_that_expires_in_the_queue_returns_its_memory() -> None:
     """A40, A23."""
-    client = Client(request_timeout_ms=300, delivery_timeout_ms=1000, linger_ms=5, reconnect_backoff_ms=50)
+    client = Client(request_timeout_ms=300, delivery_timeout_ms=1000, linger_ms=5, reconnect_backoff_ms=50, metadata_recovery_strategy="none")
     client.send()
     client.at(10)
     client.answer(offset=0)

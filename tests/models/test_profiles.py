@@ -29,7 +29,12 @@ CLIENT_SWITCHES = [
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
+    ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
+    ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("topic_id_resets_epoch", "2.8.0", "2.8.1"),  # M4, H-090
+    ("unknown_topic_id_resets_epoch", "2.8.1", "2.8.2"),  # M4
+    ("unknown_topic_id_resets_epoch", "3.0.0", "3.0.1"),
     ("produces_by_topic_id", "4.0", "4.1"),  # BP-16
     ("rebootstraps", "3.7", "3.8"),  # M6 i
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
