@@ -140,6 +140,10 @@ class Outcomes:
 
     # No answer in time, or never.
 
+    def something_expires(self, now: Micros) -> bool:
+        """The next expiry ends a poll, and what that poll finds overdue comes before it (S5, N14)."""
+        return self.nothing_expires_before <= now and self.accumulator.next_expiry(self.in_flight) <= now
+
     def expire(self, now: Micros, out: list[Effect]) -> None:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
         if now < self.nothing_expires_before:

@@ -140,7 +140,7 @@ class Producer:
             self.sending.begun = True
         if kind is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
-        poll_ended = kind is not Wake or self.poll.has_ended(self.accumulator.newest_at, now)
+        poll_ended = kind is not Wake or self.poll.has_ended(self.accumulator.newest_at, now) or self.outcomes.something_expires(now)
         match event:
             case Received():
                 if event.connection in self.network.by_connection:
