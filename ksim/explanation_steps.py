@@ -32,6 +32,7 @@ from ksim_models.facts import (
     Replicated,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
@@ -189,6 +190,12 @@ class Road:
             self.flying_to = ""
             self._add(at, f"its batch goes back into the queue ({fact.error}); it may leave again {show(fact.backoff_us)} later", "S12, A42, A28")
 
+    def on_split(self, at: Micros, fact: Split) -> None:
+        if self._is_mine(fact):
+            self.flying_to = ""
+            parts = " + ".join(map(str, fact.counts))
+            self._add(at, f"its batch is too large for the broker and is cut in {len(fact.counts)} ({parts} records), which may leave at once", "A43, A44")
+
     def on_acked(self, at: Micros, fact: Acked) -> None:
         if self._is_mine(fact):
             self.settle()
@@ -340,6 +347,7 @@ SEES: dict[type, Any] = {
     ProducerId: Road.on_producer_id,
     Sent: Road.on_sent,
     Retried: Road.on_retried,
+    Split: Road.on_split,
     Acked: Road.on_acked,
     Failed: Road.on_failed,
     Disconnected: Road.on_disconnected,

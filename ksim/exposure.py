@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
-from ksim_models.facts import Fault
+from ksim_models.facts import Fault, PartitionChanged
+from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
 
 if TYPE_CHECKING:
     from ksim.plan import Plan
 
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
+RECORD_FAULTS = ("unserializable", "oversize")
 PATH_FAULTS = ("cut", "reset", "slow")
 DOWN = ("crash", "power-loss", "shutdown", "pause", "restart", "disk-full", "disk-error")
 INSTANT = ("reset", "restart")
@@ -41,7 +43,7 @@ class Window:
 
 
 def expose(history: History, plan: Plan) -> dict[int, int]:
-    """Per fault of the plan (by its index): frames hit, or batches touched.
+    """Per fault of the plan (by its index): frames or records hit, or batches touched.
 
     The `resolved` of a fault that begins names machines ("broker-1"), or for a path its two ends ("p1 <-> broker-1", one way "p1 -> broker-1").
     A fault is known by its name, so names are unique.
@@ -52,15 +54,27 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
     hits = Counter(fact.name for _, fact in told if fact.phase == "hit")
     windows = _windows(told)
     result = {fault.index: hits[fault.name] for fault in plan.faults}
-    if any(windows.get(fault.name) for fault in plan.faults if fault.do not in FRAME_FAULTS):
+    if any(windows.get(fault.name) for fault in plan.faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
+        if any(not topic.exists for topic in plan.topics):
+            replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
         exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         for fault in plan.faults:
             if fault.do in ADMINISTERED:
                 result[fault.index] = min(1, len(windows.get(fault.name, [])))
-            elif fault.do not in FRAME_FAULTS:
+            elif fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
                 result[fault.index] = exposure.touched(windows.get(fault.name, []))
     return result
+
+
+def records_hit(history: History, plan: Plan) -> dict[str, list[str]]:
+    """Per fault of records that struck: "p1/2"."""
+    found: dict[str, list[str]] = {}
+    if any(fault.do in RECORD_FAULTS for fault in plan.faults):
+        for _, fact in history.of(Fault):
+            if fact.phase == "hit" and fact.do in RECORD_FAULTS:
+                found.setdefault(fact.name, []).extend(fact.resolved)
+    return found
 
 
 def _windows(told: Iterable[tuple[Micros, Fault]]) -> dict[str, list[Window]]:

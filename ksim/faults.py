@@ -50,8 +50,8 @@ class World(Protocol):
     def is_down(self, name: str) -> bool: ...
     def is_frozen(self, name: str) -> bool: ...
     def crash(self, name: str) -> None: ...
-    def shutdown(self, name: str) -> None:
-        """Orderly: a broker hands its leaderships over, a client is closed."""
+    def shutdown(self, name: str, within: Micros | None = None) -> None:
+        """Orderly: a broker hands its leaderships over, a client is closed, and may take so long for that (None: as long as it takes)."""
         ...
 
     def restart(self, name: str) -> None: ...
@@ -210,8 +210,8 @@ class Faults:
         match fault.do:
             case "crash" | "shutdown":
                 living = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
-                self._for_each(living, world.crash if fault.do == "crash" else world.shutdown)
-                return living, lambda: self._restart(living)
+                self._for_each(living, world.crash if fault.do == "crash" else lambda name: world.shutdown(name, fault.timeout))
+                return living, lambda: self._restart(living, clients=fault.duration is not None)
             case "pause":
                 awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))
                 for name in awake:
@@ -219,7 +219,7 @@ class Faults:
                 return awake, lambda: self._for_each(awake, world.resume)
             case "restart":
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
-                self._restart(dead)
+                self._restart(dead, clients=True)
                 return dead, None
             case "cut":
                 pairs = self._directed(fault)
@@ -277,9 +277,9 @@ class Faults:
         arrow = "->" if fault.one_way else "<->"
         return tuple(f"{a} {arrow} {b}" for a, b in self._pairs(fault))
 
-    def _restart(self, names: tuple[str, ...]) -> None:
-        """A crashed client stays dead: its records have no one to report to."""
-        producers = {producer.name for producer in self.plan.producers}
+    def _restart(self, names: tuple[str, ...], *, clients: bool) -> None:
+        """A client comes back where the scenario says so; the heal brings none back."""
+        producers = set() if clients else {producer.name for producer in self.plan.producers}
         self._for_each(tuple(name for name in names if name not in producers), self.world.restart)
 
     def _for_each(self, names: tuple[str, ...], do: Callable[[str], None]) -> None:

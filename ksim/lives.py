@@ -25,6 +25,7 @@ from ksim_models.facts import (
     Replicated,
     Retried,
     Sent,
+    Split,
 )
 from ksim_models.messages import NO_LEADER, NO_OFFSET
 from ksim_models.units import NEVER, Micros, s
@@ -81,7 +82,7 @@ class Lives:
         self.replicas = {**replicas}
         self.batches: dict[tuple[str, str, int, int], Batch] = {}
         self.others: list[Batch] = []
-        """Records that were offered and never sent."""
+        """Records that were offered and never sent, and batches whose records the application sent again."""
         self.leaders: dict[str, Timeline] = {partition: [(-NEVER, of[0])] for partition, of in replicas.items() if of}
         self.leaderless: dict[str, list[tuple[Micros, Micros]]] = {}
         """Per partition: from when to when nobody led."""
@@ -103,7 +104,10 @@ class Lives:
         return [*self.batches.values(), *self.others]
 
     def _read(self, history: History) -> None:
-        wanted = Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, ReplicasChanged, Replicated, Retried, Sent
+        wanted = (
+            *(Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged),
+            *(Refused, Rejected, ReplicasChanged, Replicated, Retried, Sent, Split),
+        )
         for at, fact in history.of(*wanted):
             match fact:
                 case Replicated():
@@ -123,6 +127,10 @@ class Lives:
                         self._heard(batch, at)
                 case Retried():
                     self._heard(self._batch(at, fact), at)
+                case Split():
+                    batch = self._batch(at, fact)
+                    self._heard(batch, at)
+                    batch.stop = at  # Its parts live on.
                 case Refused():
                     self.others.append(Batch(fact.producer, "", self._offered_at(fact.producer, fact.records[0], at), at))
                     self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))
@@ -138,10 +146,13 @@ class Lives:
                 case BrokerChanged():
                     self.registrations.setdefault(fact.broker, []).append((at, fact.state))
 
-    def _batch(self, at: Micros, fact: Sent | Acked | Failed | Appended | Rejected | Retried) -> Batch:
+    def _batch(self, at: Micros, fact: Sent | Acked | Failed | Appended | Rejected | Retried | Split) -> Batch:
         first = fact.records[0] if fact.records else -1
         key = fact.producer, fact.partition, first, len(fact.records)
         batch = self.batches.get(key)
+        if batch is not None and batch.stop != NEVER and type(fact) is Sent and self._offered_at(fact.producer, first, -NEVER) >= batch.stop:
+            self.others.append(batch)  # The application has sent the same records again: another batch.
+            batch = None
         if batch is None:
             batch = self.batches[key] = Batch(fact.producer, fact.partition, min(at, self._offered_at(fact.producer, first, at)))
             self._named.setdefault(fact.producer, []).extend(runs_of(fact.records))

@@ -317,13 +317,13 @@ class Loop:
         for connection in list(cell.connections.values()):
             self.hang_up(connection, cell)
 
-    def terminate(self, name: str) -> None:
+    def terminate(self, name: str, within: Micros | None = None) -> None:
         """SIGTERM: the process ends when it is ready to. What is stopped cannot end orderly, so it goes on first."""
         cell = self.cells[name]
         if not cell.down:
             cell.leaving = True
             self.resume(name)
-            self.tell(cell, Terminated(), self.now)
+            self.tell(cell, Terminated(within), self.now)
 
     def _end(self, cell: Cell, now: Micros) -> None:
         """It has ended by itself."""
@@ -336,7 +336,7 @@ class Loop:
         """Nothing for what runs; what is about to end starts again when it has."""
         cell = self.cells[name]
         if cell.down:
-            cell.down = False
+            cell.down = cell.comes_back = False
             self.tell(cell, Restarted(), self.now)
         elif cell.leaving:
             cell.comes_back = True

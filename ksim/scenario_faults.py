@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
+from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
 from ksim.scenario_admin import read_wish
 from ksim.scenario_names import BROKER, CONNECTED, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
+from ksim.scenario_shape import (
+    APIS,
+    EXAMPLES,
+    FAULT,
+    FAULT_ARGUMENTS,
+    FRAME_FAULTS,
+    LATER_FAULT_ARGUMENTS,
+    LATER_FAULTS,
+    NEEDED_ARGUMENTS,
+    RECORD_FAULTS,
+    Key,
+)
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
 from ksim_models.errors import ErrorCode
@@ -25,7 +37,9 @@ TAKES_DOWN = ("crash", "shutdown", "disk-full", "disk-error")
 DISK_FAULTS = ("disk-full", "disk-error")
 
 
-def read_faults(reading: Reading, content: object, names: Names, profile: BrokerProfile) -> list[FaultPlan]:
+def read_faults(
+    reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan], profile: BrokerProfile
+) -> list[FaultPlan]:
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
@@ -36,10 +50,10 @@ def read_faults(reading: Reading, content: object, names: Names, profile: Broker
             continue
         fault = _fault(table, number, names, [fault.name for fault in faults], profile)
         if fault is not None:
-            faults.append(fault)
+            faults.append(of_a_record(table, fault, workloads, producers) if fault.do in RECORD_FAULTS else fault)
             tables.append(table)
+    refuse_two_on_one_record(tables, faults)
     for fault, table in zip(faults, tables, strict=True):
-        _refuse_return_of_a_client(table, fault, names)
         if fault.do == "restart":
             _refuse_restart_of_the_living(table, fault, faults, names)
     return faults
@@ -59,8 +73,8 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
     _check_arguments(table, do)
     roles = (BROKER,) if do in DISK_FAULTS else (BROKER, CONTROLLER, PRODUCER)
     who = (read_who(table, "who", table.content["who"], names, roles) or ()) if table.has("who") else ()
-    if do == "shutdown" and any(names.role(one) == PRODUCER for one in who):
-        table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown of a client", given=do, possible="crash")
+    if do == "shutdown" and table.has("timeout") and any(names.role(one) != PRODUCER for one in who):
+        table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")
     first, second = _between(table, names)
     when = _when(table, do, names)
     wish = read_wish(table, do, names, profile)
@@ -85,6 +99,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
         to=wish.to,
         topic=wish.topic,
         settings=wish.settings,
+        timeout=table.take("timeout", DURATION),
     )
 
 
@@ -105,7 +120,7 @@ def _check_arguments(table: Table, do: str) -> None:
     for name in NEEDED_ARGUMENTS.get(do, ()):
         if not table.has(name):
             table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=EXAMPLES[name])
-    if not table.has("at", "when"):
+    if not table.has("at", "when") and do not in RECORD_FAULTS:
         table.problem(
             "do",
             f"{name_of(table.path)}: nothing says when: at or when is needed.",
@@ -160,18 +175,6 @@ def _refuse_answers_without_that_error(table: Table, when: FrameTrigger) -> None
             "partition",
             f"{name_of(table.path)}: an answer to {when.api} for one partition is not yet supported.",
             possible="no partition, or answers to Produce",
-        )
-
-
-def _refuse_return_of_a_client(table: Table, fault: FaultPlan, names: Names) -> None:
-    """A crashed client stays dead: its successor is another producer, with another producer id (I2)."""
-    clients = [str(who) for who in fault.who if names.role(who) == PRODUCER]
-    if clients and (fault.do == "restart" or (fault.do in TAKES_DOWN and fault.duration is not None)):
-        table.problem(
-            "do" if fault.do == "restart" else "for",
-            f"{name_of(table.path)}: the restart of a client is not yet supported; a crashed one stays dead.",
-            given=listed(clients),
-            possible="crash without for, or pause with for",
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ksim import scenario_values as kinds
+from ksim.breakers import BREAKER_FIGURES
 from ksim.scenario_values import Kind, Schema
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ TOPIC: Shape = {
     "partitions": key(kinds.whole(1, kinds.MOST_PARTITIONS), "How many partitions (default 1)"),
     "replication": key(kinds.whole(1, 32_767), "How many replicas (default 3, or as many as there are brokers)"),
     "assignment": Key("The brokers of each partition, the preferred leader first.", {"type": "array", "items": {"type": "array"}}),
-    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (only true so far)"),
+    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (default true); an absent one may be created on demand"),
     "config": CONFIG,
 }
 PRODUCER: Shape = {
@@ -87,9 +88,17 @@ RECORD_SIZE: Shape = {
     "mean": key(kinds.SIZE, "The mean"),
     "spread": key(kinds.SIZE, "Half the width of a uniform distribution"),
 }
+COMPRESSION_RATIO: Shape = {
+    "mean": key(kinds.RATIO, "The mean"),
+    "spread": key(kinds.RATIO, "Half the width of a uniform distribution over batches"),
+}
 RECORD_KEY: Shape = {
     "distinct": key(kinds.COUNT, "How many different keys"),
     "skew": key(kinds.SKEW, "0: all equally often (default 0)"),
+}
+BREAKER: Shape = {
+    "open_after": key(kinds.COUNT, "So many failures in a row open it"),
+    "half_open": key(kinds.POSITIVE_DURATION, "So long it is open before one record is tried"),
 }
 WORKLOAD: Shape = {
     "producer": key(kinds.TEXT, "May be left out when there is one"),
@@ -100,11 +109,18 @@ WORKLOAD: Shape = {
     "every": key(kinds.DURATION, "From record to record, 0ms for all at once; or `rate`"),
     "arrivals": Key('"steady" (default), "poisson", or { burst = 50, every = "1s" }.', {"type": ["string", "object"]}),
     "size": Key("Bytes of key and value, or { mean = 1000, spread = 200 } (default 100).", {"type": ["integer", "string", "object"]}),
+    "compression_ratio": Key(
+        "Compressed / uncompressed bytes where the producer compresses, such as 0.4, or { mean = 0.4, spread = 0.1 } over batches (default 0.5).",
+        {"type": ["number", "object"]},
+    ),
     "key": Key('"none" (default), "fixed", or { distinct = 50, skew = 1.0 }.', {"type": ["string", "object"]}),
     "partition": key(kinds.NUMBER, "The records name their partition themselves"),
     "wait": Key('"none" (default), "each" (send().get()), or the most unacknowledged records.', {"type": ["string", "integer"]}),
     "start": key(kinds.DURATION, "When the first record comes"),
-    "on_failure": Key('What the application does with a failed record: only "report" so far.', {"type": ["string", "object"]}),
+    "on_failure": Key(
+        'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
+        {"type": ["string", "object"]},
+    ),
     "transaction": later("Transactions"),
 }
 FRAME_TRIGGER: Shape = {
@@ -147,6 +163,16 @@ FAULT: Shape = {
     "config": CONFIG,
     "to": Key("The brokers that shall hold the partition, the preferred leader first.", {"type": "array", "items": {"type": ["integer", "string"]}}),
     "topic": key(kinds.TEXT, "The topic that is deleted and created again"),
+    "timeout": key(kinds.DURATION, "What close() of a client may take (default: as long as it takes)"),
+    "workload": key(kinds.NUMBER, "Of which workload a record is struck, from 0; may be left out when there is one"),
+    "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
+    "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
+}
+ALERT: Shape = {
+    "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
+    "above": key(kinds.FIGURE, "It is true while the metric is larger; or `below`"),
+    "below": key(kinds.FIGURE, "It is true while the metric is smaller; or `above`"),
+    "for": key(kinds.DURATION, "It fires when it has been true so long (default 0)"),
 }
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
@@ -164,7 +190,7 @@ SCENARIO: Shape = {
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
     "model": later("Costs that only the simulation needs"),
-    "alert": later("Alert rules to rehearse"),
+    "alert": Key("Alert rules to rehearse.", {"type": "array"}),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
 }
@@ -175,7 +201,7 @@ VERSIONS: Shape = {
 
 FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "crash": frozenset({"who", "for"}),
-    "shutdown": frozenset({"who", "for"}),
+    "shutdown": frozenset({"who", "for", "timeout"}),
     "restart": frozenset({"who"}),
     "pause": frozenset({"who", "for"}),
     "cut": frozenset({"between", "one_way", "for"}),
@@ -192,6 +218,8 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "alter": frozenset({"target", "config"}),
     "reassign": frozenset({"partition", "to"}),
     "recreate-topic": frozenset({"topic"}),
+    "unserializable": frozenset({"workload", "nth"}),
+    "oversize": frozenset({"workload", "nth", "size"}),
 }
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -220,13 +248,12 @@ EXAMPLES: Mapping[str, str] = {
     "to": "to = [2, 3, 1]",
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
+RECORD_FAULTS = ("unserializable", "oversize")
 LATER_FAULTS = (
     "power-loss",
     "slow-disk",
     "slow-cpu",
     "delete-records",
-    "unserializable",
-    "oversize",
 )
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
@@ -249,10 +276,10 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "before", "workload", "nth", "size")
+LATER_FAULT_ARGUMENTS = ("factor", "before")
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
-METRICS = ("record-send-total", "record-retry-total", "record-error-total")
+METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
 EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")

@@ -9,21 +9,25 @@ import time
 from collections.abc import Iterable
 
 from ksim.dice import Dice
-from ksim.exposure import expose
+from ksim.exposure import expose, records_hit
 from ksim.faults import Faults
 from ksim.history import History
 from ksim.loop import Loop
+from ksim.metrics_samples import ClientSamples
+from ksim.metrics_taps import Tap, tap
 from ksim.network import LinkDelays
-from ksim.plan import Plan
+from ksim.plan import FaultPlan, Plan
 from ksim.problems import ScenarioError
 from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
+from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
+from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
@@ -36,17 +40,28 @@ BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
 
-def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
+def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False) -> Run:
     """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
+    measured=True: its metrics are taken over time along the way; else `run.series()` runs it once more. The facts are the same.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
     refuse_what_has_no_rules(plan)
     began = time.perf_counter()
-    simulation = Simulation(plan)
+    simulation = Simulation(plan, measured=measured or bool(plan.alerts))
     simulation.run()
-    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
+    wall_ms = (time.perf_counter() - began) * 1000
+    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, wall_ms, samples=simulation.samples(), again=samples_of)
+
+
+def samples_of(plan: Plan) -> list[ClientSamples]:
+    """What the sensors of every client were told, in a run that is made for nothing else."""
+    simulation = Simulation(plan, measured=True)
+    simulation.run()
+    samples = simulation.samples()
+    assert samples is not None
+    return samples
 
 
 def refuse_what_has_no_rules(plan: Plan) -> None:
@@ -68,8 +83,9 @@ def refuse_what_has_no_rules(plan: Plan) -> None:
 
 
 class Simulation:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, measured: bool = False) -> None:
         self.plan = plan
+        self.taps: list[Tap] | None = [] if measured else None
         dice = Dice(plan.seed)
         self.history = History(run_line(plan))
         self.network = LinkDelays(plan.network, dice)
@@ -118,21 +134,30 @@ class Simulation:
         producers: list[AnyProducer] = []
         bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
-            workloads: list[Schedule] = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
+            workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
                 workloads = [
                     *(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))),
                     *workloads,
                 ]
+            closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
             if plan.librdkafka is not None:
-                producer = LibrdkafkaProducer(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+                producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
-                producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
+                kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
+                producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
-            self.loop.add(producer)
+            if self.taps is None:
+                self.loop.add(producer)
+            else:
+                self.taps.append(tap(producer, plan, self.plan.broker_profile))
+                self.loop.add(self.taps[-1])
         return producers
+
+    def samples(self) -> list[ClientSamples] | None:
+        return None if self.taps is None else [tapped.samples() for tapped in self.taps]
 
     def _note(self, at: Micros, fact: object) -> None:
         self.history.add(at, fact)
@@ -168,7 +193,9 @@ class Simulation:
         return False
 
     def _has_offered(self, producer: AnyProducer) -> bool:
-        """A process that is frozen until the heal offers nothing more before it."""
+        """A process that is frozen until the heal offers nothing more before it; one that is about to come back does."""
+        if self.loop.cells[producer.name].comes_back:
+            return False
         return not producer.alive or producer.sending.all_offered or self.loop.cells[producer.name].frozen
 
     def _give_up(self) -> None:
@@ -189,15 +216,18 @@ class Simulation:
         return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
-        return (partition for topic in self.plan.topics if topic.exists for partition in topic.partitions)
+        return (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
 
     def _has_converged(self, partition: str) -> bool:
         state = self.controller.state_of(partition)
         logs = [self._broker(name).logs.get(partition) for name in state.replicas]
         if not state.leader or len(state.isr) < len(state.replicas):
             return False
-        end = self._broker(state.leader).logs[partition].log_end_offset
-        return all(log is not None and log.log_end_offset == end for log in logs) and self._broker(state.leader).logs[partition].high_watermark == end
+        leading = self._broker(state.leader).logs.get(partition)
+        if leading is None:  # A topic has just been created.
+            return False
+        end = leading.log_end_offset
+        return all(log is not None and log.log_end_offset == end for log in logs) and leading.high_watermark == end
 
     def _broker(self, name: str) -> Broker:
         return next(broker for broker in self.brokers if broker.name == name)
@@ -216,8 +246,9 @@ class Simulation:
         for partition in self._partitions():
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
+        hit = records_hit(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(self.faults.struck.get(fault.name, ()))
+            resolved = tuple(hit.get(fault.name, self.faults.struck.get(fault.name, {})))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))
@@ -236,6 +267,11 @@ class Simulation:
             leads = name == state.leader
             offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
+
+
+def ends_or_returns(fault: FaultPlan) -> bool:
+    """A client that it names is closed, or comes back."""
+    return fault.do in ("shutdown", "restart") or (fault.do == "crash" and fault.duration is not None)
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:

@@ -1,6 +1,7 @@
 """Intervals: what so many runs can say about a rate, and no more than that.
 
-Not Kafka's: Wilson (1927) for rates, Clopper and Pearson (1934) where nothing or everything was seen, the sign test for pairs of runs that met the same world.
+Not Kafka's: Wilson (1927) for rates, Clopper and Pearson (1934) where nothing or everything was seen, Student (1908) for means,
+the sign test for pairs of runs that met the same world.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import comb, sqrt
+from math import atan, comb, cos, exp, fsum, inf, lgamma, pi, sqrt
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
@@ -81,6 +82,38 @@ def median(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[flo
         below += comb(n, depth)
         depth += 1
     return (middle, ordered[depth - 1], ordered[n - depth]) if depth else (middle, None, None)
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """The mean, and Student's interval for it: honest for means of many independent values, whatever their distribution. One value says nothing."""
+    assert values
+    n = len(values)
+    middle = fsum(values) / n
+    if n == 1:
+        return middle, -inf, inf
+    spread = sqrt(fsum((value - middle) ** 2 for value in values) / (n - 1))
+    half = _student(0.5 + confidence / 2, n - 1) * spread / sqrt(n)
+    return middle, middle - half, middle + half
+
+
+def _student(level: float, freedom: int) -> float:
+    """The quantile, by bisection of the distribution function, which is Simpson's rule over the density."""
+    low, high = 0.0, 1.0
+    while _student_below(high, freedom) < level:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_below(middle, freedom) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _student_below(t: float, freedom: int, steps: int = 400) -> float:
+    """P(T < t) for t >= 0: with t = sqrt(freedom) tan(angle) the density is a power of a cosine."""
+    end = atan(t / sqrt(freedom))
+    scale = exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / sqrt(pi)
+    step = end / steps
+    weights = (1 if place in (0, steps) else 4 if place % 2 else 2 for place in range(steps + 1))
+    return 0.5 + scale * step / 3 * fsum(weight * cos(place * step) ** (freedom - 1) for place, weight in enumerate(weights))
 
 
 def _check(count: int, n: int, confidence: float) -> None:

@@ -35,6 +35,7 @@ from ksim_models.facts import (
     Replicated,
     Retried,
     Sent,
+    Split,
     TimedOut,
     TopicChanged,
     Truncated,
@@ -57,8 +58,8 @@ FATES = {
 
 TURNS = (Fault, PartitionChanged, BrokerChanged, ReplicasChanged, TopicChanged, Truncated, FinalLog, Ended)
 """After each of these the story goes on differently."""
-OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Acked, Failed)
-TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Failed)
+OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
+TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)
 
 Key = tuple[str, str, int, int, int]
 """A batch: producer, partition, first and last record, how many."""

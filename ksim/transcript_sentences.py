@@ -14,6 +14,7 @@ from ksim_models.facts import (
     Appended,
     Became,
     Blocked,
+    BreakerChanged,
     BrokerChanged,
     Connected,
     Deduplicated,
@@ -31,12 +32,13 @@ from ksim_models.facts import (
     ReplicasChanged,
     Retried,
     Sent,
+    Split,
     TimedOut,
     TopicChanged,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
-from ksim_models.units import show
+from ksim_models.units import NEVER, show
 
 MOST_NUMBERS = 6
 FIRST_EPOCH = 0  # Of a leader, when its topic is created.
@@ -62,6 +64,8 @@ HITS = {
     "hang": "{frame}: nothing comes through this connection any more, and it stays open",
     "delay": "{frame}: this message is late",
     "answer": "{frame}: the answer is replaced by an error",
+    "unserializable": "record {frame} cannot be serialized",
+    "oversize": "record {frame} is larger than the others",
 }
 
 
@@ -117,6 +121,18 @@ class Sentences:
     def _retried(self, fact: Retried) -> str:
         backoff = "after a backoff" if self.roughly else f"{show(fact.backoff_us)} from now at the earliest"
         return f"{fact.producer} will send {records(fact.records)} again ({fact.error}), {backoff}"
+
+    def _split(self, fact: Split) -> str:
+        return f"{fact.producer} cuts {records(fact.records)}, too large for the broker, into batches of {', '.join(map(str, fact.counts))}"
+
+    def _breaker_changed(self, fact: BreakerChanged) -> str:
+        match fact.state:
+            case "open":
+                return f"the circuit breaker of {fact.producer} opens after {fact.failures} failures in a row: nothing is handed to send()"
+            case "half-open":
+                return f"the circuit breaker of {fact.producer} lets one record through"
+            case _:
+                return f"the circuit breaker of {fact.producer} closes: records pass again"
 
     # Faults.
 
@@ -204,7 +220,8 @@ class Sentences:
         return f"{fact.producer} has producer id {fact.producer_id}, epoch {fact.producer_epoch} ({fact.why})"
 
     def _blocked(self, fact: Blocked) -> str:
-        return f"send() of record {fact.record} of {fact.producer} waits for {fact.why}, until {show(fact.until_us)} at most"
+        until = f"until {show(fact.until_us)} at most" if fact.until_us < NEVER else "for ever (KAFKA-14303)"
+        return f"send() of record {fact.record} of {fact.producer} waits for {fact.why}, {until}"
 
     # The end.
 
@@ -236,7 +253,9 @@ TELLERS: dict[type, Callable[..., str]] = {
     Acked: Sentences._acked,
     Failed: Sentences._failed,
     Refused: Sentences._refused,
+    BreakerChanged: Sentences._breaker_changed,
     Retried: Sentences._retried,
+    Split: Sentences._split,
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,

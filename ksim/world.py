@@ -17,7 +17,7 @@ from ksim_models.broker import Broker
 from ksim_models.controller import Controller
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault
-from ksim_models.machine import Administered
+from ksim_models.machine import Asked
 from ksim_models.messages import (
     AlterPartitionReassignmentsRequest,
     CreateTopicRequest,
@@ -134,6 +134,6 @@ class SimulatedWorld:
         cell = self.loop.cells[self.controller.name]
         if cell.down or cell.frozen:
             return f"{self.controller.name} does not answer: it is {'down' if cell.down else 'frozen'}"
-        self.loop.tell(cell, Administered(request), self.now)
+        self.loop.tell(cell, Asked(request), self.now)
         answer = self.controller.answered
         return "" if answer is ErrorCode.NONE else f"{answer.exception}: {answer.meaning}"

@@ -9,7 +9,7 @@ from ksim_models.config import BrokerConfig
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import BrokerChanged
-from ksim_models.machine import Administered, Event, Note, Received, Send, Wake
+from ksim_models.machine import Asked, Event, Note, Received, Send, Wake
 from ksim_models.messages import (
     AlterPartitionItem,
     AlterPartitionReassignmentsRequest,
@@ -148,7 +148,7 @@ class LoneController:
         return response.results[0] if response.results else AlterPartitionResult(partition, response.error)
 
     def administer(self, request: object) -> ErrorCode:
-        self.tell(Administered(request))
+        self.tell(Asked(request))
         answer = self.controller.answered
         self.commit()
         return answer

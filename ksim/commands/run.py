@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ksim.commands.options import Seeds, WithSettings, changed, examples, presentation_options, scenario_options, seed_option
-from ksim.commands.presentation import check_presentation, present, refuse_beside
+from ksim.commands.presentation import MetricsWanted, check_presentation, present, refuse_beside
 
 if TYPE_CHECKING:
+    from ksim.plan import Plan
     from ksim.report import Report
+    from ksim.runs import Run
     from ksim.scenario import Scenario
 
 
@@ -40,6 +42,9 @@ def command(
     history: str | None,
     story: bool,
     plot: str | None,
+    metrics: str | None,
+    of: tuple[str, ...],
+    step: str,
     quiet: bool,
     force: bool,
 ) -> int:
@@ -51,14 +56,16 @@ def command(
     from ksim.scenario import Scenario
 
     if seeds is not None:
-        refuse_beside("--seeds", {"--seed": seed is not None, "--history": history, "--story": story, "--plot": plot})
-    check_presentation(as_json=as_json, history=history, story=story, plot=plot, quiet=quiet, force=force)
+        refuse_beside("--seeds", {"--seed": seed is not None, "--history": history, "--story": story, "--plot": plot, "--metrics": metrics})
+    wanted = MetricsWanted(metrics, of, step)
+    check_presentation(as_json=as_json, history=history, story=story, plot=plot, metrics=wanted, quiet=quiet, force=force)
     scenario = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client)
     if check_only:
         return _check(scenario, seed, as_json=as_json, quiet=quiet)
     if seeds is not None:
         return _run_many(scenario, seeds, as_json=as_json, quiet=quiet)
-    return _run_one(scenario, seed, as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)
+    plan = scenario.plan(seed)
+    return present(_simulate(wanted, plan), as_json=as_json, history=history, story=story, plot=plot, metrics=wanted, quiet=quiet)
 
 
 def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) -> int:
@@ -77,10 +84,10 @@ def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) 
     return 0
 
 
-def _run_one(scenario: Scenario, seed: int | None, *, as_json: bool, history: str | None, story: bool, plot: str | None, quiet: bool) -> int:
+def _simulate(wanted: MetricsWanted, plan: Plan) -> Run:
     from ksim.simulation import simulate
 
-    return present(simulate(scenario.plan(seed)), as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)
+    return simulate(plan, measured=wanted.any)
 
 
 def _run_many(scenario: Scenario, seeds: range, *, as_json: bool, quiet: bool) -> int:

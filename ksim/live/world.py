@@ -49,9 +49,11 @@ class Process(Protocol):
     """A client in a process of its own (`ksim.live.clients.LiveClient`)."""
 
     def kill(self) -> object: ...
-    def close(self) -> object:
-        """As an application ends: what was sent gets its outcome."""
+    def shut_down(self, within: Micros | None = None) -> object:
+        """As an application ends: what was sent gets its outcome, if there is time for that."""
         ...
+
+    def start_again(self, zero_ns: int) -> object: ...
 
     def pause(self) -> object: ...
     def resume(self) -> object: ...
@@ -179,17 +181,17 @@ class LiveWorld:
             self.frozen.discard(name)
             self._do(self.clients[name].kill() if name in self.clients else self.cluster.crash(name))
 
-    def shutdown(self, name: str) -> None:
+    def shutdown(self, name: str, within: Micros | None = None) -> None:
         if name not in self.down:
             self.down.add(name)
             if name in self.frozen:
                 self.resume(name)  # What is stopped cannot end orderly.
-            self._do(self.clients[name].close() if name in self.clients else self.cluster.shutdown(name))
+            self._do(self.clients[name].shut_down(within) if name in self.clients else self.cluster.shutdown(name))
 
     def restart(self, name: str) -> None:
-        if name in self.down and name not in self.clients:
+        if name in self.down:
             self.down.discard(name)
-            self._do(self.cluster.restart(name))
+            self._do(self.clients[name].start_again(self.book.clock.zero_ns) if name in self.clients else self.cluster.restart(name))
 
     def pause(self, name: str) -> None:
         self.frozen.add(name)

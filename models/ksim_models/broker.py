@@ -23,6 +23,8 @@ from ksim_models.messages import (
     ApiVersionsResponse,
     BrokerHeartbeatResponse,
     BrokerRegistrationResponse,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
     FetchRequest,
     FetchResponse,
     InitProducerIdRequest,
@@ -35,6 +37,7 @@ from ksim_models.messages import (
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
+from ksim_models.topic_creation import is_legal
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 SERVED_ON_A_CLOSED_CONNECTION = 2
@@ -103,6 +106,8 @@ class Broker:
         self.booted_at = start_at
         self.producer_ids_given = 0
         self.image = Image()
+        self.creating: dict[str, str] = {}
+        """Topics that the controller was asked to create, and on which connection."""
         self.replicas: dict[str, Replica] = {}
         self.inbound: dict[str, Inbound] = {}
         self.unmuted: deque[str] = deque()
@@ -282,10 +287,20 @@ class Broker:
                 self.leading.fetch(connection, request, now, out)
             case MetadataRequest():
                 self._answer(connection, self.image.describe(request.topics), out)
+                if self.config.auto_create_topics_enable:
+                    self._create_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
                 self._answer(connection, ApiVersionsResponse(), out)
             case InitProducerIdRequest():
                 self._answer(connection, self._new_producer_id(), out)
+
+    def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
+        """The controller is asked, once for each topic while it has not answered."""
+        connection = self.membership.connection
+        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic) and self.creating.get(topic) != connection)
+        if missing and connection is not None and self.membership.open:
+            self.creating.update(dict.fromkeys(missing, connection))
+            out.append(Send(connection, CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor)))
 
     def _new_producer_id(self) -> InitProducerIdResponse:
         """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
@@ -350,6 +365,9 @@ class Broker:
             case MetadataFetchResponse():
                 self.membership.metadata_came(message, out)
                 self.roles.apply(message.records, now, out)
+            case CreateTopicsResponse():
+                for topic in message.topics:
+                    self.creating.pop(topic, None)
             case AlterPartitionResponse():
                 self.membership.altered(message, now)
                 for result in message.results:

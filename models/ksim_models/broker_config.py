@@ -177,10 +177,13 @@ BROKER = Catalogue(
     elsewhere={
         **{name: "it is a producer's; write it under [producers.NAME] config" for name in PRODUCER_KEYS if name not in BROKER_KEYS},
         **{name: "it is a topic's; write it under [topics.NAME] config" for name in TOPIC_KEYS if name not in BROKER_KEYS},
+        "replica.lag.max.messages": "it went with Kafka 0.9 (KIP-16); replica.lag.time.max.ms alone says who keeps up",
+        "replication.factor": "it is a topic's; write it as replication under [topics.NAME]",
         "max.message.bytes": "it is a topic's, and a broker's name for it is message.max.bytes",
     },
     other_names={},
     unknown=UNKNOWN,
+    client="Kafka",
 )
 
 TOPIC = Catalogue(
@@ -192,8 +195,11 @@ TOPIC = Catalogue(
         **{name: "it is a broker's; write it under [cluster] config" for name in BROKER_KEYS if name not in TOPIC_KEYS},
         "message.max.bytes": "it is a broker's, and a topic's name for it is max.message.bytes",
         "replication.factor": "write it as replication under [topics.NAME]",
+        "replication": "write it under [topics.NAME] itself, not under its config",
         "partitions": "write it as partitions under [topics.NAME]",
     },
     other_names={},
-    unknown=UNKNOWN,
+    unknown="Kafka refuses it: Unknown topic config name.",
+    client="Kafka",
+    refuses_unknown=True,
 )

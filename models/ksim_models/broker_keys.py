@@ -5,6 +5,8 @@ Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -31,15 +33,17 @@ NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
 NO_POWER_LOSS = "what a crash leaves is the page cache, flushed or not (LR-3); there is no power loss here yet"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
 ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is the size of a response"
+ONE_CLOCK = "no record has a time-stamp from another clock here"
+FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
 
 _BROKER_KEYS = (
     _int("min.insync.replicas", 1, low=1),
     _boolean("unclean.leader.election.enable", False),
     _int("message.max.bytes", 1_048_588, unit=Unit.BYTES),
-    _not_yet("auto.create.topics.enable", Kind.BOOLEAN, True, "creating topics on demand"),
-    _not_yet("num.partitions", Kind.INT, 1, "creating topics on demand", low=1),
-    _not_yet("default.replication.factor", Kind.INT, 1, "creating topics on demand", low=1),
+    _boolean("auto.create.topics.enable", True),
+    _int("num.partitions", 1, low=1),
+    _int("default.replication.factor", 1, low=1),
     _long_ms("replica.lag.time.max.ms", 30_000),
     _int("replica.fetch.wait.max.ms", 500, unit=Unit.MS),
     _not_yet("replica.fetch.min.bytes", Kind.INT, 1, "followers that wait for more bytes", unit=Unit.BYTES),
@@ -64,7 +68,7 @@ _BROKER_KEYS = (
     _not_yet("producer.id.expiration.ms", Kind.INT, 86_400_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _not_yet("producer.id.expiration.check.interval.ms", Kind.INT, 600_000, "forgetting idle producers", unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
-    _long_ms("connections.max.idle.ms", 600_000, low=-1),
+    _long_ms("connections.max.idle.ms", 600_000, low=-LONG_MAX - 1),  # No range: below 0 nothing is closed.
     _not_yet("log.retention.ms", Kind.LONG, None, "retention", unit=Unit.MS, low=-1),
     _not_yet("log.retention.minutes", Kind.INT, None, "retention"),
     _not_yet("log.retention.hours", Kind.INT, 168, "retention"),
@@ -92,11 +96,13 @@ _BROKER_KEYS = (
         "log.retention.check.interval.ms",
     ),
     *playing_no_part(
-        "no record has a time-stamp from another clock here",
+        ONE_CLOCK,
         "log.message.timestamp.type",
-        "log.message.timestamp.after.max.ms",
-        "log.message.timestamp.before.max.ms",
     ),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "log.message.downconversion.enable"),
     *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage"),
     *playing_no_part(
         "it changes nothing in a simulated start or shutdown",
@@ -127,7 +133,39 @@ _BROKER_KEYS = (
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
 )
 
-BROKER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _BROKER_KEYS}
+NO_RANGE = "Kafka checks no range here, but nothing could run with this"
+UNCHECKED = frozenset(
+    (
+        *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "default.replication.factor", "request.timeout.ms"),
+        *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
+        *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
+        "replica.high.watermark.checkpoint.interval.ms",
+    )
+)
+"""Numbers for which KafkaConfig and LogConfig have no validator."""
+
+LIVES: dict[str, tuple[Release, Release | None]] = {
+    "unclean.leader.election.interval.ms": ((3, 9, 0), None),
+    "controller.quorum.bootstrap.servers": ((3, 9, 0), None),
+    "controlled.shutdown.max.retries": (ALWAYS, (4, 0, 0)),
+    "leader.imbalance.per.broker.percentage": (ALWAYS, (4, 0, 0)),
+    "zookeeper.connect": (ALWAYS, (4, 0, 0)),
+    "log.message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+    "message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+}
+"""Settings that came with a release, or went with one: (since, until)."""
+
+
+RAISED = {"log.segment.bytes": ((4, 0, 0), 1_048_576), "segment.bytes": ((4, 1, 0), 1_048_576)}
+"""KIP-1030: from which release on a segment is at least how large."""
+
+
+def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
+    since, until = LIVES.get(key.name, (key.since, key.until))
+    return replace(key, since=since, until=until, raised=RAISED.get(key.name), stricter=NO_RANGE if key.name in UNCHECKED else key.stricter)
+
+
+BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
 
 DYNAMIC_BROKER_SETTINGS = frozenset(
     name
@@ -179,10 +217,12 @@ _TOPIC_KEYS = (
     *playing_no_part("when a segment rolls decides only what retention would remove", "segment.ms", "segment.jitter.ms", "file.delete.delay.ms"),
     *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
     *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
-    *playing_no_part(
-        "no record has a time-stamp from another clock here", "message.timestamp.type", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms"
-    ),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.type"),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.downconversion.enable"),
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )
 
-TOPIC_KEYS: dict[str, ConfigKey] = {key.name: key for key in _TOPIC_KEYS}
+TOPIC_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _TOPIC_KEYS}

@@ -63,6 +63,8 @@ class ClientMetadata:
         self.refreshes = 0
         self.due_at: Micros = LONG_AGO
         """When the next Metadata request should go out; NEVER while one is under way."""
+        self.learnt = 0
+        """How often leaders, or the partitions of a topic, became known or changed."""
         self._led: dict[str, list[str]] = {}
 
     # What is asked for.
@@ -179,8 +181,8 @@ class ClientMetadata:
         partitions = self.topics.pop(topic, ())
         for partition in partitions:
             self.leaders.pop(partition, None)
-        self._led.clear()
         self.topic_ids = tuple(known for known in self.topic_ids if known[0] != topic)
+        self._changed()
         return partitions
 
     def _learn_topic(self, topic: TopicMetadata, out: list[Effect]) -> None:
@@ -196,7 +198,7 @@ class ClientMetadata:
         names = tuple(partition.partition for partition in topic.partitions)
         if self.topics.get(topic.topic) != names:
             self.topics[topic.topic] = names
-            self._led.clear()
+            self._changed()
         is_another = self._is_another(topic)
         forgives = self.profile.unknown_topic_id_resets_epoch if is_new else is_another and self.profile.topic_id_resets_epoch
         for partition in topic.partitions:
@@ -212,6 +214,10 @@ class ClientMetadata:
             known[topic.topic] = topic.topic_id
             self.topic_ids = tuple(known.items())
         return before not in (None, topic.topic_id)
+
+    def _changed(self) -> None:
+        self._led.clear()
+        self.learnt += 1
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
         """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""
@@ -230,7 +236,7 @@ class ClientMetadata:
         known = self.leaders.get(partition)
         if known != (leader, leader_epoch):
             self.leaders[partition] = (leader, leader_epoch)
-            self._led.clear()
+            self._changed()
             out.append(Note(Learned(self.client, partition, leader, leader_epoch)))
 
     # Beginning again.

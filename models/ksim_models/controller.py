@@ -16,7 +16,7 @@ from ksim_models.config import BrokerConfig
 from ksim_models.elections import PartitionState
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import BrokerChanged
-from ksim_models.machine import Administered, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
+from ksim_models.machine import Asked, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
 from ksim_models.messages import (
     AlterPartitionRequest,
     AlterPartitionResponse,
@@ -25,6 +25,8 @@ from ksim_models.messages import (
     BrokerRecord,
     BrokerRegistrationRequest,
     BrokerRegistrationResponse,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
     MetadataFetchRequest,
     MetadataFetchResponse,
     MetadataRecord,
@@ -35,6 +37,7 @@ from ksim_models.metadata_log import MetadataLog
 from ksim_models.periodic_elections import PeriodicElection
 from ksim_models.profiles import BrokerProfile, RegistrationLeavesIsr
 from ksim_models.replication_control import ReplicationControl
+from ksim_models.topic_creation import created
 from ksim_models.units import NEVER, Micros, ms
 
 PARKED_FETCH_WAIT: Micros = ms(500)  # KC-80: before 4.1 a parked fetch may wait so long until it learns that records were committed.
@@ -120,6 +123,10 @@ class Controller:
         record = self._log.topics.get(topic)
         return -1 if record is None else record.topic_id
 
+    def partitions_of(self, topic: str) -> list[str]:
+        """Of a topic that was created on demand, too."""
+        return self._log.partitions_of(topic)
+
     def is_fenced(self, broker: str) -> bool:
         return self._log.brokers[broker].fenced
 
@@ -161,7 +168,7 @@ class Controller:
                 out.append(Exit())
             case Restarted():
                 self._on_restarted(now)
-            case Administered(request):
+            case Asked(request):
                 self.answered = self._administration.handle(request, now)
             case Opened():
                 pass
@@ -183,6 +190,11 @@ class Controller:
                 self._on_alter_partition(connection, message, now, out)
             case BrokerRegistrationRequest():
                 self._on_registration(connection, message, now, out)
+            case CreateTopicsRequest():
+                for topic in message.topics:
+                    for record, fact in created(topic, message, self._log.unfenced(), self._dice) if topic not in self._log.topics else ():
+                        self._log.append(record, () if fact is None else (fact,), now)
+                self._answer(connection, CreateTopicsResponse(message.topics), out)
             case _:
                 raise AssertionError(f"{self.name} is a controller and was sent {message!r}")
 

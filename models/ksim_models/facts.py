@@ -71,6 +71,19 @@ class Failed:
 
 
 @message
+class BreakerChanged:
+    """An application's circuit breaker is "open", "half-open" or "closed" from now on; `failures`: in a row, up to now.
+
+    `workload`: its place in the scenario, from 0.
+    """
+
+    producer: str
+    workload: int
+    state: str
+    failures: int
+
+
+@message
 class Fault:
     """A fault begins, hits one frame, ends, or is summed up at the end of the run.
 
@@ -265,6 +278,16 @@ class Retried:
 
 
 @message
+class Split:
+    """A batch was too large for the broker: its records go back into the queue as batches of so many each."""
+
+    producer: str
+    partition: str
+    records: Records
+    counts: tuple[int, ...]
+
+
+@message
 class Connected:
     client: str
     broker: str
@@ -304,7 +327,7 @@ class ProducerId:
 
 @message
 class Blocked:
-    """send() blocks, and why ("metadata", "memory", "in flight"); `until_us` is when it gives up."""
+    """send() blocks, and why ("metadata", "memory", "partitioner"); `until_us` is when it gives up."""
 
     producer: str
     record: int
@@ -312,7 +335,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, BreakerChanged, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,
@@ -325,6 +348,7 @@ INTERNAL = (
     BrokerChanged,
     Became,
     Retried,
+    Split,
     Connected,
     Disconnected,
     Learned,

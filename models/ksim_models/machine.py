@@ -61,7 +61,12 @@ class Crashed:
 
 @message
 class Terminated:
-    """The process is asked to end (SIGTERM). It says `Exit` when it is ready to go."""
+    """The process is asked to end (SIGTERM). It says `Exit` when it is ready to go.
+
+    within: how long a client may take to close; None: as long as it takes.
+    """
+
+    within: Micros | None = None
 
 
 @message
@@ -82,13 +87,13 @@ class Resumed:
 
 
 @message
-class Administered:
-    """An administrator's request has reached the controller: the connection, and the broker that forwarded it, are left out."""
+class Asked:
+    """An administrator asks the controller: the connection, and the broker that forwards it, are left out."""
 
     request: object
 
 
-Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed | Administered
+Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed | Asked
 
 
 # What a machine can ask for. Effects are carried out in the order returned; that order is a contract.

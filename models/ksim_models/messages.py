@@ -294,6 +294,20 @@ class MetadataFetchRequest:
 
 
 @message
+class CreateTopicsRequest:
+    """A broker asks for topics that a client named and nobody has created."""
+
+    topics: tuple[str, ...]
+    partitions: int
+    replication: int
+
+
+@message
+class CreateTopicsResponse:
+    topics: tuple[str, ...]
+
+
+@message
 class BrokerRecord:
     """A broker's registration, or a change of its fencing, or that it is leaving."""
 

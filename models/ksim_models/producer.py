@@ -20,6 +20,7 @@ from ksim_models.facts import Sent
 from ksim_models.idempotence import Idempotence
 from ksim_models.identity import Identity
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
+from ksim_models.measurements import drained
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdResponse,
@@ -81,7 +82,7 @@ class Producer:
         requests, setups = self.network.deadlines()
         self.nothing_times_out_before = requests if requests < setups else setups
         self.sending.overdue_from = requests
-        at = self.arrivals_matter_at = self.sending.wake_at
+        at = self.arrivals_matter_at = self.sending.wake_at(self.looked_at, self.look_again_at)
         if not self.sending.begun:
             return min(at, CONSTRUCTED_AT)
         if self.idempotence is None or self.idempotence.producer_id >= 0:  # Without a producer id nothing is drained and nothing expires (A41).
@@ -246,7 +247,9 @@ class Producer:
             self._maybe_update_metadata(now, out)
         taken = more = False
         for node in nodes:
-            if self.network.ready(node, now, out):
+            drains = self.network.ready(node, now, out)
+            self.accumulator.node_looked_at(node, now, drains=drains)
+            if drains:
                 if not taken:
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True
@@ -312,6 +315,8 @@ class Producer:
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
+                if self.outcomes.measured:
+                    out.append(Note(drained(batch, node)))
         topic_ids = self.metadata.topic_ids if self.profile.produces_by_topic_id else ()
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids), batches, now, out, answered=acks != 0)
         if acks == 0:

@@ -11,13 +11,13 @@ from ksim_models.facts import BrokerChanged, Fault, FinalLog, PartitionChanged, 
 
 HEADER = 'title = "t"\nkafka = "{kafka}"\nseed = 1\n'
 PRODUCER = '[producers.p1]\nconfig.acks = "{acks}"\nconfig.enable.idempotence = {idempotence}\n'
-WORKLOAD = '[[workload]]\ntopic = "t"\nfor = "{length}"\nevery = "5ms"\n'
+WORKLOAD = '[[workload]]\ntopic = "t"\nfor = "{length}"\nevery = "{every}"\n'
 
 
-def run(faults: str, *, kafka: str = "4.3", acks: str = "all", topic: str = "", length: str = "10s", cluster: str = "") -> Run:
+def run(faults: str, *, kafka: str = "4.3", acks: str = "all", topic: str = "", length: str = "10s", every: str = "5ms", cluster: str = "") -> Run:
     idempotence = "true" if acks == "all" else "false"
     text = HEADER.format(kafka=kafka) + f"[cluster]\n{cluster}[topics.t]\n{topic}" + PRODUCER.format(acks=acks, idempotence=idempotence)
-    return simulate(Scenario.loads(text + WORKLOAD.format(length=length) + faults))
+    return simulate(Scenario.loads(text + WORKLOAD.format(length=length, every=every) + faults))
 
 
 def phases(run: Run, name: str) -> list[tuple[float, str, tuple[str, ...]]]:
@@ -163,7 +163,7 @@ def test_an_election_is_refused_where_nobody_answers() -> None:
 def test_leaders_go_back_to_the_preferred_replica_after_a_while(kafka: str, at_s: float) -> None:
     """KC-46: every 300 s from 4.0; before, 300 s after there was something to do."""
     crash = '[[fault]]\nat = "3s"\ndo = "crash"\nwho = "broker-1"\nfor = "12s"\n'
-    found = run(crash, kafka=kafka, length="320s", topic="config.min.insync.replicas = 2\n")
+    found = run(crash, kafka=kafka, length="320s", every="1s", topic="config.min.insync.replicas = 2\n")
     (back,) = [at / 1_000_000 for at, fact in found.history.of(PartitionChanged) if fact.why == "auto.leader.rebalance"]
 
     assert leaders(found) == ["broker-2", "broker-1"]
@@ -173,7 +173,7 @@ def test_leaders_go_back_to_the_preferred_replica_after_a_while(kafka: str, at_s
 
 def test_leaders_stay_where_they_are_without_auto_leader_rebalance() -> None:
     crash = '[[fault]]\nat = "3s"\ndo = "crash"\nwho = "broker-1"\nfor = "12s"\n'
-    found = run(crash, length="320s", cluster="config.auto.leader.rebalance.enable = false\n")
+    found = run(crash, length="320s", every="1s", cluster="config.auto.leader.rebalance.enable = false\n")
 
     assert leaders(found) == ["broker-2"]
 

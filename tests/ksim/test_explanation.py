@@ -10,7 +10,7 @@ from ksim.problems import ScenarioError
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
-from ksim_models.facts import Acked, Blocked, Ended, Failed, FinalLog, LoggedBatch, Offered, Refused, Rejected, Retried, Sent, TimedOut
+from ksim_models.facts import Acked, Blocked, Ended, Failed, FinalLog, LoggedBatch, Offered, Refused, Rejected, Retried, Sent, Split, TimedOut
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,7 @@ def test_a_record_waits_for_the_leader_to_be_replaced() -> None:
         (Rejected("b", "payments-0", "p1", range(1), "OUT_OF_ORDER_SEQUENCE_NUMBER"), "PS-13"),
         (TimedOut("b", "payments-0", "p1", range(1), "REQUEST_TIMED_OUT"), "BP-44"),
         (Retried("p1", "payments-0", range(1), "NETWORK_EXCEPTION", 1, 100_000), "S12, A42, A28"),
+        (Split("p1", "payments-0", range(1), (1,)), "A43, A44"),
         (Failed("p1", "payments-0", range(1), "TimeoutException", "Expiring 1 record(s)"), "A37, A39"),
         (Failed("p1", "payments-0", range(1), "NotEnoughReplicasException", "Too few"), "S12, S13"),
     ],

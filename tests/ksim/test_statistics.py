@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksim.statistics import Paired, interval, median, paired, sign_test, upper_bound_of_none, wilson
+from ksim.statistics import Paired, interval, mean_interval, median, paired, sign_test, upper_bound_of_none, wilson
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,21 @@ def test_five_values_are_too_few_for_an_interval_of_the_median() -> None:
 def test_an_impossible_rate_is_refused(count: int, n: int, confidence: float) -> None:
     with pytest.raises(ValueError, match="is not possible"):
         wilson(count, n, confidence)
+
+
+@pytest.mark.parametrize(("n", "quantile"), [(2, 12.706), (3, 4.303), (6, 2.571), (31, 2.042), (200, 1.972)])
+def test_the_interval_of_a_mean_is_students(n: int, quantile: float) -> None:
+    values = [float(number % 2) for number in range(n)]
+    middle, low, high = mean_interval(values)
+    error = (sum((value - middle) ** 2 for value in values) / (n - 1) / n) ** 0.5
+
+    assert high - middle == pytest.approx(quantile * error, rel=3e-4)
+    assert middle - low == pytest.approx(high - middle)
+
+
+def test_one_value_says_nothing_of_the_mean() -> None:
+    assert mean_interval([5.0]) == (5.0, float("-inf"), float("inf"))
+
+
+def test_equal_values_leave_no_doubt_of_the_mean() -> None:
+    assert mean_interval([2.0, 2.0, 2.0]) == (2.0, 2.0, 2.0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ksim_models.facts import PartitionChanged
-from ksim_models.machine import Administered, Crashed, Received, Restarted, Wake
+from ksim_models.machine import Asked, Crashed, Received, Restarted, Wake
 from ksim_models.messages import (
     AlterPartitionItem,
     AlterPartitionReassignmentsRequest,
@@ -57,12 +57,12 @@ def play(version: str, given: tuple[tuple[str, str], ...], steps: list[tuple[obj
                 beat = BrokerHeartbeatRequest(broker, cluster.epochs[broker], CAUGHT_UP, want_fence, want_shut_down, offline)
                 cluster.tell(Received(f"{broker} -> controller", beat))
             case ("elect", int(number), str(kind)) if running:
-                cluster.tell(Administered(ElectLeadersRequest(f"t-{number}", kind)))
+                cluster.tell(Asked(ElectLeadersRequest(f"t-{number}", kind)))
             case ("reassign", int(number), list(order), int(count)) if running:
-                cluster.tell(Administered(AlterPartitionReassignmentsRequest(f"t-{number}", tuple(order[:count]))))
+                cluster.tell(Asked(AlterPartitionReassignmentsRequest(f"t-{number}", tuple(order[:count]))))
             case ("configure", str(kind), str(minimum)) if running:
                 name = "t" if kind == "topic" else ""
-                cluster.tell(Administered(IncrementalAlterConfigsRequest(kind, name, (("min.insync.replicas", minimum),))))
+                cluster.tell(Asked(IncrementalAlterConfigsRequest(kind, name, (("min.insync.replicas", minimum),))))
             case ("register", str(broker), bool(clean)):
                 cluster.incarnations[broker] += 1
                 previous = cluster.epochs[broker] if clean else -1
