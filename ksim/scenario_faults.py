@@ -26,14 +26,15 @@ from ksim.scenario_shape import (
     Key,
 )
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
-from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
+from ksim.scenario_values import DURATION, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
 from ksim_models.profiles import BrokerProfile
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
+OFFSET = whole(-1, MOST_RECORDS)
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "shutdown", "disk-full", "disk-error")
+TAKES_DOWN = ("crash", "power-loss", "shutdown", "disk-full", "disk-error")
 DISK_FAULTS = ("disk-full", "disk-error")
 
 
@@ -99,6 +100,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
         to=wish.to,
         topic=wish.topic,
         settings=wish.settings,
+        before=table.take("before", OFFSET) or 0,
         timeout=table.take("timeout", DURATION),
     )
 

@@ -21,6 +21,7 @@ from ksim_models.machine import Asked
 from ksim_models.messages import (
     AlterPartitionReassignmentsRequest,
     CreateTopicRequest,
+    DeleteRecordsRequest,
     DeleteTopicRequest,
     ElectLeadersRequest,
     IncrementalAlterConfigsRequest,
@@ -55,6 +56,14 @@ class SimulatedWorld:
         self.loop.interceptor = frames
         return frames
 
+    def power_off(self, name: str) -> None:
+        self.loop.power_off(name, tells_when_back=name == self.controller.name)
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        leader = self.leader_of(partition)
+        self.loop.tell(self.loop.cells[leader], Asked(DeleteRecordsRequest(partition, before)), self.now)
+        return (leader,)
+
     def is_down(self, name: str) -> bool:
         cell = self.loop.cells[name]
         return cell.down or cell.leaving
@@ -69,6 +78,17 @@ class SimulatedWorld:
         return self.controller.name
 
     def why_not(self, fault: FaultPlan) -> str:
+        return self._why_no_records_go(fault.partition, fault.before) if fault.do == "delete-records" and fault.partition else ""
+
+    def _why_no_records_go(self, partition: str, before: int) -> str:
+        leader = self.leader_of(partition)
+        if not leader or self.is_down(leader) or self._broker(leader).replicas[partition].leadership is None:
+            return f"nobody leads {partition} at that moment"
+        log = self._broker(leader).logs[partition]
+        if before > log.high_watermark:
+            return f"OFFSET_OUT_OF_RANGE: before = {before} is above the high watermark, {log.high_watermark}"
+        if (log.high_watermark if before == -1 else before) <= log.log_start_offset:
+            return f"the log starts at {log.log_start_offset} already"
         return ""
 
     # Disks.

@@ -18,6 +18,8 @@ from ksim_models.partitioners import BuiltIn
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
+NO_NODES: frozenset[str] = frozenset()
+
 
 def topic_of(partition: str) -> str:
     return partition.rpartition("-")[0]
@@ -185,6 +187,8 @@ class Accumulator:
 
     @property
     def slow_nodes(self) -> frozenset[str]:
+        if not self.node_times:
+            return NO_NODES
         return frozenset(node for node, (ready, drained) in self.node_times.items() if ready - drained > self.availability_timeout)
 
     # Drain.
@@ -226,6 +230,8 @@ class Accumulator:
 
     def _steps(self, node: str, partitions: list[str], start: int) -> list[int]:
         """How far from `start` those of the node's partitions are that hold something, nearest first."""
+        if len(partitions) == 1:
+            return [0] if partitions[0] in self.queues else []
         known = self.places.get(node)
         if known is None or known[0] is not partitions:
             known = self.places[node] = partitions, {partition: place for place, partition in enumerate(partitions)}

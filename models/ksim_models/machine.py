@@ -56,7 +56,9 @@ class Closed:
 
 @message
 class Crashed:
-    """The process is gone. What is volatile is forgotten here; what the page cache held survives (LR-3)."""
+    """The process is gone. What is volatile is forgotten here; what the page cache held survives (LR-3), unless the machine has lost its power (LR-4)."""
+
+    power_lost: bool = False
 
 
 @message
@@ -88,7 +90,7 @@ class Resumed:
 
 @message
 class Asked:
-    """An administrator asks the controller: the connection, and the broker that forwards it, are left out."""
+    """An administrator asks the controller, or the one broker that can do it. The connection is not simulated: what comes of it is in the facts."""
 
     request: object
 

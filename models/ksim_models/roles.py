@@ -16,9 +16,11 @@ from ksim_models.image import Image
 from ksim_models.isr import Leadership
 from ksim_models.leading import Leading
 from ksim_models.log import Log
+from ksim_models.log_tasks import LogTasks
 from ksim_models.machine import Effect, Note
 from ksim_models.membership import Membership
 from ksim_models.messages import NO_LEADER, AlterPartitionItem, AlterPartitionResult, MetadataRecord, PartitionRecord
+from ksim_models.page_cache import PageCache
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.units import Micros, ms
@@ -40,6 +42,7 @@ class Roles:
         broker: str,
         profile: BrokerProfile,
         config: BrokerConfig,
+        page_cache: PageCache,
         logs: dict[str, Log],
         topic_ids: dict[str, int],
         directories: Directories,
@@ -48,12 +51,14 @@ class Roles:
         leading: Leading,
         following: Following,
         membership: Membership,
+        tasks: LogTasks,
     ) -> None:
         self.broker = broker
         self.profile = profile
         self.given_config = config
         self.config = config
         """With what was altered while the cluster runs."""
+        self.page_cache = page_cache
         self.logs = logs
         self.topic_ids = topic_ids
         self.directories = directories
@@ -63,6 +68,7 @@ class Roles:
         self.leading = leading
         self.following = following
         self.membership = membership
+        self.tasks = tasks
         self.shutting_down = False
 
     # What the metadata log says.
@@ -81,7 +87,7 @@ class Roles:
             elif record.partition in self.logs:
                 self._drop(record.partition, now)
         if delta.reconfigured:
-            self._reconfigure()
+            self._reconfigure(now)
 
     def _drop(self, partition: str, now: Micros) -> None:
         """The replica is none any more: its log is deleted, who waits for it is told (BP-47, BV-172)."""
@@ -103,12 +109,14 @@ class Roles:
                 replica.leadership = None
                 self.leading.short.pop(partition, None)
 
-    def _reconfigure(self) -> None:
+    def _reconfigure(self, now: Micros) -> None:
         """TopicConfigHandler, BrokerConfigHandler: nothing is decided anew until something else asks for it."""
         settings = self.image.broker_settings
         self.config = altered(self.given_config, overlaid(settings.get("", ()), settings.get(self.broker, ())))
         for replica in self.replicas.values():
             replica.configure(replica.replicas, self._topic_config(replica.partition))
+            replica.log.config = replica.config
+            self.tasks.watch(replica.log, now)
 
     def _topic_config(self, partition: str) -> TopicConfig:
         return topic_config(self.image.topics[partition.rpartition("-")[0]].config, self.config)
@@ -117,7 +125,7 @@ class Roles:
         topic_id = self.image.topics[record.partition.rpartition("-")[0]].topic_id
         if self.topic_ids.get(record.partition, topic_id) != topic_id:
             self._drop(record.partition, now)  # It was deleted and made again while this broker was away.
-        replica = self.replicas.get(record.partition) or self._host(record, topic_id)
+        replica = self.replicas.get(record.partition) or self._host(record, topic_id, now)
         if not replica.is_news(record):
             return
         if replica.replicas != record.replicas:
@@ -138,13 +146,21 @@ class Roles:
             out.append(Note(Became(self.broker, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
             self.leading.tell_followers(record.partition, now)
 
-    def _host(self, record: PartitionRecord, topic_id: int) -> Replica:
+    def _host(self, record: PartitionRecord, topic_id: int, now: Micros) -> Replica:
+        config = self._topic_config(record.partition)
         log = self.logs.get(record.partition)
         if log is None:
-            log = self.logs[record.partition] = Log(ms(self.config.replica_high_watermark_checkpoint_interval_ms))
+            log = self.logs[record.partition] = Log(
+                ms(self.config.replica_high_watermark_checkpoint_interval_ms),
+                config=config,
+                page_cache=self.page_cache,
+                recovery_points_every=ms(self.config.log_flush_offset_checkpoint_interval_ms),
+                starts_every=ms(self.config.log_flush_start_offset_checkpoint_interval_ms),
+                forget_producers_after=ms(self.config.producer_id_expiration_ms),
+            )
+        self.tasks.watch(log, now)
         self.topic_ids[record.partition] = topic_id
         self.directories.place(record.partition)
-        config = self._topic_config(record.partition)
         replica = self.replicas[record.partition] = Replica(
             record.partition, log, record.replicas, config, min_isr_capped=self.profile.min_isr_capped_by_replication, topic_id=topic_id
         )

@@ -284,7 +284,8 @@ class Sending:
             thread.patience_ends = NEVER
             self._block(thread, "partitioner", out, known=blocked_before)
             return
-        batch, opened = self._room_for(thread, partitions, size, now, waited=blocked_before)
+        sticks = len(partitions) > 1 and self._sticks(thread)
+        batch, opened = self._room_for(thread, partitions, size, now, sticks=sticks, waited=blocked_before)
         if batch is None:
             capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
             if capacity > self.accumulator.total_memory:  # C8: nobody looked at construction.
@@ -294,7 +295,7 @@ class Sending:
             self._block(thread, "memory", out, known=blocked_before)
             return
         thread.chosen = ""
-        before = batch.estimated_bytes if not opened else 0
+        before = batch.estimated_bytes if sticks and not opened else 0
         batch.offered(thread.sent_at, 0, 1)
         self.add(thread, batch, thread.number, 1, size)
         if thread.reacts:
@@ -304,7 +305,7 @@ class Sending:
         if arrivals.window is not None:
             batch.belongs_to(thread.index)
             thread.outstanding += 1
-        if self._sticks(thread) and len(partitions) > 1:
+        if sticks:
             self.partitioner.appended(arrivals.topic, batch.estimated_bytes - before, partitions, last_is_full=batch.is_full)
 
     def add(self, thread: Thread, batch: Batch, number: int, count: int, size: int) -> None:
@@ -315,12 +316,12 @@ class Sending:
         batch.add(number, count, size)
         batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
 
-    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, waited: bool) -> tuple[Batch | None, bool]:
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, sticks: bool, waited: bool) -> tuple[Batch | None, bool]:
         """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20).
 
         Who comes while others wait for memory waits behind them: what there is belongs to the first of them, bit by bit (A21).
         """
-        topic, sticks = thread.arrivals.topic, self._sticks(thread) and len(partitions) > 1
+        topic = thread.arrivals.topic
         asks_again = self.partitioner.asks_again and not thread.chosen
         partition = thread.chosen or self._partition_for(thread, partitions)
         while True:

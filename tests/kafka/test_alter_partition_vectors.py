@@ -177,9 +177,3 @@ def test_bv_175_a_follower_reads_beyond_the_high_watermark() -> None:
     (told,) = alone.answers("b2->b1#1", FetchResponse)[0].partitions
 
     assert ([batch.base_offset for batch in told.batches], told.high_watermark) == ([1], 0)
-
-
-INEXPRESSIBLE = {
-    "BV-158": "a gauge that no rule reads",
-    "BV-170": "no client can be configured with acks=3, so no such request is ever sent",
-}

@@ -24,11 +24,8 @@ SECTIONS = {
     "I derived": "331 332 334-338 340 341 343 344 346 347",
 }
 OPEN = {
-    "005-008 013-017 019 020 025 026 037": "transactions: markers, and producer state with open ones",
+    "006-008 013-017 020 025 026 037": "transactions: markers, and producer state with open ones",
     "040 041 043-047 049-053 055 056 058 059 061 062": "transactions",
-    "343 344 346": "the transaction coordinator",
-    "023 028 094 109 113 122 124": "snapshots of producers, a log start that moves, segments and recovery points",
-    "092 112 115 116 118-121": "fetchers: out of range, corrupt messages, a partition that fails alone, answers that come too late",
 }
 """Still to be done, and why it is not yet."""
 

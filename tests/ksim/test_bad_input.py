@@ -89,6 +89,13 @@ MISTAKES = [
     Mistake("an unknown table", "topcis = 1", 1, "topics", "topcis is not a key", 'title = "good"'),
     Mistake("an unknown key of a topic", "[topics.payments]\npartitons = 2", 2, "partitions", "partitons", "[topics.payments]"),
     Mistake("a table that is a number", "tail = 3", 1, None, "tail = 3 is not a table", 'title = "good"'),
+    Mistake("a model of nothing", "[model]\nwriteback_sacn = '1s'", 2, "writeback_scan", "writeback_sacn is not a key"),
+    Mistake("a power loss that keeps something else", "[model]\npower_loss_keeps = 'all'", 2, None, 'Possible: "nothing" or "drawn"'),
+    Mistake("a deletion of no partition", FAULT + "at = 1\ndo = 'delete-records'\nbefore = 3", 3, None, "delete-records needs partition"),
+    Mistake("a deletion without an end", FAULT + "at = 1\ndo = 'delete-records'\npartition = 'payments-0'", 3, None, "delete-records needs before"),
+    Mistake("a deletion before the beginning", FAULT + "at = 1\ndo = 'delete-records'\npartition = 'payments-0'\nbefore = -2", 5, None, "from -1"),
+    Mistake("a deletion of a partition that is none", FAULT + "at=1\ndo='delete-records'\npartition='payments-9'\nbefore=3", 4, "payments-0", "payments-9"),
+    Mistake("a power loss of nobody", FAULT + "at = 1\ndo = 'power-loss'", 3, None, "power-loss needs who"),
     Mistake("an array that is a table", "[fault]\ndo = 'crash'", 1, None, "[[fault]]"),
     Mistake("a title that is a number", "title = 3", 1, None, "text in quotes", 'title = "good"'),
     Mistake("a newer format", "format = 2", 1, None, "newer format", 'title = "good"'),
@@ -265,8 +272,7 @@ LATER = [
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "slow-disk", "slow-cpu")),
-    ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
+    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("slow-disk", "slow-cpu")),
 ]
 
 

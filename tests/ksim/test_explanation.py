@@ -176,3 +176,11 @@ def test_a_run_that_offered_nothing_has_nothing_to_explain() -> None:
 
     with pytest.raises(ScenarioError, match="nothing to explain"):
         explain(simulate(crashed))
+
+
+def test_a_record_that_is_sent_again_was_first_told_to_have_failed() -> None:
+    """S18: the callback sends it again; how long it waits counts from there."""
+    text = str(explain(simulate(Scenario.load("resend-idempotent")), 100))
+
+    assert text.index("the application is told: TimeoutException") < text.index("p1 hands it again to send()")
+    assert "1_001.5 ms after send()" in text
