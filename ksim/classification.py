@@ -13,10 +13,13 @@ from ksim.history import History, HistoryError
 from ksim.population import Population, Producer, count
 from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, union
 from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Refused, Sent
+from ksim_models.units import Micros
 
 ANOMALIES = ("lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
 CLASSES = ("ok", "absent", *ANOMALIES)
 """torn and aborted_read need transactions: without them no record falls under these."""
+
+DEADLY = ("crash", "power-loss", "shutdown")
 
 Copy = tuple[int, int, int]
 """Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""
@@ -62,6 +65,8 @@ class Classified:
     copies: dict[tuple[str, str], list[Copy]]
     """Per (producer, partition), in the order of the log."""
     told: list[Fault | Ended] = field(default_factory=list)
+    deaths: dict[str, Micros] = field(default_factory=dict)
+    """When each machine was taken down last."""
     classes: dict[str, dict[str, Runs]] = field(default_factory=dict)
     """Per class and producer."""
     where: dict[tuple[str, str], dict[str, Runs]] = field(default_factory=dict)
@@ -82,9 +87,11 @@ def classify(history: History) -> Classified:
 
 def _lay_out(history: History, population: Population) -> Classified:
     result = Classified(population, Bound(history, population), {}, [], {}, {})
-    for _, log in history.of(FinalLog, Fault, Ended):
+    for at, log in history.of(FinalLog, Fault, Ended):
         if not isinstance(log, FinalLog):
             result.told.append(log)
+            if isinstance(log, Fault) and log.phase == "begin" and log.do in DEADLY:
+                result.deaths.update(dict.fromkeys(log.resolved, at))
             continue
         result.replicas[log.partition] = result.replicas.get(log.partition, 0) + 1
         if log.leader and log.readable:
@@ -105,8 +112,18 @@ def _lay_out(history: History, population: Population) -> Classified:
         if strange := minus(union([(first, stop) for first, stop, _ in copies]), population.producers[name].offered):
             raise HistoryError(history.source, 0, f"{partition} holds {name}/{strange[0][0]}, which was never offered: the history contradicts itself")
     told = [piece[2][1].partition for one in population.producers.values() for piece in one.pieces if not isinstance(piece[2][1], Refused)]
-    result.unreadable = [partition for partition in sorted({*result.replicas, *filter(None, told)}) if partition not in result.logs]
+    result.unreadable = [
+        partition for partition in sorted({*result.replicas, *filter(None, told)}) if partition not in result.logs and _may_hold_records(partition, result)
+    ]
     return result
+
+
+def _may_hold_records(partition: str, result: Classified) -> bool:
+    """There was such a partition, or something was sent to it: a send may fail because its topic does not exist."""
+    if partition in result.replicas or any(to == partition for _, to in result.bound.sent()):
+        return True
+    facts = (fact for one in result.population.producers.values() for _, _, (_, fact) in one.pieces)
+    return any(isinstance(fact, Acked) and fact.partition == partition for fact in facts)
 
 
 def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
@@ -120,6 +137,8 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     missing, removed, unread = {}, {}, {}
     for partition, pieces in _by_partition(producer).items():
         runs = union([(first, stop) for first, stop, fact in pieces if isinstance(fact, Acked)])
+        if partition not in result.logs and partition not in result.unreadable:
+            continue
         if partition not in result.logs:
             unread[partition] = union([(first, stop) for first, stop, _ in pieces])
             continue

@@ -16,6 +16,7 @@ from ksim_models.facts import (
     Appended,
     Blocked,
     BrokerChanged,
+    CacheLost,
     Deduplicated,
     Disconnected,
     Ended,
@@ -24,6 +25,7 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     Offered,
     PartitionChanged,
     ProducerId,
@@ -32,14 +34,16 @@ from ksim_models.facts import (
     Replicated,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET
+from ksim_models.on_failure import BREAKER_OPEN
 from ksim_models.units import Micros, show
 
 HANDED_OVER = "A1"
-BLOCKED = {"metadata": "A3", "memory": "A20"}
+BLOCKED = {"metadata": "A3", "memory": "A20", "partitioner": "KAFKA-14303"}
 REJECTED = {
     "NOT_LEADER_OR_FOLLOWER": "BP-24",
     "NOT_ENOUGH_REPLICAS": "BP-24",
@@ -48,7 +52,17 @@ REJECTED = {
     "UNKNOWN_TOPIC_OR_PARTITION": "BP-11",
     "MESSAGE_TOO_LARGE": "BP-28",
 }
-REFUSED = {"BufferExhaustedException": "A22", "TimeoutException": "A3", "RecordTooLargeException": "A7"}
+REFUSED = {
+    "BufferExhaustedException": "A22",
+    "TimeoutException": "A3",
+    "InvalidTopicException": "A3",
+    "TopicAuthorizationException": "A3",
+    "SerializationException": "A5",
+    "RecordTooLargeException": "A7",
+    "IllegalArgumentException": "C8",
+    "IllegalStateException": "A2",
+    BREAKER_OPEN: "the application",
+}
 LIBRDKAFKA = {
     HANDED_OVER: "7.1",
     "A8": "7.1",
@@ -84,6 +98,8 @@ class Step:
     at: Micros
     text: str
     rule: str
+    order: int = 0
+    """Within one moment: a record is handed over before anything else, and again behind everything else."""
 
 
 def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]) -> Iterator[Step]:
@@ -96,7 +112,7 @@ def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]
         elif see := SEES.get(type(fact)):
             see(road, at, fact)
     road.settle()
-    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.rule not in (HANDED_OVER, LIBRDKAFKA[HANDED_OVER]))))
+    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.order)))
 
 
 def _client(history: History, record: Record) -> tuple[str, str]:
@@ -129,7 +145,7 @@ class Road:
 
     record: Record
     offered_at: Micros
-    """For the first time."""
+    """For the last time so far."""
     partition: str
     several: bool
     sentences: Sentences = field(init=False)
@@ -157,7 +173,8 @@ class Road:
     def on_offered(self, at: Micros, fact: Offered) -> None:
         if self._is_mine(fact):
             again = " again" if self.done else ""
-            self._add(_offered_at(fact, self.record), f"{self.record.producer} hands it{again} to send()", HANDED_OVER)
+            self.offered_at = _offered_at(fact, self.record)
+            self._add(self.offered_at, f"{self.record.producer} hands it{again} to send()", HANDED_OVER, order=1 if again else -1)
             self.done = False
 
     def on_blocked(self, at: Micros, fact: Blocked) -> None:
@@ -188,6 +205,12 @@ class Road:
         if self._is_mine(fact):
             self.flying_to = ""
             self._add(at, f"its batch goes back into the queue ({fact.error}); it may leave again {show(fact.backoff_us)} later", "S12, A42, A28")
+
+    def on_split(self, at: Micros, fact: Split) -> None:
+        if self._is_mine(fact):
+            self.flying_to = ""
+            parts = " + ".join(map(str, fact.counts))
+            self._add(at, f"its batch is too large for the broker and is cut in {len(fact.counts)} ({parts} records), which may leave at once", "A43, A44")
 
     def on_acked(self, at: Micros, fact: Acked) -> None:
         if self._is_mine(fact):
@@ -271,6 +294,18 @@ class Road:
             del self.copies[fact.broker]
             self._add(at, f"{fact.broker} cuts its log back from {fact.from_offset} to {fact.to_offset}, and with it this copy", "RP-33, RP-34")
 
+    def on_cache_lost(self, at: Micros, fact: CacheLost) -> None:
+        offset = self.copies.get(fact.broker)
+        if fact.partition == self.partition and offset is not None and fact.to_offset <= offset < fact.from_offset:
+            del self.copies[fact.broker]
+            self._add(at, f"{fact.broker} had this copy in its page cache only, and it is gone with the power", "LR-4")
+
+    def on_start_moved(self, at: Micros, fact: LogStartMoved) -> None:
+        offset = self.copies.get(fact.broker)
+        if fact.partition == self.partition and offset is not None and offset < fact.offset:
+            del self.copies[fact.broker]
+            self._add(at, self.sentences.of(fact) + ": this copy stood before it", "RP-4" if fact.why == "leader" else "BV-094")
+
     # What happens around it.
 
     def on_fault(self, at: Micros, fact: Fault) -> None:
@@ -312,9 +347,9 @@ class Road:
 
     # Words.
 
-    def _add(self, at: Micros, text: str, rule: str) -> None:
+    def _add(self, at: Micros, text: str, rule: str, *, order: int = 0) -> None:
         if text:
-            self.steps.append(Step(at, text, LIBRDKAFKA.get(rule, rule) if self.client == "librdkafka" else rule))
+            self.steps.append(Step(at, text, LIBRDKAFKA.get(rule, rule) if self.client == "librdkafka" else rule, order))
 
     def _is_mine(self, fact: Any) -> bool:
         return fact.producer == self.record.producer and self.record.number in fact.records
@@ -338,6 +373,7 @@ SEES: dict[type, Any] = {
     ProducerId: Road.on_producer_id,
     Sent: Road.on_sent,
     Retried: Road.on_retried,
+    Split: Road.on_split,
     Acked: Road.on_acked,
     Failed: Road.on_failed,
     Disconnected: Road.on_disconnected,
@@ -349,6 +385,8 @@ SEES: dict[type, Any] = {
     Replicated: Road.on_replicated,
     HighWatermark: Road.on_high_watermark,
     Truncated: Road.on_truncated,
+    CacheLost: Road.on_cache_lost,
+    LogStartMoved: Road.on_start_moved,
     Fault: Road.on_fault,
     PartitionChanged: Road.on_partition_changed,
     BrokerChanged: Road.on_broker_changed,

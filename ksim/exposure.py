@@ -1,7 +1,8 @@
 """Exposure: how many batches each fault touched. A fault that touched nothing proves nothing.
 
 Not Kafka's: defined in scenario.md, section 2 ("touched"). Computed after the run from all facts of a simulation.
-A batch counts when, while the fault lasted, its request, its answer or its copying to a replica had to wait for a machine or a path that the fault took away.
+A batch counts when, while the fault lasted, its request, its answer or its copying to a replica had to wait for a machine or a path that the fault took away,
+or when it went out of a log by it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
-from ksim_models.facts import Fault
+from ksim_models.facts import Fault, PartitionChanged
+from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
 
 if TYPE_CHECKING:
     from ksim.plan import Plan
 
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
+RECORD_FAULTS = ("unserializable", "oversize")
 PATH_FAULTS = ("cut", "reset", "slow")
 DOWN = ("crash", "power-loss", "shutdown", "pause", "restart")
-INSTANT = ("reset", "restart")
+INSTANT = ("reset", "restart", "delete-records")
 AFTERMATH: Micros = s(10)
 """A broker that the controller does not hear loses its partitions within a session (9 s), and that may be after the fault has ended."""
 
@@ -39,7 +42,7 @@ class Window:
 
 
 def expose(history: History, plan: Plan) -> dict[int, int]:
-    """Per fault of the plan (by its index): frames hit, or batches touched.
+    """Per fault of the plan (by its index): frames or records hit, or batches touched.
 
     The `resolved` of a fault that begins names machines ("broker-1"), or for a path its two ends ("p1 <-> broker-1", one way "p1 -> broker-1").
     A fault is known by its name, so names are unique.
@@ -50,13 +53,25 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
     hits = Counter(fact.name for _, fact in told if fact.phase == "hit")
     windows = _windows(told)
     result = {fault.index: hits[fault.name] for fault in plan.faults}
-    if any(windows.get(fault.name) for fault in plan.faults if fault.do not in FRAME_FAULTS):
+    if any(windows.get(fault.name) for fault in plan.faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
+        if any(not topic.exists for topic in plan.topics):
+            replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
         exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         for fault in plan.faults:
-            if fault.do not in FRAME_FAULTS:
+            if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
                 result[fault.index] = exposure.touched(windows.get(fault.name, []))
     return result
+
+
+def records_hit(history: History, plan: Plan) -> dict[str, list[str]]:
+    """Per fault of records that struck: "p1/2"."""
+    found: dict[str, list[str]] = {}
+    if any(fault.do in RECORD_FAULTS for fault in plan.faults):
+        for _, fact in history.of(Fault):
+            if fact.phase == "hit" and fact.do in RECORD_FAULTS:
+                found.setdefault(fact.name, []).extend(fact.resolved)
+    return found
 
 
 def _windows(told: Iterable[tuple[Micros, Fault]]) -> dict[str, list[Window]]:
@@ -98,9 +113,15 @@ class Exposure:
         return [self._machine(window, name) for name in window.resolved]
 
     def _machine(self, window: Window, name: str) -> Callable[[Batch], bool]:
+        if window.do == "delete-records":
+            return lambda batch: (window.begin, name) in batch.removed
         if name in self.brokers:
             until = self._back(name, window)
-            return lambda batch: self._needs_broker(batch, name, window.begin, until) or self._short(batch, name, window.begin, until)
+            return lambda batch: (
+                self._needs_broker(batch, name, window.begin, until)
+                or self._short(batch, name, window.begin, until)
+                or (window.begin, name) in batch.removed  # With the power.
+            )
         if name in self.controllers:
             return lambda batch: self._needs_controller(batch, window)
         until = window.end if window.do == "pause" else window.begin

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+from ksim.breakers import breaker_figures
 from ksim.history import History
 from ksim.population import Population, Producer, count
 from ksim.ranges import latest
 from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused, Sent
+from ksim_models.on_failure import BREAKER_OPEN
 from ksim_models.units import MILLISECOND, Micros
 
 T = TypeVar("T")
 
 MANY = 20_000  # From here on numpy is worth its import.
 QUANTILES = {"p50": 500, "p95": 950, "p99": 990, "p999": 999}  # In thousandths.
+NOT_COUNTED = frozenset({BREAKER_OPEN, "IllegalArgumentException", "IllegalStateException"})
+"""What send() throws without counting it (A8), and what never came as far as send()."""
 DEADLY = ("crash", "power-loss", "shutdown")
 
 
@@ -31,7 +35,7 @@ class Metrics:
     unavailable_ms: float
     """The longest time in which some producer had a pending record and got no acknowledgement."""
     metrics: dict[str, int]
-    """record-send-total, record-retry-total and record-error-total, summed over producers."""
+    """record-send-total, record-retry-total and record-error-total, summed over producers; with circuit breakers theirs too (`ksim.breakers`)."""
     errors: dict[str, int]
     """Records by the exception class with which their last send was refused or failed, in the order of the alphabet."""
 
@@ -39,7 +43,7 @@ class Metrics:
 def measure(history: History) -> Metrics:
     """Raises HistoryError where the history contradicts itself."""
     population = count(history)
-    return Metrics(_latency(population), _unavailable(history, population) / MILLISECOND, _totals(history), _errors(population))
+    return Metrics(_latency(population), _unavailable(history, population) / MILLISECOND, _totals(history) | breaker_figures(history), _errors(population))
 
 
 Offers = list[tuple[int, int, Micros, int]]
@@ -48,10 +52,10 @@ Matched = tuple[T, int, Micros, int]
 """What became of them, how many records, when the first of them was offered, and the distance of the next ones."""
 
 
-def _offers(producer: Producer) -> Offers:
-    """When each record was offered; where it was offered again, the last time."""
+def _offers(producer: Producer, *, first_time: bool = False) -> Offers:
+    """When each record was offered; where it was offered again, the last time (or the first)."""
     found: Offers = []
-    for first, stop, (_, fact) in latest(producer.offers):
+    for first, stop, (_, fact) in latest(producer.offers[::-1] if first_time else producer.offers):
         assert isinstance(fact, Offered)
         place = fact.records.index(first)
         if fact.times:
@@ -119,15 +123,17 @@ def _unavailable(history: History, population: Population) -> Micros:
     worst: Micros = 0
     for producer in population.producers.values():
         end = over if producer.name in living else min(over, deaths.get(producer.name, over))
-        worst = max(worst, _longest_silence(producer, end))
+        worst = max(worst, _longest_silence(producer, end, deaths.get(producer.name, -1)))
     return worst
 
 
-def _longest_silence(producer: Producer, end: Micros) -> Micros:
+def _longest_silence(producer: Producer, end: Micros, died_at: Micros) -> Micros:
     """Records that end together were pending from the offer of the first of them on: one stretch of time."""
-    offers = _offers(producer)
+    offers = _offers(producer, first_time=True)
     pending = [(offered, at) for (at, _), _, offered, _ in _matched(offers, producer.pieces)]
-    pending += [(offered, end) for _, _, offered, _ in _matched(offers, [(first, stop, None) for first, stop in producer.unknown])]
+    pending += [
+        (offered, died_at if offered <= died_at else end) for _, _, offered, _ in _matched(offers, [(first, stop, None) for first, stop in producer.unknown])
+    ]
     acknowledged = sorted({at for _, _, (at, fact) in producer.ended if isinstance(fact, Acked)})
     worst: Micros = 0
     begun = until = -1
@@ -150,7 +156,7 @@ def _totals(history: History) -> dict[str, int]:
     for _, fact in history.of(Sent, Failed, Refused):
         records = len(fact.records)
         if not isinstance(fact, Sent):
-            errors += records
+            errors += 0 if fact.error in NOT_COUNTED else records
         else:
             sent += records
             # Kafka counts a retry when it is put back into the queue; from outside it shows when it leaves again.

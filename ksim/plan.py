@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
+from ksim_models.on_failure import REPORT, OnFailure
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
 
@@ -90,6 +93,13 @@ class WorkloadPlan:
     """The record names its partition itself."""
     window: int | None
     """`wait`: at most so many unacknowledged records (1 = send().get()); None: no limit."""
+    compression_ratio: int = DEFAULT_RATIO
+    """Compressed / uncompressed bytes in the mean, in millionths. Plays a part where the producer compresses."""
+    compression_spread: int = 0
+    """Half width of a uniform distribution over batches, in millionths."""
+    compression_given: bool = False
+    """False: the ratio is the default."""
+    on_failure: OnFailure = REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,15 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    before: int = 0
+    """`delete-records`: where the log is to start; -1: at the high watermark."""
+    timeout: Micros | None = None
+    """`shutdown` of a client: what close() may take; None: as long as it takes."""
+    workload: int = -1
+    """`unserializable`, `oversize`: the record is the nth of this workload."""
+    nth: int = 1
+    size_bytes: int = 0
+    """`oversize`: its key and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +212,14 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What only the simulation needs to be told: how the machines under the brokers behave."""
+
+    page_cache: PageCache = field(default_factory=PageCache)
+    power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class Expectation:
     """One line of [expect]: `got` (a number or text of the report) compared with `operator` to `low` (and `high` for "..")."""
 
@@ -202,6 +229,19 @@ class Expectation:
     operator: str
     low: Fraction | str
     high: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPlan:
+    """One [[alert]]: a metric that stands above, or below, a number for some time."""
+
+    metric: str
+    limit: Fraction
+    above: bool
+    lasting: Micros
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'above' if self.above else 'below'} {float(self.limit):g}" + (f" for {self.lasting // 1000} ms" if self.lasting else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +262,11 @@ class Plan:
     heal: bool
     limit: Micros
     warm: bool
+    model: ModelPlan = field(default_factory=ModelPlan)
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     not_simulated: tuple[Problem, ...] = ()
     """What only a live cluster can do."""
+    alerts: tuple[AlertPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

@@ -35,7 +35,7 @@ def save_timeline(run: Run, path: str | Path) -> None:
         ):
             if len(points) > 1 or label != "failed":
                 axes.step([at for at, _ in points], [count for _, count in points], where="post", label=label, color=colour, linewidth=1.6)
-        _shade_faults(run, axes)
+        shade_faults(run, axes)
         retries = [at / SECOND for at, _ in run.history.of(Retried)]
         axes.plot(retries, [0] * len(retries), "|", color="#e0a030", markersize=12, label=f"retries ({len(retries)})")
         for at, fact in run.history.of(PartitionChanged):
@@ -94,7 +94,8 @@ def _ended(run: Run, kind: type[Acked | Failed]) -> list[tuple[float, int]]:
     return points
 
 
-def _shade_faults(run: Run, axes: Any) -> None:
+def shade_faults(run: Run, axes: Any, *, named: bool = True, at_height: tuple[float, float] = (0.95, -0.06)) -> None:
+    """at_height: where the first name stands, and how much higher each of the next ones, in heights of the panel."""
     began: dict[str, int] = {}
     told: list[str] = []
     for at, fact in run.history.of(Fault):
@@ -106,5 +107,6 @@ def _shade_faults(run: Run, axes: Any) -> None:
             begin = began.pop(fact.name)
             told.append(fact.name)
             axes.axvspan(begin / SECOND, at / SECOND, color="#c8412f", alpha=0.08)
-
-            axes.annotate(f" {fact.name}", (begin / SECOND, 0.95 - 0.06 * (len(told) % 8)), xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
+            if named:
+                place = begin / SECOND, at_height[0] + at_height[1] * (len(told) % 8)
+                axes.annotate(f" {fact.name}", place, xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")

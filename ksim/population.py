@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ksim.history import History, HistoryError
-from ksim.ranges import Runs, both, latest, minus, repeated, runs_of, total, union
+from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, total, union
 from ksim_models.facts import Acked, Failed, Offered, Refused
 from ksim_models.units import Micros
 
@@ -36,6 +36,19 @@ class Producer:
     pieces: list[Piece] = field(default_factory=list)
     """Sorted and disjoint. A record in none of them has no outcome."""
     unknown: Runs = field(default_factory=list)
+
+    def offered_after(self, moment: Micros) -> Runs:
+        """Handed to send() later than that, for the last time."""
+        runs: list[Run] = []
+        for first, stop, (_, fact) in latest(self.offers):
+            assert isinstance(fact, Offered)
+            place = fact.records.index(first)
+            for number in range(first, stop) if fact.times or fact.step else (first, stop - 1):
+                at = fact.times[place + number - first] if fact.times else fact.first_at + (place + number - first) * fact.step
+                if at > moment:  # Times do not go back.
+                    runs.append((number, stop))
+                    break
+        return union(runs)
 
     def ended_as(self, kind: type[Ending]) -> Runs:
         return union([(first, stop) for first, stop, (_, fact) in self.pieces if type(fact) is kind])

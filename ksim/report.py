@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ksim import __version__
 from ksim.history import History, HistoryError
 from ksim.metrics import Metrics, measure
+from ksim.metrics_alerts import Alarm
 from ksim.plan import Expectation
 from ksim.scenario_data import normal
 from ksim.scenario_reading import Reading, Source
@@ -73,7 +74,7 @@ def report(run: Run) -> dict[str, object]:
 
 
 def report_on(run: Run) -> Report:
-    data = _data(run.history, run.verdict, run.metrics, run.plan.expect, wall_ms=round(run.wall_ms, 3))
+    data = _data(run.history, run.verdict, run.metrics, run.plan.expect, run.alarms, wall_ms=round(run.wall_ms, 3))
     return Report(data, run.verdict, run.plan.notes, _span(run.history), _record_bytes(run))
 
 
@@ -97,7 +98,9 @@ def expectations_of(history: History) -> tuple[Expectation, ...]:
     return tuple(found)
 
 
-def _data(history: History, verdict: Verdict, metrics: Metrics, expected: Iterable[Expectation], *, wall_ms: float | None) -> dict[str, object]:
+def _data(
+    history: History, verdict: Verdict, metrics: Metrics, expected: Iterable[Expectation], alarms: Iterable[Alarm] = (), *, wall_ms: float | None
+) -> dict[str, object]:
     run = history.run
     ended = next(((at, fact) for at, fact in history.of(Ended)), None)
     data: dict[str, object] = {
@@ -118,6 +121,8 @@ def _data(history: History, verdict: Verdict, metrics: Metrics, expected: Iterab
         "metrics": dict(metrics.metrics),
         "faults": faults(history),
     }
+    if rows := [_alarm(alarm) for alarm in alarms]:
+        data["alerts"] = rows
     return data | {
         "expect": {line.key: _compared(line, data) for line in expected},
         "simulated_ms": number(ended[0] / MILLISECOND) if ended else None,
@@ -151,6 +156,23 @@ def _fault(name: str, facts: list[tuple[Micros, Fault]]) -> dict[str, object]:
         "resolved": list(resolved),
         "touched": touched,
         "injected": bool(effects),
+    }
+
+
+def _alarm(alarm: Alarm) -> dict[str, object]:
+    """One row per [[alert]]. blind: harm was done, and it never fired."""
+    rule, harm = alarm.rule, alarm.harm
+    after = alarm.after_harm_ms
+    return {
+        "metric": rule.metric,
+        "above" if rule.above else "below": number(float(rule.limit)),
+        "for_ms": number(rule.lasting / MILLISECOND),
+        "read": alarm.read,
+        "fired_at_ms": alarm.fired_at_ms,
+        "of": alarm.of or None,
+        "first_harm": None if harm is None else {"name": harm.name, "at_ms": number(harm.at / MILLISECOND)},
+        "after_first_harm_ms": None if after is None else number(round(after, 3)),
+        "blind": alarm.blind,
     }
 
 

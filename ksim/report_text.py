@@ -18,6 +18,7 @@ Line = tuple[str, str]
 DIGEST_CHARACTERS = 12
 ALWAYS_SHOWN = ("ok", "lost", "duplicated")
 CLASSES = ("ok", "absent", "lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
+HIT = dict.fromkeys(("lose-request", "lose-response", "hang", "delay", "answer"), "frame") | dict.fromkeys(("unserializable", "oversize"), "record")
 STYLE = {"held": "green", "violated": "red", "inconclusive": "yellow"}
 MEANING = {
     "ok": "acknowledged, once in the log, in order, readable",
@@ -67,7 +68,7 @@ def lines(report: Report) -> Iterator[Line]:
     yield f"Kafka {versions(data['kafka'])}, client {versions(data['client'])}, seed {data['seed']}, {data['how']}, digest {short(str(data['digest']))}", "dim"
     for note in report.notes:
         yield f"note: {note}", "dim"
-    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _latency(report), _expectations(data)):
+    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _breakers(data), _latency(report), _alerts(data), _expectations(data)):
         found = list(part)
         if found:
             yield "", ""
@@ -128,11 +129,20 @@ def _faults(data: Mapping[str, object]) -> Iterator[Line]:
     for row in rows:
         if row["injected"]:
             touched = plural(int(row["touched"]), "batch", "batches") if row["touched"] else "nothing"
-            of = "frames" if row["do"] in ("lose-request", "lose-response", "hang", "delay", "answer") else ""
-            what = f"hit {plural(int(row['touched']), 'frame')}" if of else f"touched {touched}"
+            of = HIT.get(str(row["do"]))
+            what = f"hit {plural(int(row['touched']), of)}" if of else f"touched {touched}"
             yield f"fault    {row['name']}: {row['do']} at {row['at_ms']} ms, {', '.join(row['resolved'])}; {what}", ""
         else:
             yield f"fault    {row['name']}: {row['do']} never struck", "yellow"
+
+
+def _breakers(data: Mapping[str, object]) -> Iterator[Line]:
+    figures = dict(_pairs(data["metrics"]))
+    if "breaker-opened-total" in figures:
+        opened = plural(int(str(figures["breaker-opened-total"])), "time")
+        shed = plural(int(str(figures["breaker-shed-total"])), "record")
+        told = f"opened {opened}, open for {figures['breaker-open-ms']} ms, {shed} shed, closed {figures['breaker-recovery-ms']} ms after the trouble"
+        yield f"breaker  {told}", ""
 
 
 def _latency(report: Report) -> Iterator[Line]:
@@ -146,6 +156,29 @@ def _latency(report: Report) -> Iterator[Line]:
         rate = f"{acked} records sent, {float(per_second):.1f} records/sec{megabytes}"
         yield f"latency  {rate}, {latency['avg']} ms avg latency, {latency['max']} ms max latency, {quantiles}", ""
     yield f"silence  {report.data['unavailable_ms']} ms at most in which a record was pending and none was acknowledged", ""
+
+
+def _alerts(data: Mapping[str, object]) -> Iterator[Line]:
+    rows = data.get("alerts", [])
+    assert isinstance(rows, list)
+    for row in rows:
+        above = "above" if "above" in row else "below"
+        rule = f"{row['metric']} {above} {row[above]}" + (f" for {row['for_ms']} ms" if row["for_ms"] else "")
+        yield f"alert    {rule}: {_alarm(row)}", "bold red" if row["blind"] else ""
+
+
+def _alarm(row: Mapping[str, object]) -> str:
+    harm, fired, after = row["first_harm"], row["fired_at_ms"], row["after_first_harm_ms"]
+    if not row["read"]:
+        return "cannot be told: nobody read this metric"
+    if fired is None:
+        return (
+            f"BLIND: never fired, and the first record was {harm['name']} at {harm['at_ms']} ms" if isinstance(harm, dict) else "never fired; no harm was done"
+        )
+    told = f"fired at {fired} ms ({row['of']})"
+    if not isinstance(harm, dict) or not isinstance(after, int | float):
+        return f"{told}, and no harm was done"
+    return f"{told}, {abs(after)} ms {'after' if after >= 0 else 'before'} the first record was {harm['name']}"
 
 
 def _expectations(data: Mapping[str, object]) -> Iterator[Line]:

@@ -8,20 +8,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 
+from ksim.first_harm import harms
 from ksim.history import History
 from ksim.metrics import Metrics, measure
+from ksim.metrics_alerts import LOOKED_AT_EVERY, Alarm, rehearse
+from ksim.metrics_reading import read_series
+from ksim.metrics_samples import ClientSamples
+from ksim.metrics_series import Series
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
-from ksim_models.config import ProducerConfig, topic_config
-from ksim_models.units import Micros
+from ksim_models.config import ProducerConfig, TopicConfig, topic_config
+from ksim_models.quantities import parse_duration_us
+from ksim_models.settings import LONG_MAX
+from ksim_models.units import MILLISECOND, Micros
 
 
 class Run:
     """The history of one run, its plan, and how long it took."""
 
-    __slots__ = ("_metrics", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
+    __slots__ = ("_again", "_alarms", "_metrics", "_samples", "_verdict", "events", "history", "plan", "simulated_us", "wall_ms")
 
-    def __init__(self, plan: Plan, history: History, events: int, simulated_us: Micros, wall_ms: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        history: History,
+        events: int,
+        simulated_us: Micros,
+        wall_ms: float,
+        *,
+        samples: list[ClientSamples] | None = None,
+        again: Callable[[Plan], list[ClientSamples]] | None = None,
+    ) -> None:
+        """samples: what its clients' sensors were told, where they were listened to. again: a run of this plan that is listened to."""
         self.plan = plan
         self.history = history
         self.events = events
@@ -29,6 +47,9 @@ class Run:
         self.wall_ms = wall_ms
         self._verdict: Verdict | None = None
         self._metrics: Metrics | None = None
+        self._samples = samples
+        self._again = again
+        self._alarms: tuple[Alarm, ...] | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -43,6 +64,28 @@ class Run:
             self._metrics = measure(self.history)
         return self._metrics
 
+    def series(self, step: str | int = "1s", *, read_on: str | int = 0) -> Series:
+        """Every metric over time, as somebody sees them who reads them once per `step`, from time zero to the end of the run ("250ms"; a number is ms).
+
+        read_on: and so long after its end, when nothing more happens. A run that was not measured along the way is simulated once more.
+        Of a live run: what its facts tell.
+        """
+        if self._samples is None and self._again is not None:
+            self._samples = self._again(self.plan)
+        return read_series(self.plan, self.history, self._samples, self.simulated_us + parse_duration_us(read_on), step)
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The rules of [[alert]]: when each would have fired, if at all."""
+        rules = self.plan.alerts
+        if not rules:
+            return ()
+        if self._alarms is None:
+            series = self.series(LOOKED_AT_EVERY // MILLISECOND, read_on=-(-max(rule.lasting for rule in rules) // MILLISECOND))
+            done = harms(self.history)
+            self._alarms = tuple(rehearse(rules, series.lines, self.simulated_us, done[0] if done else None))
+        return self._alarms
+
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:
     """What a judge needs to know of a run: the scenario, and the configuration that was in force. `how`: what a live run says otherwise."""
@@ -51,7 +94,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
     }
     brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
-    topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
+    topics = {topic.name: _topic_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
     return {
         "scenario": plan.data,
         "title": plan.title,
@@ -62,6 +105,11 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "config": {"producers": producers, "topics": topics, "brokers": brokers},
         **how,
     }
+
+
+def _topic_settings(config: TopicConfig) -> dict[str, object]:
+    flush = {} if config.flush_messages == LONG_MAX else {"flush.messages": config.flush_messages}
+    return replication_settings(config) | flush
 
 
 def replication_settings(config: object) -> dict[str, object]:

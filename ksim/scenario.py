@@ -59,6 +59,10 @@ class Scenario:
             raise ScenarioError(problems)
         return self
 
+    def examined(self) -> Made:
+        """The plan without a seed, and all there is to say about it, mistakes included: for whoever compares what may not be possible."""
+        return self._make()
+
     def plan(self, seed: int | None = None) -> Plan:
         """Everything filled in and resolved. Raises ScenarioError with all mistakes, a missing seed among them."""
         made = self._make()

@@ -5,7 +5,6 @@ Kafka: defaults of kafka-storage format and kafka-topics --create, except replic
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from ksim.plan import BrokerPlan, TopicPlan
@@ -17,10 +16,10 @@ from ksim_models.broker_keys import BROKER_KEYS
 from ksim_models.config import BrokerConfig, Setting, resolve_broker, resolve_topic, topic_config
 from ksim_models.profiles import KAFKA_VERSIONS, NEWEST, OLDEST_BROKERS, BrokerProfile, ClientProfile, broker_profile, client_profile, parse_release
 from ksim_models.settings import in_kafka_spelling
+from ksim_models.topic_creation import is_legal
 
 DEFAULT_BROKERS = 3
 DEFAULT_REPLICATION = 3
-LEGAL_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
         resolved = resolve_broker([*shared, *own[name]], profile) if name in own else general
         reading.problems.extend(problem for problem in resolved.problems if problem not in general.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes if note not in general.notes)
+        reading.cluster[name] = resolved.effective
         given = in_kafka_spelling([*shared, *own.get(name, [])], BROKER_KEYS)
         brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given))  # The plan is not used where there are problems.
     return brokers, [f"controller-{number}" for number in range(1, controllers + 1)]
@@ -107,7 +107,8 @@ def read_topics(reading: Reading, content: object, brokers: list[BrokerPlan], pr
     topics = []
     for name, (path, value) in reading.tables(("topics",), content).items():
         table = reading.table(path, value, TOPIC)
-        if LEGAL_TOPIC.fullmatch(name) is None or name in (".", ".."):
+        absent = isinstance(value, dict) and value.get("exists") is False
+        if not is_legal(name) and not absent:
             reading.problem(path, f"{shown(name)} is not a topic's name (InvalidTopicException).", given=name, possible="up to 249 of a-z A-Z 0-9 . _ -")
         if table is not None:
             topics.append(_topic(table, name, brokers, profile))
@@ -116,9 +117,10 @@ def read_topics(reading: Reading, content: object, brokers: list[BrokerPlan], pr
 
 def _topic(table: Table, name: str, brokers: list[BrokerPlan], profile: BrokerProfile) -> TopicPlan:
     if table.take("exists", FLAG) is False:
-        table.problem("exists", f"topics.{name}: exists = false, a topic that is absent on purpose, is not yet supported.", possible="true")
+        return _absent(table, name, brokers[0].config)
     assignment = _assignment(table, name, [broker.name for broker in brokers])
     resolved = resolve_topic(table.settings(), profile)
+    table.reading.cluster[f"topic {name}"] = resolved.effective
     table.reading.problems.extend(resolved.problems)
     table.reading.notes.extend(f"topic {name}: {note}" for note in resolved.notes)
     topic = TopicPlan(name=name, assignment=assignment, exists=True, given=resolved.given)
@@ -130,6 +132,23 @@ def _topic(table: Table, name: str, brokers: list[BrokerPlan], profile: BrokerPr
             f"topic {name}: min.insync.replicas={minimum} is larger than its {replicas} replica{'s' if replicas > 1 else ''}: {effect} (BP-26)"
         )
     return topic
+
+
+def _absent(table: Table, name: str, config: BrokerConfig) -> TopicPlan:
+    """Absent on purpose: a client that asks for it makes the brokers create it, or waits in vain."""
+    for key in ("partitions", "replication", "assignment", "config"):
+        if table.has(key):
+            possible = "exists = false alone; num.partitions and default.replication.factor of the brokers say what is created on demand"
+            table.problem(key, f"topics.{name}: a topic that does not exist has no {key}.", possible=possible)
+    if not is_legal(name):
+        fate = "no topic can have this name (InvalidTopicException)"
+    elif config.auto_create_topics_enable:
+        fate = f"the first client that asks for it has it created, with num.partitions={config.num_partitions} and"
+        fate += f" default.replication.factor={config.default_replication_factor} (auto.create.topics.enable=true)"
+    else:
+        fate = "every send() to it waits for max.block.ms in vain (auto.create.topics.enable=false)"
+    table.reading.notes.append(f"topic {name} does not exist at time zero: {fate}")
+    return TopicPlan(name=name, assignment=(), exists=False, given=())
 
 
 def _assignment(table: Table, name: str, brokers: list[str]) -> tuple[tuple[str, ...], ...]:

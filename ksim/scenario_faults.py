@@ -7,22 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Who
+from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
 from ksim.scenario_names import CONNECTED, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, FRAME_FAULTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
+from ksim.scenario_shape import (
+    APIS,
+    EXAMPLES,
+    FAULT,
+    FAULT_ARGUMENTS,
+    FRAME_FAULTS,
+    LATER_FAULT_ARGUMENTS,
+    LATER_FAULTS,
+    NEEDED_ARGUMENTS,
+    RECORD_FAULTS,
+    Key,
+)
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
-from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
+from ksim.scenario_values import DURATION, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
+OFFSET = whole(-1, MOST_RECORDS)
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "shutdown")
+TAKES_DOWN = ("crash", "power-loss", "shutdown")
 
 
-def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPlan]:
+def read_faults(reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> list[FaultPlan]:
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
@@ -33,10 +46,10 @@ def read_faults(reading: Reading, content: object, names: Names) -> list[FaultPl
             continue
         fault = _fault(table, number, names, [fault.name for fault in faults])
         if fault is not None:
-            faults.append(fault)
+            faults.append(of_a_record(table, fault, workloads, producers) if fault.do in RECORD_FAULTS else fault)
             tables.append(table)
+    refuse_two_on_one_record(tables, faults)
     for fault, table in zip(faults, tables, strict=True):
-        _refuse_return_of_a_client(table, fault, names)
         if fault.do == "restart":
             _refuse_restart_of_the_living(table, fault, faults, names)
     return faults
@@ -54,8 +67,11 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    if do == "shutdown":
+    who = (read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else ()
+    if do == "shutdown" and any(names.role(one) != PRODUCER for one in who):
         table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown", given=do, possible="crash")
+        if table.has("timeout"):
+            table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")
     first, second = _between(table, names)
     when = _when(table, do, names)
     if do == "answer" and isinstance(when, FrameTrigger):
@@ -67,7 +83,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         at=table.take("at", DURATION),
         when=when,
         duration=table.take("for", POSITIVE_DURATION),
-        who=(read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else (),
+        who=who,
         between=(first, second),
         one_way=table.take("one_way", FLAG) or False,
         error=_error(table),
@@ -75,6 +91,8 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         partition=read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        before=table.take("before", OFFSET) or 0,
+        timeout=table.take("timeout", DURATION),
     )
 
 
@@ -95,7 +113,7 @@ def _check_arguments(table: Table, do: str) -> None:
     for name in NEEDED_ARGUMENTS.get(do, ()):
         if not table.has(name):
             table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=EXAMPLES[name])
-    if not table.has("at", "when"):
+    if not table.has("at", "when") and do not in RECORD_FAULTS:
         table.problem(
             "do",
             f"{name_of(table.path)}: nothing says when: at or when is needed.",
@@ -150,18 +168,6 @@ def _refuse_answers_without_that_error(table: Table, when: FrameTrigger) -> None
             "partition",
             f"{name_of(table.path)}: an answer to {when.api} for one partition is not yet supported.",
             possible="no partition, or answers to Produce",
-        )
-
-
-def _refuse_return_of_a_client(table: Table, fault: FaultPlan, names: Names) -> None:
-    """A crashed client stays dead: its successor is another producer, with another producer id (I2)."""
-    clients = [str(who) for who in fault.who if names.role(who) == PRODUCER]
-    if clients and (fault.do == "restart" or (fault.do in TAKES_DOWN and fault.duration is not None)):
-        table.problem(
-            "do" if fault.do == "restart" else "for",
-            f"{name_of(table.path)}: the restart of a client is not yet supported; a crashed one stays dead.",
-            given=listed(clients),
-            possible="crash without for, or pause with for",
         )
 
 

@@ -36,6 +36,9 @@ class Text:
 
 def find(name_or_path: str) -> Text:
     """A NAME is built in; with `/` or ending in `.toml` it is a file; `-` is standard input."""
+    if name_or_path.endswith(".properties"):
+        message = "a .properties file holds a producer's settings, and is no scenario: give it beside one, --producer.config FILE."
+        raise failure(name_or_path, None, message, given=name_or_path, possible="a built-in name, a .toml file or -", close=f"--producer.config {name_or_path}")
     if name_or_path == "-":
         return Text("<stdin>", _decoded(sys.stdin.buffer.read(), "<stdin>"))
     if _is_path(name_or_path):
@@ -84,7 +87,7 @@ def properties(path: str, problems: list[Problem], folder: FilePath | None = Non
             if isinstance(element, javaproperties.KeyValue):
                 origin = Origin(name, line, own_file=True)
                 if element.key in first_line:
-                    message = f"{element.key} is given twice (also in line {first_line[element.key]})."
+                    message = f"{element.key} is given twice (also in line {first_line[element.key]}): Java takes the last one without a word."
                     problems.append(Problem(given=element.key, possible="each setting once", nearest=None, message=message, origin=origin))
                 first_line.setdefault(element.key, line)
                 settings.append(Setting(element.key, element.value.strip(), origin))

@@ -11,15 +11,16 @@ from pathlib import Path as FilePath
 
 from ksim.plan import Plan
 from ksim.problems import in_order
+from ksim.scenario_alerts import read_alerts
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_faults import read_faults
 from ksim.scenario_names import Names
 from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
-from ksim.scenario_tail import read_expectations, read_network, read_tail, refuse_standing_time
+from ksim.scenario_tail import read_expectations, read_model, read_network, read_tail, refuse_standing_time
 from ksim.scenario_values import SEED, TEXT, whole
-from ksim.scenario_workload import read_workloads
+from ksim.scenario_workload import read_workloads, tell_of_compression
 from ksim_models.config import Effective, Problem
 
 UNTITLED = "A scenario without a title"
@@ -35,6 +36,9 @@ class Made:
     seed: int | None
     problems: tuple[Problem, ...]
     effective: Mapping[str, tuple[Effective, ...]]
+    """Of the producers."""
+    cluster: Mapping[str, tuple[Effective, ...]]
+    """Of the brokers, and of the topics as "topic NAME"."""
 
 
 def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, found_before: tuple[Problem, ...]) -> Made:
@@ -50,13 +54,15 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         controllers=controllers,
         producers=[producer.name for producer in producers.plans],
         partitions={topic.name: topic.partitions for topic in topics},
-        replicas=max((len(topic.assignment[0]) for topic in topics), default=1),
+        replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
     )
     workloads = read_workloads(reading, data.get("workload"), names)
-    faults = read_faults(reading, data.get("fault"), names)
+    tell_of_compression(reading, workloads, producers.plans)
+    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))
+    alerts = read_alerts(reading, data.get("alert"), producers.plans)
     tail = read_tail(reading, data.get("tail"))
     seed = scenario.take("seed", SEED)
     plan = Plan(
@@ -76,10 +82,12 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
+        model=read_model(reading, data.get("model")),
+        alerts=tuple(alerts),
         notes=tuple(dict.fromkeys(reading.notes)),
         not_simulated=tuple(reading.not_simulated),
     )
-    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective)
+    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective, reading.cluster)
 
 
 def _scenario_table(reading: Reading, data: dict[str, object]) -> Table:

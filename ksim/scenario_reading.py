@@ -13,7 +13,7 @@ from ksim.problems import listed, nearest, shown
 from ksim.scenario_shape import Shape
 from ksim.scenario_values import Kind
 from ksim.toml_lines import Path
-from ksim_models.config import Origin, Problem, Setting
+from ksim_models.config import Effective, Origin, Problem, Setting
 
 T = TypeVar("T")
 
@@ -48,6 +48,8 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     not_simulated: list[Problem] = field(default_factory=list)
     """Possible on a live cluster; a mistake only where somebody wants to simulate it."""
+    cluster: dict[str, tuple[Effective, ...]] = field(default_factory=dict)
+    """Broker, or "topic NAME" -> its settings as they hold, each with its origin."""
 
     def problem(self, path: Path, message: str, *, given: str = "", possible: str = "", names: Iterable[str] = (), explained: bool = False) -> None:
         """`names`: those that are possible; the nearest one is suggested. `explained`: the message itself says what is possible."""

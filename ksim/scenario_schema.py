@@ -6,6 +6,7 @@ Not Kafka's. It is laxer than the reader: names, contradictions and Kafka's sett
 from __future__ import annotations
 
 from ksim import scenario_shape as shapes
+from ksim.metrics_names import NAMES
 from ksim.scenario_shape import Shape
 from ksim.scenario_values import Schema
 
@@ -28,7 +29,9 @@ def schema() -> Object:
         "workload": {"type": "array", "minItems": 1, "items": _workload()},
         "fault": {"type": "array", "items": _fault()},
         "network": network,
+        "alert": {"type": "array", "items": _alert()},
         "expect": _expect(),
+        "model": _table(shapes.MODEL),
         "tail": _table(shapes.TAIL),
     }
     return {
@@ -63,7 +66,7 @@ def _workload() -> Object:
         size={"oneOf": [{"type": ["integer", "string"]}, _table(shapes.RECORD_SIZE, needed=["mean"])]},
         key={"oneOf": [{"enum": ["none", "fixed"]}, _table(shapes.RECORD_KEY, needed=["distinct"])]},
         wait={"oneOf": [{"enum": ["none", "each"]}, {"type": "integer", "minimum": 1}]},
-        on_failure={"enum": ["report"]},
+        on_failure={"oneOf": [{"enum": ["report", "resend", "stop"]}, _table(shapes.BREAKER, needed=["open_after", "half_open"])]},
     )
     return {**table, "oneOf": [{"required": ["records"]}, {"required": ["for"]}]}
 
@@ -72,7 +75,13 @@ def _fault() -> Object:
     triggers = [_table(shapes.FRAME_TRIGGER, request={"enum": [*shapes.APIS]}, response={"enum": [*shapes.APIS]})]
     triggers += [_table(shape, needed=[kind]) for kind, shape in shapes.COUNT_TRIGGERS.items()]
     table = _table(shapes.FAULT, needed=["do"], do={"enum": [*shapes.FAULT_ARGUMENTS]}, when={"oneOf": triggers})
-    return {**table, "anyOf": [{"required": ["at"]}, {"required": ["when"]}]}
+    of_a_record: Object = {"properties": {"do": {"enum": [*shapes.RECORD_FAULTS]}}}
+    return {**table, "anyOf": [{"required": ["at"]}, {"required": ["when"]}, of_a_record]}
+
+
+def _alert() -> Object:
+    table = _table(shapes.ALERT, needed=["metric"], metric={"enum": [*NAMES]})
+    return {**table, "oneOf": [{"required": ["above"]}, {"required": ["below"]}]}
 
 
 def _expect() -> Object:

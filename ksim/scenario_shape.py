@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ksim import scenario_values as kinds
+from ksim.breakers import BREAKER_FIGURES
 from ksim.scenario_values import Kind, Schema
+from ksim_models.page_cache import PowerLossKeeps
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ TOPIC: Shape = {
     "partitions": key(kinds.whole(1, kinds.MOST_PARTITIONS), "How many partitions (default 1)"),
     "replication": key(kinds.whole(1, 32_767), "How many replicas (default 3, or as many as there are brokers)"),
     "assignment": Key("The brokers of each partition, the preferred leader first.", {"type": "array", "items": {"type": "array"}}),
-    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (only true so far)"),
+    "exists": key(kinds.FLAG, "Whether the topic is there at time zero (default true); an absent one may be created on demand"),
     "config": CONFIG,
 }
 PRODUCER: Shape = {
@@ -87,9 +89,17 @@ RECORD_SIZE: Shape = {
     "mean": key(kinds.SIZE, "The mean"),
     "spread": key(kinds.SIZE, "Half the width of a uniform distribution"),
 }
+COMPRESSION_RATIO: Shape = {
+    "mean": key(kinds.RATIO, "The mean"),
+    "spread": key(kinds.RATIO, "Half the width of a uniform distribution over batches"),
+}
 RECORD_KEY: Shape = {
     "distinct": key(kinds.COUNT, "How many different keys"),
     "skew": key(kinds.SKEW, "0: all equally often (default 0)"),
+}
+BREAKER: Shape = {
+    "open_after": key(kinds.COUNT, "So many failures in a row open it"),
+    "half_open": key(kinds.POSITIVE_DURATION, "So long it is open before one record is tried"),
 }
 WORKLOAD: Shape = {
     "producer": key(kinds.TEXT, "May be left out when there is one"),
@@ -100,11 +110,18 @@ WORKLOAD: Shape = {
     "every": key(kinds.DURATION, "From record to record, 0ms for all at once; or `rate`"),
     "arrivals": Key('"steady" (default), "poisson", or { burst = 50, every = "1s" }.', {"type": ["string", "object"]}),
     "size": Key("Bytes of key and value, or { mean = 1000, spread = 200 } (default 100).", {"type": ["integer", "string", "object"]}),
+    "compression_ratio": Key(
+        "Compressed / uncompressed bytes where the producer compresses, such as 0.4, or { mean = 0.4, spread = 0.1 } over batches (default 0.5).",
+        {"type": ["number", "object"]},
+    ),
     "key": Key('"none" (default), "fixed", or { distinct = 50, skew = 1.0 }.', {"type": ["string", "object"]}),
     "partition": key(kinds.NUMBER, "The records name their partition themselves"),
     "wait": Key('"none" (default), "each" (send().get()), or the most unacknowledged records.', {"type": ["string", "integer"]}),
     "start": key(kinds.DURATION, "When the first record comes"),
-    "on_failure": Key('What the application does with a failed record: only "report" so far.', {"type": ["string", "object"]}),
+    "on_failure": Key(
+        'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
+        {"type": ["string", "object"]},
+    ),
     "transaction": later("Transactions"),
 }
 FRAME_TRIGGER: Shape = {
@@ -141,7 +158,24 @@ FAULT: Shape = {
     "by": key(kinds.POSITIVE_DURATION, "How late"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
-    "partition": key(kinds.TEXT, "Only this partition of the request"),
+    "partition": key(kinds.TEXT, "Only this partition of the request; of delete-records the partition"),
+    "before": key(kinds.whole(-1, kinds.MOST_RECORDS), "The offset at which the log is to start; -1: at the high watermark"),
+    "timeout": key(kinds.DURATION, "What close() of a client may take (default: as long as it takes)"),
+    "workload": key(kinds.NUMBER, "Of which workload a record is struck, from 0; may be left out when there is one"),
+    "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
+    "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
+}
+MODEL: Shape = {
+    "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
+    "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
+    "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
+    "append": later("How long an append takes"),
+}
+ALERT: Shape = {
+    "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
+    "above": key(kinds.FIGURE, "It is true while the metric is larger; or `below`"),
+    "below": key(kinds.FIGURE, "It is true while the metric is smaller; or `above`"),
+    "for": key(kinds.DURATION, "It fires when it has been true so long (default 0)"),
 }
 SCENARIO: Shape = {
     "format": key(kinds.whole(1, FORMAT), "The version of this file's format"),
@@ -158,8 +192,8 @@ SCENARIO: Shape = {
     "fault": Key("What goes wrong.", {"type": "array"}),
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
-    "model": later("Costs that only the simulation needs"),
-    "alert": later("Alert rules to rehearse"),
+    "model": Key("What only the simulation needs.", {"type": "object"}),
+    "alert": Key("Alert rules to rehearse.", {"type": "array"}),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
 }
@@ -170,7 +204,8 @@ VERSIONS: Shape = {
 
 FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "crash": frozenset({"who", "for"}),
-    "shutdown": frozenset({"who", "for"}),
+    "power-loss": frozenset({"who", "for"}),
+    "shutdown": frozenset({"who", "for", "timeout"}),
     "restart": frozenset({"who"}),
     "pause": frozenset({"who", "for"}),
     "cut": frozenset({"between", "one_way", "for"}),
@@ -181,10 +216,14 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "delete-records": frozenset({"partition", "before"}),
+    "unserializable": frozenset({"workload", "nth"}),
+    "oversize": frozenset({"workload", "nth", "size"}),
 }
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "crash": ("who",),
+    "power-loss": ("who",),
     "shutdown": ("who",),
     "restart": ("who",),
     "pause": ("who",),
@@ -193,6 +232,7 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "slow": ("between", "latency"),
     "delay": ("by",),
     "answer": ("error",),
+    "delete-records": ("partition", "before"),
 }
 EXAMPLES: Mapping[str, str] = {
     "who": 'who = "leader(payments-0)"',
@@ -200,10 +240,12 @@ EXAMPLES: Mapping[str, str] = {
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
+    "partition": 'partition = "payments-0"',
+    "before": "before = 100",
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
+RECORD_FAULTS = ("unserializable", "oversize")
 LATER_FAULTS = (
-    "power-loss",
     "disk-full",
     "disk-error",
     "slow-disk",
@@ -211,10 +253,7 @@ LATER_FAULTS = (
     "elect",
     "alter",
     "reassign",
-    "delete-records",
     "recreate-topic",
-    "unserializable",
-    "oversize",
 )
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
@@ -237,10 +276,10 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic", "workload", "nth", "size")
+LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "topic")
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
-METRICS = ("record-send-total", "record-retry-total", "record-error-total")
+METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
 EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")

@@ -6,19 +6,23 @@ Not Kafka's: the application in front of the producer (scenario.md section 1). D
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ksim.plan import Burst, Keys, WorkloadPlan
+from ksim.plan import Burst, Keys, ProducerPlan, WorkloadPlan
 from ksim.problems import shown
 from ksim.scenario_names import Names
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import ARRIVALS, RECORD_KEY, RECORD_SIZE, WORKLOAD
-from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, SIZE, SKEW
+from ksim.scenario_shape import ARRIVALS, BREAKER, COMPRESSION_RATIO, RECORD_KEY, RECORD_SIZE, WORKLOAD
+from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, RATIO, SIZE, SKEW
+from ksim_models.compression import DEFAULT_RATIO
+from ksim_models.on_failure import REPORT, OnFailure, Reaction
 from ksim_models.units import SECOND, Micros
 
 DEFAULT_SIZE_BYTES = 100
-ON_FAILURE_LATER = ("resend", "stop")
+ON_FAILURE = {reaction.value: reaction for reaction in (Reaction.REPORT, Reaction.RESEND, Reaction.STOP)}
+EXAMPLE_OF_A_BREAKER = '{ open_after = 5, half_open = "10s" }'
 
 
 def read_workloads(reading: Reading, content: object, names: Names) -> list[WorkloadPlan]:
@@ -49,9 +53,9 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
     topic = _topic(table, names)
     arrivals = _arrivals(table)
     size, spread = _size(table)
+    compression = _compression(table)
     if table.has("key") and table.has("partition"):
         table.problem("partition", "key and partition are both given: a record that names its partition needs no key.", possible="key or partition")
-    _refuse_what_is_later(table)
     return WorkloadPlan(
         index=number,
         producer=_producer(table, names),
@@ -65,6 +69,10 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
         keys=_keys(table),
         partition=_partition(table, topic, names),
         window=_window(table),
+        compression_ratio=DEFAULT_RATIO if compression is None else compression[0],
+        compression_spread=0 if compression is None else compression[1],
+        compression_given=compression is not None,
+        on_failure=_on_failure(table),
     )
 
 
@@ -91,7 +99,7 @@ def _topic(table: Table, names: Names) -> str:
 def _partition(table: Table, topic: str, names: Names) -> int | None:
     partition = table.take("partition", NUMBER)
     count = len(names.partitions.get(topic, ()))
-    if partition is not None and topic and partition >= count:
+    if partition is not None and count and partition >= count:  # Of a topic that does not exist yet nobody knows how many there will be.
         table.problem("partition", f"{topic} has no partition {partition}.", possible=f"0 to {count - 1}" if count > 1 else "0")
         return None
     return partition
@@ -177,6 +185,37 @@ def _size(table: Table) -> tuple[int, int]:
     return DEFAULT_SIZE_BYTES if size is None else size, 0
 
 
+def _compression(table: Table) -> tuple[int, int] | None:
+    """(mean, spread) in millionths; None where nothing is said."""
+    given = table.content.get("compression_ratio")
+    if isinstance(given, dict):
+        ratios = table.reading.table((*table.path, "compression_ratio"), given, COMPRESSION_RATIO)
+        assert ratios is not None
+        if not ratios.has("mean"):
+            ratios.problem("", "compression_ratio: mean is missing.", given=shown(given), possible="{ mean = 0.4, spread = 0.1 }")
+        mean, spread = ratios.take("mean", RATIO), ratios.take("spread", RATIO) or 0
+        if mean is not None and spread >= mean:
+            problem = "compression_ratio: the spread is not smaller than the mean: some batches would be compressed to nothing."
+            ratios.problem("spread", problem, possible=f"less than {shown(given['mean'])}")
+        return mean or DEFAULT_RATIO, spread
+    ratio = table.take("compression_ratio", RATIO)
+    return None if ratio is None else (ratio, 0)
+
+
+def tell_of_compression(reading: Reading, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> None:
+    """A ratio that is assumed, or given for nothing, is worth a note."""
+    codecs = {plan.name: plan.config.compression_type for plan in producers}
+    for workload in workloads:
+        codec, where = codecs.get(workload.producer, "none"), f"workload {workload.index + 1}"
+        if codec != "none" and not workload.compression_given:
+            reading.notes.append(
+                f"{where}: {workload.producer} compresses ({codec}) and nothing says how well; records are taken to shrink to a half"
+                f" (compression_ratio = {DEFAULT_RATIO / 1_000_000})"
+            )
+        elif codec == "none" and workload.compression_given:
+            reading.notes.append(f"{where}: compression_ratio plays no part: {workload.producer} does not compress (compression.type = none)")
+
+
 def _keys(table: Table) -> Keys:
     given = table.content.get("key", "none")
     if isinstance(given, dict):
@@ -199,9 +238,17 @@ def _window(table: Table) -> int | None:
     return 1 if given == "each" else None
 
 
-def _refuse_what_is_later(table: Table) -> None:
+def _on_failure(table: Table) -> OnFailure:
     given = table.content.get("on_failure", "report")
-    if given in ON_FAILURE_LATER or isinstance(given, dict):
-        table.problem("on_failure", f"on_failure = {shown(given)} is not yet supported.", possible='"report"')
-    elif given != "report":
-        table.choose("on_failure", ["report"], "possible")
+    if isinstance(given, dict):
+        breaker = table.reading.table((*table.path, "on_failure"), given, BREAKER)
+        assert breaker is not None
+        for name in BREAKER:
+            if not breaker.has(name):
+                breaker.problem("", f"on_failure: {name} is missing.", given=shown(given), possible=EXAMPLE_OF_A_BREAKER)
+        open_after, half_open = breaker.take("open_after", COUNT), breaker.take("half_open", POSITIVE_DURATION)
+        return OnFailure(Reaction.BREAK, open_after or 1, half_open or 1)
+    if not isinstance(given, str) or given not in ON_FAILURE:
+        table.problem("on_failure", f"on_failure = {shown(given)} is not possible.", names=(*ON_FAILURE, EXAMPLE_OF_A_BREAKER))
+        return REPORT
+    return OnFailure(ON_FAILURE[given])

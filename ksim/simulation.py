@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from ksim.dice import Dice
-from ksim.exposure import expose
+from ksim.exposure import expose, records_hit
 from ksim.faults import Faults, Resolve
 from ksim.frames import Frames
 from ksim.history import History
+from ksim.invariants import Invariants
+from ksim.invariants_rules import RULES
 from ksim.loop import Loop
+from ksim.metrics_samples import ClientSamples
+from ksim.metrics_taps import Tap, tap
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim.problems import ScenarioError
@@ -21,14 +26,17 @@ from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim_models.broker import Broker
-from ksim_models.config import Origin, Problem
+from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
+from ksim_models.config import Origin, Problem, topic_config
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
+from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
-from ksim_models.machine import Effect, Note
-from ksim_models.messages import ProduceRequest, RecordBatch
+from ksim_models.machine import Asked, Effect, Note
+from ksim_models.messages import DeleteRecordsRequest, ProduceRequest, RecordBatch
 from ksim_models.producer import Producer
+from ksim_models.sequences import next_sequence
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
@@ -36,17 +44,33 @@ BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
 
-def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True) -> Run:
+always_check_every = 0
+"""Tests set it: then every simulation is looked at after every so-manyth step, without being asked."""
+
+
+def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False, check_every: int | None = None) -> Run:
     """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
+    measured=True: its metrics are taken over time along the way; else `run.series()` runs it once more. The facts are the same.
+    check_every: look at every invariant of the cluster after every so-manyth step (1: after each), and end with InvariantBroken where one does not hold.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
     refuse_what_has_no_rules(plan)
     began = time.perf_counter()
-    simulation = Simulation(plan)
+    simulation = Simulation(plan, measured=measured or bool(plan.alerts), check_every=always_check_every if check_every is None else check_every)
     simulation.run()
-    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, (time.perf_counter() - began) * 1000)
+    wall_ms = (time.perf_counter() - began) * 1000
+    return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, wall_ms, samples=simulation.samples(), again=samples_of)
+
+
+def samples_of(plan: Plan) -> list[ClientSamples]:
+    """What the sensors of every client were told, in a run that is made for nothing else."""
+    simulation = Simulation(plan, measured=True)
+    simulation.run()
+    samples = simulation.samples()
+    assert samples is not None
+    return samples
 
 
 def refuse_what_has_no_rules(plan: Plan) -> None:
@@ -68,8 +92,9 @@ def refuse_what_has_no_rules(plan: Plan) -> None:
 
 
 class Simulation:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, measured: bool = False, check_every: int = 0) -> None:
         self.plan = plan
+        self.taps: list[Tap] | None = [] if measured else None
         dice = Dice(plan.seed)
         self.history = History(run_line(plan))
         self.network = LinkDelays(plan.network, dice)
@@ -77,8 +102,9 @@ class Simulation:
         heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
+        self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, dice), dice)
+        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -102,30 +128,66 @@ class Simulation:
         brokers = []
         for number, plan in enumerate(self.plan.brokers, 1):
             member = (number, tuple(self.controller.metadata_log))
-            broker = Broker(plan.name, number, self.plan.broker_profile, plan.config, self.controller.name, dice, start_at=heartbeats[plan.name], member=member)
+            cache = self.plan.model.page_cache
+            broker = Broker(
+                plan.name,
+                number,
+                self.plan.broker_profile,
+                plan.config,
+                self.controller.name,
+                dice,
+                start_at=heartbeats[plan.name],
+                member=member,
+                page_cache=replace(cache, phase=int(dice.at("writeback", plan.name) * cache.scan)),
+                power_loss_keeps=self.plan.model.power_loss_keeps,
+            )
             brokers.append(broker)
             self.loop.add(broker)
         return brokers
+
+    def _watch_invariants(self, every: int) -> Invariants:
+        topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
+        replicas = {partition: len(of) for topic in self.plan.topics for partition, of in zip(topic.partitions, topic.assignment)}
+        capped = self.plan.broker_profile.min_isr_capped_by_replication
+
+        def min_isr(partition: str) -> int:
+            given = topics[partition.rpartition("-")[0]]
+            return min(given, replicas[partition]) if capped else given
+
+        invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
+        self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
+        for broker in self.brokers:
+            self.loop.cells[broker.name].machine = invariants.watched(broker)
+        return invariants
 
     def _add_producers(self, dice: Dice) -> list[AnyProducer]:
         producers: list[AnyProducer] = []
         bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
-            workloads: list[Schedule] = [schedule(workload, dice) for workload in self.plan.workloads if workload.producer == plan.name]
+            workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
                 workloads = [
                     *(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))),
                     *workloads,
                 ]
+            closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
             if plan.librdkafka is not None:
-                producer = LibrdkafkaProducer(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+                producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
-                producer = Producer(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
+                kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
+                producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
-            self.loop.add(producer)
+            if self.taps is None:
+                self.loop.add(producer)
+            else:
+                self.taps.append(tap(producer, plan, self.plan.broker_profile))
+                self.loop.add(self.taps[-1])
         return producers
+
+    def samples(self) -> list[ClientSamples] | None:
+        return None if self.taps is None else [tapped.samples() for tapped in self.taps]
 
     def _note(self, at: Micros, fact: object) -> None:
         self.history.add(at, fact)
@@ -161,7 +223,9 @@ class Simulation:
         return False
 
     def _has_offered(self, producer: AnyProducer) -> bool:
-        """A process that is frozen until the heal offers nothing more before it."""
+        """A process that is frozen until the heal offers nothing more before it; one that is about to come back does."""
+        if self.loop.cells[producer.name].comes_back:
+            return False
         return not producer.alive or producer.sending.all_offered or self.loop.cells[producer.name].frozen
 
     def _give_up(self) -> None:
@@ -182,15 +246,18 @@ class Simulation:
         return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
-        return (partition for topic in self.plan.topics if topic.exists for partition in topic.partitions)
+        return (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
 
     def _has_converged(self, partition: str) -> bool:
         state = self.controller.state_of(partition)
         logs = [self._broker(name).logs.get(partition) for name in state.replicas]
         if not state.leader or len(state.isr) < len(state.replicas):
             return False
-        end = self._broker(state.leader).logs[partition].log_end_offset
-        return all(log is not None and log.log_end_offset == end for log in logs) and self._broker(state.leader).logs[partition].high_watermark == end
+        leading = self._broker(state.leader).logs.get(partition)
+        if leading is None:  # A topic has just been created.
+            return False
+        end = leading.log_end_offset
+        return all(log is not None and log.log_end_offset == end for log in logs) and leading.high_watermark == end
 
     def _broker(self, name: str) -> Broker:
         return next(broker for broker in self.brokers if broker.name == name)
@@ -209,8 +276,9 @@ class Simulation:
         for partition in self._partitions():
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
+        hit = records_hit(self.history, self.plan)
         for fault in self.plan.faults:
-            resolved = tuple(self.faults.struck.get(fault.name, ()))
+            resolved = tuple(hit.get(fault.name, self.faults.struck.get(fault.name, {})))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
         self._note(now, Ended(not self.over, living, self.loop.events))
@@ -218,14 +286,15 @@ class Simulation:
     def _read_final_logs(self, partition: str, now: Micros) -> None:
         state = self.controller.state_of(partition)
         written: list[RecordBatch] = []
+        start = 0
         told: tuple[LoggedBatch, ...] = ()
         for name in state.replicas:
             broker = self._broker(name)
             log = broker.logs.get(partition)
             if log is None:
                 continue
-            if log.batches != written:  # Replicas mostly hold the same batches.
-                written, told = log.batches, logged(log)
+            if log.batches != written or log.log_start_offset != start:  # Replicas mostly hold the same batches.
+                written, start, told = log.batches, log.log_start_offset, logged(log)
             leads = name == state.leader
             offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
@@ -234,12 +303,13 @@ class Simulation:
 class SimulatedWorld:
     """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
 
-    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
+    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, brokers: Sequence[Broker], dice: Dice) -> None:
         self.loop = loop
         self.controller = controller
+        self.brokers = {broker.name: broker for broker in brokers}
         self.dice = dice
         self.call_at = loop.call_at
-        self.crash, self.restart, self.pause, self.resume = loop.crash, loop.restart, loop.pause, loop.resume
+        self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
         self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
         self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
 
@@ -255,11 +325,17 @@ class SimulatedWorld:
         self.loop.interceptor = frames
         return frames
 
-    def shutdown(self, name: str) -> None:
-        raise AssertionError("refused before the run: an orderly shutdown has no rules yet")
+    def power_off(self, name: str) -> None:
+        self.loop.power_off(name, tells_when_back=name == self.controller.name)
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        leader = self.leader_of(partition)
+        self.loop.tell(self.loop.cells[leader], Asked(DeleteRecordsRequest(partition, before)), self.now)
+        return (leader,)
 
     def is_down(self, name: str) -> bool:
-        return self.loop.cells[name].down
+        cell = self.loop.cells[name]
+        return cell.down or cell.leaving
 
     def is_frozen(self, name: str) -> bool:
         return self.loop.cells[name].frozen
@@ -271,11 +347,35 @@ class SimulatedWorld:
         return self.controller.name
 
     def why_not(self, fault: FaultPlan) -> str:
+        return self._why_no_records_go(fault.partition, fault.before) if fault.do == "delete-records" and fault.partition else ""
+
+    def _why_no_records_go(self, partition: str, before: int) -> str:
+        leader = self.leader_of(partition)
+        replica = self.brokers[leader].replicas.get(partition) if leader and not self.is_down(leader) else None
+        if replica is None or replica.leadership is None:
+            return f"nobody leads {partition} at that moment"
+        log = replica.log
+        if before > log.high_watermark:
+            return f"OFFSET_OUT_OF_RANGE: before = {before} is above the high watermark, {log.high_watermark}"
+        if (log.high_watermark if before == -1 else before) <= log.log_start_offset:
+            return f"the log starts at {log.log_start_offset} already"
         return ""
 
 
+def ends_or_returns(fault: FaultPlan) -> bool:
+    """A client that it names is closed, or comes back."""
+    return fault.do in ("shutdown", "restart") or (fault.do in ("crash", "power-loss") and fault.duration is not None)
+
+
 def logged(log: Log) -> tuple[LoggedBatch, ...]:
-    return tuple(
-        LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence)
-        for batch in log.batches
-    )
+    """What a consumer can read. Of a batch in whose middle the log starts, only the rest."""
+    told = []
+    for batch in log.batches:
+        before = max(0, log.log_start_offset - batch.base_offset)
+        if before < len(batch.records):
+            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 else batch.base_sequence
+            numbers = batch.producer_id, batch.producer_epoch, sequence
+            told.append(
+                LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, batch.records[before:] if before else batch.records, *numbers)
+            )
+    return tuple(told)

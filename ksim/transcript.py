@@ -19,6 +19,7 @@ from ksim_models.facts import (
     Became,
     Blocked,
     BrokerChanged,
+    CacheLost,
     Connected,
     Deduplicated,
     Disconnected,
@@ -28,12 +29,14 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     Offered,
     PartitionChanged,
     Rejected,
     Replicated,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
@@ -50,13 +53,13 @@ FATES = {
     "reordered": "behind records that were offered later: reordered",
     "misrouted": "in a partition that they were not bound for: misrouted",
     "hidden": "in the log, but no consumer can read them: hidden",
-    "removed": "removed from the log on request",
+    "removed": "removed from the log by retention or on request",
 }
 
-TURNS = (Fault, PartitionChanged, BrokerChanged, Truncated, FinalLog, Ended)
+TURNS = (Fault, PartitionChanged, BrokerChanged, Truncated, CacheLost, LogStartMoved, FinalLog, Ended)
 """After each of these the story goes on differently."""
-OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Acked, Failed)
-TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Failed)
+OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
+TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)
 
 Key = tuple[str, str, int, int, int]
 """A batch: producer, partition, first and last record, how many."""

@@ -14,7 +14,9 @@ from ksim_models.facts import (
     Appended,
     Became,
     Blocked,
+    BreakerChanged,
     BrokerChanged,
+    CacheLost,
     Connected,
     Deduplicated,
     Disconnected,
@@ -24,17 +26,19 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     PartitionChanged,
     ProducerId,
     Refused,
     Rejected,
     Retried,
     Sent,
+    Split,
     TimedOut,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
-from ksim_models.units import show
+from ksim_models.units import NEVER, show
 
 MOST_NUMBERS = 6
 FIRST_EPOCH = 0  # Of a leader, when its topic is created.
@@ -42,6 +46,8 @@ FORMS = re.compile(r"\{(\w+)\|(\w+)\}")
 
 BEGINS = {
     "crash": "{who} {crash|crashes}",
+    "power-loss": "{who} {lose|loses} power: what is not on the disk is gone, and nobody is told",
+    "delete-records": "{who} {are|is} asked to delete records",
     "pause": "{who} {freeze|freezes}: the process stops, the sockets stay open",
     "restart": "{who} {start|starts} again",
     "cut": "the network between {who} swallows everything, and nobody is told",
@@ -50,6 +56,7 @@ BEGINS = {
 }
 ENDS = {
     "crash": "{who} {start|starts} again",
+    "power-loss": "{who} {have|has} power again and {start|starts}",
     "pause": "{who} {wake|wakes} up",
     "cut": "the network between {who} carries again",
     "slow": "the network between {who} is as quick as before",
@@ -60,6 +67,8 @@ HITS = {
     "hang": "{frame}: nothing comes through this connection any more, and it stays open",
     "delay": "{frame}: this message is late",
     "answer": "{frame}: the answer is replaced by an error",
+    "unserializable": "record {frame} cannot be serialized",
+    "oversize": "record {frame} is larger than the others",
 }
 
 
@@ -116,6 +125,18 @@ class Sentences:
         backoff = "after a backoff" if self.roughly else f"{show(fact.backoff_us)} from now at the earliest"
         return f"{fact.producer} will send {records(fact.records)} again ({fact.error}), {backoff}"
 
+    def _split(self, fact: Split) -> str:
+        return f"{fact.producer} cuts {records(fact.records)}, too large for the broker, into batches of {', '.join(map(str, fact.counts))}"
+
+    def _breaker_changed(self, fact: BreakerChanged) -> str:
+        match fact.state:
+            case "open":
+                return f"the circuit breaker of {fact.producer} opens after {fact.failures} failures in a row: nothing is handed to send()"
+            case "half-open":
+                return f"the circuit breaker of {fact.producer} lets one record through"
+            case _:
+                return f"the circuit breaker of {fact.producer} closes: records pass again"
+
     # Faults.
 
     def _fault(self, fact: Fault) -> str:
@@ -166,6 +187,14 @@ class Sentences:
     def _truncated(self, fact: Truncated) -> str:
         return f"{fact.broker} cuts its log{self._where(fact.partition)} back from {fact.from_offset} to {fact.to_offset}: the leader does not have the rest"
 
+    def _start_moved(self, fact: LogStartMoved) -> str:
+        why = "as its leader's does" if fact.why == "leader" else fact.why
+        return f"the log{self._where(fact.partition)} on {fact.broker} starts at offset {fact.offset} from now on ({why})"
+
+    def _cache_lost(self, fact: CacheLost) -> str:
+        gone = f"offsets {fact.to_offset} to {fact.from_offset - 1} were in the page cache only, and are gone"
+        return f"{fact.broker} had its log{self._where(fact.partition)} on the disk up to {fact.to_offset}: {gone}"
+
     # The client.
 
     def _connected(self, fact: Connected) -> str:
@@ -189,7 +218,8 @@ class Sentences:
         return f"{fact.producer} has producer id {fact.producer_id}, epoch {fact.producer_epoch} ({fact.why})"
 
     def _blocked(self, fact: Blocked) -> str:
-        return f"send() of record {fact.record} of {fact.producer} waits for {fact.why}, until {show(fact.until_us)} at most"
+        until = f"until {show(fact.until_us)} at most" if fact.until_us < NEVER else "for ever (KAFKA-14303)"
+        return f"send() of record {fact.record} of {fact.producer} waits for {fact.why}, {until}"
 
     # The end.
 
@@ -221,12 +251,16 @@ TELLERS: dict[type, Callable[..., str]] = {
     Acked: Sentences._acked,
     Failed: Sentences._failed,
     Refused: Sentences._refused,
+    BreakerChanged: Sentences._breaker_changed,
     Retried: Sentences._retried,
+    Split: Sentences._split,
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,
     Became: Sentences._became,
     Truncated: Sentences._truncated,
+    LogStartMoved: Sentences._start_moved,
+    CacheLost: Sentences._cache_lost,
     Connected: Sentences._connected,
     Disconnected: Sentences._disconnected,
     Learned: Sentences._learned,

@@ -189,8 +189,11 @@ def _reasons(result: Classified) -> list[str]:
     if end is None:
         return [*reasons, "the history does not tell the end of the run"]
     for producer in result.population.producers.values():
-        if producer.unknown and producer.name in end.living_producers:
-            reasons.append(f"{total(producer.unknown)} records of {producer.name} are still pending at the limit")
+        pending = producer.unknown if producer.name in end.living_producers else []
+        if pending and producer.name in result.deaths:  # What an earlier life of it had sent nobody waits for.
+            pending = both(pending, producer.offered_after(result.deaths[producer.name]))
+        if pending:
+            reasons.append(f"{total(pending)} records of {producer.name} are still pending at the limit")
     return reasons
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from ksim.dice import Dice
-from ksim.plan import Burst, Keys, Latency, WorkloadPlan
+from ksim.plan import Burst, FaultPlan, Keys, Latency, WorkloadPlan
+from ksim_models.arrivals import Flaw
 from ksim_models.units import Micros
 
 WARM_UP_AT: Micros = -1_000_000
@@ -20,6 +21,7 @@ LN_2 = 0.6931471805599453
 LN_100 = 4.605170185988092
 SERIES = tuple(1.0 / n for n in range(41, 0, -2))
 WEIGHT_BITS = 48
+MOST_AHEAD = 10_000
 
 
 def natural_log(x: float) -> float:
@@ -95,10 +97,16 @@ class Schedule:
 
     def __init__(self, plan: WorkloadPlan, dice: Dice) -> None:
         self.topic = plan.topic
+        self.sizes: dict[int, int] = {}
+        """Of records that a fault made larger."""
         self.total = plan.records
         self.window = plan.window
         self.size = plan.size_bytes if plan.size_spread == 0 else None
+        self.compression_ratio, self.compression_spread = plan.compression_ratio, plan.compression_spread
         self.partition = plan.partition
+        self.workload = plan.index
+        self.on_failure = plan.on_failure
+        self.flaws: dict[int, Flaw] = {}
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None
         self._plan = plan
@@ -106,6 +114,8 @@ class Schedule:
         self._keys = plan.keys
         self._weights = key_weights(plan.keys) if plan.keys.distinct > 1 else []
         self._hashes: dict[int, int] = {}
+        self._ahead: dict[int, int] = {}
+        """Record -> hash of its key, where it was asked for once."""
 
     def time_of(self, index: int) -> Micros:
         raise TypeError("a schedule is steady, bursty or random: use schedule()")
@@ -116,8 +126,18 @@ class Schedule:
     def step_of(self, index: int, count: int) -> Micros | None:
         return None
 
+    def strike(self, faults: Sequence[FaultPlan]) -> None:
+        """Those of them that strike records of this workload."""
+        for fault in faults:
+            if fault.workload == self.workload:
+                self.flaws[fault.nth - 1] = Flaw(fault.name, fault.do)
+                if fault.do == "oversize":
+                    self.sizes[fault.nth - 1] = fault.size_bytes
+
     def size_of(self, index: int) -> int:
         plan = self._plan
+        if self.sizes and index in self.sizes:
+            return self.sizes[index]
         if plan.size_spread == 0:
             return plan.size_bytes
         return plan.size_bytes - plan.size_spread + int(self._dice.at("size", plan.index, index) * (2 * plan.size_spread + 1))
@@ -129,10 +149,17 @@ class Schedule:
         return bisect_right(self._weights, int(self._dice.at("key", self._plan.index, index) * self._weights[-1]))
 
     def key_hash_of(self, index: int) -> int:
+        """A client asks twice: when it looks ahead, and when it hands the record over."""
+        asked_before = self._ahead.pop(index, None)
+        if asked_before is not None:
+            return asked_before
         number = self.key_of(index)
         known = self._hashes.get(number)
         if known is None:
             known = self._hashes[number] = murmur2(f"key-{number}".encode())
+        if len(self._ahead) >= MOST_AHEAD:
+            self._ahead.clear()
+        self._ahead[index] = known
         return known
 
 
@@ -212,7 +239,8 @@ class WarmUp(Schedule):
         return int(now >= WARM_UP_AT)
 
 
-def schedule(plan: WorkloadPlan, dice: Dice) -> Schedule:
-    if isinstance(plan.arrivals, Burst):
-        return Bursts(plan, plan.arrivals, dice)
-    return Poisson(plan, dice) if plan.arrivals == "poisson" else Steady(plan, dice)
+def schedule(plan: WorkloadPlan, dice: Dice, faults: Sequence[FaultPlan] = ()) -> Schedule:
+    """`faults`: of the scenario; some of them strike records."""
+    made = Bursts(plan, plan.arrivals, dice) if isinstance(plan.arrivals, Burst) else Poisson(plan, dice) if plan.arrivals == "poisson" else Steady(plan, dice)
+    made.strike(faults)
+    return made

@@ -8,7 +8,7 @@ from typing import Any
 from ksim_models.broker import Broker
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
-from ksim_models.machine import Effect, Event, Note, Open, Opened, Received, Send, Wake
+from ksim_models.machine import Close, Effect, Event, Note, Open, Opened, Received, Send, Wake
 from ksim_models.messages import (
     BrokerHeartbeatResponse,
     BrokerRecord,
@@ -61,7 +61,7 @@ class LoneBroker:
                 self.facts.append(effect.fact)
             elif isinstance(effect, Open):
                 self.opened.append(effect.connection)
-            else:
+            elif isinstance(effect, Close):
                 self.closed.append(effect.connection)
         return effects
 

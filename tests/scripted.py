@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ksim_models.arrivals import Arrivals
+from ksim_models.arrivals import Arrivals, Flaw
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, ProducerId, Refused, Sent
@@ -30,6 +30,7 @@ from ksim_models.messages import (
     RecordBatch,
     TopicMetadata,
 )
+from ksim_models.on_failure import REPORT
 from ksim_models.producer import Producer
 from ksim_models.profiles import client_profile
 from ksim_models.units import Micros
@@ -50,10 +51,15 @@ class Calls:
         self.total = 0
         self.keyed = False
         self.warm_up = False
+        self.compression_ratio = 500_000
+        self.compression_spread = 0
         self.window: int | None = None
         self.partition: int | None = partition
         self.size: int | None = size
         self.times: list[Micros] = []
+        self.workload = partition
+        self.on_failure = REPORT
+        self.flaws: dict[int, Flaw] = {}
 
     def time_of(self, index: int) -> Micros:
         return self.times[index]
@@ -83,6 +89,8 @@ class Script:
         self.machine = machine
         self.now: Micros = 0
         self.leaders = {"t-0": ("b1", 100), "t-1": ("b1", 100)}
+        self.topic_error = ErrorCode.NONE
+        """What the brokers say of every topic they are asked for."""
         self.brokers: tuple[str, ...] = ("b1", "b2")
         self.refusing: list[str] = []
         """Brokers that refuse a connection."""
@@ -164,6 +172,8 @@ class Script:
                 return ApiVersionsResponse()
             case MetadataRequest():
                 self.asked_for_metadata += 1
+                if self.topic_error:
+                    return MetadataResponse(("b1", "b2"), tuple(TopicMetadata(topic, self.topic_error, ()) for topic in message.topics))
                 found = tuple(PartitionMetadata(name, ErrorCode.NONE, leader, epoch) for name, (leader, epoch) in self.leaders.items())
                 return MetadataResponse(self.brokers, tuple(TopicMetadata(topic, ErrorCode.NONE, found) for topic in message.topics))
             case _:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
+import json
 from pathlib import Path
 
-from ksim.scenario import Scenario
+import pytest
+
+from ksim.scenario import Scenario, names
 from ksim.simulation import simulate
 
 HERE = Path(__file__).resolve().parents[1] / "experiments" / "acks-and-idempotence"
@@ -33,3 +37,35 @@ def test_the_pages_numbers_are_those_of_the_results() -> None:
         told = [f"{count} of 50" if (count := sum(int(row[name]) > 0 for row in of)) else "none, at most 5.8 %" for name in ("lost", "duplicated")]
 
         assert [cell.strip() for cell in lines[acks, idempotence].split("|")[3:5]] == told
+
+
+METRICS = HERE.parent / "which-metric-moves"
+SPEC = importlib.util.spec_from_file_location("which_metric_moves", METRICS / "run.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+which_metric_moves = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(which_metric_moves)
+MOVES = json.loads((METRICS / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["lost-ack", "leader-crash-acks-0", "reorder", "h-024-acks-0-request-lost", "below-min-isr"])
+def test_the_metrics_that_move_are_those_of_the_results(name: str) -> None:
+    (row,) = [row for row in MOVES if row["scenario"] == name]
+
+    assert which_metric_moves.measure(name, dict(which_metric_moves.scenarios())[name]) == row
+
+
+def test_every_built_in_scenario_with_a_fault_is_in_the_results_and_the_page_is_made_of_them() -> None:
+    there = {name for name, _ in which_metric_moves.scenarios()}
+
+    assert {name for name, _ in names()} & there <= {row["scenario"] for row in MOVES} <= there
+    assert (METRICS / "README.md").read_text(encoding="utf-8") == which_metric_moves.page(MOVES)
+
+
+def test_claim_18_an_acknowledged_record_may_be_lost_while_all_three_of_the_handbooks_metrics_stand_still() -> None:
+    """H-170, E18."""
+    lost = [row for row in MOVES if "lost" in {harm["name"] for harm in row["harms"]}]
+
+    assert len(lost) >= 5
+    assert all(row["moved_at_ms"]["record-error-rate"] is None for row in lost)
+    assert which_metric_moves.silent(lost, which_metric_moves.HANDBOOK)

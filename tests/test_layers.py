@@ -24,30 +24,36 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("comparison",),
     ("report", "plots", "sweeps", "explanation"),
     ("table", "ledger"),
-    ("statistics",),
+    ("statistics", "release_difference"),
     ("simulation", "live"),
     ("runs",),  # A run judges its own history when it is asked to.
-    ("verdict", "metrics", "transcript"),
+    ("metrics",),
+    ("verdict", "first_harm", "transcript"),
     ("faults", "frames", "invariants"),
     ("loop",),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
-    ("population", "lives"),
+    ("population", "lives", "breakers"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
-    ("plan", "problems", "toml_lines"),
+    ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("closing",),
+    ("held_up",),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
     ("messages",),
     ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
     ("settings",),
-    ("profiles", "quantities", "units", "errors"),
+    ("setting_names",),
+    ("setting_values",),
+    ("setting_types",),
+    ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
-APART = frozenset({*MODEL_LAYERS[0], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})

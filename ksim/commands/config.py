@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from ksim.commands.columns import columns, in_words, paragraph
 from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options
 
 if TYPE_CHECKING:
+    from ksim.plan import ProducerPlan
     from ksim.scenario import Scenario
-    from ksim_models.settings import Effective
+    from ksim.scenario_plan import Made
+    from ksim_models.config import BrokerConfig, Effective
+    from ksim_models.settings import ConfigKey
 
-Row = tuple[str, ...]
-
+PROPERTIES = ".properties"
 A_PRODUCER = """
 title = "A producer with the defaults"
 [topics.any]
@@ -34,10 +37,10 @@ every = "0ms"
 @click.command(
     cls=WithSettings,
     short_help="Show every effective setting and where it came from.",
-    epilog=examples("ksim config lost-ack -X linger.ms=20", "ksim config --diff 3.9 4.3"),
+    epilog=examples("ksim config lost-ack -X linger.ms=20", "ksim config lost-ack --diff 2.8 4.3"),
 )
 @click.argument("file", required=False)
-@click.option("--diff", nargs=2, metavar="X.Y X.Y", help="Only what differs between two releases.")
+@click.option("--diff", nargs=2, metavar="X.Y X.Y", help="What two releases make of it: settings, refusals, behaviour.")
 @scenario_options
 @json_option
 def command(
@@ -52,11 +55,16 @@ def command(
 ) -> None:
     """Show every effective setting, its value, where it came from, and what the client forced.
 
-    Without FILE: a producer with the defaults of the release.
+    FILE is a scenario, or a producer's .properties file. Without it: a producer with the defaults of the release.
     """
     from ksim.scenario import Scenario
+    from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
+    from ksim_models.librdkafka_keys import LIBRDKAFKA_KEYS
+    from ksim_models.producer_keys import PRODUCER_KEYS
     from ksim_models.profiles import NEWEST
 
+    if file is not None and file.endswith(PROPERTIES) and producer_config is None:
+        file, producer_config = None, file
     if diff is not None and kafka is not None:
         raise click.UsageError("--diff does not go with --kafka: it names both releases.")
     if file is None:
@@ -64,127 +72,102 @@ def command(
     else:
         scenario = Scenario.load(file, check=False)
     if diff is not None:
-        one, other = _of_both([changed(scenario, settings, producer_config, producer_props, release, client) for release in diff])
-        _show_difference(_producers(one), _producers(other), diff, as_json=as_json)
+        one, other = (changed(scenario, settings, producer_config, producer_props, release, client) for release in diff)
+        _show_difference(one, other, diff, as_json=as_json, only_producers=file is None)
         return
     scenario = changed(scenario, settings, producer_config, producer_props, kafka, client).check()
+    made = scenario.examined()
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "schema": 1,
-                    "producers": _as_data(scenario.effective()),
-                    "topics": _topics(scenario),
-                    "brokers": _brokers(scenario),
-                    "notes": list(scenario.notes),
-                }
-            )
-        )
+        click.echo(json.dumps(_as_data(made)))
         return
-    for name, lines in scenario.effective().items():
-        _show(f"producer {name}", [(line.name, shown(line.value), line.origin + (f" ({line.changed_by})" if line.changed_by else "")) for line in lines])
+    for producer in made.plan.producers:
+        keys = LIBRDKAFKA_KEYS if producer.librdkafka is not None else PRODUCER_KEYS
+        _show(f"producer {producer.name}: {_client_of(producer)}", made.effective[producer.name], keys)
     if file is not None:
-        for name, given in _topics(scenario).items():
-            _show(
-                f"topic {name}",
-                [(setting, value, "the scenario") for setting, value in given.items()] or [("(none of its own)", "", "its brokers' settings hold")],
-            )
-        for names, rows in _groups(_brokers(scenario)):
-            _show(names, rows)
+        for whose, lines in made.cluster.items():
+            if whose.startswith("topic "):
+                _show(whose, lines, TOPIC_KEYS, nothing="none of its own: its brokers' settings hold")
+        for names, lines in _alike(made):
+            _show(f"{names}: Kafka {made.plan.broker_version}", lines, BROKER_KEYS)
     for note in scenario.notes:
         click.echo(f"note: {note}")
 
 
-def _of_both(scenarios: list[Scenario]) -> list[Scenario]:
-    """The mistakes of both releases at once, said of the option that was typed."""
+def _show_difference(one: Scenario, other: Scenario, releases: tuple[str, str], *, as_json: bool, only_producers: bool) -> None:
+    from ksim.commands import config_difference
+    from ksim.release_difference import difference
+
+    _check_both(one, other)
+    found = difference(one, other, releases, only_producers=only_producers)
+    if as_json:
+        click.echo(config_difference.as_json(found))
+    else:
+        config_difference.show(found)
+
+
+def _check_both(one: Scenario, other: Scenario) -> None:
+    """A release that does not exist, said of the option that was typed; and the mistakes that both releases have, as nothing is left to compare then."""
     from ksim.problems import ScenarioError, in_order
     from ksim_models.config import Origin
 
-    problems = []
-    for scenario in scenarios:
-        try:
-            scenario.check()
-        except ScenarioError as mistakes:
-            problems += [
-                dataclasses.replace(problem, origin=Origin("--diff")) if str(problem.origin) == "--kafka" else problem for problem in mistakes.problems
-            ]
-    if problems:
-        raise ScenarioError(in_order(problems))
-    return scenarios
+    of_both = [scenario.examined().problems for scenario in (one, other)]
+    unknown = [dataclasses.replace(problem, origin=Origin("--diff")) for problems in of_both for problem in problems if str(problem.origin) == "--kafka"]
+    common = [problem for problem in of_both[0] if any(problem.given == other.given and problem.origin == other.origin for other in of_both[1])]
+    if unknown or common:
+        raise ScenarioError(in_order([*unknown, *(problem for problem in common if str(problem.origin) != "--kafka")]))
 
 
-def shown(value: object) -> str:
-    """As a .properties file would have it."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case None:
-            return "null"
-        case _:
-            return str(value)
+def _client_of(producer: ProducerPlan) -> str:
+    if producer.librdkafka is not None or producer.client != "java":
+        return f"{producer.client} {producer.client_version}".strip()
+    return f"Java client {producer.profile.version}"
 
 
-def _show(title: str, rows: Iterable[Row]) -> None:
+def _show(title: str, lines: Sequence[Effective], keys: Mapping[str, ConfigKey], nothing: str = "") -> None:
+    """What was written or changed stands first, and what can only be left at its default last, in few lines."""
+    from ksim.release_difference import shown
+
     click.echo(title)
-    _columns(rows)
+    own = [line for line in lines if not line.origin.startswith("default of ")]
+    rest = [line for line in lines if line not in own and not (keys[line.name].not_yet or keys[line.name].no_part)]
+    idle = [line for line in lines if line not in own and line not in rest]
+    rows = [
+        (line.name, shown(line.value), in_words(line.name, line.value), line.origin + (f" ({line.changed_by})" if line.changed_by else ""))
+        for line in (*own, *rest)
+    ]
+    if not lines:
+        click.echo(f"  {nothing}")
+    for text in columns([*rows[: len(own)], *([()] if own and rest else []), *rows[len(own) :]]):
+        click.echo(text)
+    if idle:
+        click.echo("\n" + paragraph(f"{idle[0].origin}, without effect here: {', '.join(f'{line.name}={shown(line.value)}' for line in idle)}", "  "))
     click.echo()
 
 
-def _columns(rows: Iterable[Row]) -> None:
-    rows = list(rows)
-    widths = [max((len(row[place]) for row in rows), default=0) for place in range(2)]
-    for row in rows:
-        click.echo(f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip())
+def _alike(made: Made) -> list[tuple[str, tuple[Effective, ...]]]:
+    """Brokers with the same settings are shown once."""
+    together: dict[tuple[Effective, ...], list[str]] = {}
+    for broker in made.plan.brokers:
+        together.setdefault(made.cluster[broker.name], []).append(broker.name)
+    return [(", ".join(names), lines) for lines, names in together.items()]
 
 
-def _show_difference(one: Mapping[str, str], other: Mapping[str, str], releases: tuple[str, str], *, as_json: bool) -> None:
-    absent = "(not known)"
-    names = [*one, *(name for name in other if name not in one)]
-    differing = [(name, one.get(name, absent), other.get(name, absent)) for name in names if one.get(name, absent) != other.get(name, absent)]
-    if as_json:
-        click.echo(
-            json.dumps({"schema": 1, "releases": list(releases), "differing": [{"name": name, "values": [before, after]} for name, before, after in differing]})
-        )
-    elif not differing:
-        click.echo(f"no setting differs between {releases[0]} and {releases[1]}")
-    else:
-        _columns([("setting", releases[0], releases[1]), *differing])
-
-
-def _producers(scenario: Scenario) -> dict[str, str]:
-    """The name of the producer stands before the setting where there are several."""
-    effective = scenario.effective()
-    return {(line.name if len(effective) == 1 else f"{name}.{line.name}"): shown(line.value) for name, lines in effective.items() for line in lines}
-
-
-def _as_data(effective: Mapping[str, tuple[Effective, ...]]) -> dict[str, list[dict[str, object]]]:
+def _as_data(made: Made) -> dict[str, object]:
+    """`origins`: of what brokers and topics do not take from the defaults."""
     return {
-        name: [{"name": line.name, "value": line.value, "origin": line.origin, "changed_by": line.changed_by or None} for line in lines]
-        for name, lines in effective.items()
+        "schema": 1,
+        "producers": {
+            name: [{"name": line.name, "value": line.value, "origin": line.origin, "changed_by": line.changed_by or None} for line in lines]
+            for name, lines in made.effective.items()
+        },
+        "topics": {topic.name: dict(topic.given) for topic in made.plan.topics},
+        "brokers": {broker.name: _as_they_hold(broker.config) for broker in made.plan.brokers},
+        "origins": {whose: {line.name: line.origin for line in lines if not line.origin.startswith("default of ")} for whose, lines in made.cluster.items()},
+        "notes": list(made.plan.notes),
     }
 
 
-def _topics(scenario: Scenario) -> dict[str, dict[str, str]]:
-    return {topic.name: dict(topic.given) for topic in scenario.plan(0).topics}
+def _as_they_hold(config: BrokerConfig) -> dict[str, str]:
+    from ksim.release_difference import shown
 
-
-def _brokers(scenario: Scenario) -> dict[str, dict[str, str]]:
-    """Those that play a part, by Kafka's names."""
-    return {
-        broker.name: {field.name.replace("_", "."): shown(getattr(broker.config, field.name)) for field in dataclasses.fields(broker.config)}
-        for broker in scenario.plan(0).brokers
-    }
-
-
-def _groups(brokers: Mapping[str, Mapping[str, str]]) -> list[tuple[str, list[Row]]]:
-    """Brokers with the same settings are shown once; what was not left at 4.3's default is marked."""
-    from ksim_models.config import BrokerConfig
-
-    usual = {field.name.replace("_", "."): shown(field.default) for field in dataclasses.fields(BrokerConfig)}
-    together: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for name, settings in brokers.items():
-        together.setdefault(tuple(settings.items()), []).append(name)
-    return [
-        (", ".join(names), [(setting, value, "" if value == usual[setting] else f"not the default of 4.3, {usual[setting]}") for setting, value in settings])
-        for settings, names in together.items()
-    ]
+    return {field.name.replace("_", "."): shown(getattr(config, field.name)) for field in dataclasses.fields(config)}

@@ -55,6 +55,19 @@ class Seeds(click.ParamType):  # type: ignore[type-arg]  # Generic for the type 
         return seeds
 
 
+class Step(click.ParamType):  # type: ignore[type-arg]  # Generic for the type checker only.
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ksim.metrics_reading import step_of
+
+        try:
+            step_of(str(value))
+        except ValueError:
+            raise NotPossible("is no time between two readings", str(value), 'whole milliseconds, as in "250ms" or "1s"', param, ctx) from None
+        return str(value)
+
+
 class Seed(click.ParamType):  # type: ignore[type-arg]  # Generic for the type checker only.
     name = "N"
 
@@ -128,6 +141,9 @@ def presentation_options(function: F) -> F:
             click.option("--history", metavar="OUT", help="Write everything that happened, as JSON lines."),
             click.option("--story", is_flag=True, help="Tell what happened, line by line."),
             click.option("--plot", metavar="OUT.svg", help="Draw what happened over time."),
+            click.option("--metrics", metavar="OUT.csv", help="Write every metric over time, as .csv or .jsonl."),
+            click.option("--of", metavar="METRIC", multiple=True, help="With --plot: draw this metric over time; `overview` for the usual ones. Repeatable."),
+            click.option("--step", type=Step(), default="1s", metavar="TIME", help="From reading to reading of the metrics (default 1s)."),
             click.option("--quiet", is_flag=True, help="The verdict alone."),
             force_option,
         )

@@ -6,7 +6,7 @@ import click
 
 from ksim.commands.live_options import live_options, opened
 from ksim.commands.options import WithSettings, changed, examples, presentation_options, scenario_options, seed_option
-from ksim.commands.presentation import check_presentation, present
+from ksim.commands.presentation import MetricsWanted, check_presentation, present
 
 
 @click.command(
@@ -34,6 +34,9 @@ def command(
     history: str | None,
     story: bool,
     plot: str | None,
+    metrics: str | None,
+    of: tuple[str, ...],
+    step: str,
     quiet: bool,
     force: bool,
 ) -> int:
@@ -44,8 +47,9 @@ def command(
     """
     from ksim.scenario import Scenario
 
-    check_presentation(as_json=as_json, history=history, story=story, plot=plot, quiet=quiet, force=force)
+    wanted = MetricsWanted(metrics, of, step)
+    check_presentation(as_json=as_json, history=history, story=story, plot=plot, metrics=wanted, quiet=quiet, force=force)
     plan = changed(Scenario.load(file, check=False), settings, producer_config, producer_props, kafka, client).plan(seed)
     with opened(cluster, hooks, shared) as live:
         run = live.replay(plan)
-    return present(run, as_json=as_json, history=history, story=story, plot=plot, quiet=quiet)
+    return present(run, as_json=as_json, history=history, story=story, plot=plot, metrics=wanted, quiet=quiet)

@@ -15,7 +15,9 @@ import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SplittableRandom;
 import java.util.TreeMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.locks.LockSupport;
@@ -23,6 +25,9 @@ import org.apache.kafka.clients.producer.Callback;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.errors.ApiException;
+import org.apache.kafka.common.errors.SerializationException;
+import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -44,11 +49,18 @@ public final class Client {
     private static final long LONGEST_TURN_MS = 1000;
     private static final int MOST_ANNOUNCED = 100;
     private static final int WARM_UP_BYTES = 100;
+    private static final int NO_KEY = -1;
+    private static final int UNSERIALIZABLE_KEY = -2;
+    private static final byte[] UNSERIALIZABLE = new byte[0];
+    private static final long LAST_WORDS_MS = 200;
+
+    private static final Map<Integer, Integer> CONTENT = new HashMap<>(); // Workload -> millionths of its bytes that no codec makes smaller.
 
     private final Map<String, Object> settings = new HashMap<>();
     private final List<Workload> workloads = new ArrayList<>();
     private final List<Object[]> warmUps = new ArrayList<>(); // (topic, partition)
     private int index; // Of this producer in the plan.
+    private int first; // The number of its first record: an earlier process had those before.
     private volatile Producing producing;
 
     public static void main(String[] arguments) {
@@ -70,7 +82,12 @@ public final class Client {
             switch (words[0]) {
                 case "producer" -> index = Integer.parseInt(words[1]);
                 case "setting" -> settings.put(words[1], words.length > 2 ? words[2] : "");
-                case "workload" -> workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4])));
+                case "workload" -> {
+                    Reaction reaction = Reaction.of(workloads.size(), words[5]);
+                    workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4]), reaction));
+                }
+                case "from" -> first = Integer.parseInt(words[1]);
+                case "content" -> CONTENT.put(Integer.valueOf(words[1]), Integer.valueOf(words[2]));
                 case "warm-up" -> warmUps.add(new Object[] {words[1], Integer.valueOf(words[2])});
                 case "practise" -> practise(words[1], words[2]);
                 case "ready" -> tell("{\"event\":\"ready\",\"at\":" + System.nanoTime() + ",\"version\":" + quoted(AppInfoParser.getVersion()) + "}");
@@ -78,7 +95,10 @@ public final class Client {
                     long zero = Long.parseLong(words[1]);
                     inBackground("go", () -> go(zero));
                 }
-                case "close" -> inBackground("close", this::close);
+                case "close" -> {
+                    Duration patience = Duration.ofMillis(words[1].equals("-") ? Long.MAX_VALUE : Long.parseLong(words[1]));
+                    inBackground("close", () -> close(patience));
+                }
                 default -> throw new IllegalArgumentException("no such command: " + words[0]);
             }
         }
@@ -100,7 +120,7 @@ public final class Client {
         own.put("linger.ms", "0");
         own.put("max.block.ms", String.valueOf(PATIENCE_AT_WARMING.toMillis()));
         for (int i = 0; i < PRACTICES; i++) {
-            Producing practice = new Producing(new Producer(own), List.of(Workload.ofPractice(0, topic), Workload.ofPractice(1, topic)), -1);
+            Producing practice = new Producing(new Producer(own), List.of(Workload.ofPractice(0, topic), Workload.ofPractice(1, topic)), -1, 0);
             practice.run(System.nanoTime());
             practice.producer.close(PATIENCE_AT_WARMING);
             if (practice.problem != null) throw practice.problem;
@@ -113,7 +133,7 @@ public final class Client {
     private void go(long zero) throws Exception {
         long construction = warmUps.isEmpty() ? zero : zero - 1_000_000_000L;
         waitUntil(construction);
-        producing = new Producing(new Producer(settings), workloads, index);
+        producing = new Producing(new Producer(settings), workloads, index, first);
         tell("{\"event\":\"constructed\",\"at\":" + System.nanoTime() + "}");
         if (!warmUps.isEmpty()) {
             for (Object[] place : warmUps) producing.producer.send(record((String) place[0], (Integer) place[1], null, "w", WARM_UP_BYTES), null);
@@ -126,10 +146,11 @@ public final class Client {
     }
 
     /** As an application ends: no more records, and then whatever was sent has its outcome. */
-    private void close() throws Exception {
+    private void close(Duration patience) throws Exception {
         if (producing != null) {
             producing.stop();
-            producing.producer.close();
+            producing.producer.close(patience);
+            for (Thread thread : producing.threads) thread.join(LAST_WORDS_MS); // A send() that was waiting has just been told.
         }
         while (!EVENTS.isEmpty()) Thread.sleep(1);
         tell("{\"event\":\"closed\",\"at\":" + System.nanoTime() + "}");
@@ -140,15 +161,94 @@ public final class Client {
         final long maxBlockMs;
 
         Producer(Map<String, Object> settings) {
-            super(settings, new ByteArraySerializer(), new ByteArraySerializer());
+            super(settings, new ByteArraySerializer(), new Values());
             maxBlockMs = Long.parseLong((String) settings.getOrDefault("max.block.ms", "60000"));
         }
     }
 
+    private static final class Values extends ByteArraySerializer {
+        @Override
+        public byte[] serialize(String topic, byte[] value) {
+            if (value == UNSERIALIZABLE) throw new SerializationException("This record cannot be serialized.");
+            return value;
+        }
+    }
+
+    private static final class CircuitBreakerOpenException extends RuntimeException {
+        CircuitBreakerOpenException() {
+            super("The application's circuit breaker is open.");
+        }
+    }
+
+    /** What the application does about a failed send; ksim_models.on_failure says the same of the simulated one. */
+    private static final class Reaction {
+        final int workload;
+        final boolean resends;
+        final boolean stops;
+        final int openAfter; // 0: there is no circuit breaker.
+        final long halfOpenNanos;
+        volatile boolean stopped;
+        private String state = "closed";
+        private int failures;
+        private long until;
+        private int trial = -1;
+
+        private Reaction(int workload, boolean resends, boolean stops, int openAfter, long halfOpenNanos) {
+            this.workload = workload;
+            this.resends = resends;
+            this.stops = stops;
+            this.openAfter = openAfter;
+            this.halfOpenNanos = halfOpenNanos;
+        }
+
+        /** "report", "resend", "stop", or "break:FAILURES:MICROSECONDS". */
+        static Reaction of(int workload, String word) {
+            String[] parts = word.split(":");
+            boolean breaks = parts[0].equals("break");
+            return new Reaction(
+                workload, word.equals("resend"), word.equals("stop"), breaks ? Integer.parseInt(parts[1]) : 0, breaks ? Long.parseLong(parts[2]) * 1000 : 0);
+        }
+
+        synchronized boolean letsThrough(int number, Producing producing) {
+            if (openAfter == 0 || state.equals("closed")) return true;
+            if (state.equals("half-open") || System.nanoTime() < until) return false;
+            trial = number;
+            become("half-open", producing);
+            return true;
+        }
+
+        synchronized void succeeded(int number, Producing producing) {
+            if (openAfter == 0) return;
+            if (state.equals("closed")) {
+                failures = 0;
+            } else if (number == trial) {
+                failures = 0;
+                trial = -1;
+                become("closed", producing);
+            }
+        }
+
+        synchronized void failed(int number, Producing producing) {
+            if (stops) stopped = true;
+            if (openAfter == 0 || (!state.equals("closed") && number != trial)) return;
+            failures++;
+            if (state.equals("closed") && failures < openAfter) return;
+            trial = -1;
+            until = System.nanoTime() + halfOpenNanos;
+            become("open", producing);
+        }
+
+        private void become(String next, Producing producing) {
+            state = next;
+            String told = "{\"event\":\"breaker\",\"at\":" + System.nanoTime() + ",\"workload\":" + workload;
+            producing.sayLater(told + ",\"state\":\"" + next + "\",\"failures\":" + failures + "}\n");
+        }
+    }
+
     /** The records of one workload, in the order of their times. */
-    private record Workload(int index, String topic, Integer partition, Semaphore window, long[] at, int[] size, int[] key) {
-        /** 16 bytes per record: its time in us, its bytes, the number of its key or -1. */
-        static Workload read(int index, String topic, Path file, Integer partition, Integer window) throws IOException {
+    private record Workload(int index, String topic, Integer partition, Semaphore window, boolean waits, Reaction reaction, long[] at, int[] size, int[] key) {
+        /** 16 bytes per record: its time in us, its bytes, the number of its key or -1, -2 where it cannot be serialized. */
+        static Workload read(int index, String topic, Path file, Integer partition, Integer window, Reaction reaction) throws IOException {
             ByteBuffer columns = ByteBuffer.wrap(Files.readAllBytes(file));
             int records = columns.remaining() / 16;
             long[] at = new long[records];
@@ -159,7 +259,8 @@ public final class Client {
                 size[i] = columns.getInt();
                 key[i] = columns.getInt();
             }
-            return new Workload(index, topic, partition, window == null ? null : new Semaphore(window), at, size, key);
+            boolean waits = window != null && window == 1;
+            return new Workload(index, topic, partition, window == null ? null : new Semaphore(window), waits, reaction, at, size, key);
         }
 
         static Workload ofPractice(int index, String topic) {
@@ -171,7 +272,7 @@ public final class Client {
                 size[i] = 100;
                 key[i] = i % 2 - 1;
             }
-            return new Workload(index, topic, null, new Semaphore(at.length / 2), at, size, key);
+            return new Workload(index, topic, null, new Semaphore(at.length / 2), false, Reaction.of(index, "report"), at, size, key);
         }
     }
 
@@ -189,7 +290,8 @@ public final class Client {
         volatile boolean over;
         volatile Exception problem;
 
-        Producing(Producer producer, List<Workload> workloads, int index) {
+        Producing(Producer producer, List<Workload> workloads, int index, int first) {
+            this.next = this.announced = first;
             this.producer = producer;
             this.workloads = workloads;
             this.index = index;
@@ -208,55 +310,84 @@ public final class Client {
         }
 
         private void offer(Workload workload, long zero) throws InterruptedException {
-            for (int i = 0; i < workload.at.length && !over; i++) {
+            Reaction reaction = workload.reaction;
+            int i = 0;
+            for (; i < workload.at.length && !over && !reaction.stopped; i++) {
                 waitUntil(zero + workload.at[i] * 1000, this);
                 if (workload.window != null) workload.window.acquire();
-                if (!over) call(workload, i, zero);
+                if (over || reaction.stopped) break;
+                Outcome outcome = call(workload, i, zero, -1);
+                while (workload.waits && reaction.resends && outcome.hasFailed() && !over) {
+                    workload.window.acquire();
+                    outcome = call(workload, i, zero, outcome.number);
+                }
+            }
+            if (reaction.stopped && i < workload.at.length) {
+                String told = "{\"event\":\"stopped\",\"at\":" + System.nanoTime() + ",\"workload\":" + workload.index;
+                sayLater(told + ",\"left\":" + (workload.at.length - i) + "}\n");
             }
         }
 
-        /** The record has its number from the moment of the call. */
-        private void call(Workload workload, int i, long zero) throws InterruptedException {
+        /** The record has its number from the moment of the call, unless it had one before (`known`). */
+        private Outcome call(Workload workload, int i, long zero, int known) throws InterruptedException {
             int number;
             Turns line = turns.get(workload.topic);
             synchronized (this) {
-                number = next++;
-                tellOffered(number, workload, i, zero);
+                number = known < 0 ? next++ : known;
+                if (known < 0) tellOffered(number, workload, i, zero);
+                else sayLater(offered(number, workload));
                 line.come(number);
             }
             try {
+                if (!workload.reaction.letsThrough(number, this)) {
+                    Outcome outcome = new Outcome(this, workload, i, number);
+                    outcome.end("refused", described(new CircuitBreakerOpenException()), "");
+                    return outcome;
+                }
                 line.await(number);
-                send(workload, i, number);
+                return send(workload, i, number);
             } finally {
                 line.leave(number);
             }
         }
 
-        private void send(Workload workload, int i, int number) {
-            byte[] key = workload.key[i] < 0 ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
+        private Outcome send(Workload workload, int i, int number) {
+            byte[] key = workload.key[i] <= NO_KEY ? null : ("key-" + workload.key[i]).getBytes(StandardCharsets.US_ASCII);
             int bytes = Math.max(0, workload.size[i] - (key == null ? 0 : key.length));
-            ProducerRecord<byte[], byte[]> record = record(workload.topic, workload.partition, key, identity(number), bytes);
-            Outcome outcome = new Outcome(this, workload, number);
+            ProducerRecord<byte[], byte[]> record;
+            if (workload.key[i] == UNSERIALIZABLE_KEY) {
+                record = new ProducerRecord<>(workload.topic, workload.partition, null, UNSERIALIZABLE);
+            } else {
+                record = record(workload.topic, workload.partition, key, identity(number), bytes);
+                mix(record.value(), identity(number).length() + 1, CONTENT.getOrDefault(workload.index, 0), number);
+            }
+            Outcome outcome = new Outcome(this, workload, i, number);
             try {
                 producer.send(record, outcome);
             } catch (RuntimeException problem) {
                 outcome.refused(problem);
             }
+            outcome.inside = false;
+            return outcome;
+        }
+
+        private static String offered(int number, Workload workload) {
+            return "{\"event\":\"offered\",\"record\":" + number + ",\"workload\":" + workload.index + ",\"at\":" + System.nanoTime() + "}\n";
         }
 
         /** Before the record can be in any log, even if this process is killed in between. In a burst one line that is written at once speaks for many records. */
         private void tellOffered(int number, Workload workload, int i, long zero) {
-            String offered = "{\"event\":\"offered\",\"record\":" + number + ",\"at\":";
             if (number >= announced) {
                 int due = due(workload, i, zero);
                 if (due < 2) {
-                    say(offered + System.nanoTime() + "}");
+                    say(offered(number, workload).stripTrailing());
                     return;
                 }
-                say("{\"event\":\"announced\",\"until\":" + (number + due) + ",\"at\":" + System.nanoTime() + "}");
+                String until = ",\"until\":" + (number + due) + ",\"workload\":" + workload.index;
+                say("{\"event\":\"announced\"" + until + ",\"at\":" + System.nanoTime() + "}");
                 announced = number + due;
             }
-            sayLater(offered + System.nanoTime() + "}\n");
+            sayLater(offered(number, workload));
         }
 
         private String identity(int number) {
@@ -269,7 +400,7 @@ public final class Client {
             if (!silent) tell(line);
         }
 
-        private void sayLater(String line) {
+        void sayLater(String line) {
             if (silent) return;
             try {
                 EVENTS.put(line);
@@ -339,43 +470,74 @@ public final class Client {
         return new ProducerRecord<>(topic, partition, key, value, headers);
     }
 
+    /** Behind the identity: noise of so many millionths of the value, so that a batch compresses about to that. */
+    private static void mix(byte[] value, int from, int millionths, int number) {
+        int noise = Math.min(value.length - from, (int) (value.length * (long) millionths / 1_000_000));
+        if (noise <= 0) return;
+        byte[] bytes = new byte[noise];
+        new SplittableRandom(number).nextBytes(bytes);
+        System.arraycopy(bytes, 0, value, from, noise);
+    }
+
     private static final class Outcome implements Callback {
         final Producing producing;
         final Workload workload;
+        final int i;
         final int number;
         final Thread caller = Thread.currentThread();
+        /** send() has not returned. A callback that sends again is called by the thread that ran it. */
+        boolean inside = true;
         boolean known;
+        private boolean failed;
+        private final CountDownLatch over = new CountDownLatch(1);
 
-        Outcome(Producing producing, Workload workload, int number) {
+        Outcome(Producing producing, Workload workload, int i, int number) {
             this.producing = producing;
             this.workload = workload;
+            this.i = i;
             this.number = number;
+        }
+
+        /** As Future.get(): waits for the outcome. */
+        boolean hasFailed() throws InterruptedException {
+            over.await();
+            return failed;
         }
 
         /** Called inside send() where the record was refused, and by the producer's own thread for everything else. */
         @Override
         public void onCompletion(RecordMetadata metadata, Exception exception) {
             if (exception == null) {
-                end("acked", ",\"partition\":" + metadata.partition() + ",\"offset\":" + (metadata.hasOffset() ? metadata.offset() : -1));
-            } else if (Thread.currentThread() == caller) {
+                workload.reaction.succeeded(number, producing);
+                end("acked", ",\"partition\":" + metadata.partition() + ",\"offset\":" + (metadata.hasOffset() ? metadata.offset() : -1), "");
+            } else if (inside && Thread.currentThread() == caller) {
                 refused(exception);
             } else {
-                end("failed", ",\"partition\":" + (metadata == null ? -1 : metadata.partition()) + described(exception));
                 producing.problem = exception;
+                failed = true;
+                boolean again = workload.reaction.resends && !workload.waits && !producing.over;
+                if (!again) workload.reaction.failed(number, producing); // Before anybody who waits goes on.
+                String details = ",\"partition\":" + (metadata == null ? -1 : metadata.partition()) + described(exception);
+                end("failed", details, again ? Producing.offered(number, workload) : "");
+                if (again) producing.send(workload, i, number);
             }
         }
 
         void refused(Exception exception) {
             if (known) return;
-            end("refused", described(exception));
             producing.problem = exception;
+            workload.reaction.failed(number, producing);
+            end("refused", described(exception), "");
         }
 
-        private void end(String event, String details) {
+        /** `again`: the line about the next send() of the record, which keeps its place in the window. */
+        private void end(String event, String details, String again) {
             known = true;
             long now = System.nanoTime();
-            producing.sayLater("{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + now + ",\"workload\":" + workload.index + details + "}\n");
-            if (workload.window != null) workload.window.release();
+            String what = "{\"event\":\"" + event + "\",\"record\":" + number + ",\"at\":" + now + ",\"workload\":" + workload.index;
+            producing.sayLater(what + details + "}\n" + again);
+            over.countDown();
+            if (workload.window != null && again.isEmpty()) workload.window.release();
         }
     }
 
@@ -418,7 +580,10 @@ public final class Client {
     }
 
     private static String described(Throwable exception) {
-        return ",\"class\":" + quoted(exception.getClass().getSimpleName()) + ",\"message\":" + quoted(String.valueOf(exception.getMessage()));
+        Throwable cause = exception.getCause();
+        boolean named = exception instanceof TimeoutException && cause instanceof ApiException;
+        String message = exception.getMessage() + (named ? " (cause: " + cause.getClass().getSimpleName() + ")" : "");
+        return ",\"class\":" + quoted(exception.getClass().getSimpleName()) + ",\"message\":" + quoted(message);
     }
 
     private static String quoted(String text) {

@@ -6,22 +6,28 @@ What a client is told: lines of words, each word percent-encoded.
 
     producer INDEX                           its place in the plan, for the identity of records
     setting NAME VALUE                       in the client's own spelling
-    workload TOPIC FILE PARTITION WINDOW     "-" where there is none; FILE holds 16 bytes per record: time in us, bytes, number of its key (-1: no key)
+    from NUMBER                              of its first record, where another process had those before
+    workload TOPIC FILE PARTITION WINDOW ON_FAILURE
+                                             "-" where there is none; ON_FAILURE: report, resend, stop, or break:FAILURES:MICROSECONDS
+                                             FILE: 16 bytes per record: time in us, bytes, number of its key (-1: none, -2: cannot be serialized)
+    content WORKLOAD MILLIONTHS              where the producer compresses: so much of each record is noise, and a batch compresses about to that
     warm-up TOPIC PARTITION                  the real producer sends a record here a second before time zero
     practise BOOTSTRAP TOPIC                 a throw-away producer sends a few records, so that the process is warm
     ready                                    answered when all before is done
     go ZERO                                  time zero, on the monotonic clock in ns: then the real producer is constructed and the workloads begin
-    close                                    no more records, and when all have their outcome the process ends
+    close PATIENCE                           no more records, and when all have their outcome, or after so many ms ("-": never), the process ends
 
 What it says: JSON lines, each with "event" and "at" (monotonic clock, ns).
 
     ready     version                        of the client library
     constructed, warm, closed
-    announced until                          records below this number may be offered, and in a log, even if no more is heard of them
-    offered   record                         the moment of send(); written before it is called, unless it was announced
+    announced until, workload                records below this number may be offered, and in a log, even if no more is heard of them
+    offered   record, workload               the moment of send(); written before it is called, unless it was announced, or is sent again
     acked     record, workload, partition, offset (-1: not told)
     failed    record, workload, partition (-1: not known), class, message
     refused   record, workload, class, message: send() threw, or returned an already failed future
+    breaker   workload, state, failures      of the application's circuit breaker
+    stopped   workload, left                 a send failed, and so many records are never offered
     broken    class, message                 the process ends
 """
 
@@ -35,7 +41,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -43,11 +49,13 @@ from urllib.parse import quote
 from ksim.dice import Dice
 from ksim.live import columns
 from ksim.live.book import Book
+from ksim.live.client_events import records_of, together
 from ksim.live.errors import LiveError
 from ksim.live.naming import Naming
 from ksim.plan import Plan
 from ksim.workload import schedule
-from ksim_models.facts import Acked, Failed, Offered, Refused
+from ksim_models.facts import Acked, BreakerChanged, Failed, Fault, Offered, Refused
+from ksim_models.on_failure import OnFailure, Reaction
 from ksim_models.units import Micros
 
 JAVA = "java"
@@ -55,8 +63,6 @@ PIPE_BYTES = 1 << 20
 """Some 20,000 lines: a client must never wait for us. (Linux; elsewhere the pipe is what it is.)"""
 READ_BYTES = 1 << 15
 """At a time: a proxy lives in the same loop, and a thousand lines take some milliseconds."""
-TOGETHER: Micros = 1_000
-"""Outcomes of neighbours within a millisecond make one fact: Kafka reports batch by batch."""
 READY_WITHIN_S = 60
 CLOSED_WITHIN_S = 5
 LOOK_S = 0.01
@@ -106,12 +112,15 @@ class LiveClient:
         self.book = book
         self.workplace = workplace
         dice = Dice(plan.seed)
-        self.workloads = [schedule(workload, dice) for workload in plan.workloads if workload.producer == self.name]
+        self.workloads = [schedule(workload, dice, plan.faults) for workload in plan.workloads if workload.producer == self.name]
         self.total = sum(workload.total for workload in self.workloads)
         topics = {workload.topic for workload in self.workloads}
         self.warm_ups = [(topic.name, number) for topic in plan.topics if plan.warm and topic.name in topics for number in range(len(topic.assignment))]
         self.offered = 0
+        """Different records: one that is sent again counts once."""
         self.ended = 0
+        self.returning = False
+        """Another process of it is about to start."""
         self.version = ""
         """Of the client library, as it says itself."""
         self.alive = False
@@ -123,7 +132,19 @@ class LiveClient:
         self._child: Child | None = None
         self._known = bytearray(self.total)
         """1 for every record that was offered."""
+        self._settled = bytearray(self.total)
+        """1 for every record whose last send has its outcome."""
+        self._next = [0] * len(self.workloads)
+        """Per workload: how many of its records were offered."""
+        self._closing = False
+        self._busy_until: Micros = 0
+        """When the last record of a workload would have come that has stopped: the heal comes then, as in a simulation."""
+        self._lives = 0
+        self._doors: Sequence[str] = ()
+        self._practise: tuple[str, str] | None = None
         self._announced = 0
+        self._announcing = 0
+        """The workload whose records were announced last."""
         self._last_heard: Micros = 0
         self._ready = asyncio.Event()
         self._gone = asyncio.Event()
@@ -135,22 +156,28 @@ class LiveClient:
 
         `practise`: bootstrap servers that lead past the proxy, and the real name of a topic that is nobody's.
         """
+        self._doors, self._practise = doors, practise
+        self._lives += 1
+        life = f"{self.name}-{self._lives}" if self._lives > 1 else self.name
         folder = self.workplace.folder / "workloads"
         folder.mkdir(exist_ok=True)
-        files = [folder / f"{self.name}-{number}" for number in range(len(self.workloads))]
-        for file, workload in zip(files, self.workloads):
-            await asyncio.to_thread(columns.write, file, columns.rows(workload))
-        self._child = self.workplace.start(f"client-{self.name}", self.command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        files = [folder / f"{life}-{number}" for number in range(len(self.workloads))]
+        for file, workload, first in zip(files, self.workloads, self._next):
+            await asyncio.to_thread(columns.write, file, columns.rows(workload, first))
+        self._child = self.workplace.start(f"client-{life}", self.command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.alive = True
         self._listen(self._child.stdout.fileno())
         self._say("producer", str(self.index))
+        self._say("from", str(self.offered))
         for name, value in self.settings(doors).items():
             self._say("setting", name, value)
         for file, workload in zip(files, self.workloads):
-            self._say(
-                "workload", self.naming.real(workload.topic), str(file), *("-" if one is None else str(one) for one in (workload.partition, workload.window))
-            )
-        for topic, partition in self.warm_ups:
+            numbers = ["-" if one is None else str(one) for one in (workload.partition, workload.window)]
+            self._say("workload", self.naming.real(workload.topic), str(file), *numbers, _in_one_word(workload.on_failure))
+        if self.plan.config.compression_type != "none":
+            for index, workload in enumerate(self.workloads):
+                self._say("content", str(index), str(workload.compression_ratio))
+        for topic, partition in self.warm_ups if self._lives == 1 else ():
             self._say("warm-up", self.naming.real(topic), str(partition))
         if practise is not None:
             self._say("practise", *practise)
@@ -171,17 +198,32 @@ class LiveClient:
         """`zero_ns`: some time ahead; at least 2 s where the plan says warm, as the real producer is then constructed a second before."""
         self._say("go", str(zero_ns))
 
+    async def start_again(self, zero_ns: int) -> None:
+        """Another process, which goes on with the next record."""
+        self.returning = True
+        await self._gone.wait()
+        if self._child is not None:
+            self._child.close_pipes()
+        self._closing, self._unread, self._announced = False, b"", self.offered
+        self._settle(range(self.offered))  # Whoever had no outcome has none for ever.
+        self._ready, self._gone = asyncio.Event(), asyncio.Event()
+        await self.start(self._doors, self._practise)
+        self.go(zero_ns)
+        self.returning = False
+
     @property
     def all_offered(self) -> bool:
         """Every record was handed to send(), or never will be. Raises what went wrong with the process."""
         self.check()
-        return not self.alive or self.offered == self.total
+        if self.returning or self.book.clock.now() < self._busy_until:
+            return False
+        return not self.alive or self._closing or self.offered == self.total
 
     @property
     def is_done(self) -> bool:
         """Every record has its outcome, or never will."""
         self.check()
-        return not self.alive or self.ended == self.total
+        return not self.returning and (not self.alive or self.ended == self.total)
 
     def check(self) -> None:
         if self.trouble is not None:
@@ -208,13 +250,20 @@ class LiveClient:
         self.alive = False
         if self._child.code is None:
             self._child.resume()
-            self._say("close")
+            self._say("close", "-")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await self._gone.wait()
         self._child.kill()
         await self._gone.wait()
         self._child.close_pipes()
+
+    async def shut_down(self, within: Micros | None = None) -> None:
+        """As an application ends in the middle of a play: nothing more is offered; close() has so long, or as long as it takes."""
+        if self._child is not None and self.alive:
+            self._closing = True
+            self._say("close", "-" if within is None else str(within // 1000))
+            await self._gone.wait()
 
     # What it is told.
 
@@ -247,7 +296,7 @@ class LiveClient:
     def hear(self, lines: Sequence[bytes]) -> None:
         """Lines of the client, turned into facts; neighbours of one kind become one fact."""
         text = b",".join(line for line in lines if line.startswith(b"{"))
-        for events in _together(json.loads(b"[" + text + b"]")):  # All in one go: three times as fast as one by one.
+        for events in together(json.loads(b"[" + text + b"]")):  # All in one go: three times as fast as one by one.
             self._last_heard = self._at(events[-1])
             getattr(self, "_on_" + events[0]["event"])(events)
 
@@ -262,6 +311,7 @@ class LiveClient:
 
     def _on_announced(self, events: list[dict[str, Any]]) -> None:
         self._announced = max(self._announced, events[0]["until"])
+        self._announcing = events[0]["workload"]
 
     def _on_constructed(self, events: list[dict[str, Any]]) -> None:
         self.constructed_at = self._at(events[0])
@@ -277,23 +327,52 @@ class LiveClient:
 
     def _on_offered(self, events: list[dict[str, Any]]) -> None:
         times = tuple(self._at(event) for event in events)
-        self.offered += len(events)
-        records = _records(events)
-        self._known[records.start : records.stop] = b"\1" * len(records)
+        records = records_of(events)
+        for number, at in zip(records, times):
+            self._count_offer(number, events[0]["workload"], at)
         self.book.note(Offered(self.name, records, times[0], 0, times if len(times) > 1 else ()), times[0])
 
+    def _count_offer(self, number: int, workload: int, at: Micros) -> None:
+        if self._known[number]:  # It is sent again, so it is pending again.
+            self.ended -= self._settled[number]
+            self._settled[number] = 0
+            return
+        self._known[number] = 1
+        self.offered += 1
+        flaw = self.workloads[workload].flaws.get(self._next[workload])
+        self._next[workload] += 1
+        if flaw is not None:
+            self.book.note(Fault(flaw.fault, flaw.do, "hit", (f"{self.name}/{number}",), 1), at)
+
+    def _settle(self, records: range) -> None:
+        for number in records:
+            self.ended += not self._settled[number]
+            self._settled[number] = 1
+
+    def _on_breaker(self, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            workload = self.workloads[event["workload"]].workload
+            self.book.note(BreakerChanged(self.name, workload, event["state"], event["failures"]), self._at(event))
+
+    def _on_stopped(self, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            workload = self.workloads[event["workload"]]
+            self.total -= event["left"]
+            self._busy_until = max(self._busy_until, workload.time_of(workload.total - 1))
+            self._next[event["workload"]] = workload.total
+
     def _on_acked(self, events: list[dict[str, Any]]) -> None:
-        self.ended += len(events)
-        self.book.note(Acked(self.name, self._partition(events[0]), _records(events), events[0]["offset"]), self._at(events[0]))
+        self._settle(records_of(events))
+        self.book.note(Acked(self.name, self._partition(events[0]), records_of(events), events[0]["offset"]), self._at(events[0]))
 
     def _on_failed(self, events: list[dict[str, Any]]) -> None:
-        self.ended += len(events)
+        self._settle(records_of(events))
         first = events[0]
-        self.book.note(Failed(self.name, self._partition(first), _records(events), first["class"], self._plain(first["message"])), self._at(first))
+        self.book.note(Failed(self.name, self._partition(first), records_of(events), first["class"], self._plain(first["message"])), self._at(first))
 
     def _on_refused(self, events: list[dict[str, Any]]) -> None:
-        self.ended += len(events)
-        self.book.note(Refused(self.name, _records(events), events[0]["class"], self._plain(events[0]["message"])), self._at(events[0]))
+        self._settle(records_of(events))
+        self.book.note(Refused(self.name, records_of(events), events[0]["class"], self._plain(events[0]["message"])), self._at(events[0]))
 
     def _on_end(self, look: int = 0) -> None:
         """Its output has ended; its exit code follows at once, or it lives on without us."""
@@ -301,7 +380,7 @@ class LiveClient:
         if code is None and look < LOOKS_FOR_A_CODE:
             asyncio.get_running_loop().call_later(LOOK_S, self._on_end, look + 1)
             return
-        if self.alive and self.trouble is None:
+        if self.alive and not self._closing and self.trouble is None:
             how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
             self.trouble = LiveError(f"producer {self.name}: its process ended by itself{how}.{self._last_words()}")
         self.alive = False
@@ -313,7 +392,7 @@ class LiveClient:
         """Killed in the middle of a burst: what was announced may have been sent, and nobody knows its outcome."""
         for number in range(self._announced):
             if not self._known[number]:
-                self.offered += 1
+                self._count_offer(number, self._announcing, self._last_heard)
                 self.book.note(Offered(self.name, range(number, number + 1), self._last_heard, 0), self._last_heard)
 
     def _at(self, event: dict[str, Any]) -> Micros:
@@ -334,33 +413,11 @@ class LiveClient:
         return f" Its last lines:\n{self._plain(lines)}" if lines else ""
 
 
-def _records(events: Sequence[dict[str, Any]]) -> range:
-    return range(events[0]["record"], events[-1]["record"] + 1)
-
-
-ALIKE = {"offered": (), "acked": ("workload", "partition"), "failed": ("workload", "partition", "class", "message"), "refused": ("class", "message")}
-"""What neighbours must have in common to make one fact, beside their consecutive numbers."""
-
-
-def _together(events: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Neighbours that say the same of the next record, or of the next offset."""
-    group: list[dict[str, Any]] = []
-    for event in events:
-        if group and not _goes_on(group, event):
-            yield group
-            group = []
-        group.append(event)
-    if group:
-        yield group
-
-
-def _goes_on(group: list[dict[str, Any]], event: dict[str, Any]) -> bool:
-    last, kind = group[-1], event["event"]
-    if kind != last["event"] or kind not in ALIKE or event["record"] != last["record"] + 1 or event["at"] - group[0]["at"] >= TOGETHER * 1000:
-        return False
-    if kind == "acked" and event["offset"] != (last["offset"] + 1 if last["offset"] >= 0 else -1):
-        return False
-    return all(event[name] == last[name] for name in ALIKE[kind])
+def _in_one_word(on_failure: OnFailure) -> str:
+    if on_failure.reaction is Reaction.BREAK:
+        return f"break:{on_failure.open_after}:{on_failure.half_open}"
+    word: str = on_failure.reaction.value
+    return word
 
 
 # How the processes are started.

@@ -5,6 +5,7 @@ Nothing that ksim did not create is touched, so whatever it creates can be told 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Iterable
@@ -34,11 +35,16 @@ def is_ours(real: str) -> bool:
     return PREFIX.match(real) is not None
 
 
-def content(identity: str, size: int) -> tuple[bytes, list[Header]]:
-    """Value and headers of a record of so many bytes. Where the value is too short for the identity, a header's key carries it."""
+def content(identity: str, size: int, noise: int = 0) -> tuple[bytes, list[Header]]:
+    """Value and headers of a record of so many bytes. Where the value is too short for the identity, a header's key carries it.
+
+    noise: so many millionths of the bytes are such that no codec makes them smaller, and a batch of such records compresses about to that.
+    """
     text = identity.encode() + b" "
     if len(text) > size:
         return FILLER * size, [(identity, b"")]
+    random = min(size - len(text), size * noise // 1_000_000)
+    text += hashlib.shake_128(text).digest(random) if random else b""
     return text + FILLER * (size - len(text)), []
 
 

@@ -36,6 +36,7 @@ from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan, ProducerPlan
 from ksim.runs import Run, run_line
 from ksim_models.facts import Ended, Fault
+from ksim_models.topic_creation import is_legal
 from ksim_models.units import Micros
 
 LEAD_NS = 400_000_000
@@ -97,7 +98,7 @@ class Play:
             ended_at = self.clock.now()
             await self._end_clients(quiet=quiet)
             await self.watchers.stop()
-            truth = await final_logs(self.scene, self.plan, self.naming)
+            truth = await final_logs(self.scene, await self._with_created_topics(), self.naming)
             history = self._close_books(faults, truth, ended_at, quiet=quiet)
         plan = replace(self.plan, notes=(*self.plan.notes, *self._notes(truth)))
         return Run(plan, history, 0, ended_at, (time.perf_counter() - began) * 1000)
@@ -161,10 +162,13 @@ class Play:
             faults.heal()
         healed_at = self.clock.now()
         while self.clock.now() < healed_at + self.plan.limit:
-            if not faults.at_work and not self.world.deeds and all(client.is_done for client in self.clients.values()) and await self._has_converged():
-                return True
+            if not faults.at_work and not self.world.deeds and self._are_done() and await self._has_converged() and self._are_done():
+                return True  # Nor has anybody sent something again meanwhile.
             await self._look()
         return False
+
+    def _are_done(self) -> bool:
+        return all(client.is_done for client in self.clients.values())
 
     async def _look(self) -> None:
         await asyncio.sleep(LOOK_S)
@@ -204,6 +208,18 @@ class Play:
         return True
 
     # The end.
+
+    async def _with_created_topics(self) -> Plan:
+        """Topics that were absent at time zero and have been created on demand are read too."""
+        absent = {self.naming.real(topic.name): topic for topic in self.plan.topics if not topic.exists}
+        if not absent:
+            return self.plan
+        state = await self.scene.ask.metadata(self.scene.brokers[0], [name for name in absent if is_legal(name)])
+        found: dict[str, list[tuple[str, ...]]] = {}
+        for (name, _), partition in state.partitions.items():
+            found.setdefault(absent[name].name, []).append(partition.replicas)
+        topics = [replace(topic, exists=True, assignment=tuple(found[topic.name])) if topic.name in found else topic for topic in self.plan.topics]
+        return replace(self.plan, topics=tuple(topics))
 
     async def _end_clients(self, *, quiet: bool) -> None:
         """What is still pending at the limit has no outcome: nobody waits for one."""

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
+NOT_HERE = {
+    "power-loss": "brokers are processes here, and the system under them keeps their page cache (crash is kill -9): only a machine can be switched off",
+    "delete-records": "a replay does not send DeleteRecords yet",
+}
+"""What no live cluster of ours can be done to, and why."""
 
 
 class Cluster(Protocol):
@@ -40,9 +45,11 @@ class Process(Protocol):
     """A client in a process of its own (`ksim.live.clients.LiveClient`)."""
 
     def kill(self) -> object: ...
-    def close(self) -> object:
-        """As an application ends: what was sent gets its outcome."""
+    def shut_down(self, within: Micros | None = None) -> object:
+        """As an application ends: what was sent gets its outcome, if there is time for that."""
         ...
+
+    def start_again(self, zero_ns: int) -> object: ...
 
     def pause(self) -> object: ...
     def resume(self) -> object: ...
@@ -97,6 +104,8 @@ class LiveWorld:
         return self._replicas[partition]
 
     def why_not(self, fault: FaultPlan) -> str:
+        if fault.do in NOT_HERE:
+            return NOT_HERE[fault.do]
         if fault.do in MACHINE_FAULTS:
             named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]
             return next((why for name in named if name not in self.clients and (why := self.cluster.why_not(fault.do, name))), "")
@@ -116,17 +125,23 @@ class LiveWorld:
             self.frozen.discard(name)
             self._do(self.clients[name].kill() if name in self.clients else self.cluster.crash(name))
 
-    def shutdown(self, name: str) -> None:
+    def power_off(self, name: str) -> None:
+        raise AssertionError("refused before: see why_not")
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        raise AssertionError("refused before: see why_not")
+
+    def shutdown(self, name: str, within: Micros | None = None) -> None:
         if name not in self.down:
             self.down.add(name)
             if name in self.frozen:
                 self.resume(name)  # What is stopped cannot end orderly.
-            self._do(self.clients[name].close() if name in self.clients else self.cluster.shutdown(name))
+            self._do(self.clients[name].shut_down(within) if name in self.clients else self.cluster.shutdown(name))
 
     def restart(self, name: str) -> None:
-        if name in self.down and name not in self.clients:
+        if name in self.down:
             self.down.discard(name)
-            self._do(self.cluster.restart(name))
+            self._do(self.clients[name].start_again(self.book.clock.zero_ns) if name in self.clients else self.cluster.restart(name))
 
     def pause(self, name: str) -> None:
         self.frozen.add(name)

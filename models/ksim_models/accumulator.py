@@ -5,15 +5,24 @@ Kafka: RecordAccumulator, BufferPool; KIP-91, KIP-580, KIP-951.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from ksim_models.backoff import exponential_backoff
 from ksim_models.batch import Batch
+from ksim_models.compression import NOT_COMPRESSED, RatioEstimates
 from ksim_models.config import ProducerConfig
 from ksim_models.machine import Dice
+from ksim_models.partitioners import BuiltIn
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
+
+NO_NODES: frozenset[str] = frozenset()
+
+
+def topic_of(partition: str) -> str:
+    return partition.rpartition("-")[0]
 
 
 class Accumulator:
@@ -27,16 +36,38 @@ class Accumulator:
         self.backoff_max_ms = config.retry_backoff_max_ms if profile.exponential_backoff else config.retry_backoff_ms
         self.delivery_timeout = ms(config.delivery_timeout_ms)
         self.max_request_size = config.max_request_size
+        self.ratios = RatioEstimates(config.compression_type)
+        self.compresses = config.compression_type != "none"
+        self.availability_timeout = ms(config.partitioner_availability_timeout_ms)
+        self.node_times: dict[str, tuple[Micros, Micros]] = {}
+        """Node -> when it last had something ready, and when it could last be drained; only with partitioner.availability.timeout.ms (A46b)."""
+        self.partitioner: BuiltIn | None = None
+        """Who chooses partitions by the length of their queues, if anyone does."""
         self.total_memory = self.free_memory = config.buffer_memory
+        self.memory_log: list[tuple[Micros | None, int]] | None = None
+        """Where somebody measures: what was taken (less than 0) and when, and what was given back, now."""
         self.queues: dict[str, deque[Batch]] = {}
+        self.ranked: list[tuple[str, deque[Batch]]] = []
+        """The queues in the order in which they came to be; a queue's place here is its rank."""
+        self.ranks: dict[str, int] = {}
+        self.filled: list[int] = []
+        """The ranks of all queues that hold something, in order; those that were emptied since the last look too."""
         self.muted: dict[str, None] = {}
         """Partitions with a batch in flight, where max.in.flight is 1 (A36)."""
         self.waiters = 0
         """send() calls that wait for memory: they cancel linger (A25)."""
+        self.hurried = 0
+        """How many flush() and close() are under way: meanwhile nothing lingers (A27)."""
         self.batches_made = 0
+        self.memory_taken = 0
+        """Bytes of buffer.memory that batches ever took."""
+        self.closings = 0
+        """How many batches left while they still took records: what was foreseen of their partitions holds no longer."""
         self.newest_at: Micros = -(2**62)
-        """When the newest batch was created: that wakes the I/O thread (A1)."""
+        """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
+        self.places: dict[str, tuple[list[str], dict[str, int]]] = {}
+        """Node -> the partitions it leads, as of its last drain, and where each stands among them."""
 
     # Append.
 
@@ -51,19 +82,42 @@ class Accumulator:
         if capacity > self.free_memory:
             return None
         self.free_memory -= capacity
+        if self.memory_log is not None:
+            self.memory_log.append((now, -capacity))
+        self.memory_taken += capacity
         self.batches_made += 1
         self.newest_at = now
-        batch = Batch(self.batches_made, partition, capacity, now)
-        queue = self.queues.get(partition)
-        if queue is None:
-            queue = self.queues[partition] = deque()
+        batch = Batch(self.batches_made, partition, capacity, now, self.estimate_for(partition))
+        batch.held = capacity
+        queue = self._queue(partition)
         if queue:
             queue[-1].closed = True
         queue.append(batch)
         return batch
 
+    def estimate_for(self, partition: str) -> int:
+        return self.ratios.of(topic_of(partition)) if self.compresses else NOT_COMPRESSED
+
+    def _queue(self, partition: str) -> deque[Batch]:
+        """The queue that something is about to be put into."""
+        queue = self.queues.get(partition)
+        if queue is None:
+            queue = self.queues[partition] = deque()
+            self.ranks[partition] = len(self.ranked)
+            self.ranked.append((partition, queue))
+        if not queue:
+            rank = self.ranks[partition]
+            place = bisect_left(self.filled, rank)
+            if place == len(self.filled) or self.filled[place] != rank:
+                self.filled.insert(place, rank)
+        return queue
+
     def release(self, batch: Batch) -> None:
-        self.free_memory += batch.capacity
+        """A23."""
+        if self.memory_log is not None:
+            self.memory_log.append((None, batch.held))
+        self.free_memory += batch.held
+        batch.held = 0
 
     # Ready.
 
@@ -77,7 +131,7 @@ class Accumulator:
         batch = queue[0]
         if batch.attempts and batch.attempts != batch.attempts_at_leader_change:
             return batch.retry_at
-        if len(queue) > 1 or batch.is_full or self.waiters:
+        if len(queue) > 1 or batch.is_full or self.waiters or self.hurried:
             return batch.last_attempt_at
         return batch.last_attempt_at + self.linger
 
@@ -92,8 +146,11 @@ class Accumulator:
         nodes: dict[str, None] = {}
         unknown = False
         again = NEVER
-        for partition, queue in self.queues.items():
+        emptied = False
+        for rank in self.filled:
+            partition, queue = self.ranked[rank]
             if not queue:
+                emptied = True
                 continue
             leader, leader_epoch = leader_of(partition)
             if not leader:
@@ -108,6 +165,10 @@ class Accumulator:
                 nodes[leader] = None
             elif due < again:
                 again = due
+        if emptied:
+            self.filled = [rank for rank in self.filled if self.ranked[rank][1]]
+        if self.partitioner is not None:
+            self.partitioner.looked(self.queues, self.slow_nodes)
         return nodes, unknown, again
 
     def next_due(self, partition: str, now: Micros) -> Micros:
@@ -117,31 +178,75 @@ class Accumulator:
             return NEVER
         return now if queue[0].attempts else self.due_at(queue)
 
+    # Which nodes are slow.
+
+    def node_looked_at(self, node: str, now: Micros, *, drains: bool) -> None:
+        """A46b: a node has something ready, and can be drained or not (RecordAccumulator.updateNodeLatencyStats)."""
+        if self.availability_timeout:
+            self.node_times[node] = now, now if drains else self.node_times.get(node, (now, now))[1]
+
+    @property
+    def slow_nodes(self) -> frozenset[str]:
+        if not self.node_times:
+            return NO_NODES
+        return frozenset(node for node, (ready, drained) in self.node_times.items() if ready - drained > self.availability_timeout)
+
     # Drain.
 
     def drain(self, node: str, partitions: list[str], now: Micros, may_drain: Callable[[Batch], bool]) -> list[Batch]:
-        """A31 to A36: at most one batch per partition, starting where the last drain of this node stopped; `may_drain` false ends the node's drain (A33)."""
+        """A31, A32, A34 to A36: at most one batch per partition, from where the node's last drain stopped; `may_drain` false ends the node's drain (A33)."""
         taken: list[Batch] = []
         size = 0
-        start = self.drain_index.get(node, 0) % len(partitions)
-        for step in range(len(partitions)):
-            index = (start + step) % len(partitions)
-            self.drain_index[node] = index
+        count = len(partitions)
+        if not count:
+            return taken
+        start = self.drain_index.get(node, 0) % count
+        for step in self._steps(node, partitions, start):
+            index = (start + step) % count
             partition = partitions[index]
-            queue = self.queues.get(partition)
+            queue = self.queues[partition]
             if not queue or partition in self.muted:
                 continue
             batch = queue[0]
             if batch.attempts and self._is_backing_off(batch, now):
                 continue
-            if not may_drain(batch) or (taken and size + batch.size_bytes > self.max_request_size):
+            if not may_drain(batch) or (taken and size + batch.estimated_bytes > self.max_request_size):
+                self.drain_index[node] = index
                 break
             queue.popleft()
-            batch.closed = True
+            if not batch.closed:
+                batch.closed = True
+                self.closings += 1
             batch.rewritten = False  # From now on what is on the wire has the new numbers (ProducerBatch.close).
+            if batch.estimate:
+                self._compress(batch)
             size += batch.size_bytes
             taken.append(batch)
+        else:
+            self.drain_index[node] = (start + count - 1) % count  # It examined them all; the empty ones need no look.
+        if taken and self.partitioner is not None:
+            self.partitioner.looked(self.queues, self.slow_nodes)  # The next turn follows at once, and finds the queues like this.
         return taken
+
+    def _steps(self, node: str, partitions: list[str], start: int) -> list[int]:
+        """How far from `start` those of the node's partitions are that hold something, nearest first."""
+        if len(partitions) == 1:
+            return [0] if partitions[0] in self.queues else []
+        known = self.places.get(node)
+        if known is None or known[0] is not partitions:
+            known = self.places[node] = partitions, {partition: place for place, partition in enumerate(partitions)}
+        count, places = len(partitions), known[1]
+        if len(self.filled) > count:
+            return [step for step in range(count) if self.queues.get(partitions[(start + step) % count])]
+        found = [places.get(self.ranked[rank][0], -1) for rank in self.filled]
+        return sorted([(place - start) % count for place in found if place >= 0])
+
+    def _compress(self, batch: Batch) -> None:
+        """A14: every closing counts for the estimate, that of a retry too (ProducerBatch.close)."""
+        topic = topic_of(batch.partition)
+        if not batch.packed:
+            batch.ratio = batch.pack(self.dice.at("compression", self.producer, batch.content))
+        self.ratios.observed(topic, batch.ratio)
 
     def _is_backing_off(self, batch: Batch, now: Micros) -> bool:
         return batch.attempts != batch.attempts_at_leader_change and now < batch.retry_at
@@ -154,7 +259,10 @@ class Accumulator:
         batch.last_attempt_at = now
         batch.retry_at = now + self.backoff_of(batch)
         batch.retried = True
-        queue = self.queues[batch.partition]
+        self.insert(batch)
+
+    def insert(self, batch: Batch) -> None:
+        queue = self._queue(batch.partition)
         if batch.base_sequence < 0:
             queue.appendleft(batch)
             return
@@ -166,14 +274,16 @@ class Accumulator:
     def take_expired(self, now: Micros) -> list[Batch]:
         """A37: per queue, from the head until the first that is not past its delivery time-out."""
         expired = []
-        for queue in self.queues.values():
+        for rank in self.filled:
+            queue = self.ranked[rank][1]
             while queue and now - queue[0].created_at >= self.delivery_timeout:
                 expired.append(queue.popleft())
         return expired
 
     def next_expiry(self, in_flight: Mapping[str, Iterable[Batch]]) -> Micros:
         at = NEVER
-        for queue in self.queues.values():
+        for rank in self.filled:
+            queue = self.ranked[rank][1]
             if queue and queue[0].created_at < at:
                 at = queue[0].created_at
         for batches in in_flight.values():

@@ -5,9 +5,21 @@ A producer takes all records whose time has come whenever it wakes. Exact, and m
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from ksim_models.on_failure import OnFailure
 from ksim_models.units import Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What a fault did to one record of a workload: its serializer throws (A5), or it is larger than the others."""
+
+    fault: str
+    """The fault's name."""
+    do: str
+    """"unserializable" or "oversize"."""
 
 
 class Arrivals(Protocol):
@@ -19,11 +31,21 @@ class Arrivals(Protocol):
     """At most so many unacknowledged records: the next send() waits (1 = send().get())."""
     size: int | None
     """Bytes of key + value, where all records have the same; else None."""
+    compression_ratio: int
+    """Compressed / uncompressed bytes, in millionths: only where the producer compresses."""
+    compression_spread: int
+    """A batch's ratio is at most so much above or below that."""
     partition: int | None
     """The partition that every record names itself; else None."""
     keyed: bool
     warm_up: bool
     """Outside every count: it only makes the client connect before time zero."""
+
+    workload: int
+    """Its place in the scenario, from 0."""
+    on_failure: OnFailure
+    flaws: dict[int, Flaw]
+    """Per index: what is wrong with a record."""
 
     def time_of(self, index: int) -> Micros:
         """When record `index` is handed over, if the application is not held up."""

@@ -8,17 +8,19 @@ from __future__ import annotations
 JITTER = 0.2
 
 
-def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float) -> int:
+def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float, *, capped: bool = True) -> int:
     """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by 20 % either way, cut to whole ms, never above the maximum.
 
-    draw: uniform in [0, 1).
+    draw: uniform in [0, 1). capped: false before 3.7, where the maximum bounds the doubling only: the wait may be up to 20 % longer than it,
+    and is the initial one for ever where that is the larger.
     """
     if max_ms <= initial_ms:
-        return min(initial_ms, max_ms)
+        return max_ms if capped else initial_ms
     doubled = float(initial_ms)
     for _ in range(failures):
         doubled *= 2
         if doubled >= max_ms:
             doubled = float(max_ms)  # The clamp of the exponent; that of the result comes after the jitter.
             break
-    return min(max_ms, int((1 - JITTER + 2 * JITTER * draw) * doubled))
+    spread = int((1 - JITTER + 2 * JITTER * draw) * doubled)
+    return min(max_ms, spread) if capped else spread

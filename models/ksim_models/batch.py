@@ -1,6 +1,6 @@
 """A producer's batch: records that will be sent together, and everything that has happened to them so far.
 
-Kafka: ProducerBatch, MemoryRecordsBuilder, DefaultRecord. Sizes are those of message format v2, uncompressed.
+Kafka: ProducerBatch, MemoryRecordsBuilder, DefaultRecord. Sizes are those of message format v2.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import lru_cache
 
+from ksim_models.compression import NOT_COMPRESSED, WHOLE, compressed_bytes, expected_bytes
 from ksim_models.messages import NO_SEQUENCE, Records
 from ksim_models.units import Micros
 
@@ -32,13 +33,21 @@ def record_bytes(size: int, offset_delta: int) -> int:
 
 
 def upper_bound_bytes(size: int) -> int:
-    """A7: what a record of this size can take at most, as a batch of its own."""
-    return BATCH_OVERHEAD + RECORD_OVERHEAD_AT_MOST + 1 + varint_bytes(size) + size
+    """A7: what a record of this size can take at most, as a batch of its own; one byte each says that there is no key and that there are no headers."""
+    return BATCH_OVERHEAD + RECORD_OVERHEAD_AT_MOST + 1 + varint_bytes(size) + size + 1
+
+
+def estimated_bytes(size_bytes: int, estimate: int) -> int:
+    """A13: header and records, as far as one knows before the batch is closed."""
+    return size_bytes if estimate == NOT_COMPRESSED else BATCH_OVERHEAD + expected_bytes(size_bytes - BATCH_OVERHEAD, estimate)
 
 
 @lru_cache(maxsize=4096)
-def room_in(capacity: int, used: int, count: int, size: int) -> tuple[int, int]:
-    """How many records of `size` bytes fit behind `count` records in `used` of `capacity` bytes, and the bytes left then."""
+def room_in(capacity: int, used: int, count: int, size: int, estimate: int = NOT_COMPRESSED) -> tuple[int, int]:
+    """How many records of `size` bytes fit behind `count` records of `used` bytes, header included, in `capacity` bytes; and the bytes left then.
+
+    A record fits if it did uncompressed, behind what the others are expected to take compressed (A12, A13).
+    """
     fits, delta = 0, count
     if delta == 0:
         fits, used, delta = 1, used + record_bytes(size, 0), 1
@@ -46,13 +55,32 @@ def room_in(capacity: int, used: int, count: int, size: int) -> tuple[int, int]:
         if delta >= tier:
             continue
         each = record_bytes(size, delta)
-        more = min((capacity - used) // each, tier - delta)
+        more = min(_room_for_alike(capacity, used, each, estimate), tier - delta)
         if more <= 0:
             break
         fits, used, delta = fits + more, used + more * each, delta + more
         if delta < tier:
             break
-    return fits, capacity - used
+    return fits, max(0, capacity - estimated_bytes(used, estimate))
+
+
+def uneventful(capacity: int, used: int, count: int, size: int, estimate: int, bytes_left: int) -> int:
+    """How many more records of `size` bytes come before one may fill the batch, or all may take more than `bytes_left`: rather too few than too many."""
+    room = room_in(capacity, used, count, size, estimate)[0] - 1
+    tier = next(tier for tier in TIERS if count < tier) - count
+    each = record_bytes(size, count)
+    return min(room, tier, bytes_left // (each if estimate == NOT_COMPRESSED else expected_bytes(each, estimate) + 1))
+
+
+def _room_for_alike(capacity: int, used: int, each: int, estimate: int) -> int:
+    """How many times `each` bytes: the last of them must fit behind the others."""
+    if estimate == NOT_COMPRESSED:
+        return (capacity - used) // each
+    before = capacity - BATCH_OVERHEAD - each  # What the others may take at most, compressed.
+    if before < 0:
+        return 0
+    raw_before = ((before + 1) * 100 * WHOLE - 1) // (estimate * 105)
+    return (raw_before - (used - BATCH_OVERHEAD)) // each + 1
 
 
 class Batch:
@@ -62,12 +90,16 @@ class Batch:
         "base_sequence",
         "capacity",
         "closed",
+        "content",
         "count",
         "created_at",
         "done",
         "drained",
         "epoch",
+        "estimate",
         "first",
+        "held",
+        "is_split",
         "last_attempt_at",
         "leader_epoch",
         "number",
@@ -75,8 +107,15 @@ class Batch:
         "offer_at",
         "offer_step",
         "offer_times",
+        "owners",
+        "packed",
+        "packed_mean",
+        "packed_spread",
         "partition",
         "producer_id",
+        "ratio",
+        "record_size",
+        "record_sizes",
         "retried",
         "retry_at",
         "rewritten",
@@ -84,13 +123,28 @@ class Batch:
         "threads",
     )
 
-    def __init__(self, number: int, partition: str, capacity: int, created_at: Micros) -> None:
+    def __init__(self, number: int, partition: str, capacity: int, created_at: Micros, estimate: int = NOT_COMPRESSED) -> None:
         self.number = number
         """Ordinal among the batches of its producer."""
         self.partition = partition
         self.capacity = capacity
-        """Bytes it may hold, and takes from buffer.memory."""
+        """Bytes it may hold."""
+        self.held = 0
+        """Bytes that it takes from buffer.memory (A23)."""
+        self.estimate = estimate
+        """The ratio that was expected of its topic when it was created (A14); 0 without compression."""
+        self.packed = False
+        """It was closed for good: its size is known."""
+        self.packed_mean = self.packed_spread = 0
+        """What the records will take compressed, in the mean and at most more or less than that, in millionths of a byte."""
+        self.ratio = WHOLE
+        """Compressed / uncompressed, in millionths, once it is known."""
+        self.content = number
+        """Chance of its compression goes by this number: parts of a batch keep that of the whole."""
+        self.is_split = False
+        """It came out of a batch that was too large for the broker (A43)."""
         self.created_at = created_at
+        """When its memory was there (A16): what send() waited before is no part of linger and of the delivery time-out."""
         self.last_attempt_at = created_at
         self.attempts = 0
         self.retried = False
@@ -102,6 +156,10 @@ class Batch:
         self.drained = False
         self.done = False
         self.size_bytes = BATCH_OVERHEAD
+        """Uncompressed, until it is closed for good; then as it goes over the wire."""
+        self.record_size = -1
+        self.record_sizes: list[int] | None = None
+        """Key and value of each record, once they are not all of `record_size`."""
         self.first = -1
         self.count = 0
         self.numbers: list[int] | None = None
@@ -111,11 +169,13 @@ class Batch:
         self.offer_times: list[Micros] | None = None
         self.threads: dict[int, int] = {}
         """Records per application thread that waits for its sends (a workload with `wait`)."""
+        self.owners: list[tuple[int, int]] = []
+        """Which record, counted within the batch, is whose of these threads."""
         self.base_sequence = NO_SEQUENCE
         self.producer_id = -1
         self.epoch = -1
         self.leader_epoch = -1
-        self.attempts_at_leader_change = -1
+        self.attempts_at_leader_change = 0
 
     @property
     def records(self) -> Records:
@@ -126,28 +186,68 @@ class Batch:
         return self.base_sequence + self.count - 1
 
     @property
+    def max_timestamp(self) -> Micros:
+        """When its newest record was handed to send(): the time-stamp that goes into the log (CreateTime)."""
+        return self.timestamp_of(self.count - 1)
+
+    def timestamp_of(self, position: int) -> Micros:
+        return self.offer_times[position] if self.offer_times is not None else self.offer_at + position * self.offer_step
+
+    @property
+    def estimated_bytes(self) -> int:
+        """A13: exact once it is closed for good."""
+        return self.size_bytes if self.packed else estimated_bytes(self.size_bytes, self.estimate)
+
+    @property
     def is_full(self) -> bool:
         """A13."""
-        return self.closed or (self.count > 0 and self.capacity <= self.size_bytes)
+        return self.closed or (self.count > 0 and self.capacity <= self.estimated_bytes)
 
     def room_for(self, size: int) -> tuple[int, int]:
         """How many records of `size` bytes still fit (A12), and how many bytes are left then. The first always fits."""
-        return (0, 0) if self.closed else room_in(self.capacity, self.size_bytes, self.count, size)
+        if self.closed or (self.estimate and self.is_full):
+            return 0, 0
+        return room_in(self.capacity, self.size_bytes, self.count, size, self.estimate)
 
     def add(self, number: int, count: int, size: int) -> None:
         """`count` consecutive records from `number` on, of `size` bytes each."""
         if self.count == 0:
-            self.first = number
+            self.first, self.record_size = number, size
         elif self.numbers is not None:
             self.numbers.extend(range(number, number + count))
         elif number != self.first + self.count:
             self.numbers = [*range(self.first, self.first + self.count), *range(number, number + count)]
+        if self.record_sizes is not None:
+            self.record_sizes.extend([size] * count)
+        elif size != self.record_size:
+            self.record_sizes = [self.record_size] * self.count + [size] * count
         delta = self.count
         while count:
             some = min(count, (64 if delta < 64 else 8192 if delta < 8192 else TIERS[2]) - delta)
             self.size_bytes += some * record_bytes(size, delta)
             delta, count = delta + some, count - some
         self.count = delta
+
+    def belongs_to(self, thread: int) -> None:
+        """The record just added is one whose outcome an application thread waits for."""
+        self.threads[thread] = self.threads.get(thread, 0) + 1
+        self.owners.append((self.count - 1, thread))
+
+    def compresses(self, bytes_added: int, mean: int, spread: int) -> None:
+        """The records just added take so much less, or more, once they are compressed (ratios in millionths)."""
+        self.packed_mean += bytes_added * mean
+        self.packed_spread += bytes_added * spread
+
+    def pack(self, draw: float) -> int:
+        """MemoryRecordsBuilder.close: the compressed size is known from now on. Returns the ratio, in millionths.
+
+        Simplified: a ratio holds for batches of any size, where a codec needs some kilobytes to be at its best.
+        """
+        raw = self.size_bytes - BATCH_OVERHEAD
+        packed = compressed_bytes(self.packed_mean, self.packed_spread, draw)
+        self.size_bytes = BATCH_OVERHEAD + packed
+        self.packed = True
+        return packed * WHOLE // raw
 
     def offered(self, at: Micros, step: Micros, count: int) -> None:
         """When the application handed over the `count` records just to be added: `at`, `at + step` ... Call before `add`."""

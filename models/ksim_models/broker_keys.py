@@ -5,6 +5,8 @@ Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -13,8 +15,12 @@ def _int(name: str, default: int, *, unit: Unit = Unit.NONE, low: int = 0, since
     return ConfigKey(name, Kind.INT, ((ALWAYS, default),), unit, low, INT_MAX, since=since)
 
 
-def _long_ms(name: str, default: int, *, low: int = 0) -> ConfigKey:
+def _long_ms(name: str, default: int | None, *, low: int = 0) -> ConfigKey:
     return ConfigKey(name, Kind.LONG, ((ALWAYS, default),), Unit.MS, low, LONG_MAX)
+
+
+def _long(name: str, default: int, *, unit: Unit = Unit.NONE, low: int = 0) -> ConfigKey:
+    return ConfigKey(name, Kind.LONG, ((ALWAYS, default),), unit, low, LONG_MAX)
 
 
 def _boolean(name: str, default: bool) -> ConfigKey:
@@ -28,18 +34,19 @@ def _not_yet(name: str, kind: Kind, default: Value, missing: str, *, unit: Unit 
 NO_TRANSACTIONS = "there are no transactions here yet"
 NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
-NO_POWER_LOSS = "what a crash leaves is the page cache, flushed or not (LR-3); there is no power loss here yet"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
 ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is the size of a response"
+ONE_CLOCK = "no record has a time-stamp from another clock here"
+FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
 
 _BROKER_KEYS = (
     _int("min.insync.replicas", 1, low=1),
     _boolean("unclean.leader.election.enable", False),
     _int("message.max.bytes", 1_048_588, unit=Unit.BYTES),
-    _not_yet("auto.create.topics.enable", Kind.BOOLEAN, True, "creating topics on demand"),
-    _not_yet("num.partitions", Kind.INT, 1, "creating topics on demand", low=1),
-    _not_yet("default.replication.factor", Kind.INT, 1, "creating topics on demand", low=1),
+    _boolean("auto.create.topics.enable", True),
+    _int("num.partitions", 1, low=1),
+    _int("default.replication.factor", 1, low=1),
     _long_ms("replica.lag.time.max.ms", 30_000),
     _int("replica.fetch.wait.max.ms", 500, unit=Unit.MS),
     _not_yet("replica.fetch.min.bytes", Kind.INT, 1, "followers that wait for more bytes", unit=Unit.BYTES),
@@ -60,16 +67,24 @@ _BROKER_KEYS = (
     _not_yet("leader.imbalance.check.interval.seconds", Kind.LONG, 300, "moving leadership back to the preferred replica", unit=Unit.SECONDS, low=1),
     _not_yet("unclean.leader.election.interval.ms", Kind.LONG, 300_000, "settings that change while running", unit=Unit.MS, low=1),
     _not_yet("controlled.shutdown.enable", Kind.BOOLEAN, True, "controlled shutdown"),
-    _not_yet("producer.id.expiration.ms", Kind.INT, 86_400_000, "forgetting idle producers", unit=Unit.MS, low=1),
-    _not_yet("producer.id.expiration.check.interval.ms", Kind.INT, 600_000, "forgetting idle producers", unit=Unit.MS, low=1),
+    _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
+    _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
-    _long_ms("connections.max.idle.ms", 600_000, low=-1),
-    _not_yet("log.retention.ms", Kind.LONG, None, "retention", unit=Unit.MS, low=-1),
-    _not_yet("log.retention.minutes", Kind.INT, None, "retention"),
-    _not_yet("log.retention.hours", Kind.INT, 168, "retention"),
-    _not_yet("log.retention.bytes", Kind.LONG, -1, "retention", unit=Unit.BYTES, low=-1),
+    _long_ms("connections.max.idle.ms", 600_000, low=-LONG_MAX - 1),  # No range: below 0 nothing is closed.
+    _long_ms("log.retention.ms", None, low=-1),
+    ConfigKey("log.retention.minutes", Kind.INT, ((ALWAYS, None),), low=-1, high=INT_MAX),
+    _int("log.retention.hours", 168, low=-1),
+    _long("log.retention.bytes", -1, unit=Unit.BYTES, low=-1),
+    _long_ms("log.retention.check.interval.ms", 300_000, low=1),
+    _int("log.segment.bytes", 1_073_741_824, unit=Unit.BYTES, low=14),
+    _long_ms("log.roll.ms", None, low=1),
+    _int("log.roll.hours", 168, low=1),
+    _long("log.flush.interval.messages", LONG_MAX, low=1),
+    _long_ms("log.flush.interval.ms", None),
+    _long_ms("log.flush.scheduler.interval.ms", LONG_MAX, low=1),
+    _int("log.flush.offset.checkpoint.interval.ms", 60_000, unit=Unit.MS),
+    _int("log.flush.start.offset.checkpoint.interval.ms", 60_000, unit=Unit.MS),
     _not_yet("log.cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
-    _not_yet("log.segment.bytes", Kind.INT, 1_073_741_824, "segments of another size", unit=Unit.BYTES, low=14),
     _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
     _not_yet("socket.request.max.bytes", Kind.INT, 104_857_600, "a limit to the size of a request", unit=Unit.BYTES, low=1),
     _not_yet("max.connections", Kind.INT, INT_MAX, "a limit to the number of connections"),
@@ -78,24 +93,15 @@ _BROKER_KEYS = (
     *playing_no_part(
         NO_SERVICE_TIMES, "num.io.threads", "num.network.threads", "queued.max.requests", "background.threads", "num.recovery.threads.per.data.dir"
     ),
+    *playing_no_part("segments roll without jitter here", "log.roll.jitter.ms", "log.roll.jitter.hours"),
     *playing_no_part(
-        NO_POWER_LOSS,
-        *("log.flush.interval.messages", "log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
-        *("log.flush.offset.checkpoint.interval.ms", "log.flush.start.offset.checkpoint.interval.ms"),
-    ),
-    *playing_no_part(
-        "when a segment rolls decides only what retention would remove",
-        "log.roll.ms",
-        "log.roll.hours",
-        "log.roll.jitter.ms",
-        "log.retention.check.interval.ms",
-    ),
-    *playing_no_part(
-        "no record has a time-stamp from another clock here",
+        ONE_CLOCK,
         "log.message.timestamp.type",
-        "log.message.timestamp.after.max.ms",
-        "log.message.timestamp.before.max.ms",
     ),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "log.message.downconversion.enable"),
     *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage"),
     *playing_no_part(
         "it changes nothing in a simulated start or shutdown",
@@ -127,7 +133,39 @@ _BROKER_KEYS = (
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
 )
 
-BROKER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _BROKER_KEYS}
+NO_RANGE = "Kafka checks no range here, but nothing could run with this"
+UNCHECKED = frozenset(
+    (
+        *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "default.replication.factor", "request.timeout.ms"),
+        *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
+        *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
+        "replica.high.watermark.checkpoint.interval.ms",
+    )
+)
+"""Numbers for which KafkaConfig and LogConfig have no validator."""
+
+LIVES: dict[str, tuple[Release, Release | None]] = {
+    "unclean.leader.election.interval.ms": ((3, 9, 0), None),
+    "controller.quorum.bootstrap.servers": ((3, 9, 0), None),
+    "controlled.shutdown.max.retries": (ALWAYS, (4, 0, 0)),
+    "leader.imbalance.per.broker.percentage": (ALWAYS, (4, 0, 0)),
+    "zookeeper.connect": (ALWAYS, (4, 0, 0)),
+    "log.message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+    "message.downconversion.enable": (ALWAYS, (4, 0, 0)),
+}
+"""Settings that came with a release, or went with one: (since, until)."""
+
+
+RAISED = {"log.segment.bytes": ((4, 0, 0), 1_048_576), "segment.bytes": ((4, 1, 0), 1_048_576)}
+"""KIP-1030: from which release on a segment is at least how large."""
+
+
+def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
+    since, until = LIVES.get(key.name, (key.since, key.until))
+    return replace(key, since=since, until=until, raised=RAISED.get(key.name), stricter=NO_RANGE if key.name in UNCHECKED else key.stricter)
+
+
+BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
 
 BROKER_FAMILIES = (
     ("security.", NO_SECURITY),
@@ -156,19 +194,25 @@ _TOPIC_KEYS = (
     _boolean("unclean.leader.election.enable", False),
     _int("max.message.bytes", 1_048_588, unit=Unit.BYTES),
     _not_yet("cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
-    _not_yet("retention.ms", Kind.LONG, 604_800_000, "retention", unit=Unit.MS, low=-1),
-    _not_yet("retention.bytes", Kind.LONG, -1, "retention", unit=Unit.BYTES, low=-1),
-    _not_yet("segment.bytes", Kind.INT, 1_073_741_824, "segments of another size", unit=Unit.BYTES, low=14),
+    _long_ms("retention.ms", 604_800_000, low=-1),
+    _long("retention.bytes", -1, unit=Unit.BYTES, low=-1),
+    _int("segment.bytes", 1_073_741_824, unit=Unit.BYTES, low=14),
+    ConfigKey("internal.segment.bytes", Kind.INT, ((ALWAYS, None),), Unit.BYTES, 1, INT_MAX, since=(4, 1, 0)),
+    _long_ms("segment.ms", 604_800_000, low=1),
+    _long("flush.messages", LONG_MAX, low=1),
+    _long_ms("flush.ms", LONG_MAX),
     _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
     _not_yet("remote.storage.enable", Kind.BOOLEAN, False, "tiered storage"),
-    *playing_no_part(NO_POWER_LOSS, "flush.messages", "flush.ms"),
-    *playing_no_part("when a segment rolls decides only what retention would remove", "segment.ms", "segment.jitter.ms", "file.delete.delay.ms"),
+    *playing_no_part("segments roll without jitter here", "segment.jitter.ms"),
+    *playing_no_part("a segment that is deleted is gone at once here", "file.delete.delay.ms"),
     *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
     *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
-    *playing_no_part(
-        "no record has a time-stamp from another clock here", "message.timestamp.type", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms"
-    ),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.type"),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", since=(3, 6, 0)),
+    *playing_no_part(ONE_CLOCK, "message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", until=(4, 0, 0)),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.downconversion.enable"),
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )
 
-TOPIC_KEYS: dict[str, ConfigKey] = {key.name: key for key in _TOPIC_KEYS}
+TOPIC_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _TOPIC_KEYS}

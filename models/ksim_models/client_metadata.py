@@ -61,6 +61,8 @@ class ClientMetadata:
         self.refreshes = 0
         self.due_at: Micros = LONG_AGO
         """When the next Metadata request should go out; NEVER while one is under way."""
+        self.learnt = 0
+        """How often leaders, or the partitions of a topic, became known or changed."""
         self._led: dict[str, list[str]] = {}
 
     # What is asked for.
@@ -177,7 +179,7 @@ class ClientMetadata:
         partitions = self.topics.pop(topic, ())
         for partition in partitions:
             self.leaders.pop(partition, None)
-        self._led.clear()
+        self._changed()
         return partitions
 
     def _learn_topic(self, topic: TopicMetadata, out: list[Effect]) -> None:
@@ -193,11 +195,15 @@ class ClientMetadata:
         names = tuple(partition.partition for partition in topic.partitions)
         if self.topics.get(topic.topic) != names:
             self.topics[topic.topic] = names
-            self._led.clear()
+            self._changed()
         for partition in topic.partitions:
             self.update_requested = self.update_requested or partition.error.invalid_metadata
             if is_new or partition.leader_epoch >= self.epochs.get(partition.partition, -1):  # M4. A topic not known any more has no id to compare.
                 self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out, is_new=is_new)
+
+    def _changed(self) -> None:
+        self._led.clear()
+        self.learnt += 1
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
         """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""
@@ -216,7 +222,7 @@ class ClientMetadata:
         known = self.leaders.get(partition)
         if known != (leader, leader_epoch):
             self.leaders[partition] = (leader, leader_epoch)
-            self._led.clear()
+            self._changed()
             out.append(Note(Learned(self.client, partition, leader, leader_epoch)))
 
     # Beginning again.

@@ -124,7 +124,9 @@ class ClientNetwork:
         node.connection = f"{self.client}->{broker_of(name)}#{self.connections_made}"
         node.state = State.CONNECTING
         node.attempted_at = now
-        setup = exponential_backoff(*self.setup_ms, node.failed_setups, self.dice.at("setup", self.client, name, self.connections_made))
+        setup = exponential_backoff(
+            *self.setup_ms, node.failed_setups, self.dice.at("setup", self.client, name, self.connections_made), capped=self.profile.backoff_is_capped
+        )
         node.deadline = now + ms(setup) + MILLISECOND  # N8: strictly later than the time-out.
         self.by_connection[node.connection] = name
         out.append(Open(node.connection, broker_of(name)))
@@ -180,7 +182,7 @@ class ClientNetwork:
         else:
             node.failed_setups = 0
         draw = self.dice.at("reconnect", self.client, name, self.connections_made)
-        node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw))
+        node.retry_at = now + ms(exponential_backoff(*self.reconnect_ms, node.failures, draw, capped=self.profile.backoff_is_capped))
         node.failures += 1
         node.state, node.deadline = State.DISCONNECTED, NEVER
         node.connection = None

@@ -25,6 +25,8 @@ from ksim_models.messages import (
     BrokerRecord,
     BrokerRegistrationRequest,
     BrokerRegistrationResponse,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
     MetadataFetchRequest,
     MetadataFetchResponse,
     MetadataRecord,
@@ -32,6 +34,7 @@ from ksim_models.messages import (
     TopicRecord,
 )
 from ksim_models.profiles import BrokerProfile, RegistrationLeavesIsr
+from ksim_models.topic_creation import created
 from ksim_models.units import NEVER, Micros, ms
 
 PARKED_FETCH_WAIT: Micros = ms(500)  # KC-80: before 4.1 a parked fetch may wait so long until it learns that records were committed.
@@ -79,7 +82,7 @@ class Controller:
         self._brokers: dict[str, BrokerRecord] = {}
         self._topics: dict[str, TopicConfig] = {}
         self._partitions: dict[str, PartitionState] = {}
-        self._uncommitted: list[tuple[MetadataRecord, BrokerChanged | PartitionChanged]] = []
+        self._uncommitted: list[tuple[MetadataRecord, BrokerChanged | PartitionChanged | None]] = []
         self._commit_at: Micros = NEVER
         self._answers: list[Send] = []  # They state what is not yet committed.
         self._parked: dict[str, ParkedFetch] = {}  # By connection.
@@ -102,6 +105,10 @@ class Controller:
 
     def isr_of(self, partition: str) -> tuple[str, ...]:
         return self._partitions[partition].isr
+
+    def partitions_of(self, topic: str) -> list[str]:
+        """Of a topic that was created on demand, too."""
+        return [partition for partition in self._partitions if partition.rpartition("-")[0] == topic]
 
     def is_fenced(self, broker: str) -> bool:
         return self._brokers[broker].fenced
@@ -154,6 +161,11 @@ class Controller:
                 self._on_alter_partition(connection, message, now, out)
             case BrokerRegistrationRequest():
                 self._on_registration(connection, message, now, out)
+            case CreateTopicsRequest():
+                for topic in message.topics:
+                    for record, fact in created(topic, message, self._unfenced(), self._dice) if topic not in self._topics else ():
+                        self._append(record, fact, now)
+                self._answer(connection, CreateTopicsResponse(message.topics), out)
             case _:
                 raise AssertionError(f"{self.name} is a controller and was sent {message!r}")
 
@@ -314,7 +326,7 @@ class Controller:
 
     # The metadata log.
 
-    def _append(self, record: BrokerRecord | PartitionRecord, fact: BrokerChanged | PartitionChanged, now: Micros) -> None:
+    def _append(self, record: MetadataRecord, fact: BrokerChanged | PartitionChanged | None, now: Micros) -> None:
         """Changes within the linger are committed together (KC-1, KC-80)."""
         self._apply(record)
         self._uncommitted.append((record, fact))
@@ -332,7 +344,7 @@ class Controller:
         if self._commit_at > now:
             return
         self._log.extend(record for record, _ in self._uncommitted)
-        out.extend(Note(fact) for _, fact in self._uncommitted)
+        out.extend(Note(fact) for _, fact in self._uncommitted if fact is not None)
         out.extend(self._answers)
         self._uncommitted, self._commit_at, self._answers = [], NEVER, []
         for fetch in self._parked.values():

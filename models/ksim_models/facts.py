@@ -71,6 +71,19 @@ class Failed:
 
 
 @message
+class BreakerChanged:
+    """An application's circuit breaker is "open", "half-open" or "closed" from now on; `failures`: in a row, up to now.
+
+    `workload`: its place in the scenario, from 0.
+    """
+
+    producer: str
+    workload: int
+    state: str
+    failures: int
+
+
+@message
 class Fault:
     """A fault begins, hits one frame, ends, or is summed up at the end of the run.
 
@@ -199,6 +212,26 @@ class Truncated:
 
 
 @message
+class LogStartMoved:
+    """This replica's log starts here now. why: "delete-records", "retention.ms", "retention.bytes", or "leader": a follower goes along."""
+
+    broker: str
+    partition: str
+    offset: int
+    why: str
+
+
+@message
+class CacheLost:
+    """A power loss took what was in the page cache and not on the disk: the log ended at `from_offset` and ends at `to_offset` now."""
+
+    broker: str
+    partition: str
+    to_offset: int
+    from_offset: int
+
+
+@message
 class PartitionChanged:
     """The controller committed a partition's new state: leader ("" for none), ISR, ELR, epochs."""
 
@@ -246,6 +279,16 @@ class Retried:
 
 
 @message
+class Split:
+    """A batch was too large for the broker: its records go back into the queue as batches of so many each."""
+
+    producer: str
+    partition: str
+    records: Records
+    counts: tuple[int, ...]
+
+
+@message
 class Connected:
     client: str
     broker: str
@@ -285,7 +328,7 @@ class ProducerId:
 
 @message
 class Blocked:
-    """send() blocks, and why ("metadata", "memory", "in flight"); `until_us` is when it gives up."""
+    """send() blocks, and why ("metadata", "memory", "partitioner"); `until_us` is when it gives up."""
 
     producer: str
     record: int
@@ -293,7 +336,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, BreakerChanged, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,
@@ -302,10 +345,13 @@ INTERNAL = (
     Replicated,
     HighWatermark,
     Truncated,
+    LogStartMoved,
+    CacheLost,
     PartitionChanged,
     BrokerChanged,
     Became,
     Retried,
+    Split,
     Connected,
     Disconnected,
     Learned,

@@ -100,6 +100,12 @@ class Idempotence:
         if batch in sequence.in_flight:
             sequence.in_flight.remove(batch)
 
+    def split(self, batch: Batch, parts: list[Batch]) -> None:
+        """A43: the parts have the numbers of the whole between them."""
+        sequence = self.partitions[batch.partition]
+        place = sequence.in_flight.index(batch)
+        sequence.in_flight[place : place + 1] = parts
+
     def may_retry(self, batch: Batch, error: ErrorCode, log_start_offset: int) -> bool:
         """I8; it may ask for an epoch bump.
 

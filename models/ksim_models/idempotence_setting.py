@@ -26,14 +26,28 @@ class Conflict:
 
 
 def settle_idempotence(rule: IdempotenceRule, reading: Reading) -> None:
-    """Force `enable.idempotence` (and with the old rule `acks`) to what the client makes of it, or refuse."""
+    """Force `enable.idempotence` (and with the old rule `acks`) to what the client makes of it, or refuse, in the client's order (C1)."""
     if not reading.can_compare("enable.idempotence"):
         return
     asked = reading.written.get("enable.idempotence") is True
     if rule is IdempotenceRule.EXPLICIT_ONLY:
         _settle_by_what_is_written(asked, reading)
-    elif reading.value("enable.idempotence") is True:
+        return
+    if reading.value("enable.idempotence") is True:
         _settle_with_default(rule, asked, reading)
+    _refuse_transactions_without(reading)
+
+
+def check_in_flight_at_construction(rule: IdempotenceRule, reading: Reading) -> None:
+    """2.8, 3.0.0, 3.1.0 look at the requests in flight last, when the Sender is made (KafkaProducer.configureInflightRequests)."""
+    if rule is not IdempotenceRule.EXPLICIT_ONLY or not reading.can_compare("enable.idempotence") or reading.value("enable.idempotence") is not True:
+        return
+    for conflict in _conflicts(rule, reading):
+        if conflict.name == IN_FLIGHT:
+            _refuse(conflict, reading)
+
+
+def _refuse_transactions_without(reading: Reading) -> None:
     if "transactional.id" in reading.written and reading.value("enable.idempotence") is not True:
         reading.refuse(
             "transactional.id",
@@ -48,7 +62,8 @@ def _settle_by_what_is_written(asked: bool, reading: Reading) -> None:
     refused = reading.written.get("enable.idempotence") is False
     on = asked or ("transactional.id" in reading.written and not refused)
     if reading.value("enable.idempotence") is not on:
-        reading.force("enable.idempotence", on, "transactional.id" if on else f"the client of {reading.version}", "section 1.3 (KAFKA-13598)")
+        reading.force("enable.idempotence", on, "transactional.id" if on else f"the client of {reading.version}", "KAFKA-13598")
+    _refuse_transactions_without(reading)
     if not on:
         if reading.release >= (3, 0, 0) and not refused:
             reading.notes.append(
@@ -56,30 +71,31 @@ def _settle_by_what_is_written(asked: bool, reading: Reading) -> None:
                 " the producer is not idempotent (KAFKA-13598)."
             )
         return
-    for conflict in _conflicts(reading):
-        _refuse(conflict, reading)
+    for conflict in _conflicts(IdempotenceRule.EXPLICIT_ONLY, reading):
+        if conflict.name != IN_FLIGHT:
+            _refuse(conflict, reading)
     if "acks" not in reading.written:
-        reading.force("acks", "all", "idempotence", "section 1.3 (KIP-98)")
+        reading.force("acks", "all", "idempotence", "KIP-98")
 
 
 def _settle_with_default(rule: IdempotenceRule, asked: bool, reading: Reading) -> None:
     """3.0.1 and later: a conflict is an error where idempotence was asked for, else it switches idempotence off in silence."""
-    silent = []
-    for conflict in _conflicts(reading):
+    silent = []  # C9: retries=0 is one of them; it ends neither time-outs nor splits, which are no retries.
+    for conflict in _conflicts(rule, reading):
         if asked or (conflict.name == IN_FLIGHT and rule is IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED):
             _refuse(conflict, reading)
         else:
             silent.append(conflict)
     if silent:
         because = " and ".join(conflict.shown for conflict in silent)
-        reading.force("enable.idempotence", False, because, "section 1.3 (KIP-679)")
+        reading.force("enable.idempotence", False, because, "KIP-679")
         reading.notes.append(
             f"Idempotence, on by default, is switched off in silence by {because} (KIP-679): a retry may write a record twice or out of order."
         )
 
 
-def _conflicts(reading: Reading) -> list[Conflict]:
-    """In the order in which the client looks."""
+def _conflicts(rule: IdempotenceRule, reading: Reading) -> list[Conflict]:
+    """In the order in which the client looks, in its words."""
     found = []
     if reading.number("retries") == 0:
         says = "Must set retries to non-zero when using the idempotent producer."
@@ -92,7 +108,9 @@ def _conflicts(reading: Reading) -> list[Conflict]:
         found.append(Conflict("acks", f"acks={acks}", "all, or enable.idempotence = false", says, why))
     in_flight = reading.number(IN_FLIGHT)
     if in_flight > MOST_IN_FLIGHT:
-        says = f"To use the idempotent producer, {IN_FLIGHT} must be set to at most 5. Current value is {in_flight}."
+        says = f"Must set {IN_FLIGHT} to at most 5 to use the idempotent producer."
+        if rule is IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED:
+            says = f"To use the idempotent producer, {IN_FLIGHT} must be set to at most 5. Current value is {in_flight}."
         why = "a broker remembers only the last five batches of a producer (KIP-98)"
         found.append(Conflict(IN_FLIGHT, f"{IN_FLIGHT}={in_flight}", "1 to 5, or enable.idempotence = false", says, why))
     return found

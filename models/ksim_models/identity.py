@@ -67,8 +67,8 @@ class Identity:
         """S1. Without an id nothing is drained and nothing expires (A41)."""
         idempotence = self.idempotence
         if idempotence.fatal:
-            self.outcomes.abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
             self.sending.in_error_state = idempotence.fatal if self.profile.send_refuses_after_fatal_error else ""
+            self.outcomes.abort_all(idempotence.fatal, idempotence.fatal_text, now, out)
             return False
         if idempotence.unresolved:
             idempotence.resolve()

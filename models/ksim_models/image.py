@@ -18,6 +18,7 @@ from ksim_models.messages import (
     TopicMetadata,
     TopicRecord,
 )
+from ksim_models.topic_creation import is_legal
 
 
 class Image:
@@ -58,7 +59,8 @@ class Image:
         for topic in topics:
             record = self.topics.get(topic)
             if record is None:
-                described.append(TopicMetadata(topic, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ()))
+                error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if is_legal(topic) else ErrorCode.INVALID_TOPIC_EXCEPTION
+                described.append(TopicMetadata(topic, error, ()))
                 continue
             partitions = [self._describe_partition(f"{topic}-{number}") for number in range(record.partitions)]
             described.append(TopicMetadata(topic, ErrorCode.NONE, tuple(partitions)))

@@ -6,16 +6,23 @@ librdkafka never switches idempotence off in silence: what does not go with it i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ksim_models.librdkafka_keys import ALIASES, CONSUMER_NAMES, JAVA_NAMES, LIBRDKAFKA, LIBRDKAFKA_FAMILIES, LIBRDKAFKA_KEYS
+from ksim_models.librdkafka_keys import ALIASES, CALLBACKS, CONSUMER_NAMES, JAVA_NAMES, LIBRDKAFKA, LIBRDKAFKA_FAMILIES, LIBRDKAFKA_KEYS
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, settings_of_others
-from ksim_models.settings import INT_MAX, Catalogue, Problem, Reading, Setting, read_settings
+from ksim_models.producer_keys import PRODUCER_KEYS
+from ksim_models.setting_values import as_kafka_reads
+from ksim_models.settings import INT_MAX, LONG_MAX, Catalogue, ConfigKey, Kind, Problem, Reading, Setting, read_settings
 
 MOST_IN_FLIGHT = 5
 IN_FLIGHT = "max.in.flight.requests.per.connection"
+STICKY = "sticky.partitioning.linger.ms"
 BACKPRESSURE = "queue.buffering.backpressure.threshold"
+DIGITS = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+OWN_NAMES = {name: alias for alias, name in ALIASES.items() if name != IN_FLIGHT}
+"""As librdkafka calls a setting of two names in what it says."""
 RELEASE = (2, 16, 0)
 """Whose table this is; within librdkafka 2 its defaults are the same."""
 
@@ -55,6 +62,7 @@ class LibrdkafkaConfig:
     topic_metadata_propagation_max_ms: int = 30_000
     partitioner: str = "consistent_random"
     sticky_partitioning_linger_ms: int = 10
+    compression_type: str = "none"
     queuing_strategy: str = "fifo"
 
     @property
@@ -81,6 +89,7 @@ def resolve_librdkafka(settings: Sequence[Setting]) -> LibrdkafkaResolution:
     _refuse_both_names(settings, reading)
     if reading.can_compare("enable.idempotence"):
         _settle_idempotence(reading)
+    _follow_others(reading)
     _check_linger(reading)
     _check_reconnect_backoff(reading)
     problems = tuple(_in_the_words_of(settings, problem) for problem in reading.problems)
@@ -95,8 +104,6 @@ def _acks(reading: Reading) -> int:
 
 def _own(reading: Reading) -> LibrdkafkaConfig:
     fields = {key.field: reading.value(key.name) for key in LIBRDKAFKA_KEYS.values() if key.field in LibrdkafkaConfig.__slots__}
-    if "topic.metadata.refresh.fast.interval.ms" not in reading.written:
-        fields["topic_metadata_refresh_fast_interval_ms"] = fields["retry_backoff_ms"]  # As rd_kafka_conf_finalize does.
     return LibrdkafkaConfig(**{**fields, "acks": _acks(reading)})  # type: ignore[arg-type]  # Names and types are those of the table.
 
 
@@ -126,7 +133,7 @@ def _settle_idempotence(reading: Reading) -> None:
         if IN_FLIGHT in reading.written:
             _refuse(reading, IN_FLIGHT, "1 to 5, or enable.idempotence = false", "`max.in.flight` must be set <= 5 when `enable.idempotence` is true")
         else:
-            reading.force(IN_FLIGHT, MOST_IN_FLIGHT, "enable.idempotence", "section 7.1, L1")
+            reading.force(IN_FLIGHT, MOST_IN_FLIGHT, "enable.idempotence", "L1")
     if reading.can_compare("retries") and reading.number("retries") < 1:
         _refuse(reading, "retries", "at least 1, or enable.idempotence = false", "`retries` must be set >= 1 when `enable.idempotence` is true")
     if reading.can_compare(BACKPRESSURE) and reading.number(BACKPRESSURE) > 1:
@@ -138,6 +145,18 @@ def _settle_idempotence(reading: Reading) -> None:
         _refuse(reading, "queuing.strategy", "fifo, or enable.idempotence = false", says)
 
 
+def _follow_others(reading: Reading) -> None:
+    """What was not set and takes after something that was: rd_kafka_conf_finalize, before linger.ms gives way to the message time-out."""
+    refresh, longest = reading.number("topic.metadata.refresh.interval.ms"), LIBRDKAFKA_KEYS[STICKY].high
+    for name, value, leader in (
+        (STICKY, min(longest, 2 * reading.number("linger.ms")), "linger.ms"),
+        ("topic.metadata.refresh.fast.interval.ms", reading.number("retry.backoff.ms"), "retry.backoff.ms"),
+        ("metadata.max.age.ms", 3 * refresh if refresh > 0 else reading.number("metadata.max.age.ms"), "topic.metadata.refresh.interval.ms"),
+    ):
+        if name not in reading.written and reading.number(name) != value:
+            reading.force(name, value, leader, "L1")
+
+
 def _check_linger(reading: Reading) -> None:
     patience, linger = reading.number("delivery.timeout.ms"), reading.number("linger.ms")
     if patience == 0 or patience > linger or not reading.can_compare("delivery.timeout.ms", "linger.ms"):
@@ -146,7 +165,7 @@ def _check_linger(reading: Reading) -> None:
         possible = "less than delivery.timeout.ms, or a larger delivery.timeout.ms"
         _refuse(reading, "linger.ms", possible, "`message.timeout.ms` must be greater than `linger.ms`")
     else:
-        reading.force("linger.ms", patience - 1, "delivery.timeout.ms", "section 7.1, L1")
+        reading.force("linger.ms", patience - 1, "delivery.timeout.ms", "L1")
         reading.notes.append(f"linger.ms, not set, becomes a little less than delivery.timeout.ms = {patience}, as librdkafka does (section 7.1, L1).")
 
 
@@ -181,11 +200,52 @@ def _in_the_words_of(settings: Sequence[Setting], problem: Problem) -> Problem:
     return problem
 
 
+JAVA_ALONE = [name for name in PRODUCER_KEYS if name not in {*LIBRDKAFKA_KEYS, *ALIASES, *JAVA_NAMES}]
+
+
+def librdkafka_says(key: ConfigKey, given: object) -> str:
+    """How librdkafka refuses a value that cannot be read here. Empty where it would take it: its numbers end where their digits do."""
+    text = as_kafka_reads(given)
+    own = OWN_NAMES.get(key.name, key.name)
+    digits = DIGITS.match(text.strip())
+    if key.stricter and digits:
+        return key.stricter
+    match key.kind:
+        case Kind.BOOLEAN:
+            return f'librdkafka says: Expected bool value for "{own}": true or false'
+        case Kind.INT if digits and not key.low <= _as_c_int(digits[0]) <= key.high:
+            return f'librdkafka says: Configuration property "{own}" value {_as_c_int(digits[0])} is outside allowed range {key.low}..{key.high}'
+        case Kind.INT if digits:
+            return librdkafka_reads(given)
+        case _:
+            return f'librdkafka says: Invalid value "{text}" for configuration property "{own}"'
+
+
+def librdkafka_reads(given: object) -> str:
+    """What becomes of a value with a unit, which ksim takes."""
+    digits = DIGITS.match(as_kafka_reads(given).strip())
+    return f"librdkafka itself would take it for {_as_c_int(digits[0])}" if digits else "librdkafka itself takes a bare integer only"
+
+
+def _as_c_int(digits: str) -> int:
+    """(int)strtol(): held between the ends of a long, then cut to its lower half."""
+    number = max(min(int(digits), LONG_MAX), -LONG_MAX - 1)
+    return (number + INT_MAX + 1) % (2 * (INT_MAX + 1)) - INT_MAX - 1
+
+
 CATALOGUE = Catalogue(
     whose="producer",
     keys=LIBRDKAFKA_KEYS,
     no_part_prefixes=LIBRDKAFKA_FAMILIES + CONSUMER_NAMES,
-    elsewhere=settings_of_others({*LIBRDKAFKA_KEYS, *ALIASES, *JAVA_NAMES}),
+    elsewhere={
+        **settings_of_others({*LIBRDKAFKA_KEYS, *ALIASES, *JAVA_NAMES}),
+        **dict.fromkeys(CALLBACKS, "a program sets it with a function of its own, and what it does is no part of a scenario; leave it out"),
+        **dict.fromkeys(JAVA_ALONE, "it is the Java client's, and librdkafka has nothing like it; leave it out"),
+        **dict.fromkeys(("key.serializer", "value.serializer"), "librdkafka sends bytes; the serializers of a binding are its own; leave it out"),
+        **dict.fromkeys(("acks.timeout.ms", "timeout.ms"), "it is called request.timeout.ms"),
+    },
+    says=librdkafka_says,
+    reads=librdkafka_reads,
     other_names=JAVA_NAMES,
     aliases=ALIASES,
     other_client="the Java client",

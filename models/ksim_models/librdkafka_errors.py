@@ -21,6 +21,8 @@ UNKNOWN_TOPIC = "_UNKNOWN_TOPIC"
 UNKNOWN_PARTITION = "_UNKNOWN_PARTITION"
 FATAL = "_FATAL"
 MSG_SIZE_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+VALUE_SERIALIZATION = "_VALUE_SERIALIZATION"
+"""confluent-kafka's: its serializer threw, librdkafka never saw the record."""
 
 
 class Then(Enum):
@@ -85,6 +87,8 @@ TEXTS = {
     "INVALID_PRODUCER_EPOCH": "Broker: Producer attempted an operation with an old epoch",
     "UNKNOWN_PRODUCER_ID": "Broker: Unknown Producer Id",
     "INVALID_MSG": "Broker: Invalid message",
+    "UNKNOWN_TOPIC_OR_PART": "Broker: Unknown topic or partition",
+    "TOPIC_EXCEPTION": "Broker: Invalid topic",
     "UNKNOWN": "Unknown broker error",
 }
 

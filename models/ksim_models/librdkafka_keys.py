@@ -5,6 +5,7 @@ Kafka: librdkafka's CONFIGURATION.md and rdkafka_conf.c (section 7.1 of the clie
 
 from __future__ import annotations
 
+from ksim_models.producer_keys import ACKS_ADVICE, ACKS_MEANT
 from ksim_models.settings import ALWAYS, INT_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
 LIBRDKAFKA = "librdkafka"
@@ -29,12 +30,12 @@ def _ms(name: str, default: int, low: int, high: int) -> ConfigKey:
     return _number(name, default, low, high, Unit.MS)
 
 
-def _choice(name: str, default: Value, *choices: str, not_yet: str = "") -> ConfigKey:
-    return ConfigKey(name, Kind.TEXT, ((ALWAYS, default),), choices=choices, not_yet=not_yet)
+def _choice(name: str, default: Value, *choices: str, not_yet: str = "", any_case: bool = True) -> ConfigKey:
+    return ConfigKey(name, Kind.TEXT, ((ALWAYS, default),), choices=choices, any_case=any_case, not_yet=not_yet)
 
 
 def _flag(name: str, default: bool, *, not_yet: str = "") -> ConfigKey:
-    return ConfigKey(name, Kind.BOOLEAN, ((ALWAYS, default),), not_yet=not_yet)
+    return ConfigKey(name, Kind.BOOLEAN, ((ALWAYS, default),), also=(("t", True), ("1", True), ("f", False), ("0", False)), not_yet=not_yet)
 
 
 HOUR = 3_600_000
@@ -43,7 +44,16 @@ CODECS = "none gzip snappy lz4 zstd".split()
 HANDED_ON = "the real client gets it as it is written"
 
 _KEYS = (
-    _choice("acks", "all", "all", "-1", "0", "1"),  # librdkafka takes any number up to 1000; a broker refuses all but these.
+    ConfigKey(
+        "acks",
+        Kind.TEXT,
+        ((ALWAYS, "all"),),
+        choices=("all", "-1", "0", "1"),
+        any_case=True,
+        meant=ACKS_MEANT,
+        advice=ACKS_ADVICE,
+        stricter="librdkafka takes any number up to 1000, and a broker refuses all but these: INVALID_REQUIRED_ACKS",
+    ),
     _flag("enable.idempotence", False),
     _flag("enable.gapless.guarantee", False),
     _number("retries", INT_MAX, 0, INT_MAX),
@@ -72,11 +82,11 @@ _KEYS = (
     _ms("metadata.max.age.ms", 900_000, 1, 86_400_000),
     _choice("metadata.recovery.strategy", "rebootstrap", "none", "rebootstrap"),
     _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, 0, INT_MAX),
-    _choice("partitioner", "consistent_random", *PARTITIONERS),
+    _choice("partitioner", "consistent_random", *PARTITIONERS, any_case=False),
     _ms("sticky.partitioning.linger.ms", 10, 0, 900_000),
     _choice("compression.type", "none", *CODECS),
     _number("compression.level", -1, -1, 12),
-    _choice("transactional.id", None, not_yet="transactions"),
+    _choice("transactional.id", None, not_yet="transactions", any_case=False),
     _flag("delivery.report.only.error", False, not_yet="leaving out the reports of what went well"),
     *playing_no_part("the brokers are those of the scenario", "bootstrap.servers", "client.dns.lookup"),
     *playing_no_part("clients go by the names that the scenario gives them", "client.id", "client.rack"),
@@ -88,7 +98,7 @@ _KEYS = (
         *("broker.address.ttl", "broker.address.family", "reconnect.backoff.jitter.ms", "statistics.interval.ms", "enabled_events"),
         *("debug", "log_level", "log.queue", "log.thread.name", "log.connection.close", "enable.random.seed", "internal.termination.signal"),
         *("api.version.request", "api.version.request.timeout.ms", "api.version.fallback.ms", "broker.version.fallback", "allow.auto.create.topics"),
-        *("enable.metrics.push", "produce.offset.report", "builtin.features"),
+        *("enable.metrics.push", "produce.offset.report", "builtin.features", "plugin.library.paths"),
     ),
 )
 
@@ -104,6 +114,13 @@ CONSUMER_NAMES = tuple(
         *("enable.partition.eof", "check.crcs", "share.acknowledgement.mode", "consume.callback.max.messages"),
     )
 )
+
+CALLBACKS = (
+    *("error_cb", "throttle_cb", "stats_cb", "log_cb", "background_event_cb", "socket_cb", "connect_cb", "closesocket_cb", "open_cb", "resolve_cb"),
+    *("dr_cb", "dr_msg_cb", "partitioner_cb", "msg_order_cmp", "opaque", "default_topic_conf", "oauthbearer_token_refresh_cb", "interceptors"),
+    *("on_delivery", "logger", "consume_cb", "rebalance_cb", "offset_commit_cb", "ssl_engine_callback_data", "ssl_certificate", "ssl_key", "ssl_ca"),
+)
+"""What a program sets with a function, not with a text (rd_kafka_conf_set: must be set through dedicated .._set_..() function); two are Python's."""
 
 JAVA_NAMES = {
     "buffer.memory": "queue.buffering.max.kbytes",

@@ -30,7 +30,7 @@ class LibrdkafkaMetadata:
         """Topics that were produced to, with the moment at which they were first."""
         self.topics: dict[str, tuple[str, ...]] = {}
         """Those that the brokers know, with their partitions in the order of their numbers."""
-        self.missing: dict[str, None] = {}
+        self.missing: dict[str, ErrorCode] = {}
         self.unavailable: dict[str, None] = {}
         """Topics of which a request failed for stale metadata (RD_KAFKA_TOPIC_F_LEADER_UNAVAIL)."""
         self.hinted: dict[str, None] = {}
@@ -118,7 +118,7 @@ class LibrdkafkaMetadata:
             return False
         self.topics.pop(topic, None)
         self.unavailable.pop(topic, None)
-        self.missing[topic] = None
+        self.missing[topic] = error
         return True
 
     def _set_leader(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:

@@ -23,7 +23,6 @@ from ksim_models.librdkafka_errors import (
     TIMED_OUT_QUEUE,
     TRANSPORT,
     UNKNOWN_PARTITION,
-    UNKNOWN_TOPIC,
     name_of,
 )
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence
@@ -60,7 +59,11 @@ class LibrdkafkaProducer:
         self.config = config
         self.dice = dice
         self.alive = True
-        self.born_at = min([0, *(workload.time_of(0) for workload in workloads if workload.total)])
+        self._be_born(min([0, *(workload.time_of(0) for workload in workloads if workload.total)]), bootstrap, workloads)
+
+    def _be_born(self, now: Micros, bootstrap: Sequence[str], workloads: Sequence[Arrivals]) -> None:
+        name, config, dice = self.name, self.config, self.dice
+        self.born_at = now
         self.brokers = Brokers(name, config, bootstrap, dice, self.born_at)
         self.metadata = LibrdkafkaMetadata(name, config, dice, self.born_at)
         self.sending = LibrdkafkaSending(name, config, workloads, dice, self.metadata.want)
@@ -287,7 +290,8 @@ class LibrdkafkaProducer:
         topic.missing = name in self.metadata.missing
         topic.partitions = [self.queues[partition] for partition in self.metadata.topics.get(name, ())]
         failed = self.sending.assign(topic, now)
-        self.reports.failed_unassigned(name, failed, UNKNOWN_TOPIC if topic.missing else UNKNOWN_PARTITION, now, out)
+        error = name_of(self.metadata.missing[name]) if topic.missing else UNKNOWN_PARTITION  # Who waited hears the broker's error (rd_kafka_topic_assign_uas).
+        self.reports.failed_unassigned(name, failed, error, now, out)
 
     def _delegate(self, partition: str, now: Micros, out: list[Effect]) -> None:
         """A partition is served by the thread of its leader."""
@@ -384,6 +388,8 @@ class LibrdkafkaProducer:
             batch = queue.take_batch(now)
             if batch is None:
                 break
+            if self.config.compression_type != "none":
+                batch.compress(self.dice.at("compression", self.name, queue.partition, batch.messages[0].id))
             if idempotence is not None:
                 queue.number(batch)
             made += 1
@@ -391,7 +397,8 @@ class LibrdkafkaProducer:
             queue.in_flight += len(batch.messages)
             until = max(batch.messages[0].timeout_at, now + PRODUCED_ANYWAY) if batch.messages[0].timeout_at <= now else batch.messages[0].timeout_at
             producer, records = (self.name, records_of(batch.messages)) if batch.messages[0].number >= 0 else (WARM_UP, range(len(batch.messages)))
-            on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.first_sequence)
+            numbers = batch.producer_id, batch.epoch, batch.first_sequence
+            on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, *numbers, max_timestamp=batch.messages[-1].produced_at)
             message = ProduceRequest(self.config.acks, self.config.request_timeout_ms, (on_wire,))
             thread.enqueue(Request(message, min(until, now + self.brokers.socket_timeout), batch))
         return made > 0

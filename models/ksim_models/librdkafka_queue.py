@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ksim_models.application import Thread
 from ksim_models.batch import BATCH_OVERHEAD, record_bytes
+from ksim_models.compression import compressed_bytes
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.messages import Records
 from ksim_models.units import NEVER, Micros, ms
@@ -65,6 +66,16 @@ class MessageBatch:
         """Those that have no outcome, and were not put back."""
         self.size_bytes = BATCH_OVERHEAD + sum(record_bytes(message.size, delta) for delta, message in enumerate(messages))
         self.producer_id, self.epoch, self.first_sequence = -1, -1, -1
+
+    def compress(self, draw: float) -> None:
+        """rd_kafka_msgset_writer_compress: all limits went by the size before; what compression would make larger goes as it is."""
+        mean = spread = 0
+        for delta, message in enumerate(self.messages):
+            arrivals = message.thread.arrivals
+            size = record_bytes(message.size, delta)
+            mean += size * arrivals.compression_ratio
+            spread += size * arrivals.compression_spread
+        self.size_bytes = min(self.size_bytes, BATCH_OVERHEAD + compressed_bytes(mean, spread, draw))
 
     @property
     def next_sequence(self) -> int:

@@ -49,13 +49,20 @@ class Reports:
         if told := told_of(messages):
             self.offered(told, out)
             out.append(Note(Acked(self.producer, partition, records_of(told), base_offset)))
+            if self.sending.reactions.wanted:
+                self.sending.reactions.succeeded([message.number for message in told], out)
         self.sending.finished(messages, now)
 
     def failed(self, partition: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
         if told := told_of(messages):
             self.offered(told, out)
             out.append(Note(Failed(self.producer, partition, records_of(told), error, text_of(error))))
-        self.sending.finished(messages, now)
+        if not self.sending.reactions.wanted:
+            self.sending.finished(messages, now)
+            return
+        for message in messages:  # One report after another; what it is about is forgotten behind it (rd_kafka_msg_destroy).
+            self.sending.failed(message, now, out)
+            self.sending.finished([message], now)
 
     def failed_unassigned(self, topic: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
         """They never had a partition: the history says which they would have named, or the first."""

@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.facts import Offered, Refused
+from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, UNKNOWN_PARTITION, UNKNOWN_TOPIC, text_of
+from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, UNKNOWN_PARTITION, UNKNOWN_TOPIC, VALUE_SERIALIZATION, text_of
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, Message, PartitionQueue
 from ksim_models.machine import Dice, Effect, Note
+from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
+from ksim_models.reactions import Reactions
 from ksim_models.units import NEVER, Micros, ms
 
 LONG_AGO: Micros = -(2**60)
@@ -60,7 +63,8 @@ class LibrdkafkaSending:
         self.config = config
         self.dice = dice
         self.want_topic = want_topic
-        self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
+        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
+        self.reactions = Reactions(self.threads)
         self.awake = list(self.threads)
         self.topics: dict[str, Topic] = {}
         self.linger = ms(config.linger_ms)
@@ -80,11 +84,11 @@ class LibrdkafkaSending:
 
     @property
     def is_done(self) -> bool:
-        return self.all_offered
+        return all(thread.is_done for thread in self.threads)
 
     @property
     def all_offered(self) -> bool:
-        return all(thread.next >= thread.arrivals.total for thread in self.threads)
+        return all(thread.has_offered for thread in self.threads)
 
     # When.
 
@@ -140,21 +144,33 @@ class LibrdkafkaSending:
 
     def take(self, now: Micros, out: list[Effect]) -> bool:
         """Hand over all records whose time has come, in the order of their times. True if there were any."""
-        offered = self.offered + self.warmed_up
+        called = False
         while (first := self._first_due(now)) is not None:
             thread, at = first
-            thread.next += 1
-            thread.sent_at = at
-            if thread.arrivals.warm_up:
-                self.warmed_up += 1
-                thread.number = -self.warmed_up
+            called = True
+            self._call(thread, at)
+            if thread.breaker is None or thread.breaker.lets_through(thread.number, at, out):
+                self._produce(thread, at, out)
             else:
-                thread.number = self.offered
-                self.offered += 1
-            self._produce(thread, at, out)
+                self._tell_refused(thread, at, BREAKER_OPEN, BREAKER_OPEN_TEXT, out)
             if thread.arrivals.warm_up and thread.is_done:
                 self.awake.remove(thread)
-        return self.offered + self.warmed_up > offered
+        return called
+
+    def _call(self, thread: Thread, at: Micros) -> None:
+        """produce() is called: the record gets its number, unless it had one before."""
+        thread.sent_at = at
+        if thread.again:
+            thread.number, thread.record = thread.again.popleft()
+            return
+        thread.record = thread.next
+        thread.next += 1
+        if thread.arrivals.warm_up:
+            self.warmed_up += 1
+            thread.number = -self.warmed_up
+        else:
+            thread.number = self.offered
+            self.offered += 1
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
@@ -164,8 +180,15 @@ class LibrdkafkaSending:
                 first = thread, due
         return first
 
-    def _produce(self, thread: Thread, at: Micros, out: list[Effect]) -> None:
-        index = thread.next - 1
+    def _produce(self, thread: Thread, at: Micros, out: list[Effect], waiter: Thread | None = None) -> None:
+        """waiter: the thread whose window the record counts in, where another one calls."""
+        index = thread.record
+        flaw = thread.arrivals.flaws.get(index) if thread.arrivals.flaws else None
+        if flaw is not None:
+            out.append(struck(flaw, self.producer, thread.number))
+            if flaw.do == UNSERIALIZABLE:
+                self._refuse(thread, at, VALUE_SERIALIZATION, out)
+                return
         size = thread.arrivals.size_of(index)
         refusal = self._refusal(size)
         topic = self.topic_of(thread.arrivals.topic, at)
@@ -179,15 +202,17 @@ class LibrdkafkaSending:
         if refusal:
             self._refuse(thread, at, refusal, out)
             return
-        message = Message(thread.number, size, at, at + self.patience if self.patience != NEVER else NEVER, thread)
+        message = Message(thread.number, size, at, at + self.patience if self.patience != NEVER else NEVER, waiter or thread)
         self.messages_held += 1
         self.bytes_held += size
         if thread.arrivals.window is not None:
-            thread.outstanding += 1
+            message.thread.outstanding += 1
         if queue is None:
             topic.unassigned.append((message, index))
         else:
             queue.put(message)
+        if thread.reacts:
+            self.reactions.sent(thread, thread.number, index)
 
     def _refusal(self, size: int) -> str:
         """In the order in which produce() looks. Simplified: bytes of keys count against the limits too."""
@@ -200,11 +225,16 @@ class LibrdkafkaSending:
         return ""
 
     def _refuse(self, thread: Thread, at: Micros, error: str, out: list[Effect]) -> None:
+        self._tell_refused(thread, at, error, UNSERIALIZABLE_TEXT if error == VALUE_SERIALIZATION else text_of(error), out)
+        if thread.reacts:
+            self.reactions.refused(thread, thread.number, at, out)
+
+    def _tell_refused(self, thread: Thread, at: Micros, error: str, text: str, out: list[Effect]) -> None:
         if thread.number < 0:
             return
         records = range(thread.number, thread.number + 1)
         out.append(Note(Offered(self.producer, records, at, 0)))
-        out.append(Note(Refused(self.producer, records, error, text_of(error))))
+        out.append(Note(Refused(self.producer, records, error, text)))
 
     def topic_of(self, name: str, now: Micros) -> Topic:
         topic = self.topics.get(name)
@@ -274,6 +304,22 @@ class LibrdkafkaSending:
                 if thread.outstanding >= window:
                     thread.free_at = now
                 thread.outstanding -= 1
+
+    def failed(self, message: Message, now: Micros, out: list[Effect]) -> None:
+        """Its delivery report is served: a produce() in it never waits. The message still counts against the limits of the queue."""
+        kept = self.reactions.failed(message.number, now, out)
+        if kept is None:
+            return
+        thread, index = kept
+        caller = Thread(thread.index, thread.arrivals, self.producer)
+        caller.number, caller.record, caller.sent_at = message.number, index, now
+        self._produce(caller, now, out, thread)
+
+    def stop(self) -> None:
+        """The application hands over nothing more."""
+        for thread in self.threads:
+            thread.stopped = True
+            thread.again.clear()
 
     def resumed(self, now: Micros) -> None:
         for thread in self.threads:

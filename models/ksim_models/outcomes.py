@@ -15,9 +15,11 @@ from ksim_models.errors import ErrorCode, known_to
 from ksim_models.facts import Acked, Failed, Offered, Retried
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Effect, Note
+from ksim_models.measurements import Errored
 from ksim_models.messages import ProduceResult, Records
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
+from ksim_models.splitting import is_to_be_split, split
 from ksim_models.units import Micros
 
 BYSTANDER = "KafkaException", "Failed to append record because it was part of a batch which had one more more invalid records"
@@ -42,10 +44,14 @@ class Outcomes:
         self.metadata = metadata
         self.sending = sending
         self.idempotence = idempotence
+        self.measured = False
+        """Somebody wants its measurements (`ksim_models.measurements`)."""
         self.in_flight: dict[str, list[Batch]] = {}
         """Per partition, in the order of draining: where expiry looks (A37)."""
         self.nothing_expires_before: Micros = 0
         """A lower bound, so that not every event has to look at every batch."""
+        self.unfinished: list[tuple[Batch, bool]] = []
+        """Batches whose callbacks hold the I/O thread up: their memory is given back behind them (S13)."""
         self.records_retried = self.records_failed = 0
         """The totals of Kafka's record-retry and record-error sensors (S13)."""
 
@@ -57,7 +63,9 @@ class Outcomes:
         if waiting and batch in waiting:
             waiting.remove(batch)
         error = result.error
-        if not error or error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
+        if is_to_be_split(batch, error):
+            self._tell(batch, out, split(batch, self.accumulator, self.idempotence))
+        elif not error or error is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
             self._succeed(batch, result.base_offset, now, out)
         else:
             error = known_to(self.profile.release, error)
@@ -93,6 +101,8 @@ class Outcomes:
             self.idempotence.succeeded(batch, base_offset)
         if not batch.done:
             self._tell(batch, out, Acked(self.producer, batch.partition, batch.records, base_offset))
+            if self.sending.reactions.wanted:
+                self.sending.reactions.succeeded(batch.records, out)
         self._finish(batch, now, answered=True)
 
     def _fail(
@@ -112,6 +122,8 @@ class Outcomes:
         The sequences hear of it after the callbacks (I17), and once (I16); up to 3.5 before them, and of a late error too.
         """
         self.records_failed += batch.count
+        if self.measured:
+            self._tell(batch, out, Errored(batch.partition, batch.count))
         first = not batch.done
         after_callbacks = self.profile.sequences_hear_only_the_first_failure
         if not after_callbacks:
@@ -120,6 +132,8 @@ class Outcomes:
             self.offer(batch, out)
             for records, exception, text in failures:
                 self._tell(batch, out, Failed(self.producer, batch.partition, records, exception, text))
+            if self.sending.reactions.wanted:
+                self.sending.failed(batch, now, out)
         self._finish(batch, now, answered=answered)
         if first and after_callbacks:
             self._tell_sequences(batch, error, failures[0][2], adjust=adjust)
@@ -131,14 +145,28 @@ class Outcomes:
                 self.sending.in_error_state = self.idempotence.fatal
 
     def _finish(self, batch: Batch, now: Micros, *, answered: bool) -> None:
+        if self.sending.callbacks.held:
+            self.unfinished.append((batch, answered))
+            batch.done = True
+            return
         if answered or not self.profile.memory_kept_until_answer:
             self.accumulator.release(batch)
-            batch.capacity = 0
         if not batch.done:
             batch.done = True
             self.sending.finished(batch, now)
 
+    def finish_the_unfinished(self, now: Micros) -> None:
+        """The callbacks that held the I/O thread up are over."""
+        unfinished, self.unfinished = self.unfinished, []
+        for batch, answered in unfinished:
+            batch.done = False
+            self._finish(batch, now, answered=answered)
+
     # No answer in time, or never.
+
+    def something_expires(self, now: Micros) -> bool:
+        """The next expiry ends a poll, and what that poll finds overdue comes before it (S5, N14)."""
+        return self.nothing_expires_before <= now and self.accumulator.next_expiry(self.in_flight) <= now
 
     def expire(self, now: Micros, out: list[Effect]) -> None:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
@@ -163,14 +191,17 @@ class Outcomes:
     def abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2: in a fatal state every incomplete batch, in flight or not, fails with what caused it. It counts as no error, and no sequence hears of it."""
         waiting = self.accumulator.waiting()
-        for batch in (*waiting, *(batch for batches in self.in_flight.values() for batch in batches)):
-            if not batch.done:
-                self.offer(batch, out)
-                self._tell(batch, out, Failed(self.producer, batch.partition, batch.records, exception, text))
-                self._finish(batch, now, answered=batch in waiting)
+        incomplete = [*waiting, *(batch for batches in self.in_flight.values() for batch in batches)]
         for queue in self.accumulator.queues.values():
             queue.clear()
         self.in_flight.clear()
+        for batch in incomplete:
+            if not batch.done:
+                self.offer(batch, out)
+                self._tell(batch, out, Failed(self.producer, batch.partition, batch.records, exception, text))
+                if self.sending.reactions.wanted:
+                    self.sending.failed(batch, now, out)
+                self._finish(batch, now, answered=batch in waiting)
 
     # What the history is told.
 

@@ -20,6 +20,7 @@ from ksim_models.facts import Sent
 from ksim_models.idempotence import Idempotence
 from ksim_models.identity import Identity
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Wake
+from ksim_models.measurements import drained
 from ksim_models.messages import (
     ApiVersionsResponse,
     InitProducerIdResponse,
@@ -81,7 +82,7 @@ class Producer:
         requests, setups = self.network.deadlines()
         self.nothing_times_out_before = requests if requests < setups else setups
         self.sending.overdue_from = requests
-        at = self.arrivals_matter_at = self.sending.wake_at
+        at = self.arrivals_matter_at = self.sending.wake_at(self.looked_at, self.look_again_at)
         if not self.sending.begun:
             return min(at, CONSTRUCTED_AT)
         if self.idempotence is None or self.idempotence.producer_id >= 0:  # Without a producer id nothing is drained and nothing expires (A41).
@@ -140,7 +141,7 @@ class Producer:
             self.sending.begun = True
         if kind is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
-        poll_ended = kind is not Wake or self.poll.has_ended(self.accumulator.newest_at, now)
+        poll_ended = kind is not Wake or self.poll.has_ended(self.accumulator.newest_at, now) or self.outcomes.something_expires(now)
         match event:
             case Received():
                 if event.connection in self.network.by_connection:
@@ -246,10 +247,14 @@ class Producer:
             self._maybe_update_metadata(now, out)
         taken = more = False
         for node in nodes:
-            if self.network.ready(node, now, out):
+            drains = self.network.ready(node, now, out)
+            self.accumulator.node_looked_at(node, now, drains=drains)
+            if drains:
                 if not taken:
+                    made = self.accumulator.batches_made
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True
+                    more = self.accumulator.batches_made > made  # Another partition's first record opened one, which this look did not see.
                 led = self.metadata.partitions_led_by(node)
                 batches = self.accumulator.drain(node, led, now, self._may_drain)
                 if batches:
@@ -308,10 +313,13 @@ class Producer:
         on_wire = []
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
-            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+            numbers = batch.producer_id, batch.epoch, batch.base_sequence
+            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, *numbers, max_timestamp=batch.max_timestamp))
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
+                if self.outcomes.measured:
+                    out.append(Note(drained(batch, node)))
         self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:

@@ -5,6 +5,7 @@ Kafka: ProducerConfig, CommonClientConfigs (table 1.1 of the client's rule book)
 
 from __future__ import annotations
 
+from ksim_models.partitioner_names import DEFAULT
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -23,11 +24,22 @@ def _not_yet(
     return ConfigKey(name, kind, ((ALWAYS, default),), unit, low, choices=choices, since=since, not_yet=missing)
 
 
+def _level(codec: str, default: int, low: int, high: int) -> ConfigKey:
+    """Handed to a real client; here the workload says how well its records compress."""
+    return ConfigKey(f"compression.{codec}.level", Kind.INT, ((ALWAYS, default),), Unit.NONE, low, high, since=(3, 8, 0), no_part=COMPRESSION_LEVEL)
+
+
+COMPRESSION_LEVEL = "how well records compress is said by the workload (compression_ratio)"
 WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
 SIMULATED_NETWORK = "the network is simulated"
+THE_BROKERS_ARE_THERE = "the brokers are those of the scenario"
+
+ACKS_MEANT = (("none", "0"), ("zero", "0"), ("leader", "1"), ("one", "1"), ("any", "1"), ("quorum", "all"), ("majority", "all"), ("isr", "all"))
+ACKS_ADVICE = "How many replicas must have a record is not the producer's to say: that is min.insync.replicas, of the topic."
+NO_RANGE = "Kafka checks no range here, but a connection attempt that may not last would never succeed"
 
 _KEYS = (
-    ConfigKey("acks", Kind.TEXT, ((ALWAYS, "1"), ((3, 0, 0), "all")), choices=("all", "-1", "0", "1")),
+    ConfigKey("acks", Kind.TEXT, ((ALWAYS, "1"), ((3, 0, 0), "all")), choices=("all", "-1", "0", "1"), meant=ACKS_MEANT, advice=ACKS_ADVICE),
     ConfigKey("enable.idempotence", Kind.BOOLEAN, ((ALWAYS, False), ((3, 0, 0), True))),
     _int("retries", INT_MAX),
     _ms("delivery.timeout.ms", 120_000, kind=Kind.INT),
@@ -42,35 +54,48 @@ _KEYS = (
     _ms("retry.backoff.max.ms", 1_000, since=(3, 7, 0)),
     _ms("reconnect.backoff.ms", 50),
     _ms("reconnect.backoff.max.ms", 1_000),
-    _ms("socket.connection.setup.timeout.ms", 10_000),
-    _ms("socket.connection.setup.timeout.max.ms", 30_000),
-    _ms("connections.max.idle.ms", 540_000, low=-1),
+    ConfigKey("socket.connection.setup.timeout.ms", Kind.LONG, ((ALWAYS, 10_000),), Unit.MS, stricter=NO_RANGE),
+    ConfigKey("socket.connection.setup.timeout.max.ms", Kind.LONG, ((ALWAYS, 30_000),), Unit.MS, stricter=NO_RANGE),
+    _ms("connections.max.idle.ms", 540_000, low=-LONG_MAX - 1),  # No range: below 0 nothing is closed.
     _ms("metadata.max.age.ms", 300_000),
     _ms("metadata.max.idle.ms", 300_000, low=5_000),
-    ConfigKey("metadata.recovery.strategy", Kind.TEXT, ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")), choices=("none", "rebootstrap"), since=(3, 8, 0)),
+    ConfigKey(
+        "metadata.recovery.strategy",
+        Kind.TEXT,
+        ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")),
+        choices=("none", "rebootstrap"),
+        any_case=True,
+        since=(3, 8, 0),
+    ),
     _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, since=(4, 0, 0)),
     _not_yet("transactional.id", Kind.TEXT, None, "transactions"),
-    _not_yet("compression.type", Kind.TEXT, "none", "compression", choices=("none", "gzip", "snappy", "lz4", "zstd")),
-    _not_yet("partitioner.class", Kind.TEXT, None, "another partitioner than the default"),
-    _not_yet("partitioner.ignore.keys", Kind.BOOLEAN, False, "ignoring keys", since=(3, 3, 0)),
-    _not_yet("partitioner.adaptive.partitioning.enable", Kind.BOOLEAN, True, "switching adaptive partitioning off", since=(3, 3, 0)),
-    _not_yet("partitioner.availability.timeout.ms", Kind.LONG, 0, "leaving out partitions of slow brokers", unit=Unit.MS, since=(3, 3, 0)),
-    ConfigKey("transaction.timeout.ms", Kind.INT, ((ALWAYS, 60_000),), Unit.MS, no_part=WITHOUT_TRANSACTIONS),
+    ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "none"),), choices=("none", "gzip", "snappy", "lz4", "zstd")),
+    ConfigKey("partitioner.class", Kind.TEXT, ((ALWAYS, DEFAULT), ((3, 3, 0), None))),
+    ConfigKey("partitioner.ignore.keys", Kind.BOOLEAN, ((ALWAYS, False),), since=(3, 3, 0)),
+    ConfigKey("partitioner.adaptive.partitioning.enable", Kind.BOOLEAN, ((ALWAYS, True),), since=(3, 3, 0)),
+    _ms("partitioner.availability.timeout.ms", 0, since=(3, 3, 0)),
+    ConfigKey("transaction.timeout.ms", Kind.INT, ((ALWAYS, 60_000),), Unit.MS, -INT_MAX - 1, INT_MAX, no_part=WITHOUT_TRANSACTIONS),  # No range (C6).
     ConfigKey("transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=WITHOUT_TRANSACTIONS),
     ConfigKey("send.buffer.bytes", Kind.INT, ((ALWAYS, 131_072),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
     ConfigKey("receive.buffer.bytes", Kind.INT, ((ALWAYS, 32_768),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
-    *playing_no_part(
-        "the brokers are those of the scenario", "bootstrap.servers", "client.dns.lookup", "bootstrap.resolve.timeout.ms", "metadata.cluster.check.enable"
-    ),
-    *playing_no_part("clients go by the names that the scenario gives them", "client.id", "client.rack"),
+    *playing_no_part(THE_BROKERS_ARE_THERE, "bootstrap.servers", "client.dns.lookup"),
+    *playing_no_part(THE_BROKERS_ARE_THERE, "bootstrap.resolve.timeout.ms", since=(4, 4, 0)),
+    *playing_no_part(THE_BROKERS_ARE_THERE, "metadata.cluster.check.enable", since=(4, 5, 0)),
+    *playing_no_part("clients go by the names that the scenario gives them", "client.id"),
+    *playing_no_part("brokers have no racks here", "client.rack", "partitioner.rack.aware", since=(4, 4, 0)),
     *playing_no_part("records have sizes here, not contents", "key.serializer", "value.serializer"),
     *playing_no_part("an interceptor cannot fail a record: what it throws is swallowed and logged", "interceptor.classes"),
     *playing_no_part(
         "metrics are taken over the whole run",
-        *("metric.reporters", "metrics.num.samples", "metrics.sample.window.ms", "metrics.recording.level", "enable.metrics.push", "auto.include.jmx.reporter"),
+        *("metric.reporters", "metrics.num.samples", "metrics.sample.window.ms", "metrics.recording.level"),
     ),
-    *playing_no_part("without compression there is no level", "compression.gzip.level", "compression.lz4.level", "compression.zstd.level"),
-    *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers", "internal.auto.downgrade.txn.commit"),
+    *playing_no_part("metrics are taken over the whole run", "enable.metrics.push", since=(3, 7, 0)),
+    *playing_no_part("metrics are taken over the whole run", "auto.include.jmx.reporter", since=(3, 4, 0), until=(4, 0, 0)),
+    *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers"),
+    *playing_no_part(WITHOUT_TRANSACTIONS, "internal.auto.downgrade.txn.commit", until=(3, 0, 0)),
+    _level("gzip", -1, -1, 9),
+    _level("lz4", 9, 1, 17),
+    _level("zstd", 3, -131_072, 22),
 )
 
 PRODUCER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _KEYS}

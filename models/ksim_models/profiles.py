@@ -58,6 +58,8 @@ class ClientProfile:
     idempotence_rule: IdempotenceRule
     exponential_backoff: bool
     """3.7 (KIP-580, A28, M2): the backoff doubles up to retry.backoff.max.ms, +-20 %; before, constant retry.backoff.ms without jitter."""
+    backoff_is_capped: bool
+    """3.7 (KIP-580, N7, N8): no wait is longer than its maximum; before, jitter could exceed it by 20 %, and an initial one above it held."""
     equivalent_response_backoff: bool
     """3.7 (M2): metadata that brings no change makes the next refresh wait longer."""
     new_epoch_skips_backoff: bool
@@ -70,6 +72,12 @@ class ClientProfile:
     """3.9.2, 4.0.2, 4.1.2, 4.2 (KAFKA-19012, A24): a batch that expired in flight keeps its memory until the request is answered."""
     uniform_sticky: bool
     """3.3 (KIP-794, A46): records without a key stick to a partition by bytes; before, until a new batch is needed (KIP-480, A47)."""
+    asks_partitioner_once: bool
+    """4.0 (A48): before, a partitioner class was told that its choice needs a new batch, and asked again."""
+    round_robin_remembers: bool
+    """3.9.2 (KAFKA-17632, A48): RoundRobinPartitioner, asked again, gives the same partition; before, it skipped one with every new batch."""
+    splits_parts_in_halves: bool
+    """4.2 (KAFKA-8350, A43): a part of a split batch that is still too large is halved; before, it was cut by batch.size again."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
     batch_size_at_least_one: bool
@@ -80,6 +88,10 @@ class ClientProfile:
     """4.0 (I14): INVALID_PRODUCER_ID_MAPPING for a batch; before, it asked for a new epoch."""
     send_refuses_after_fatal_error: bool
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
+    flush_in_callback_throws: bool
+    """4.1 (KAFKA-10790, A50): flush() inside a callback is a KafkaException; before, the I/O thread waited for itself (H-016)."""
+    metadata_timeout_has_cause: bool
+    """3.9.1, 4.0 (KAFKA-8862, A3): a send() that waited in vain for metadata names the last error of its topic."""
     throttle_extends_time_out: bool
     """3.8 (KAFKA-16083, N11): a request has as much longer as the broker throttled its connection; before, it timed out meanwhile (H-037)."""
     sequences_hear_only_the_first_failure: bool
@@ -90,6 +102,8 @@ class ClientProfile:
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
     """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
+    metrics_keep_overlapping_windows: bool
+    """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
 
 class RegistrationLeavesIsr(Enum):
@@ -141,7 +155,7 @@ class BrokerProfile:
     leader_hint_in_produce: bool
     """3.7 (KIP-951, BP-14): NOT_LEADER_OR_FOLLOWER names the leader this broker knows."""
     drops_newer_epoch_batches: bool
-    """3.9.1, 4.0 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
+    """3.9.1, 4.0.1, 4.1 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     registration_leaves_isr: RegistrationLeavesIsr
@@ -159,22 +173,29 @@ def client_profile(version: str) -> ClientProfile:
         release=release,
         idempotence_rule=_idempotence_rule(release),
         exponential_backoff=release >= (3, 7, 0),
+        backoff_is_capped=release >= (3, 7, 0),
         equivalent_response_backoff=release >= (3, 7, 0),
         new_epoch_skips_backoff=release >= (3, 6, 1),
         leader_hint_in_produce=release >= (3, 7, 0),
         request_timeout_is_timed_out=release >= (3, 5, 0),
         memory_kept_until_answer=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
         uniform_sticky=release >= (3, 3, 0),
+        asks_partitioner_once=release >= (4, 0, 0),
+        round_robin_remembers=release >= (3, 9, 2),
+        splits_parts_in_halves=release >= (4, 2, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
+        flush_in_callback_throws=release >= (4, 1, 0),
+        metadata_timeout_has_cause=_has_fix(release, (3, 9, 1), (4, 0, 0)),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
         retries_more_errors=release >= (3, 3, 2),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
+        metrics_keep_overlapping_windows=release >= (3, 8, 0),
     )
 
 
@@ -197,7 +218,7 @@ def broker_profile(version: str) -> BrokerProfile:
         old_session_blocks_after_shutdown=release >= (4, 0, 0),
         parked_metadata_fetch_sees_commit=release >= (4, 1, 0),
         leader_hint_in_produce=release >= (3, 7, 0),
-        drops_newer_epoch_batches=release >= (3, 9, 1),
+        drops_newer_epoch_batches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
         registration_leaves_isr=_registration_leaves_isr(release),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,

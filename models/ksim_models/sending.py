@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
-from ksim_models.application import Sticky, Thread
+from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
+from ksim_models.callbacks import Callbacks
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode
 from ksim_models.facts import Blocked, Offered, Refused
+from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
+from ksim_models.handover import send_range, send_uneventful
+from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Dice, Effect, Note
+from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
+from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
+from ksim_models.reactions import Reactions
+from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
 from ksim_models.units import NEVER, Micros, ms
 
 
@@ -37,10 +46,13 @@ class Sending:
         self.metadata = metadata
         self.dice = dice
         self.max_block = ms(config.max_block_ms)
-        self.threads = [Thread(index, arrivals) for index, arrivals in enumerate(workloads)]
+        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
+        self.reactions = Reactions(self.threads)
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
-        self.sticky: dict[str, Sticky] = {}
+        self.partitioner = partitioner_of(producer, config, profile, metadata, dice)
+        if isinstance(self.partitioner, BuiltIn) and self.partitioner.adapts:
+            accumulator.partitioner = self.partitioner
         self.offered = 0
         """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
         self.warmed_up = 0
@@ -52,6 +64,11 @@ class Sending:
         """When a request that has no answer may be timed out."""
         self.in_error_state = ""
         """The exception of a fatal error: send() throws from then on (A8, T3)."""
+        self.lookahead = Lookahead(config.max_request_size, accumulator, metadata, self.partitioner)
+        self.callbacks = Callbacks(self)
+        self.closed = False
+        """close() has begun."""
+        self._zero_is_endless = profile.uniform_sticky and not profile.batch_size_at_least_one
 
     @property
     def is_done(self) -> bool:
@@ -59,30 +76,32 @@ class Sending:
 
     @property
     def all_offered(self) -> bool:
-        return all(thread.next >= thread.arrivals.total for thread in self.threads)
+        return all(thread.has_offered for thread in self.threads)
 
     # When.
 
-    @property
-    def wake_at(self) -> Micros:
+    def wake_at(self, now: Micros, until: Micros) -> Micros:
         """The next moment at which a record makes a difference: it opens a batch whose linger begins, fills one, or finds send() blocked.
 
-        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14).
+        Its opening a batch matters by itself once a request is overdue: that wakes the I/O thread (N14). `until`: the client wakes then in any case.
         """
-        at = NEVER
-        for thread in self.awake:
-            due = thread.patience_ends if thread.blocked_on else self._difference_at(thread)
-            if due < at:
-                at = due
-        return at
+        if len(self.awake) == 1:
+            thread = self.awake[0]
+            if thread.blocked_on:
+                return thread.patience_ends
+            at = thread.next_time()
+            if at == NEVER or thread.one_by_one or self._turns_for_ever(thread.arrivals):
+                return at
+            partition = self._only_partition(thread)
+            if partition is not None and not self.in_error_state:
+                return self._filled_at(thread, at, partition)
+        threads = [thread for thread in self.awake if not thread.is_done]
+        if self.in_error_state:
+            return min([thread.patience_ends if thread.blocked_on else thread.next_time() for thread in threads], default=NEVER)
+        return self.lookahead.next_difference(threads, now, until, self.overdue_from)
 
-    def _difference_at(self, thread: Thread) -> Micros:
-        at = thread.next_time()
-        if at == NEVER:
-            return NEVER
-        partition = self._only_partition(thread)
-        if partition is None or self.in_error_state:
-            return at
+    def _filled_at(self, thread: Thread, at: Micros, partition: str) -> Micros:
+        """The same for records that are alike and go to one partition, by arithmetic."""
         size = thread.arrivals.size
         assert size is not None
         batch = self.accumulator.open_batch(partition)
@@ -91,18 +110,23 @@ class Sending:
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
             lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
-            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size)
+            room, left = room_in(capacity, BATCH_OVERHEAD, 0, size, self.accumulator.estimate_for(partition))
         else:
             lingers_until = NEVER
             room, left = batch.room_for(size)
-        filled_by = thread.next + (room - 1 if left == 0 else room)
+        filled_by = thread.next + max(0, room - 1 if left == 0 else room)
         if filled_by >= thread.arrivals.total:
             return lingers_until
         return min(lingers_until, max(thread.arrivals.time_of(filled_by), thread.free_at))
 
     def _only_partition(self, thread: Thread) -> str | None:
         """The one partition that all records of this thread go to, where a range of them can be taken at once."""
-        if not thread.steady or (len(self.awake) > 1 and any(other is not thread and not other.is_done for other in self.awake)):
+        if (
+            not thread.steady
+            or self.closed
+            or self._turns_for_ever(thread.arrivals)
+            or (len(self.awake) > 1 and any(other is not thread and not other.is_done for other in self.awake))
+        ):
             return None
         partitions = self.metadata.topics.get(thread.arrivals.topic)
         if not partitions:
@@ -125,18 +149,27 @@ class Sending:
     def take(self, now: Micros, out: list[Effect]) -> None:
         """Hand over all records whose time has come, in the order of their times; blocked calls first, in the order they were blocked (A21)."""
         if self.blocked:
+            first_waits = False
             for thread in sorted((thread for thread in self.threads if thread.blocked_on), key=lambda thread: thread.sent_at):
-                self._try_again(thread, now, out)
+                if not (first_waits and thread.blocked_on == "memory"):
+                    self._try_again(thread, now, out)
+                elif now >= thread.patience_ends:
+                    self._give_up(thread, now, out)
+                first_waits = first_waits or thread.blocked_on == "memory"
             self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+        alone = len(self.awake) == 1 and self.awake[0].steady and self.awake[0].arrivals.partition is None and not self.awake[0].arrivals.warm_up
         while (first := self._first_due(now)) is not None:
             thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
             if partition is not None and not thread.arrivals.warm_up:
-                self._send_range(thread, partition, now, out)
+                send_range(self, thread, partition, now, out)
                 return  # It is the only thread that has anything to send.
-            self._call(thread, at)
-            self._send_one(thread, at, out)
+            if alone and send_uneventful(self, thread, now):
+                continue
+            self.call(thread, at)
+            if thread.breaker is None or self._is_let_through(thread, at, out):
+                self.send_one(thread, at, out)
 
     def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
@@ -146,10 +179,14 @@ class Sending:
                 first = thread, due
         return first
 
-    def _call(self, thread: Thread, at: Micros) -> None:
-        """send() is called: the record gets its number."""
-        thread.next += 1
+    def call(self, thread: Thread, at: Micros) -> None:
+        """send() is called: the record gets its number, unless it had one before."""
         thread.sent_at, thread.patience_ends = at, at + self.max_block
+        if thread.again:
+            thread.number, thread.record = thread.again.popleft()
+            return
+        thread.record = thread.next
+        thread.next += 1
         if thread.arrivals.warm_up:
             self.warmed_up += 1
             thread.number = -self.warmed_up
@@ -157,40 +194,50 @@ class Sending:
             thread.number = self.offered
             self.offered += 1
 
+    def _is_let_through(self, thread: Thread, at: Micros, out: list[Effect]) -> bool:
+        """By the application's circuit breaker; what it refuses never reaches the client."""
+        assert thread.breaker is not None
+        if thread.breaker.lets_through(thread.number, at, out):
+            return True
+        self._tell_refused(thread, BREAKER_OPEN, BREAKER_OPEN_TEXT, out)
+        return False
+
     def _try_again(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         """A send() that was blocked: has what it waits for come, or its patience ended? What comes at the last moment still counts."""
-        self._unblock(thread)
-        self._send_one(thread, now, out, blocked_before=True)
+        self.unblock(thread)
+        self.send_one(thread, now, out, blocked_before=True)
         if thread.blocked_on and now >= thread.patience_ends:
-            self._refuse(thread, *self._impatience(thread), out)
-            self._unblock(thread)
+            self._give_up(thread, now, out)
         if not thread.blocked_on:
             thread.free_at = now
 
-    def _impatience(self, thread: Thread) -> tuple[str, str]:
+    def _give_up(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
+        self.refuse(thread, *self.impatience(thread), now, out)
+        self.unblock(thread)
+        thread.chosen, thread.free_at = "", now
+
+    def impatience(self, thread: Thread) -> tuple[str, str]:
         """A3, A22."""
         topic, waited = thread.arrivals.topic, self.config.max_block_ms
         if thread.blocked_on == "memory":
-            return (
-                "BufferExhaustedException",
-                f"Failed to allocate memory within the configured max blocking time {waited} ms. Total memory: {self.accumulator.total_memory} bytes.",
-            )
-        partitions = self.metadata.topics.get(topic)
-        if partitions:
-            return (
-                "TimeoutException",
-                f"Partition {thread.arrivals.partition} of topic {topic} with partition count {len(partitions)} is not present in metadata after {waited} ms.",
-            )
-        return "TimeoutException", f"Topic {topic} not present in metadata after {waited} ms."
+            return no_memory(waited, self.accumulator.total_memory)
+        known = self.metadata.topics.get(topic, ())
+        error = self.metadata.errors.get(topic) if self.profile.metadata_timeout_has_cause else None
+        return no_metadata(topic, thread.arrivals.partition, len(known), waited, error)
 
-    def _refuse(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
+    def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None:
+        self._tell_refused(thread, error, text, out)
+        if thread.reacts:
+            self.reactions.refused(thread, thread.number, now, out)
+
+    def _tell_refused(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
         if thread.number < 0:
             return
         records = range(thread.number, thread.number + 1)
         out.append(Note(Offered(self.producer, records, thread.sent_at, 0)))
         out.append(Note(Refused(self.producer, records, error, text)))
 
-    def _unblock(self, thread: Thread) -> None:
+    def unblock(self, thread: Thread) -> None:
         self.blocked -= 1
         if thread.blocked_on == "memory":
             self.accumulator.waiters -= 1
@@ -206,131 +253,170 @@ class Sending:
 
     # One record.
 
-    def _send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None:
+    def send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None:
         arrivals = thread.arrivals
+        flaw = arrivals.flaws.get(thread.record) if arrivals.flaws else None
+        if flaw is not None and not blocked_before:
+            out.append(struck(flaw, self.producer, thread.number))
+        if self.closed and (not blocked_before or self._has_partition(arrivals)):
+            self.refuse(thread, *(CLOSED_MEANWHILE if blocked_before else CLOSED_BEFORE), now, out)
+            return
         partitions = self.metadata.topics.get(arrivals.topic)
         if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
+            if self._is_refused_by_metadata(thread, now, out, blocked_before=blocked_before):
+                return
             self.metadata.want(arrivals.topic, now)
             self._block(thread, "metadata", out, known=blocked_before)
             return
-        size = arrivals.size_of(thread.next - 1)
-        if self._is_too_large(thread, size, out):
+        if flaw is not None and flaw.do == UNSERIALIZABLE:
+            self.refuse(thread, "SerializationException", UNSERIALIZABLE_TEXT, now, out)  # A5: thrown, before anything else is looked at.
+            return
+        size = arrivals.size_of(thread.record)
+        if self._is_too_large(thread, size, now, out):
             return
         if self.in_error_state:  # Kafka appends the record first (A11), and fails it in the next turn: it is sent in no case.
             fenced = self.in_error_state == "ProducerFencedException"
             text = "Cannot execute transactional method because we are in an error state"
-            self._refuse(thread, self.in_error_state if fenced else "KafkaException", text, out)
+            self.refuse(thread, self.in_error_state if fenced else "KafkaException", text, now, out)
             return
-        partition = self._partition_for(thread, partitions)
-        batch = self.accumulator.open_batch(partition)
-        if batch is None or batch.room_for(size)[0] == 0:
-            if not arrivals.keyed and arrivals.partition is None and not self.profile.uniform_sticky and len(partitions) > 1:
-                partition = self._sticky(arrivals.topic).switch([name for name in self._choices(partitions) if name != partition] or partitions)  # A47
-            batch = self.accumulator.new_batch(partition, upper_bound_bytes(size), now)
+        if self._turns_for_ever(arrivals):
+            thread.stopped = True
+            thread.patience_ends = NEVER
+            self._block(thread, "partitioner", out, known=blocked_before)
+            return
+        sticks = len(partitions) > 1 and self._sticks(thread)
+        batch, opened = self._room_for(thread, partitions, size, now, sticks=sticks, waited=blocked_before)
         if batch is None:
+            capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
+            if capacity > self.accumulator.total_memory:  # C8: nobody looked at construction.
+                thread.chosen = ""
+                self.refuse(thread, *larger_than_the_buffer(capacity, self.accumulator.total_memory), now, out)
+                return
             self._block(thread, "memory", out, known=blocked_before)
             return
+        thread.chosen = ""
+        before = batch.estimated_bytes if sticks and not opened else 0
         batch.offered(thread.sent_at, 0, 1)
-        batch.add(thread.number, 1, size)
+        self.add(thread, batch, thread.number, 1, size)
+        if thread.reacts:
+            self.reactions.sent(thread, thread.number, thread.record)
         if arrivals.warm_up:
             batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:
-            batch.threads[thread.index] = batch.threads.get(thread.index, 0) + 1
+            batch.belongs_to(thread.index)
             thread.outstanding += 1
-        if not arrivals.keyed and arrivals.partition is None and self.profile.uniform_sticky and len(partitions) > 1:
-            self._sticky(arrivals.topic).appended(size, self.accumulator.batch_size, last_is_full=batch.is_full, choices=self._choices(partitions))
+        if sticks:
+            self.partitioner.appended(arrivals.topic, batch.estimated_bytes - before, partitions, last_is_full=batch.is_full)
 
-    def _is_too_large(self, thread: Thread, size: int, out: list[Effect]) -> bool:
+    def add(self, thread: Thread, batch: Batch, number: int, count: int, size: int) -> None:
+        if not batch.estimate:
+            batch.add(number, count, size)
+            return
+        before = batch.size_bytes
+        batch.add(number, count, size)
+        batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
+
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, sticks: bool, waited: bool) -> tuple[Batch | None, bool]:
+        """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20).
+
+        Who comes while others wait for memory waits behind them: what there is belongs to the first of them, bit by bit (A21).
+        """
+        topic = thread.arrivals.topic
+        asks_again = self.partitioner.asks_again and not thread.chosen
+        partition = thread.chosen or self._partition_for(thread, partitions)
+        while True:
+            batch = self.accumulator.open_batch(partition)
+            if sticks and (batch is None or batch.is_full) and self.partitioner.completes_switch(topic, partitions):
+                partition = self._partition_for(thread, partitions)
+                continue
+            if batch is not None and batch.room_for(size)[0]:
+                return batch, False
+            if batch is not None:
+                batch.closed = True
+                if sticks:
+                    continue
+            if not asks_again:
+                break
+            asks_again = False
+            self.partitioner.new_batch(topic, partition, partitions)
+            partition = self._partition_for(thread, partitions)
+        if not sticks:
+            thread.chosen = partition
+        if self.accumulator.waiters and not waited:
+            return None, True
+        return self.accumulator.new_batch(partition, upper_bound_bytes(size), now), True
+
+    def _sticks(self, thread: Thread) -> bool:
+        """Its partition is the built-in choice, which goes by bytes."""
+        return self.partitioner.by_bytes and thread.arrivals.partition is None and not (thread.arrivals.keyed and self.partitioner.places_keys)
+
+    def _has_partition(self, arrivals: Arrivals) -> bool:
+        """The metadata knows where the records can go."""
+        count = len(self.metadata.topics.get(arrivals.topic, ()))
+        return count > (arrivals.partition or 0)
+
+    def _is_refused_by_metadata(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool) -> bool:
+        """A3: an invalid name is remembered; that a topic is not for this client shows again with every answer of the brokers."""
+        topic = thread.arrivals.topic
+        error = self.metadata.errors.get(topic)
+        if error is ErrorCode.INVALID_TOPIC_EXCEPTION:
+            self.refuse(thread, error.exception, f"Invalid topics: [{topic}]", now, out)
+            return True
+        if error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
+            if blocked_before:
+                self.refuse(thread, error.exception, f"Not authorized to access topics: [{topic}]", now, out)
+                return True
+            del self.metadata.errors[topic]
+        return False
+
+    def _is_too_large(self, thread: Thread, size: int, now: Micros, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
         upper = upper_bound_bytes(size)
         for limit, name in ((self.config.max_request_size, "max.request.size"), (self.accumulator.total_memory, "buffer.memory")):
             if upper > limit:
-                self._refuse(
-                    thread,
-                    "RecordTooLargeException",
-                    f"The message is {upper} bytes when serialized which is larger than {limit}, which is the value of the {name} configuration.",
-                    out,
-                )
+                self.refuse(thread, *too_large(upper, limit, name), now, out)
                 return True
         return False
 
+    def _turns_for_ever(self, arrivals: Arrivals) -> bool:
+        """3.3.0 and 3.3.1 (KAFKA-14303): with batch.size = 0 the sticky partition changes before every append, and append looks again for ever."""
+        return not arrivals.keyed and arrivals.partition is None and self.config.batch_size == 0 and self._zero_is_endless
+
     def _partition_for(self, thread: Thread, partitions: Sequence[str]) -> str:
-        """A6: the record's own, else by key over all partitions, else the sticky one."""
+        """A6: the record's own, else by key over all partitions, else what the partitioner says."""
         arrivals = thread.arrivals
         if arrivals.partition is not None:
             return partitions[arrivals.partition]
-        if arrivals.keyed:
-            return partitions[arrivals.key_hash_of(thread.next - 1) % len(partitions)]
-        sticky = self._sticky(arrivals.topic)
-        return sticky.partition or sticky.switch(self._choices(partitions))
-
-    def _sticky(self, topic: str) -> Sticky:
-        known = self.sticky.get(topic)
-        if known is None:
-            known = self.sticky[topic] = Sticky(self.producer, topic, self.dice)
-        return known
-
-    def _choices(self, partitions: Sequence[str]) -> Sequence[str]:
-        return [name for name in partitions if self.metadata.leader_of(name)[0]] or partitions
-
-    # Many records.
-
-    def _send_range(self, thread: Thread, partition: str, now: Micros, out: list[Effect]) -> None:
-        """The same as one record after another, for all that are due: they are alike and go to one partition, so whole batches are filled by arithmetic."""
-        arrivals = thread.arrivals
-        size = arrivals.size
-        assert size is not None
-        due = arrivals.count_until(now)
-        upper = upper_bound_bytes(size)
-        while thread.next < due:
-            batch = None if self.in_error_state else self.accumulator.open_batch(partition)
-            room = batch.room_for(size)[0] if batch is not None else 0
-            if batch is None or not room:
-                at = max(arrivals.time_of(thread.next), thread.free_at)
-                fits = upper <= min(self.config.max_request_size, self.accumulator.total_memory) and not self.in_error_state
-                batch = self.accumulator.new_batch(partition, upper, at) if fits else None
-                if batch is None:  # Too large, or no memory: that is one record's affair.
-                    self._call(thread, at)
-                    self._send_one(thread, at, out)
-                    if thread.blocked_on:
-                        return
-                    continue
-                room = batch.room_for(size)[0]
-            count = min(room, due - thread.next)
-            self._hand_over(thread, batch, count)
-            batch.add(self.offered, count, size)
-            self.offered += count
-            thread.next += count
-
-    def _hand_over(self, thread: Thread, batch: Batch, count: int) -> None:
-        """Note when each of the next `count` records was offered. Those that were due while send() was blocked all came when it returned."""
-        first, free_at = thread.next, thread.free_at
-        late = 0
-        if thread.arrivals.time_of(first) < free_at:
-            late = min(count, thread.arrivals.count_until(free_at) - first)
-            batch_count = batch.count
-            batch.offered(free_at, 0, late)
-            batch.count += late  # Only while the times are noted.
-            self._hand_over_in_time(thread, batch, first + late, count - late)
-            batch.count = batch_count
-        else:
-            self._hand_over_in_time(thread, batch, first, count)
-
-    def _hand_over_in_time(self, thread: Thread, batch: Batch, first: int, count: int) -> None:
-        if not count:
-            return
-        arrivals = thread.arrivals
-        step = arrivals.step_of(first, count)
-        if step is not None:
-            batch.offered(arrivals.time_of(first), step, count)
-            return
-        before = batch.count
-        for index in range(first, first + count):
-            batch.offered(arrivals.time_of(index), 0, 1)
-            batch.count += 1
-        batch.count = before
+        if arrivals.keyed and self.partitioner.places_keys:
+            return partitions[arrivals.key_hash_of(thread.record) % len(partitions)]
+        return self.partitioner.choose(arrivals.topic, partitions) if len(partitions) > 1 else partitions[0]
 
     # Outcomes, and a pause of the whole process.
+
+    def failed(self, batch: Batch, now: Micros, out: list[Effect]) -> None:
+        """The callbacks of its records, in their order (S18)."""
+        for number in batch.records:
+            kept = self.reactions.failed(number, now, out)
+            if kept is not None:
+                self.callbacks.send_again(*kept, number, now, out)
+
+    def close(self, now: Micros, out: list[Effect]) -> None:
+        """close() begins: the application sends nothing more, and who waits for memory is told so (A54)."""
+        self.closed = True
+        for thread in self.threads:
+            thread.stopped = True
+            thread.again.clear()
+            if thread.blocked_on == "memory":
+                self.unblock(thread)
+                self.refuse(thread, *CLOSED_WHILE_ALLOCATING, now, out)
+
+    def end(self, now: Micros, out: list[Effect]) -> None:
+        """The I/O thread has ended, and the metadata is closed: who waits for it is told so (A54)."""
+        for thread in self.threads:
+            if thread.blocked_on == "metadata":
+                self.unblock(thread)
+                self.refuse(thread, *CLOSED_MEANWHILE, now, out)
+        self.close_books(out)
 
     def resumed(self, now: Micros) -> None:
         """The application's threads were frozen too: what they had to send meanwhile they send now."""
@@ -339,6 +425,8 @@ class Sending:
 
     def finished(self, batch: Batch, now: Micros) -> None:
         """A batch has its outcome: threads that waited for their sends go on now."""
+        if not batch.closed:
+            self.accumulator.closings += 1
         for index, count in batch.threads.items():
             thread = self.threads[index]
             if thread.arrivals.window is not None and thread.outstanding >= thread.arrivals.window:
@@ -347,6 +435,7 @@ class Sending:
 
     def close_books(self, out: list[Effect]) -> None:
         """A record whose send() never returned was offered; it has no outcome."""
+        self.callbacks.close_books(out)
         for thread in self.threads:
             if thread.blocked_on and thread.number >= 0:
                 out.append(Note(Offered(self.producer, range(thread.number, thread.number + 1), thread.sent_at, 0)))

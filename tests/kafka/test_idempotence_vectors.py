@@ -1,4 +1,4 @@
-"""The idempotent Java client: section 3 of the vectors, and those of section 9 that need sequences.
+"""The idempotent Java client: section 3 of the vectors.
 
 A script's line: what the test does, and everything that then happens (`scripted.Client.play`). "e0s3" is epoch 0, base sequence 3.
 Our machine loops on where Java's next turn follows at once, so what the vectors put into the next turn may stand on the same line.
@@ -377,21 +377,6 @@ def client_of(epoch: int = 0, **config: Any) -> Client:
             epoch=1,
         ),
         vector(
-            "PV-307 a batch that expired on its first attempt is not unresolved: the next one finds no end of being out of order, until it expires too",
-            BRIEF,
-            ("send x3", "sent 0-2 e0s0"),
-            ("at 1000", ""),
-            ("send", "sent 3 e0s3"),
-            ("at 1500", "failed 0-2 TimeoutException"),
-            ("answer 0 NETWORK_EXCEPTION", ""),
-            (f"answer 3 {OUT_OF_ORDER}", "sent 3 e0s3"),
-            (f"answer 3 {OUT_OF_ORDER}", "sent 3 e0s3"),
-            ("state", "e0 next 4 acked -1"),
-            ("at 2500", "failed 3 TimeoutException"),
-            ("state", "e0 next 4 acked -1, unresolved until 4"),
-            ("send", "epoch 1; sent 4 e1s0"),
-        ),
-        vector(
             "A42 several cancelled requests come back in order, one at a time",
             {},
             ("send", "sent 0 e0s0"),
@@ -504,6 +489,15 @@ def test_a_producer_id_is_refused(kafka: str, error: E, told: str) -> None:
     client._handle(_answer(connection, error))
 
     assert client.outcomes() == ([([0], told)] if told else [])
+    assert all(error.meaning in fact.message for _, fact in client.facts if isinstance(fact, Failed))
+
+
+def test_i1_zero_is_a_producer_id() -> None:
+    client = client_of()
+    client.producer.idempotence.given(0, 0)  # type: ignore[union-attr]
+    client.send()
+
+    assert (client.sent[0].producer_id, client.asked_for_id) == (0, 1)
 
 
 def test_i2_a_producer_that_starts_again_is_another_one_to_the_brokers() -> None:
@@ -536,6 +530,8 @@ def test_pv_080_the_memory_of_what_was_in_flight_returns_with_its_answer() -> No
     client.send()
     client.send(1)
     client.answer(E.CLUSTER_AUTHORIZATION_FAILED)
+    texts = {fact.message for _, fact in client.facts if isinstance(fact, Failed)}
+    assert texts == {"The producer is not authorized to do idempotent sends"}, "what is aborted is told the same"
     assert pool.free_memory == pool.total_memory - pool.batch_size
     client.answer(offset=1)
 

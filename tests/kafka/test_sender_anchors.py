@@ -7,7 +7,7 @@ import pytest
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
-from ksim_models.facts import Disconnected, FinalLog, Refused
+from ksim_models.facts import Disconnected, Failed, FinalLog, Refused
 
 HEADER = 'format = 1\ntitle = "as measured"\nseed = 1\n'
 
@@ -105,3 +105,32 @@ when = {{ request = "Metadata", nth = 1 }}
 
     assert len({fact.why for _, fact in found.history.of(Disconnected) if fact.why == "rebootstrap"}) == again
     assert found.verdict.records["ok"] == 20
+
+
+def test_the_next_expiry_ends_a_poll_and_what_is_overdue_fails_before_it_expires() -> None:
+    """S5, N14. Measured with 4.3.0: record 2 failed, and records 3 to 6, in flight behind it, stood in the log twice.
+
+    Five in flight and nothing else to do: the poll sleeps until record 2 expires, 6 s after its send(). By then its request is overdue, so it fails by
+    its time-out, with retries left: the epoch is raised (I15), and the other four are sent again under it.
+    """
+    found = run("""
+kafka = "4.3"
+[topics.t]
+partitions = 1
+[producers.p1]
+config.linger.ms = 0
+config.request.timeout.ms = 5000
+config.delivery.timeout.ms = 6000
+[[workload]]
+topic = "t"
+records = 9
+every = "1s"
+[[fault]]
+do = "delay"
+by = "30s"
+when = { response = "Produce", nth = 3 }
+""")
+
+    order = [list(batch.records) for _, log in found.history.of(FinalLog) if log.leader for batch in log.batches]
+    assert order[:11] == [[0], [1], [2], [3], [4], [5], [6], [3], [4], [5], [6]]
+    assert next((at, fact.error) for at, fact in found.history.of(Failed)) == (8_000_000, "TimeoutException")

@@ -67,11 +67,32 @@ CRASH = '[[fault]]\nat = "1s"\ndo = "crash"\n'
 CUT = '[[fault]]\nat = "1s"\ndo = "cut"\n'
 ANSWER = '[[fault]]\ndo = "answer"\n'
 
+ALERT = "[[alert]]\n"
 MISTAKES = [
+    # Alerts.
+    Mistake("a typo in a metric", ALERT + "metric = 'record-eror-rate'\nabove = 0", 2, "record-error-rate", "not a metric that has a series"),
+    Mistake("a metric that is a number", ALERT + "metric = 3\nabove = 0", 2, None, "not a metric that has a series"),
+    Mistake("a broker's metric in lower case", ALERT + "metric = 'underReplicatedPartition'\nabove = 0", 2, "UnderReplicatedPartitions", "not a metric"),
+    Mistake("a metric of the other client", ALERT + "metric = 'msg_cnt'\nabove = 0", 2, None, "msg_cnt is a metric of librdkafka"),
+    Mistake("an alert without a metric", ALERT + "above = 0", 1, None, "metric is missing"),
+    Mistake("an alert without a limit", ALERT + "metric = 'record-error-rate'", 1, None, "neither above nor below"),
+    Mistake("an alert with two limits", ALERT + "metric = 'record-error-rate'\nabove = 0\nbelow = 1", 4, None, "above and below are both given"),
+    Mistake("a limit that is a text", ALERT + "metric = 'record-error-rate'\nabove = '0'", 3, None, "a number"),
+    Mistake("a limit that is nan", ALERT + "metric = 'record-error-rate'\nabove = nan", 3, None, "nan and inf are not possible"),
+    Mistake("an alert that lasts no time", ALERT + "metric = 'record-error-rate'\nabove = 0\nfor = '10 sec'", 4, None, "for"),
+    Mistake("an unknown key of an alert", ALERT + "metric = 'record-error-rate'\nabove = 0\nfro = '1s'", 4, "for", "fro"),
+    Mistake("an alert that is a table", "[alert]\nmetric = 'record-error-rate'", 1, None, "[[alert]]"),
     # Keys and tables.
     Mistake("an unknown table", "topcis = 1", 1, "topics", "topcis is not a key", 'title = "good"'),
     Mistake("an unknown key of a topic", "[topics.payments]\npartitons = 2", 2, "partitions", "partitons", "[topics.payments]"),
     Mistake("a table that is a number", "tail = 3", 1, None, "tail = 3 is not a table", 'title = "good"'),
+    Mistake("a model of nothing", "[model]\nwriteback_sacn = '1s'", 2, "writeback_scan", "writeback_sacn is not a key"),
+    Mistake("a power loss that keeps something else", "[model]\npower_loss_keeps = 'all'", 2, None, 'Possible: "nothing" or "drawn"'),
+    Mistake("a deletion of no partition", FAULT + "at = 1\ndo = 'delete-records'\nbefore = 3", 3, None, "delete-records needs partition"),
+    Mistake("a deletion without an end", FAULT + "at = 1\ndo = 'delete-records'\npartition = 'payments-0'", 3, None, "delete-records needs before"),
+    Mistake("a deletion before the beginning", FAULT + "at = 1\ndo = 'delete-records'\npartition = 'payments-0'\nbefore = -2", 5, None, "from -1"),
+    Mistake("a deletion of a partition that is none", FAULT + "at=1\ndo='delete-records'\npartition='payments-9'\nbefore=3", 4, "payments-0", "payments-9"),
+    Mistake("a power loss of nobody", FAULT + "at = 1\ndo = 'power-loss'", 3, None, "power-loss needs who"),
     Mistake("an array that is a table", "[fault]\ndo = 'crash'", 1, None, "[[fault]]"),
     Mistake("a title that is a number", "title = 3", 1, None, "text in quotes", 'title = "good"'),
     Mistake("a newer format", "format = 2", 1, None, "newer format", 'title = "good"'),
@@ -123,6 +144,7 @@ MISTAKES = [
     Mistake(
         "an assignment that contradicts partitions", "[topics.payments]\npartitions = 2\nassignment = [[1, 2]]", 2, None, "partitions = 2", "[topics.payments]"
     ),
+    Mistake("partitions of a topic that does not exist", "[topics.later]\nexists = false\npartitions = 2", 3, None, "does not exist has no partitions"),
     Mistake("a topic with a space", '[topics."pay ments"]', 1, None, "InvalidTopicException"),
     Mistake("a producer called like a broker", "[producers.broker-1]", 1, None, "broker-1", "[producers.p1]"),
     # Workloads.
@@ -134,14 +156,32 @@ MISTAKES = [
     Mistake("a rate that is nan", "rate = nan", 1, None, "nan", 'every = "5ms"'),
     Mistake("a negative duration", 'every = "-5ms"', 1, None, "negative", 'every = "5ms"'),
     Mistake("a unit that does not exist", 'every = "5sec"', 1, None, "sec", 'every = "5ms"'),
+    Mistake("a ratio of nothing", 'every = "5ms"\ncompression_ratio = 0', 2, None, "above 0", 'every = "5ms"'),
+    Mistake("a ratio without a mean", 'every = "5ms"\ncompression_ratio = { spread = 0.1 }', 2, None, "mean is missing", 'every = "5ms"'),
+    Mistake("a ratio with a spread as large", 'every = "5ms"\ncompression_ratio = { mean = 0.3, spread = 0.3 }', 2, None, "to nothing", 'every = "5ms"'),
     Mistake("a spread larger than the mean", 'every = "5ms"\nsize = { mean = 10, spread = 20 }', 2, None, "spread", 'every = "5ms"'),
     Mistake("a partition that is not there", 'every = "5ms"\npartition = 1', 2, None, "no partition 1", 'every = "5ms"'),
     Mistake("key and partition", 'every = "5ms"\nkey = "fixed"\npartition = 0', 3, None, "key and partition", 'every = "5ms"'),
     Mistake("a wait of nobody", 'every = "5ms"\nwait = "eech"', 2, "each", "eech", 'every = "5ms"'),
+    Mistake("a reaction misspelt", 'every = "5ms"\non_failure = "resnd"', 2, "resend", "resnd", 'every = "5ms"'),
+    Mistake("a reaction that is a number", 'every = "5ms"\non_failure = 5', 2, None, "on_failure = 5", 'every = "5ms"'),
+    Mistake("a breaker without a trial", 'every = "5ms"\non_failure = { open_after = 5 }', 2, None, "half_open is missing", 'every = "5ms"'),
+    Mistake(
+        "a breaker misspelt", 'every = "5ms"\non_failure = { open_after = 5, half_open = "1s", open_aftr = 1 }', 2, "open_after", "open_aftr", 'every = "5ms"'
+    ),
+    Mistake(
+        "a breaker that opens before any failure", 'every = "5ms"\non_failure = { open_after = 0, half_open = "1s" }', 2, None, "open_after", 'every = "5ms"'
+    ),
     Mistake("arrivals misspelt", 'every = "5ms"\narrivals = "poison"', 2, "poisson", "poison", 'every = "5ms"'),
     Mistake("bursts with a rate", 'rate = 5\narrivals = { burst = 5, every = "1s" }', 1, None, "bursts", 'every = "5ms"'),
     # Faults.
     Mistake("a fault without do", FAULT + 'at = "1s"', 1, None, "do is missing"),
+    Mistake("a flawed record that is not there", FAULT + 'do = "unserializable"\nnth = 11', 3, None, "workload 0 has 10 records"),
+    Mistake("a flawed record of a workload that is not there", FAULT + 'do = "oversize"\nworkload = 1', 3, None, "there is no workload 1"),
+    Mistake("a flawed record at a moment", FAULT + 'do = "oversize"\nat = "1s"', 3, None, "so it has no at"),
+    Mistake("a size of what cannot be serialized", FAULT + 'do = "unserializable"\nsize = 5', 3, None, "unserializable has no size"),
+    Mistake("two flaws of one record", FAULT + 'do = "unserializable"\nnth = 3\n' + FAULT + 'do = "oversize"\nnth = 3', 6, None, "strikes the same record"),
+    Mistake("an nth of a crash", CRASH + 'who = "broker-1"\nnth = 3', 5, None, "crash has no nth"),
     Mistake("a fault misspelt", FAULT + 'do = "crsh"', 2, "crash", "crsh"),
     Mistake("a fault without a moment", FAULT + 'do = "crash"\nwho = "broker-1"', 2, None, "nothing says when"),
     Mistake("a crash of nobody", CRASH, 3, None, "crash needs who"),
@@ -200,28 +240,23 @@ LATER = [
     ("consumers", '[consumers.c]\ntopics = ["payments"]', "consumers"),
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
-    ("alert", '[[alert]]\nmetric = "x"', "alert"),
     ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
-    ("on_failure", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\non_failure = 'resend'", "on_failure"),
     ("racks", "[cluster]\nracks = ['a']", "racks"),
     ("rack()", CRASH + "who = 'rack(a)'", "rack"),
     ("coordinator()", CRASH + "who = 'coordinator(x)'", "coordinator"),
     ("features", "[cluster]\nfeatures = { x = 1 }", "features"),
-    ("exists", "[topics.later]\nexists = false", "exists"),
     ("transaction trigger", FAULT + "do='crash'\nwho='p1'\nwhen = { transaction = 3, phase = 'before-commit' }", "transaction"),
     ("slow by bandwidth", FAULT + "at=1\ndo='slow'\nlatency='1ms'\nbetween=['p1', 'brokers']\nbandwidth='1Mbit/s'", "bandwidth"),
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("power-loss", "disk-full", "slow-disk", "slow-cpu")),
+    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("disk-full", "slow-disk", "slow-cpu")),
     ("elect", FAULT + "at=1\ndo='elect'\npartition='payments-0'\nkind='unclean'", "elect"),
     ("alter", FAULT + "at=1\ndo='alter'\ntarget='payments'\nconfig.min.insync.replicas=1", "alter"),
     ("reassign", FAULT + "at=1\ndo='reassign'\npartition='payments-0'\nto=[1]", "reassign"),
-    ("delete-records", FAULT + "at=1\ndo='delete-records'\npartition='payments-0'\nbefore=3", "delete-records"),
     ("recreate-topic", FAULT + "at=1\ndo='recreate-topic'\ntopic='payments'", "recreate-topic"),
-    ("oversize", FAULT + "do='oversize'\nworkload=0\nnth=3\nsize='2MB'", "oversize"),
 ]
 
 

@@ -114,7 +114,7 @@ def test_every_command_has_two_examples_and_one_line_that_the_list_of_commands_r
 
 def test_the_list_of_commands_is_that_of_the_modules() -> None:
     folder = Path(import_module("ksim.commands").__file__ or "").parent
-    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files", "presentation", "live_options"}
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "options", "files", "presentation", "live_options", "columns", "config_difference"}
 
     assert modules == {*SUMMARY}
 
@@ -310,15 +310,16 @@ def test_the_judge_reads_what_the_author_predicted() -> None:
     assert call("judge", "h.jsonl").exit_code == 0
 
 
-@pytest.mark.parametrize("option", ["--history", "--plot"])
+@pytest.mark.parametrize("option", ["--history", "--plot", "--metrics"])
 def test_a_file_is_never_overwritten_unless_asked(option: str, folder: Path) -> None:
-    (folder / "mine.svg").write_text("precious")
+    name = "mine.csv" if option == "--metrics" else "mine.svg"
+    (folder / name).write_text("precious")
 
-    refused = call("run", "small.toml", option, "mine.svg")
+    refused = call("run", "small.toml", option, name)
 
     assert refused.exit_code == 2
-    assert "mine.svg exists" in refused.stderr
-    assert (folder / "mine.svg").read_text() == "precious"
+    assert f"{name} exists" in refused.stderr
+    assert (folder / name).read_text() == "precious"
 
 
 def test_with_force_it_is(folder: Path) -> None:
@@ -338,6 +339,50 @@ def test_a_timeline_is_drawn(folder: Path) -> None:
 
     assert call("run", "lost.toml", "--plot", "out.svg").exit_code == 1
     assert "<svg" in (folder / "out.svg").read_text()
+
+
+def test_metrics_are_written_as_csv_and_as_json_lines(folder: Path) -> None:
+    assert call("run", "small.toml", "--metrics", "m.csv").exit_code == 0
+    assert call("run", "small.toml", "--metrics", "m.jsonl", "--step", "500ms").exit_code == 0
+    rows = (folder / "m.csv").read_text().splitlines()
+    lines = [json.loads(line) for line in (folder / "m.jsonl").read_text().splitlines()]
+
+    assert rows[:2] == ["at_ms,client,metric,node,topic,value", "0,p1,record-send-rate,,,0"]
+    assert lines[0] == {"at_ms": 0, "client": "p1", "metric": "record-send-rate", "value": 0}
+    assert {"0", "1000"} & {row.split(",")[0] for row in rows}
+    assert {line["at_ms"] % 500 for line in lines if line["at_ms"] < max(line["at_ms"] for line in lines)} == {0}
+
+
+def test_chosen_metrics_are_drawn(folder: Path) -> None:
+    pytest.importorskip("ksim.plots", reason="needs matplotlib")
+
+    assert call("run", "lost.toml", "--plot", "out.svg", "--of", "record-retry-rate", "--of", "buffer-available-bytes").exit_code == 1
+    drawn = (folder / "out.svg").read_text()
+
+    assert "<!-- record-retry-rate -->" in drawn
+    assert "<!-- record-queue-time-max -->" not in drawn
+    assert call("run", "lost.toml", "--plot", "all.svg", "--of", "overview", "--step", "100ms").exit_code == 1
+    assert "<!-- record-queue-time-max -->" in (folder / "all.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--of", "record-send-rate"], "needs --plot"),
+        (["--plot", "a.svg", "--of", "record-sent-rate"], "Did you mean record-send-rate?"),
+        (["--plot", "a.svg", "--of", "msg_cnt"], "msg_cnt has no series here"),
+        (["--metrics", "m.xls"], ".csv or .jsonl"),
+        (["--metrics", "m.csv", "--step", "1us"], "whole milliseconds"),
+        (["--metrics", "m.csv", "--step", "soon"], "whole milliseconds"),
+        (["--metrics", "m.csv", "--seeds", "0..3"], "--seeds does not go with --metrics"),
+        (["--metrics", "nowhere/m.csv"], "there is no folder nowhere"),
+    ],
+)
+def test_metrics_that_cannot_be_shown_are_a_usage_error(words: list[str], said: str) -> None:
+    result = call("run", "small.toml", *words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json\n", '{"fact":"run","schema":1}\n{"fact":"nonsense","at":0}\n', '{"fact":"run","schema":99}\n', "\x00"])
@@ -370,12 +415,37 @@ def test_explain_tells_the_steps_with_their_rules() -> None:
 
 def test_config_tells_where_each_setting_came_from() -> None:
     lines = call("config", "small.toml", "-X", "linger.ms=20").stdout.splitlines()
-    told = {line.split()[0]: line.split(None, 2)[1:] for line in lines if line.startswith("  ") and len(line.split()) > 2}
+    told = {line.split()[0]: re.split(r" {2,}", line.strip())[1:] for line in lines if line.startswith("  ")}
 
     assert told["linger.ms"] == ["20", "-X linger.ms=20"]
     assert told["acks"] == ["all", "small.toml:9"]
-    assert told["batch.size"] == ["16384", "default of 4.3"]
-    assert told["min.insync.replicas"] == ["2", "the scenario"]
+    assert told["batch.size"] == ["16384", "16 KiB", "default of 4.3"]
+    assert [line for line in lines if line.startswith("  min.insync.replicas") and "small.toml:" in line]
+
+
+def test_config_shows_what_was_written_before_the_defaults() -> None:
+    lines = call("config", "small.toml", "-X", "linger.ms=20").stdout.splitlines()
+    first = lines[1 : lines.index("")]
+
+    assert lines[0] == "producer p1: Java client 4.3"
+    assert len(first) < 10
+    assert all("default of" not in line for line in first)
+
+
+def test_what_can_only_be_left_at_its_default_is_told_in_few_lines() -> None:
+    told = call("config", "small.toml").stdout
+
+    (idle, *_) = re.findall(r"^  default of 4\.3, without effect here: [^\n]*\n(?:  [^\n]+\n)*", told, re.MULTILINE)
+    assert "transaction.two.phase.commit.enable=false" in idle
+    assert not re.search(r"^  transaction.two.phase.commit.enable ", told, re.MULTILINE)
+    assert max(len(line) for line in told.splitlines() if not line.startswith("note: ")) <= 120
+
+
+def test_config_takes_a_producers_own_file(folder: Path) -> None:
+    (folder / "own.properties").write_text("linger.ms=7\n")
+
+    assert re.search(r"linger.ms +7 +own.properties:1", call("config", "own.properties").stdout)
+    assert "give it beside one, --producer.config FILE" in call("run", "own.properties").stderr
 
 
 def test_config_tells_what_the_client_changed() -> None:
@@ -389,7 +459,7 @@ def test_config_tells_what_the_client_changed() -> None:
 def test_config_tells_what_librdkafka_takes_and_refuses() -> None:
     told = call("config", "--client", "librdkafka", "-X", "message.timeout.ms=5s", "-X", "enable.idempotence=true").stdout
 
-    assert re.search(r"delivery.timeout.ms +5000 +-X message.timeout.ms=5s", told)
+    assert re.search(r"delivery.timeout.ms +5000 +5 s +-X message.timeout.ms=5s", told)
     assert re.search(r"max.in.flight.requests.per.connection +5 +forced by enable.idempotence", told)
     assert call("config", "--client", "librdkafka", "-X", "buffer.memory=1").exit_code == 2
 
@@ -405,7 +475,7 @@ def test_config_without_a_file_is_a_producer_with_the_defaults() -> None:
     told = call("config")
 
     assert told.exit_code == 0
-    assert told.stdout.startswith("producer p1\n")
+    assert told.stdout.startswith("producer p1: Java client 4.3\n")
     assert "note:" not in told.stdout
 
 
@@ -413,10 +483,23 @@ def test_config_compares_two_releases() -> None:
     told = call("config", "--diff", "3.9", "4.3").stdout
 
     assert re.search(r"linger.ms +0 +5", told)
-    assert "batch.size" not in told
-    assert call("config", "--diff", "4.3", "4.3").stdout == "no setting differs between 4.3 and 4.3\n"
+    assert not re.search(r"^ +batch.size ", told, re.MULTILINE)
+    assert "(KAFKA-18019)" in told
+    assert "the brokers behave" not in told
+    assert call("config", "--diff", "4.3", "4.3").stdout == "nothing that ksim knows differs between 4.3 and 4.3\n"
     assert call("config", "--diff", "3.9", "4.3", "--kafka", "4.0").exit_code == 2
-    assert {"name": "linger.ms", "values": ["0", "5"]} in call_json("config", "--diff", "3.9", "4.3")["differing"]
+    (linger,) = (row for row in call_json("config", "--diff", "3.9", "4.3")["differing"] if row["name"] == "linger.ms")
+    assert linger == {"name": "linger.ms", "values": ["0", "5"], "whose": "producer p1", "origins": ["default of 3.9", "default of 4.3"]}
+
+
+def test_config_says_what_one_release_refuses() -> None:
+    words = "config", "--diff", "3.9", "4.3", "-X", "max.in.flight.requests.per.connection=6"
+    told = call(*words)
+
+    assert told.exit_code == 0
+    assert "only 4.3 refuses\n- -X max.in.flight.requests.per.connection=6: " in told.stdout
+    assert [row["release"] for row in call_json(*words)["refused"]] == ["4.3"]
+    assert call(*words, "-X", "acks=2").exit_code == 2
 
 
 def test_sweep_prints_a_summary_or_its_rows(folder: Path) -> None:

@@ -10,7 +10,7 @@ from ksim.problems import ScenarioError
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
-from ksim_models.facts import Acked, Blocked, Ended, Failed, FinalLog, LoggedBatch, Offered, Refused, Rejected, Retried, Sent, TimedOut
+from ksim_models.facts import Acked, Blocked, Ended, Failed, FinalLog, LoggedBatch, Offered, Refused, Rejected, Retried, Sent, Split, TimedOut
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,7 @@ def test_a_record_waits_for_the_leader_to_be_replaced() -> None:
         (Rejected("b", "payments-0", "p1", range(1), "OUT_OF_ORDER_SEQUENCE_NUMBER"), "PS-13"),
         (TimedOut("b", "payments-0", "p1", range(1), "REQUEST_TIMED_OUT"), "BP-44"),
         (Retried("p1", "payments-0", range(1), "NETWORK_EXCEPTION", 1, 100_000), "S12, A42, A28"),
+        (Split("p1", "payments-0", range(1), (1,)), "A43, A44"),
         (Failed("p1", "payments-0", range(1), "TimeoutException", "Expiring 1 record(s)"), "A37, A39"),
         (Failed("p1", "payments-0", range(1), "NotEnoughReplicasException", "Too few"), "S12, S13"),
     ],
@@ -175,3 +176,11 @@ def test_a_run_that_offered_nothing_has_nothing_to_explain() -> None:
 
     with pytest.raises(ScenarioError, match="nothing to explain"):
         explain(simulate(crashed))
+
+
+def test_a_record_that_is_sent_again_was_first_told_to_have_failed() -> None:
+    """S18: the callback sends it again; how long it waits counts from there."""
+    text = str(explain(simulate(Scenario.load("resend-idempotent")), 100))
+
+    assert text.index("the application is told: TimeoutException") < text.index("p1 hands it again to send()")
+    assert "1_001.5 ms after send()" in text

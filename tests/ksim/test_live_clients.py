@@ -94,7 +94,7 @@ def heard(client: LiveClient, *events: dict[str, Any]) -> list[tuple[int, object
 
 
 def offered(record: int, at: int = 0) -> dict[str, Any]:
-    return {"event": "offered", "record": record, "at": at}
+    return {"event": "offered", "record": record, "workload": 0, "at": at}
 
 
 def acked(record: int, offset: int, at: int = 0, partition: int = 0) -> dict[str, Any]:
@@ -185,7 +185,7 @@ for line in sys.stdin:
         tell(event="closed")
         break
 """
-OFFERS = "tell(event='offered', record=0); tell(event='announced', until=3); tell(event='offered', record=1)"
+OFFERS = "tell(event='offered', record=0, workload=0); tell(event='announced', until=3, workload=0); tell(event='offered', record=1, workload=0)"
 DIES = "print('out of patience', file=sys.stderr); sys.exit(5)"
 BREAKS = "tell(**{'event': 'broken', 'class': 'ConfigException', 'message': 'no hush-hush in ksim-0123abcd-payments'}); sys.exit(3)"
 
@@ -213,17 +213,33 @@ def test_a_client_is_told_its_settings_its_workloads_and_where_to_practise(workp
     folder = str(workplace.folder / "workloads").replace("/", "%2F")
     assert (tmp_path / "told").read_text().splitlines() == [
         "producer 1",
+        "from 0",
         "setting acks all",
         "setting sasl.password hush-hush",
         "setting bootstrap.servers 127.0.0.1%3A20001%2C127.0.0.1%3A20002",
         "setting client.id p1",
-        f"workload ksim-0123abcd-payments {folder}%2Fp1-0 - -",
-        f"workload ksim-0123abcd-orders {folder}%2Fp1-1 - 2",
+        f"workload ksim-0123abcd-payments {folder}%2Fp1-0 - - report",
+        f"workload ksim-0123abcd-orders {folder}%2Fp1-1 - 2 report",
         "practise 127.0.0.1%3A20009 ksim-0123abcd-practise",
         "ready",
         "go 123456789",
-        "close",
+        "close -",
     ]
+
+
+def test_where_the_producer_compresses_its_client_is_told_how_much_of_a_record_is_noise(workplace: Workplace, tmp_path: Path) -> None:
+    text = TWO_TOPICS.replace("[[workload]]", "[[workload]]\ncompression_ratio = 0.4", 1).replace("acks", '"compression.type" = "lz4"\nconfig.acks', 1)
+    client = puppet(workplace, tmp_path / "told", text)
+
+    async def story() -> None:
+        await client.start(["127.0.0.1:20001"], None)
+        await client.close()
+
+    asyncio.run(story())
+    told = (tmp_path / "told").read_text().splitlines()
+
+    assert [line for line in told if line.startswith("content")] == ["content 0 400000", "content 1 500000"]
+    assert "setting compression.type lz4" in told
 
 
 def test_in_a_warm_scenario_a_record_goes_to_every_partition_of_its_topics_first(workplace: Workplace, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ksim.metrics_series import Line, Series
 from ksim.plots import save_rates, save_timeline
+from ksim.plots_metrics import chosen, save_metrics
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim.sweeps import sweep
@@ -24,3 +26,26 @@ def test_rates_are_drawn_with_the_same_bytes_each_time(tmp_path: Path) -> None:
         save_rates(table, tmp_path / name)
 
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_metrics_are_drawn_with_the_same_bytes_each_time_and_the_faults_behind_them(tmp_path: Path) -> None:
+    for name in ("one.svg", "two.svg"):
+        save_metrics(simulate(Scenario.load("leader-crash-acks-1")), tmp_path / name)
+    drawn = (tmp_path / "one.svg").read_text(encoding="utf-8")
+
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert "leader dies" in drawn
+    assert "UnderReplicatedPartitions broker-2" in drawn
+
+
+def test_metrics_of_one_unit_share_a_panel_and_any_other_has_one_of_its_own() -> None:
+    names = ("record-send-rate", "record-error-rate", "request-size-avg", "metadata-age")
+    series = Series(tuple(Line(name, "p1", "", "", (0,), (1.0,)) for name in names), 1000)
+
+    assert [
+        (unit, [line.metric for line in lines]) for unit, lines in chosen(series, ["metadata-age", "record-error-rate", "record-send-rate", "request-size-avg"])
+    ] == [
+        ("per second", ["record-send-rate", "record-error-rate"]),
+        ("metadata-age", ["metadata-age"]),
+        ("request-size-avg", ["request-size-avg"]),
+    ]

@@ -24,3 +24,16 @@ from ksim_models.backoff import exponential_backoff
 )
 def test_how_long_to_wait_after_so_many_failures(initial: int, most: int, failures: int, draw: float, wait: int) -> None:
     assert exponential_backoff(initial, most, failures, draw) == wait
+
+
+@pytest.mark.parametrize(
+    ("initial", "most", "failures", "draw", "wait"),
+    [
+        pytest.param(50, 1000, 9, 0.999, 1199, id="N7 before 3.7 the maximum bounds the doubling, not the wait"),
+        pytest.param(50, 1000, 9, 0.0, 800, id="N7 20 % less than the maximum"),
+        pytest.param(60_000, 30_000, 5, 0.9, 60_000, id="C5 before 3.7 an initial set-up time-out above its maximum holds"),
+    ],
+)
+def test_before_3_7_a_wait_could_be_longer_than_its_maximum(initial: int, most: int, failures: int, draw: float, wait: int) -> None:
+    """ExponentialBackoff of 2.8 to 3.6: no clamp of the result (KIP-580 brought it)."""
+    assert exponential_backoff(initial, most, failures, draw, capped=False) == wait

@@ -23,6 +23,11 @@ def test_the_first_record_always_fits_and_an_upper_bound_makes_room_for_it() -> 
     assert room_in(1, 0, 0, size)[0] == 1
 
 
+def test_the_upper_bound_of_a_record_counts_the_byte_that_says_that_there_are_no_headers() -> None:
+    """A7: DefaultRecord.sizeOf: 61 + 21, no key, two bytes for the length of the value, the value, no headers."""
+    assert upper_bound_bytes(100) == 61 + 21 + 1 + 2 + 100 + 1
+
+
 @pytest.mark.parametrize("size", [1, 50, 100, 900])
 def test_room_is_what_one_record_after_another_would_find(size: int) -> None:
     """A12: `writeLimit >= written + this record`, over the steps where offset deltas take another byte."""

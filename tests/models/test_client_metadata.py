@@ -198,7 +198,7 @@ def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
 def test_m1_a_topic_not_sent_to_for_metadata_max_idle_ms_is_asked_for_no_more() -> None:
     """Looked at when a full answer comes; then send() has to wait for it again."""
     known = metadata(metadata_max_idle_ms=5_000)
-    known.last_use = lambda topic, now: ms(2_000)
+    known.last_use = lambda topic, now: {"t": ms(2_000)}[topic]
     learnt(known, response(), ms(10))
     known.request_update()
     learnt(known, response(), ms(6_999))
@@ -257,3 +257,55 @@ def test_a_failed_request_for_a_new_topic_waits_for_the_backoff() -> None:
 
     assert known.due_at == ms(1_600)
     assert known.asked(ms(1_600)) == ("u",)
+
+
+def test_an_answer_tells_of_a_leader_once() -> None:
+    known = metadata()
+
+    assert learnt(known, response("b1", 5), ms(10)) == [Learned("p1", "t-0", "b1", 5)]
+    assert learnt(known, response("b1", 5), ms(200)) == []
+    assert learnt(known, response("b2", 5), ms(400)) == [Learned("p1", "t-0", "b2", 5)]
+
+
+def test_a_topic_that_is_back_is_a_change() -> None:
+    """M2: whatever its leader epoch; so the next refresh waits for the shortest time only."""
+    known = unchanged_three_times()
+    learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(4_000))
+    assert known.due_at == ms(4_800), "an error is no change"
+    learnt(known, response(), ms(5_000))
+    known.request_update()
+
+    assert known.due_at == ms(5_100)
+
+
+def test_a_full_answer_that_does_not_describe_a_topic_takes_it_away_and_keeps_its_leader_epoch() -> None:
+    known = metadata()
+    learnt(known, response("b1", 5), ms(10))
+    known.request_update()
+    learnt(known, MetadataResponse(("b1",), ()), ms(200))
+
+    assert (known.topics, known.leaders, known.epochs) == ({}, {}, {"t-0": 5})
+
+
+def test_a_refresh_of_that_very_age_is_a_full_one() -> None:
+    known = metadata()
+    learnt(known, response(), ms(10))
+    known.add("u", ms(300_010))
+
+    assert known.asked(ms(300_010)) == ("t", "u")
+
+
+def test_every_wait_has_a_draw_of_its_own() -> None:
+    drawn: list[tuple[str | int, ...]] = []
+
+    class Recording(Half):
+        def at(self, *what: str | int) -> float:
+            drawn.append(what)
+            return 0.0
+
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("4.3"), Recording())
+    known.failed(ms(10))
+    known.failed(ms(20))
+
+    assert drawn == [("refresh", "p1", 1), ("refresh", "p1", 2)]
+    assert known.due_at == ms(20 + 160), "the draw is the lowest: 0.8 of 200 ms"

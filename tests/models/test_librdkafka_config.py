@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ksim_models.config import Origin, ProducerConfig, ProducerResolution, Setting, by_one_name, resolve_librdkafka
+from ksim_models.librdkafka_config import RELEASE
 from ksim_models.librdkafka_keys import ALIASES, JAVA_NAMES, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.settings import INT_MAX, Kind, in_kafka_spelling
@@ -85,6 +86,45 @@ def test_both_names_of_a_setting_in_one_place_are_one_too_many() -> None:
     assert "two names of one setting" in problem.message
 
 
+FOLLOWING: list[tuple[dict[str, object], str, int]] = [
+    ({}, "sticky.partitioning.linger.ms", 10),
+    ({"linger.ms": 50}, "sticky.partitioning.linger.ms", 100),
+    ({"queue.buffering.max.ms": 0}, "sticky.partitioning.linger.ms", 0),
+    ({"linger.ms": 900_000, "message.timeout.ms": 0}, "sticky.partitioning.linger.ms", 900_000),
+    ({"linger.ms": 50, "sticky.partitioning.linger.ms": 10}, "sticky.partitioning.linger.ms", 10),
+    ({"message.timeout.ms": 4}, "sticky.partitioning.linger.ms", 10),  # linger.ms gives way later.
+    ({"retry.backoff.ms": 250}, "topic.metadata.refresh.fast.interval.ms", 250),
+    ({"retry.backoff.ms": 250, "topic.metadata.refresh.fast.interval.ms": 5}, "topic.metadata.refresh.fast.interval.ms", 5),
+    ({"topic.metadata.refresh.interval.ms": 1_000}, "metadata.max.age.ms", 3_000),
+    ({"topic.metadata.refresh.interval.ms": -1}, "metadata.max.age.ms", 900_000),
+    ({"topic.metadata.refresh.interval.ms": 1_000, "metadata.max.age.ms": 7}, "metadata.max.age.ms", 7),
+]
+
+
+@pytest.mark.parametrize(("values", "name", "value"), FOLLOWING)
+def test_what_is_not_set_may_take_after_something_that_is(values: dict[str, object], name: str, value: int) -> None:
+    """L1: rd_kafka_conf_finalize; sticky.partitioning.linger.ms is twice linger.ms, not 10."""
+    effective = {line.name: line for line in resolve(values).effective}
+
+    assert effective[name].value == value
+    assert bool(effective[name].changed_by) is (value != LIBRDKAFKA_KEYS[name].default(RELEASE) and name not in values)
+
+
+SPELLINGS: list[tuple[str, object, object]] = [
+    ("acks", "ALL", -1),
+    ("enable.idempotence", "T", True),
+    ("enable.idempotence", 1, True),
+    ("enable.idempotence", "0", False),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "meaning"), SPELLINGS)
+def test_librdkafka_takes_more_spellings_than_the_java_client(name: str, value: object, meaning: object) -> None:
+    """rd_kafka_anyconf_set_prop: names of values in any case; booleans as t, 1, f, 0."""
+    assert getattr(config({name: value}), name.replace(".", "_")) == meaning
+    assert refusal_of({name: value}) is None
+
+
 REFUSED: list[tuple[dict[str, object], str, str]] = [
     ({"enable.idempotence": True, "acks": 1}, "acks", "`acks` must be set to `all`"),
     ({"enable.idempotence": True, "max.in.flight": 6}, "max.in.flight.requests.per.connection", "`max.in.flight` must be set <= 5"),
@@ -127,7 +167,7 @@ MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
     ({"transactional.id": "t"}, None, "transactions: not yet supported"),
     ({"delivery.report.only.error": True}, None, "not yet supported"),
     ({"min.insync.replicas": 2}, None, "[topics.NAME] config"),
-    ({"dr_msg_cb": "f"}, None, "No such configuration property"),
+    ({"no.such.name": "f"}, None, "No such configuration property"),
 ]
 
 
@@ -155,6 +195,33 @@ def test_the_names_of_the_two_clients_are_told_apart() -> None:
     assert set(JAVA_NAMES.values()) <= set(LIBRDKAFKA_KEYS)
     assert set(ALIASES.values()) <= set(LIBRDKAFKA_KEYS)
     assert all(key.no_part for name, key in PRODUCER_KEYS.items() if name not in {*LIBRDKAFKA_KEYS, *JAVA_NAMES})
+
+
+WORDS: list[tuple[str, str, str]] = [
+    ("max.in.flight", "0", 'Configuration property "max.in.flight.requests.per.connection" value 0 is outside allowed range 1..1000000'),
+    ("socket.timeout.ms", "900001", 'Configuration property "socket.timeout.ms" value 900001 is outside allowed range 10..300000'),
+    ("message.send.max.retries", "-1", 'Configuration property "message.send.max.retries" value -1 is outside allowed range 0..2147483647'),
+    ("retries", "three", "Invalid value"),
+    ("enable.idempotence", "yes", 'Expected bool value for "enable.idempotence": true or false'),
+    ("partitioner", "murmur3", "Invalid value"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WORDS)
+def test_a_value_is_refused_in_librdkafkas_words(name: str, value: str, words: str) -> None:
+    (problem,) = resolve({name: value}).problems
+
+    assert f"librdkafka says: {words}" in problem.message
+    assert words in str(refusal_of({name: value}))
+
+
+@pytest.mark.parametrize(("value", "taken"), [("5s", 5), ("16KiB", 16), ("1min", 1)])
+def test_a_unit_is_read_here_and_cut_off_by_librdkafka(value: str, taken: int) -> None:
+    """Its numbers end where their digits end: strtol."""
+    name = "batch.size" if value.endswith("B") else "socket.timeout.ms" if value == "1min" else "message.timeout.ms"
+    resolution = resolve_librdkafka([Setting(name, value, Origin("p.properties", 1, own_file=True))])
+
+    assert any(f"librdkafka itself would take it for {taken}" in note for note in resolution.notes)
 
 
 # What the library itself says.

@@ -147,7 +147,7 @@ def test_a_topic_that_nobody_knows_for_30_seconds_fails_its_messages_and_refuses
     client.at(31_100)
     client.send()
 
-    assert client.outcomes() == [([0], "_UNKNOWN_TOPIC")]
+    assert client.outcomes() == [([0], "UNKNOWN_TOPIC_OR_PART")], "who waited hears what the brokers said (measured)"
     assert [fact.error for fact in facts(client, Refused)] == ["_UNKNOWN_TOPIC"]
 
 

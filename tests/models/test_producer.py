@@ -152,6 +152,7 @@ def test_who_waits_for_each_send_calls_again_in_the_moment_in_which_a_batch_expi
     """A37: the expiry comes last in a turn, and the alarm that brought it does not ring twice."""
     client = Client(request_timeout_ms=5000, delivery_timeout_ms=1000)
     client.calls[0].window = 1
+    client.producer.sending.threads[0].one_by_one = True
     client.producer.sending.threads[0].steady = False
     client.send(count=2)
     client.at(999)

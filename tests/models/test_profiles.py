@@ -23,15 +23,19 @@ CLIENT_SWITCHES = [
     # switch, the last release without it, the first one with it
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
+    ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
+    ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
+    ("backoff_is_capped", "3.6", "3.7"),  # KIP-580, N7, N8
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
     ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("rebootstraps", "3.7", "3.8"),  # M6 i
+    ("metrics_keep_overlapping_windows", "3.7", "3.8"),  # X1
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
     ("authorization_errors_end_no_producer", "3.5", "3.6"),  # I1
     ("id_mapping_error_is_fatal", "3.9", "4.0"),  # I14
@@ -40,6 +44,9 @@ CLIENT_SWITCHES = [
     ("memory_kept_until_answer", "4.0.1", "4.0.2"),
     ("memory_kept_until_answer", "4.1.1", "4.1.2"),
     ("memory_kept_until_answer", "4.1.1", "4.2.0"),
+    ("round_robin_remembers", "3.9.1", "3.9.2"),  # KAFKA-17632, A48
+    ("asks_partitioner_once", "3.9", "4.0"),  # A48
+    ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
 ]
 
@@ -51,6 +58,7 @@ BROKER_SWITCHES = [
     ("leader_hint_in_produce", "3.6", "3.7"),  # BP-14
     ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
     ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
+    ("drops_newer_epoch_batches", "4.0.0", "4.0.1"),
     ("session_scan_in_slices", "3.9", "4.0"),  # KC-2
     ("old_session_blocks_after_shutdown", "3.9", "4.0"),  # KC-13
     ("eligible_leader_replicas", "4.0", "4.1"),  # KC-50

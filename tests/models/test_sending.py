@@ -75,13 +75,13 @@ def test_a_record_whose_partition_does_not_exist_waits_like_one_whose_topic_does
 )
 def test_a_record_too_large_is_refused_by_its_upper_bound(setting: dict[str, Any], message: str) -> None:
     """A7: `upper > limit`, before anything is appended."""
-    assert upper_bound_bytes(65) == 150
+    assert upper_bound_bytes(64) == 150
     fits = Client(**setting)
-    fits.calls[0].size = 65
+    fits.calls[0].size = 64
     fits.send()
     fits.at(1)
     refused = Client(**setting)
-    refused.calls[0].size = 66
+    refused.calls[0].size = 65
     refused.send()
     refused.at(1)
 
@@ -107,6 +107,55 @@ def test_senders_that_wait_for_memory_get_it_in_the_order_of_their_calls() -> No
     client.at(1005)
 
     assert client.records() == [[0], [1], [2]], "nobody waited behind it, so it lingered"
+
+
+def test_a_batch_is_as_young_as_its_memory() -> None:
+    """A16: what send() waited is no part of the delivery time-out."""
+    client = Client(buffer_memory=300, batch_size=300, linger_ms=0, request_timeout_ms=3_000, delivery_timeout_ms=4_000)
+    client.calls[0].size = 200
+    client.send(count=2)
+    client.at(2_000)
+    client.answer(offset=0)
+    assert client.records() == [[0], [1]]
+    client.at(5_500)
+    assert client.outcomes() == [([0], "acked")]
+    client.at(6_000)
+
+    assert client.outcomes() == [([0], "acked"), ([1], "TimeoutException")]
+
+
+def test_a_new_batch_wakes_the_io_thread_and_a_record_that_joins_one_does_not() -> None:
+    """A17, A1: seen in what is asked for when."""
+    client = Client(linger_ms=100, delivery_timeout_ms=60_000)
+    client.send()
+    client.at(50)
+    client.send()
+    assert (client.producer.accumulator.newest_at, client.producer.sending.threads[0].next) == (0, 2)
+    client.at(100)
+
+    assert client.records() == [[0, 1]]
+
+
+def test_a_small_record_does_not_overtake_a_large_one_that_waits_for_memory() -> None:
+    """A21: what is given back is kept for the first, until it is enough."""
+    client = Client(buffer_memory=900, batch_size=300, linger_ms=0, delivery_timeout_ms=60_000)
+    client.send(0, count=1)
+    client.calls[0].size = 200
+    client.send(0, count=2)
+    assert client.producer.accumulator.free_memory == 0
+    client.calls[0].size = 600
+    client.send(0)
+    client.calls[1].size = 10
+    client.send(1)
+    assert blocked(client)[-2:] == [(3, "memory"), (4, "memory")]
+    client.answer(offset=0)
+    assert client.records() == [[0], [1], [2]]
+    client.answer(offset=0)
+    client.answer(offset=0)
+
+    assert client.records()[3:] == [[3]], "and the small one has its turn when there is memory again"
+    client.answer(offset=0)
+    assert client.records()[4:] == [[4]]
 
 
 @pytest.mark.parametrize("kafka", ["3.2", "3.9"])

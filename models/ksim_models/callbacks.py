@@ -1,0 +1,73 @@
+"""send() called by a callback, on the I/O thread: where it has to wait for memory, the whole client waits, for nobody else gives memory back.
+
+Kafka: Sender.failBatch runs the callbacks of a batch before it returns the batch's memory (S13, S18); BufferPool.allocate blocks whoever calls it (A20, A22).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from ksim_models.application import Thread
+from ksim_models.facts import Offered
+from ksim_models.machine import Effect, Note
+from ksim_models.units import NEVER, Micros
+
+
+class Sending(Protocol):
+    producer: str
+    max_block: Micros
+
+    def send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None: ...
+    def unblock(self, thread: Thread) -> None: ...
+    def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None: ...
+    def impatience(self, thread: Thread) -> tuple[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A send() inside a callback that will end in vain."""
+
+    thread: Thread
+    called_at: Micros
+    until: Micros
+    error: str
+    text: str
+
+
+class Callbacks:
+    """Simplified: the failures of one turn are told at its moment, and what else the turn sends is sent, before the thread is held up."""
+
+    def __init__(self, sending: Sending) -> None:
+        self.sending = sending
+        self.held: deque[Held] = deque()
+
+    @property
+    def held_until(self) -> Micros:
+        """The next moment at which a held-up send() gives up; NEVER while the I/O thread is free."""
+        return self.held[0].until if self.held else NEVER
+
+    def send_again(self, thread: Thread, index: int, number: int, now: Micros, out: list[Effect]) -> None:
+        """By the callback of this record's failed send. The callbacks behind one that is held up come when it has given up."""
+        at = self.held[-1].until if self.held else now
+        caller = Thread(thread.index, thread.arrivals, self.sending.producer)
+        caller.number, caller.record = number, index
+        caller.sent_at, caller.patience_ends = at, at + self.sending.max_block
+        self.sending.send_one(caller, at, out)
+        thread.outstanding += caller.outstanding
+        if caller.blocked_on:
+            error, text = self.sending.impatience(caller)
+            self.sending.unblock(caller)
+            self.held.append(Held(caller, at, caller.patience_ends, error, text))
+
+    def release(self, now: Micros, out: list[Effect]) -> None:
+        """Those whose patience has ended."""
+        while self.held and self.held[0].until <= now:
+            held = self.held.popleft()
+            self.sending.refuse(held.thread, held.error, held.text, now, out)
+
+    def close_books(self, out: list[Effect]) -> None:
+        for held in list(self.held)[:1]:  # Those behind it had not been called.
+            number = held.thread.number
+            out.append(Note(Offered(self.sending.producer, range(number, number + 1), held.called_at, 0)))

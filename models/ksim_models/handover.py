@@ -1,0 +1,113 @@
+"""Many records at once: those that are alike, are due, and go to one partition, whose batches are filled by arithmetic.
+
+Not Kafka's: there every send() runs for itself. The outcome is that of one record after another.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ksim_models.accumulator import Accumulator
+from ksim_models.application import Thread
+from ksim_models.batch import Batch, uneventful, upper_bound_bytes
+from ksim_models.config import ProducerConfig
+from ksim_models.machine import Effect
+from ksim_models.partitioners import BuiltIn, Partitioner
+from ksim_models.units import Micros
+
+
+class Sending(Protocol):
+    """send() for one record, which this does many times at once."""
+
+    config: ProducerConfig
+    accumulator: Accumulator
+    partitioner: Partitioner
+    offered: int
+    in_error_state: str
+
+    def call(self, thread: Thread, at: Micros) -> None: ...
+
+    def send_one(self, thread: Thread, now: Micros, out: list[Effect]) -> None: ...
+
+    def add(self, thread: Thread, batch: Batch, number: int, count: int, size: int) -> None: ...
+
+
+def send_uneventful(sending: Sending, thread: Thread, now: Micros) -> bool:
+    """As many records as join the present batch of the built-in choice and neither fill it nor make it switch: like one after another, by arithmetic."""
+    arrivals, built_in = thread.arrivals, sending.partitioner
+    if not isinstance(built_in, BuiltIn) or arrivals.topic not in built_in.places or sending.in_error_state:
+        return False
+    batch = sending.accumulator.open_batch(built_in.places[arrivals.topic].partition)
+    if batch is None or batch.is_full:
+        return False
+    size = arrivals.size
+    assert size is not None
+    count = uneventful(batch.capacity, batch.size_bytes, batch.count, size, batch.estimate, built_in.bytes_left(arrivals.topic))
+    count = min(count, arrivals.count_until(now) - thread.next)
+    if count < 2:
+        return False
+    before = batch.estimated_bytes
+    _hand_over(thread, batch, count)
+    sending.add(thread, batch, sending.offered, count, size)
+    sending.offered += count
+    thread.next += count
+    built_in.appended(arrivals.topic, batch.estimated_bytes - before, (), last_is_full=False)
+    return True
+
+
+def send_range(sending: Sending, thread: Thread, partition: str, now: Micros, out: list[Effect]) -> None:
+    """The same as one record after another, for all that are due: they are alike and go to one partition, so whole batches are filled by arithmetic."""
+    arrivals = thread.arrivals
+    size = arrivals.size
+    assert size is not None
+    due = arrivals.count_until(now)
+    upper = upper_bound_bytes(size)
+    while thread.next < due:
+        batch = None if sending.in_error_state else sending.accumulator.open_batch(partition)
+        room = batch.room_for(size)[0] if batch is not None else 0
+        if batch is None or not room:
+            at = max(arrivals.time_of(thread.next), thread.free_at)
+            fits = upper <= min(sending.config.max_request_size, sending.accumulator.total_memory) and not sending.in_error_state
+            batch = sending.accumulator.new_batch(partition, upper, at) if fits else None
+            if batch is None:  # Too large, or no memory: that is one record's affair.
+                sending.call(thread, at)
+                sending.send_one(thread, at, out)
+                if thread.blocked_on:
+                    return
+                continue
+            room = batch.room_for(size)[0]
+        count = min(room, due - thread.next)
+        _hand_over(thread, batch, count)
+        sending.add(thread, batch, sending.offered, count, size)
+        sending.offered += count
+        thread.next += count
+
+
+def _hand_over(thread: Thread, batch: Batch, count: int) -> None:
+    """Note when each of the next `count` records was offered. Those that were due while send() was blocked all came when it returned."""
+    first, free_at = thread.next, thread.free_at
+    late = 0
+    if thread.arrivals.time_of(first) < free_at:
+        late = min(count, thread.arrivals.count_until(free_at) - first)
+        batch_count = batch.count
+        batch.offered(free_at, 0, late)
+        batch.count += late  # Only while the times are noted.
+        _hand_over_in_time(thread, batch, first + late, count - late)
+        batch.count = batch_count
+    else:
+        _hand_over_in_time(thread, batch, first, count)
+
+
+def _hand_over_in_time(thread: Thread, batch: Batch, first: int, count: int) -> None:
+    if not count:
+        return
+    arrivals = thread.arrivals
+    step = arrivals.step_of(first, count)
+    if step is not None:
+        batch.offered(arrivals.time_of(first), step, count)
+        return
+    before = batch.count
+    for index in range(first, first + count):
+        batch.offered(arrivals.time_of(index), 0, 1)
+        batch.count += 1
+    batch.count = before

@@ -1,0 +1,407 @@
+"""What each switch of a release means to whoever runs it: one plain sentence, where it comes from, and when it cannot matter.
+
+Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sentence here is refused by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from ksim_models.config import ProducerConfig, TopicConfig
+from ksim_models.profiles import BrokerProfile, ClientProfile, HeartbeatRetry, IdempotenceRule, RegistrationLeavesIsr
+
+NOT_SWITCHES = ("version", "release", "start_up_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerUse:
+    """One producer, as far as it decides whether a switch can matter to it."""
+
+    config: ProducerConfig
+    written: Mapping[str, str]
+    """Its settings as they were written, by Kafka's names and spelling."""
+    spreads: bool
+    """It sends records without a key to a topic of several partitions, and lets the client choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicUse:
+    """One topic, likewise."""
+
+    config: TopicConfig
+    replicas: int
+
+
+def _always(_: ProducerUse) -> str:
+    return ""
+
+
+def _no_partitioner_class(use: ProducerUse) -> str:
+    return "" if use.config.partitioner_class else "no partitioner.class is set"
+
+
+def _anywhere(_: TopicUse) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A difference between two releases of the client or of the brokers."""
+
+    name: str
+    about: str
+    """What differs: the subject of the sentence."""
+    does: Mapping[object, str]
+    """A value of the switch -> what such a release does: the rest of the sentence."""
+    cited: str
+    idle: Callable[[ProducerUse], str] = _always
+    """Of the client's switches: why it cannot matter to this producer; empty where it can, or where nobody can say."""
+    idle_topic: Callable[[TopicUse], str] = _anywhere
+    """Of the brokers' switches: why it cannot matter to this topic."""
+
+    def sentence(self, before: object, after: object, releases: tuple[str, str]) -> str:
+        subject = self.about[0].lower() + self.about[1:]
+        return f"In {releases[0]} {subject} {self.does[before]}; in {releases[1]} it {self.does[after]} ({self.cited})."
+
+
+# Why a switch cannot matter.
+
+
+def _without_idempotence(use: ProducerUse) -> str:
+    return "" if use.config.enable_idempotence else "the producer is not idempotent"
+
+
+def _without_answers(use: ProducerUse) -> str:
+    return "acks=0: no answer is waited for" if use.config.acks == 0 else ""
+
+
+def _without_retries(use: ProducerUse) -> str:
+    return "retries=0: nothing is sent again" if use.config.retries == 0 else ""
+
+
+def _batches_hold_bytes(use: ProducerUse) -> str:
+    return "batch.size is not 0" if use.config.batch_size else ""
+
+
+def _nothing_to_choose(use: ProducerUse) -> str:
+    return "" if use.spreads else "every record has a key, a partition of its own choice, or a topic of one partition"
+
+
+def _never_rebootstraps(use: ProducerUse) -> str:
+    return "metadata.recovery.strategy is none" if use.config.metadata_recovery_strategy == "none" else ""
+
+
+def _idempotence_is_written(use: ProducerUse) -> str:
+    written = use.written.get("enable.idempotence", "").strip().lower()
+    return f"enable.idempotence={written} is written, and no release disputes it" if written in ("true", "false") else ""
+
+
+def _minimum_fits(use: TopicUse) -> str:
+    return "min.insync.replicas is no larger than the number of replicas" if use.config.min_insync_replicas <= use.replicas else ""
+
+
+def _minimum_is_one(use: TopicUse) -> str:
+    return "min.insync.replicas is 1" if use.config.min_insync_replicas == 1 else ""
+
+
+def _one_replica(use: TopicUse) -> str:
+    return "there is one replica, and nobody follows it" if use.replicas == 1 else ""
+
+
+CLIENT_SWITCHES = (
+    Switch(
+        "idempotence_rule",
+        "A producer",
+        {
+            IdempotenceRule.EXPLICIT_ONLY: "is idempotent only where that is written (enable.idempotence=true, or transactional.id)",
+            IdempotenceRule.SILENTLY_OFF: "is idempotent by default, and without a word is not where acks, retries or the requests in flight do not go with it",
+            IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED: "is idempotent by default, without a word is not where acks or retries do not go with it,"
+            " and is refused with more than five requests in flight",
+        },
+        "KIP-679, KAFKA-13598",
+        _idempotence_is_written,
+    ),
+    Switch(
+        "exponential_backoff",
+        "The wait before a retry, and before metadata is asked for again,",
+        {False: "is retry.backoff.ms each time", True: "doubles from retry.backoff.ms to retry.backoff.max.ms, spread by 20 %"},
+        "KIP-580",
+    ),
+    Switch(
+        "backoff_is_capped",
+        "The longest wait before a reconnect, and for a connection to be set up,",
+        {False: "may exceed its maximum by 20 %", True: "is its maximum"},
+        "KIP-580",
+    ),
+    Switch(
+        "equivalent_response_backoff",
+        "A client whose metadata did not change when it asked",
+        {False: "asks again after retry.backoff.ms", True: "waits longer each time before it asks again"},
+        "KIP-580",
+    ),
+    Switch(
+        "new_epoch_skips_backoff",
+        "A retry for which a newer leader is known",
+        {False: "waits for its backoff nevertheless", True: "is sent at once"},
+        "KAFKA-15415",
+        _without_retries,
+    ),
+    Switch(
+        "leader_hint_in_produce",
+        "A producer whose leader has moved",
+        {False: "learns of the new one by asking for metadata", True: "takes the new one out of the refusal"},
+        "KIP-951",
+        _without_answers,
+    ),
+    Switch(
+        "request_timeout_is_timed_out",
+        "A request that got no answer within request.timeout.ms",
+        {False: "fails with NETWORK_EXCEPTION (NetworkException)", True: "fails with REQUEST_TIMED_OUT (TimeoutException)"},
+        "KAFKA-14317",
+        _without_answers,
+    ),
+    Switch(
+        "memory_kept_until_answer",
+        "The memory of a batch that expired in flight",
+        {False: "is free at once, so another batch may overwrite what is still being sent", True: "is free when its request is answered or lost"},
+        "KAFKA-19012",
+    ),
+    Switch(
+        "uniform_sticky",
+        "A producer that chooses the partition of a record without key",
+        {False: "changes it with each new batch", True: "changes it after batch.size bytes"},
+        "KIP-794",
+        _nothing_to_choose,
+    ),
+    Switch(
+        "expired_text_says_not_sent",
+        "The text of the exception for a batch that expired",
+        {False: "says how long ago the batch was made", True: "says also that it was not sent, or not answered"},
+        "KAFKA-17019",
+    ),
+    Switch(
+        "batch_size_at_least_one",
+        "With batch.size=0 a send() without a key",
+        {False: "never returns (3.3.0 and 3.3.1) or makes a batch of each record", True: "makes a batch of each record"},
+        "KAFKA-14303",
+        _batches_hold_bytes,
+    ),
+    Switch(
+        "authorization_errors_end_no_producer",
+        "A producer whose producer id was refused for want of authorization",
+        {False: "is of no use any more", True: "fails what waits, and asks again"},
+        "KAFKA-14831",
+        _without_idempotence,
+    ),
+    Switch(
+        "throttle_extends_time_out",
+        "A request whose connection the broker throttles",
+        {False: "times out at request.timeout.ms all the same", True: "has as much more time as it was throttled"},
+        "KAFKA-16083",
+    ),
+    Switch(
+        "sequences_hear_only_the_first_failure",
+        "A late error for a batch that has failed already",
+        {False: "may ask for another producer epoch", True: "is heard by nobody"},
+        "KAFKA-14884",
+        _without_idempotence,
+    ),
+    Switch(
+        "retries_more_errors",
+        "A producer whose producer id was refused with a retriable error",
+        {False: "asks again after few of them, and is of no use after the others", True: "asks again"},
+        "KAFKA-14417",
+        _without_idempotence,
+    ),
+    Switch(
+        "id_mapping_error_is_fatal",
+        "A producer that is told INVALID_PRODUCER_ID_MAPPING",
+        {False: "fails the batch and raises its epoch", True: "is of no use any more"},
+        "KAFKA-18019",
+        _without_idempotence,
+    ),
+    Switch(
+        "send_refuses_after_fatal_error",
+        "A send() after a fatal error of an idempotent producer",
+        {False: "is taken, and its record fails later", True: "throws"},
+        "KAFKA-13782",
+        _without_idempotence,
+    ),
+    Switch(
+        "rebootstraps",
+        "A client that knows no live broker any more",
+        {False: "tries the brokers that it has learnt for ever", True: "may return to bootstrap.servers (metadata.recovery.strategy)"},
+        "KIP-899",
+        _never_rebootstraps,
+    ),
+    Switch(
+        "rebootstraps_after_trigger",
+        "A client without metadata for metadata.recovery.rebootstrap.trigger.ms",
+        {False: "keeps to the brokers that it has learnt", True: "returns to bootstrap.servers"},
+        "KIP-1102",
+        _never_rebootstraps,
+    ),
+    Switch(
+        "asks_partitioner_once",
+        "A partitioner class whose choice needs a new batch",
+        {False: "is told so and asked again", True: "is asked once"},
+        "KAFKA-18295",
+        _no_partitioner_class,
+    ),
+    Switch(
+        "round_robin_remembers",
+        "A record for which RoundRobinPartitioner is asked twice",
+        {False: "skips a partition", True: "gets the same partition again"},
+        "KAFKA-17632",
+        _no_partitioner_class,
+    ),
+    Switch(
+        "splits_parts_in_halves",
+        "A part of a split batch that is still too large for the broker",
+        {False: "is cut by batch.size again", True: "is cut into halves"},
+        "KAFKA-8350",
+    ),
+    Switch("flush_in_callback_throws", "A flush() inside a callback", {False: "waits for itself for ever", True: "throws a KafkaException"}, "KAFKA-10790"),
+    Switch(
+        "metadata_timeout_has_cause",
+        "A send() that waited in vain for metadata",
+        {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
+        "KAFKA-8862",
+    ),
+    Switch(
+        "metrics_keep_overlapping_windows",
+        "A window of a rate or an average in the client's metrics",
+        {False: "counts until its beginning is too old", True: "counts until its last event is too old"},
+        "pull request 15889",
+    ),
+)
+
+BROKER_SWITCHES = (
+    Switch(
+        "min_isr_capped_by_replication",
+        "A min.insync.replicas larger than the number of replicas",
+        {False: "refuses every write with acks=all", True: "counts as the number of replicas"},
+        "KAFKA-15583",
+        idle_topic=_minimum_fits,
+    ),
+    Switch(
+        "hw_frozen_below_min_isr",
+        "The high watermark, while fewer replicas than min.insync.replicas are in sync,",
+        {False: "moves on, so acks=1 records of a lone leader are shown to consumers", True: "stands still"},
+        "KIP-966",
+        idle_topic=_minimum_is_one,
+    ),
+    Switch(
+        "hw_waits_only_for_eligible",
+        "The high watermark",
+        {False: "waits for every replica that keeps up, also for one that may not join the ISR", True: "waits only for replicas that could join the ISR"},
+        "KAFKA-15021",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "epoch_bump_on_isr_shrink",
+        "The leader epoch, when the ISR shrinks,",
+        {False: "stays", True: "rises, so that clients and followers ask for metadata"},
+        "KAFKA-15021",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "broker_epoch_in_fetch",
+        "A follower that was restarted meanwhile",
+        {False: "can be taken into the ISR for what it had before", True: "is told from its former self by its broker epoch"},
+        "KIP-903",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "eligible_leader_replicas",
+        "A replica that left the ISR at min.insync.replicas",
+        {False: "is elected only uncleanly", True: "is remembered as eligible, and may be elected without loss"},
+        "KIP-966",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "last_known_leader_needs_acceptable",
+        "The last known leader of a partition without ISR",
+        {False: "is not looked at, or elected even while it is away (4.0)", True: "is elected when it is alive"},
+        "KAFKA-19522",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "session_scan_in_slices",
+        "A broker that fell silent",
+        {False: "is fenced at the end of its session", True: "is fenced up to an eighth of broker.session.timeout.ms after the end of its session"},
+        "KAFKA-17793",
+    ),
+    Switch(
+        "old_session_blocks_after_shutdown",
+        "A broker that is started again at once after a controlled shutdown",
+        {False: "is registered at once", True: "waits until its old session has ended"},
+        "KAFKA-17793",
+    ),
+    Switch(
+        "parked_metadata_fetch_sees_commit",
+        "What the controller decided",
+        {False: "reaches the brokers up to 500 ms later", True: "reaches the brokers when it is committed"},
+        "KIP-1166",
+    ),
+    Switch(
+        "leader_hint_in_produce",
+        "A broker that does not lead the partition any more",
+        {False: "only refuses the request", True: "names the new leader in its refusal"},
+        "KIP-951",
+    ),
+    Switch(
+        "drops_newer_epoch_batches",
+        "A follower that is sent batches of a leader epoch newer than it asked with",
+        {False: "appends them, and its log may differ from the leader's", True: "drops them and asks again"},
+        "KAFKA-18723",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "clean_shutdown_epoch",
+        "A broker that comes back",
+        {False: "cannot say whether it stopped cleanly", True: "says so with the broker epoch in its clean-shutdown file"},
+        "KAFKA-15582",
+    ),
+    Switch(
+        "registration_leaves_isr",
+        "A broker that registers anew",
+        {
+            RegistrationLeavesIsr.NO: "stays in its ISRs unless it was fenced",
+            RegistrationLeavesIsr.UNMATCHED: "leaves its ISRs where it did not stop cleanly and others remain",
+            RegistrationLeavesIsr.NEW_INCARNATION: "leaves its ISRs where others remain",
+        },
+        "KAFKA-18106",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "heartbeat_retry",
+        "A broker whose heartbeat failed",
+        {
+            HeartbeatRetry.EXPONENTIAL: "repeats it after 100 ms, then ever later",
+            HeartbeatRetry.FIXED: "repeats it every broker.heartbeat.interval.ms",
+        },
+        "KAFKA-19294",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """A switch that two releases have in different positions."""
+
+    switch: Switch
+    sentence: str
+
+
+def differing(one: ClientProfile | BrokerProfile, other: ClientProfile | BrokerProfile) -> list[Differing]:
+    """The switches that two profiles of one kind have in different positions, in the order of the table."""
+    assert type(one) is type(other)
+    table = CLIENT_SWITCHES if isinstance(one, ClientProfile) else BROKER_SWITCHES
+    releases = one.version, other.version
+    before = {made.name: getattr(one, made.name) for made in fields(one)}
+    after = {made.name: getattr(other, made.name) for made in fields(other)}
+    return [
+        Differing(switch, switch.sentence(before[switch.name], after[switch.name], releases)) for switch in table if before[switch.name] != after[switch.name]
+    ]
