@@ -158,7 +158,8 @@ class Simulation:
 
         def min_isr(partition: str) -> int:
             given = topics[partition.rpartition("-")[0]]
-            return min(given, len(self.controller.state_of(partition).replicas)) if capped else given
+            capped_here = capped and self.controller.knows(partition)  # What is being deleted is still in the log.
+            return min(given, len(self.controller.state_of(partition).replicas)) if capped_here else given
 
         invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
         self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)

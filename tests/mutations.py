@@ -129,7 +129,7 @@ def _built(change: Callable[[PartitionChangeBuilder, PartitionChange], Partition
     return around(PartitionChangeBuilder, "build", build)
 
 
-def _elect_anybody(self: PartitionChangeBuilder, isr: tuple[str, ...], elr: tuple[str, ...]) -> tuple[str, bool]:
+def _elect_anybody(self: PartitionChangeBuilder, isr: tuple[str, ...], elr: tuple[str, ...], replicas: tuple[str, ...]) -> tuple[str, bool]:
     return next((name for name in reversed(self.partition.replicas) if self.is_acceptable(name)), ""), False
 
 

@@ -109,6 +109,9 @@ class Controller:
         """What is committed."""
         return self._log.committed
 
+    def knows(self, partition: str) -> bool:
+        return partition in self._log.partitions
+
     def state_of(self, partition: str) -> PartitionState:
         return self._log.partitions[partition]
 
