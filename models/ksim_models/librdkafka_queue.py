@@ -58,12 +58,14 @@ def records_of(messages: Sequence[Message]) -> Records:
 class MessageBatch:
     """What one Produce request carries."""
 
-    __slots__ = ("epoch", "first_sequence", "messages", "producer_id", "queue", "size_bytes")
+    __slots__ = ("epoch", "first_sequence", "messages", "producer_id", "queue", "raw_bytes", "size_bytes")
 
     def __init__(self, queue: PartitionQueue, messages: list[Message]) -> None:
         self.queue = queue
         self.messages = messages
         """Those that have no outcome, and were not put back."""
+        self.raw_bytes = 0
+        """Uncompressed, where it is compressed."""
         self.size_bytes = BATCH_OVERHEAD + sum(record_bytes(message.size, delta) for delta, message in enumerate(messages))
         self.producer_id, self.epoch, self.first_sequence = -1, -1, -1
 
@@ -75,7 +77,9 @@ class MessageBatch:
             size = record_bytes(message.size, delta)
             mean += size * arrivals.compression_ratio
             spread += size * arrivals.compression_spread
-        self.size_bytes = min(self.size_bytes, BATCH_OVERHEAD + compressed_bytes(mean, spread, draw))
+        packed = BATCH_OVERHEAD + compressed_bytes(mean, spread, draw)
+        if packed < self.size_bytes:
+            self.raw_bytes, self.size_bytes = self.size_bytes, packed
 
     @property
     def next_sequence(self) -> int:
