@@ -14,7 +14,7 @@ from ksim_models.batch import BATCH_OVERHEAD, record_bytes
 from ksim_models.compression import compressed_bytes
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.messages import Records
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import NEVER, Micros
 
 MOST_IN_FLIGHT_PER_PARTITION = 5
 """RD_KAFKA_IDEMP_MAX_INFLIGHT: with idempotence, counted in messages (section 7.1)."""
@@ -90,7 +90,7 @@ class PartitionQueue:
     def __init__(self, partition: str, config: LibrdkafkaConfig) -> None:
         self.partition = partition
         self.topic = partition.rpartition("-")[0]
-        self.linger = ms(config.linger_ms)
+        self.linger = config.linger_us
         self.batch_messages = config.batch_num_messages
         self.batch_bytes = config.batch_size
         self.most_bytes = min(config.batch_size, config.message_max_bytes)
