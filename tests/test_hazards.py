@@ -30,7 +30,7 @@ TO_COME = (11, 12, 15, 18, 19, 27, 31, 37, 38, 40, 104, 105, 111, 112, 121, 160,
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_a_hazard_ends_as_its_scenario_predicts(path: Path) -> None:
-    met, told = hazards.outcome(path)
+    met, told = hazards.outcome(path, CATALOGUE[path.name[:5].upper()].get("blind", ()))
 
     assert met, told
 

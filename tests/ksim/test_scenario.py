@@ -405,6 +405,16 @@ def test_the_network_has_a_latency_a_bandwidth_and_links_of_their_own() -> None:
     assert network.links == (Link("p1", "broker-2", Latency(100_000, 100_000)),)
 
 
+def test_a_link_of_all_brokers_is_one_for_each_of_them() -> None:
+    pairs = "{ from = 'p1', to = 'brokers', latency = 1 }, { from = 'brokers', to = 'broker-1', latency = 1 }"
+    network = plan_of(f"[network]\nlinks = [{pairs}]\n").network
+
+    assert [(link.sender, link.receiver) for link in network.links] == [
+        *(("p1", f"broker-{number}") for number in (1, 2, 3)),
+        *((f"broker-{number}", "broker-1") for number in (2, 3)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "expectation"),
     [
