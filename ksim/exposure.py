@@ -1,7 +1,8 @@
 """Exposure: how many batches each fault touched. A fault that touched nothing proves nothing.
 
 Not Kafka's: defined in scenario.md, section 2 ("touched"). Computed after the run from all facts of a simulation.
-A batch counts when, while the fault lasted, its request, its answer or its copying to a replica had to wait for a machine or a path that the fault took away.
+A batch counts when, while the fault lasted, its request, its answer or its copying to a replica had to wait for a machine or a path that the fault took away,
+or when it went out of a log by it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
 RECORD_FAULTS = ("unserializable", "oversize")
 PATH_FAULTS = ("cut", "reset", "slow")
 DOWN = ("crash", "power-loss", "shutdown", "pause", "restart")
-INSTANT = ("reset", "restart")
+INSTANT = ("reset", "restart", "delete-records")
 AFTERMATH: Micros = s(10)
 """A broker that the controller does not hear loses its partitions within a session (9 s), and that may be after the fault has ended."""
 
@@ -112,9 +113,15 @@ class Exposure:
         return [self._machine(window, name) for name in window.resolved]
 
     def _machine(self, window: Window, name: str) -> Callable[[Batch], bool]:
+        if window.do == "delete-records":
+            return lambda batch: (window.begin, name) in batch.removed
         if name in self.brokers:
             until = self._back(name, window)
-            return lambda batch: self._needs_broker(batch, name, window.begin, until) or self._short(batch, name, window.begin, until)
+            return lambda batch: (
+                self._needs_broker(batch, name, window.begin, until)
+                or self._short(batch, name, window.begin, until)
+                or (window.begin, name) in batch.removed  # With the power.
+            )
         if name in self.controllers:
             return lambda batch: self._needs_controller(batch, window)
         until = window.end if window.do == "pause" else window.begin

@@ -14,7 +14,7 @@ from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Plan, Who
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
-DOWN = ("crash", "shutdown", "pause")
+DOWN = ("crash", "power-loss", "shutdown", "pause")
 
 Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
 
@@ -47,6 +47,10 @@ class World(Protocol):
     def is_down(self, name: str) -> bool: ...
     def is_frozen(self, name: str) -> bool: ...
     def crash(self, name: str) -> None: ...
+    def power_off(self, name: str) -> None:
+        """The machine is gone, and nobody is told."""
+        ...
+
     def shutdown(self, name: str, within: Micros | None = None) -> None:
         """Orderly: a broker hands its leaderships over, a client is closed, and may take so long for that (None: as long as it takes)."""
         ...
@@ -60,6 +64,10 @@ class World(Protocol):
     def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
     def reset(self, one: str, other: str) -> int:
         """How many connections there were."""
+        ...
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        """Who did it: the leader. () where it could not, and `why_not` said nothing."""
         ...
 
     def leader_of(self, partition: str) -> str:
@@ -182,9 +190,14 @@ class Faults:
         """Do it. Answers to what it resolved, and how it is undone (None: it is over at once)."""
         world = self.world
         match fault.do:
-            case "crash" | "shutdown":
+            case "crash" | "power-loss" | "shutdown":
                 living = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
-                self._for_each(living, world.crash if fault.do == "crash" else lambda name: world.shutdown(name, fault.timeout))
+                downs: dict[str, Callable[[str], None]] = {
+                    "crash": world.crash,
+                    "power-loss": world.power_off,
+                    "shutdown": lambda name: world.shutdown(name, fault.timeout),
+                }
+                self._for_each(living, downs[fault.do])
                 return living, lambda: self._restart(living, clients=fault.duration is not None)
             case "pause":
                 awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))
@@ -195,6 +208,9 @@ class Faults:
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
                 self._restart(dead, clients=True)
                 return dead, None
+            case "delete-records":
+                assert fault.partition is not None
+                return world.delete_records(fault.partition, fault.before), None
             case "cut":
                 pairs = self._directed(fault)
                 for a, b in pairs:

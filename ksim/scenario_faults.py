@@ -25,13 +25,14 @@ from ksim.scenario_shape import (
     Key,
 )
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
-from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
+from ksim.scenario_values import DURATION, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
+OFFSET = whole(-1, MOST_RECORDS)
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "shutdown")
+TAKES_DOWN = ("crash", "power-loss", "shutdown")
 
 
 def read_faults(reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> list[FaultPlan]:
@@ -90,6 +91,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         partition=read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        before=table.take("before", OFFSET) or 0,
         timeout=table.take("timeout", DURATION),
     )
 

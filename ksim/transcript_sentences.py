@@ -16,6 +16,7 @@ from ksim_models.facts import (
     Blocked,
     BreakerChanged,
     BrokerChanged,
+    CacheLost,
     Connected,
     Deduplicated,
     Disconnected,
@@ -25,6 +26,7 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     PartitionChanged,
     ProducerId,
     Refused,
@@ -44,6 +46,8 @@ FORMS = re.compile(r"\{(\w+)\|(\w+)\}")
 
 BEGINS = {
     "crash": "{who} {crash|crashes}",
+    "power-loss": "{who} {lose|loses} power: what is not on the disk is gone, and nobody is told",
+    "delete-records": "{who} {are|is} asked to delete records",
     "pause": "{who} {freeze|freezes}: the process stops, the sockets stay open",
     "restart": "{who} {start|starts} again",
     "cut": "the network between {who} swallows everything, and nobody is told",
@@ -52,6 +56,7 @@ BEGINS = {
 }
 ENDS = {
     "crash": "{who} {start|starts} again",
+    "power-loss": "{who} {have|has} power again and {start|starts}",
     "pause": "{who} {wake|wakes} up",
     "cut": "the network between {who} carries again",
     "slow": "the network between {who} is as quick as before",
@@ -182,6 +187,14 @@ class Sentences:
     def _truncated(self, fact: Truncated) -> str:
         return f"{fact.broker} cuts its log{self._where(fact.partition)} back from {fact.from_offset} to {fact.to_offset}: the leader does not have the rest"
 
+    def _start_moved(self, fact: LogStartMoved) -> str:
+        why = "as its leader's does" if fact.why == "leader" else fact.why
+        return f"the log{self._where(fact.partition)} on {fact.broker} starts at offset {fact.offset} from now on ({why})"
+
+    def _cache_lost(self, fact: CacheLost) -> str:
+        gone = f"offsets {fact.to_offset} to {fact.from_offset - 1} were in the page cache only, and are gone"
+        return f"{fact.broker} had its log{self._where(fact.partition)} on the disk up to {fact.to_offset}: {gone}"
+
     # The client.
 
     def _connected(self, fact: Connected) -> str:
@@ -246,6 +259,8 @@ TELLERS: dict[type, Callable[..., str]] = {
     BrokerChanged: Sentences._broker_changed,
     Became: Sentences._became,
     Truncated: Sentences._truncated,
+    LogStartMoved: Sentences._start_moved,
+    CacheLost: Sentences._cache_lost,
     Connected: Sentences._connected,
     Disconnected: Sentences._disconnected,
     Learned: Sentences._learned,

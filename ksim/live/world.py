@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
+NOT_HERE = {
+    "power-loss": "brokers are processes here, and the system under them keeps their page cache (crash is kill -9): only a machine can be switched off",
+    "delete-records": "a replay does not send DeleteRecords yet",
+}
+"""What no live cluster of ours can be done to, and why."""
 
 
 class Cluster(Protocol):
@@ -99,6 +104,8 @@ class LiveWorld:
         return self._replicas[partition]
 
     def why_not(self, fault: FaultPlan) -> str:
+        if fault.do in NOT_HERE:
+            return NOT_HERE[fault.do]
         if fault.do in MACHINE_FAULTS:
             named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]
             return next((why for name in named if name not in self.clients and (why := self.cluster.why_not(fault.do, name))), "")
@@ -117,6 +124,12 @@ class LiveWorld:
             self.down.add(name)
             self.frozen.discard(name)
             self._do(self.clients[name].kill() if name in self.clients else self.cluster.crash(name))
+
+    def power_off(self, name: str) -> None:
+        raise AssertionError("refused before: see why_not")
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        raise AssertionError("refused before: see why_not")
 
     def shutdown(self, name: str, within: Micros | None = None) -> None:
         if name not in self.down:

@@ -186,6 +186,14 @@ class Batch:
         return self.base_sequence + self.count - 1
 
     @property
+    def max_timestamp(self) -> Micros:
+        """When its newest record was handed to send(): the time-stamp that goes into the log (CreateTime)."""
+        return self.timestamp_of(self.count - 1)
+
+    def timestamp_of(self, position: int) -> Micros:
+        return self.offer_times[position] if self.offer_times is not None else self.offer_at + position * self.offer_step
+
+    @property
     def estimated_bytes(self) -> int:
         """A13: exact once it is closed for good."""
         return self.size_bytes if self.packed else estimated_bytes(self.size_bytes, self.estimate)

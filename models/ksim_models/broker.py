@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig, topic_config
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Became
+from ksim_models.facts import Became, CacheLost
 from ksim_models.following import Following
 from ksim_models.image import Image
+from ksim_models.inbound import SERVED_ON_A_CLOSED_CONNECTION, Inbound
 from ksim_models.isr import Leadership
 from ksim_models.leading import Leading
 from ksim_models.log import Log
-from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Restarted, Send, Wake
+from ksim_models.log_tasks import INITIAL_DELAY, LogTasks
+from ksim_models.machine import Asked, Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Restarted, Send, Wake
 from ksim_models.membership import Membership
 from ksim_models.messages import (
     NO_LEADER,
@@ -29,6 +31,7 @@ from ksim_models.messages import (
     BrokerRegistrationResponse,
     CreateTopicsRequest,
     CreateTopicsResponse,
+    DeleteRecordsRequest,
     FetchRequest,
     FetchResponse,
     InitProducerIdRequest,
@@ -39,14 +42,12 @@ from ksim_models.messages import (
     PartitionRecord,
     ProduceRequest,
 )
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.topic_creation import is_legal
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
-SERVED_ON_A_CLOSED_CONNECTION = 2
-"""Requests a broker still serves of a connection that is gone: the first lost answer goes unnoticed and one more request is read before the second fails.
-Measured: of four requests behind a closed connection exactly two more were executed, 12 of 12 runs (BP-3, live facts S1)."""
 PRODUCER_IDS_PER_BLOCK = 1000
 STAY_PENDING = (
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
@@ -57,21 +58,6 @@ STAY_PENDING = (
     ErrorCode.NEW_LEADER_ELECTED,
 )
 """Answers to a proposed ISR after which the leader waits for the metadata log (RP-57)."""
-
-
-class Inbound:
-    """A connection somebody opened to this broker (BP-1)."""
-
-    __slots__ = ("active_at", "answers_lost", "busy", "closed", "peer", "queue")
-
-    def __init__(self, peer: str, active_at: Micros) -> None:
-        self.peer = peer
-        self.active_at = active_at
-        """When something last came over it (N10)."""
-        self.queue: deque[object] = deque()
-        self.busy = False
-        self.closed = False
-        self.answers_lost = 0
 
 
 class Broker:
@@ -86,6 +72,8 @@ class Broker:
         *,
         start_at: Micros,
         member: tuple[int, Sequence[MetadataRecord]] | None = None,
+        page_cache: PageCache | None = None,
+        power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
         self.name = name
@@ -95,7 +83,9 @@ class Broker:
         self.controller = controller
         self.dice = dice
         self.logs: dict[str, Log] = {}
-        """What survives a crash of the process (LR-3)."""
+        """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
+        self.page_cache = page_cache or PageCache()
+        self.power_loss_keeps = power_loss_keeps
         self.incarnation = 0
         self.connections_made = 0
         self.lag_check_every = ms(config.replica_lag_time_max_ms // 2) or NEVER
@@ -122,6 +112,7 @@ class Broker:
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection)
         self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, start_at)
+        self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
@@ -134,7 +125,8 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.idle_check_at)
+        parts = self.leading.wake_at, self.following.wake_at, self.membership.wake_at
+        return min(self.isr_check_at, *parts, self.tasks.wake_at, self.idle_check_at)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
@@ -148,18 +140,35 @@ class Broker:
             case Closed():
                 self._on_closed(event.connection, now)
             case Crashed():
-                self.running = False
+                self._on_crashed(event.power_lost, now, out)
             case Restarted():
                 self._on_restarted(now)
+            case Asked():
+                self._on_asked(event.request, now, out)
         self._settle(now, out)
         return out
+
+    def _on_crashed(self, power_lost: bool, now: Micros, out: list[Effect]) -> None:
+        self.running = False
+        for partition, log in self.logs.items() if power_lost else ():
+            before = log.log_end_offset
+            drawn = self.power_loss_keeps is PowerLossKeeps.DRAWN
+            log.lose_power(now, self.dice.at("page cache", self.name, partition, self.incarnation) if drawn else 0.0)
+            if log.log_end_offset < before:
+                out.append(Note(CacheLost(self.name, partition, log.log_end_offset, before)))
 
     def _on_restarted(self, now: Micros) -> None:
         """The process needs some time until it asks to be registered; its logs are as the crash left them."""
         self.incarnation += 1
+        start_at = now + ms(self.profile.start_up_ms)
         for log in self.logs.values():
-            log.come_back_after_a_crash(now)
-        self._boot(now + ms(self.profile.start_up_ms))
+            log.come_back(now, start_at + INITIAL_DELAY)
+        self._boot(start_at)
+
+    def _on_asked(self, request: object, now: Micros, out: list[Effect]) -> None:
+        match request:
+            case DeleteRecordsRequest() if self.leading.delete_records(request, now, out):
+                self.tasks.start_moved(now)
 
     def _on_wake(self, now: Micros, out: list[Effect]) -> None:
         if now < self.booted_at:
@@ -171,6 +180,7 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
             self.isr_check_at = now + self.lag_check_every
@@ -364,7 +374,7 @@ class Broker:
                 self._take_role(record, now, out)
 
     def _take_role(self, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
-        replica = self.replicas.get(record.partition) or self._host(record)
+        replica = self.replicas.get(record.partition) or self._host(record, now)
         if not replica.is_news(record):
             return
         new_epoch = record.leader_epoch > replica.leader_epoch
@@ -378,13 +388,22 @@ class Broker:
             out.append(Note(Became(self.name, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
             self.leading.tell_followers(record.partition, now)
 
-    def _host(self, record: PartitionRecord) -> Replica:
+    def _host(self, record: PartitionRecord, now: Micros) -> Replica:
         topic = self.image.topics[record.partition.rpartition("-")[0]]
+        config = topic_config(topic.config, self.config)
         log = self.logs.get(record.partition)
         if log is None:
-            log = self.logs[record.partition] = Log(ms(self.config.replica_high_watermark_checkpoint_interval_ms))
+            log = self.logs[record.partition] = Log(
+                ms(self.config.replica_high_watermark_checkpoint_interval_ms),
+                config=config,
+                page_cache=self.page_cache,
+                recovery_points_every=ms(self.config.log_flush_offset_checkpoint_interval_ms),
+                starts_every=ms(self.config.log_flush_start_offset_checkpoint_interval_ms),
+                forget_producers_after=ms(self.config.producer_id_expiration_ms),
+            )
+        self.tasks.watch(log, now)
         replica = self.replicas[record.partition] = Replica(
-            record.partition, log, record.replicas, topic_config(topic.config, self.config), min_isr_capped=self.profile.min_isr_capped_by_replication
+            record.partition, log, record.replicas, config, min_isr_capped=self.profile.min_isr_capped_by_replication
         )
         return replica
 

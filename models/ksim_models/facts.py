@@ -212,6 +212,26 @@ class Truncated:
 
 
 @message
+class LogStartMoved:
+    """This replica's log starts here now. why: "delete-records", "retention.ms", "retention.bytes", or "leader": a follower goes along."""
+
+    broker: str
+    partition: str
+    offset: int
+    why: str
+
+
+@message
+class CacheLost:
+    """A power loss took what was in the page cache and not on the disk: the log ended at `from_offset` and ends at `to_offset` now."""
+
+    broker: str
+    partition: str
+    to_offset: int
+    from_offset: int
+
+
+@message
 class PartitionChanged:
     """The controller committed a partition's new state: leader ("" for none), ISR, ELR, epochs."""
 
@@ -325,6 +345,8 @@ INTERNAL = (
     Replicated,
     HighWatermark,
     Truncated,
+    LogStartMoved,
+    CacheLost,
     PartitionChanged,
     BrokerChanged,
     Became,

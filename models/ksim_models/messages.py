@@ -34,6 +34,8 @@ class RecordBatch:
     base_sequence: int = NO_SEQUENCE
     base_offset: int = NO_OFFSET
     leader_epoch: int = -1
+    max_timestamp: int = 0
+    """Of its newest record, as the client set it when the record was handed to send(), in microseconds."""
 
     @property
     def next_offset(self) -> int:
@@ -127,6 +129,14 @@ class ProduceResponse:
     throttle_ms: int = 0
 
 
+@message
+class DeleteRecordsRequest:
+    """An administrator lets the log of this partition start at `before`; -1: at the high watermark. The followers hear of it as they fetch."""
+
+    partition: str
+    before: int
+
+
 # Follower and leader.
 
 
@@ -160,6 +170,8 @@ class FetchedPartition:
     batches: tuple[RecordBatch, ...] = ()
     diverging_epoch: int = -1
     diverging_end_offset: int = -1
+    log_end_offset: int = -1
+    """With OFFSET_OUT_OF_RANGE only: what the follower asks for next, by ListOffsets, comes with the error (RP-36)."""
 
 
 @message

@@ -251,8 +251,10 @@ class Producer:
             self.accumulator.node_looked_at(node, now, drains=drains)
             if drains:
                 if not taken:
+                    made = self.accumulator.batches_made
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True
+                    more = self.accumulator.batches_made > made  # Another partition's first record opened one, which this look did not see.
                 led = self.metadata.partitions_led_by(node)
                 batches = self.accumulator.drain(node, led, now, self._may_drain)
                 if batches:
@@ -311,7 +313,8 @@ class Producer:
         on_wire = []
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
-            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+            numbers = batch.producer_id, batch.epoch, batch.base_sequence
+            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, *numbers, max_timestamp=batch.max_timestamp))
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))

@@ -9,6 +9,7 @@ from ksim_models.config import TopicConfig
 from ksim_models.isr import Leadership
 from ksim_models.log import Log
 from ksim_models.messages import NO_LEADER, NO_OFFSET, PartitionRecord
+from ksim_models.units import Micros
 
 
 class Replica:
@@ -30,8 +31,13 @@ class Replica:
         return record.partition_epoch >= self.partition_epoch
 
     def diverges(self, last_fetched_epoch: int, fetch_offset: int) -> tuple[int, int] | None:
-        """RP-32: where the follower's log left this one, as (epoch, end offset); (-1, -1) where that cannot be told; None where it did not."""
+        """RP-32: where the follower's log left this one, as (epoch, end offset); (-1, -1) where that cannot be told; None where it did not.
+
+        (-1, -1) too where the follower stands before the start of this log: there is nothing to compare.
+        """
         log = self.log
+        if fetch_offset < log.log_start_offset:
+            return -1, -1
         if last_fetched_epoch < 0:
             return None
         if last_fetched_epoch == log.epochs.latest and fetch_offset <= log.log_end_offset:
@@ -41,7 +47,7 @@ class Replica:
             return -1, -1
         return (epoch, end) if epoch < last_fetched_epoch or end < fetch_offset else None
 
-    def truncate_where_diverging(self, diverging_epoch: int, diverging_end: int) -> None:
+    def truncate_where_diverging(self, diverging_epoch: int, diverging_end: int, now: Micros = 0) -> None:
         """RP-33: a follower cuts its log where the leader says that the histories part.
 
         Asks again where it does not know the epoch itself: the next fetch does.
@@ -49,8 +55,8 @@ class Replica:
         log = self.log
         epoch, end = log.epochs.end_offset_for(diverging_epoch, log.log_end_offset)
         if end == NO_OFFSET:
-            log.truncate_to(min(diverging_end, log.log_end_offset))
+            log.truncate_to(min(diverging_end, log.log_end_offset), now)
         elif epoch != diverging_epoch:
-            log.truncate_to(min(end, log.log_end_offset))
+            log.truncate_to(min(end, log.log_end_offset), now)
         else:
-            log.truncate_to(min(end, diverging_end, log.log_end_offset))
+            log.truncate_to(min(end, diverging_end, log.log_end_offset), now)

@@ -251,8 +251,8 @@ CLIENT_SWITCHES = (
     ),
     Switch(
         "round_robin_remembers",
-        "RoundRobinPartitioner, asked twice for one record,",
-        {False: "skips a partition", True: "gives the same partition again"},
+        "A record for which RoundRobinPartitioner is asked twice",
+        {False: "skips a partition", True: "gets the same partition again"},
         "KAFKA-17632",
         _no_partitioner_class,
     ),
@@ -268,6 +268,12 @@ CLIENT_SWITCHES = (
         "A send() that waited in vain for metadata",
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
         "KAFKA-8862",
+    ),
+    Switch(
+        "metrics_keep_overlapping_windows",
+        "A window of a rate or an average in the client's metrics",
+        {False: "counts until its beginning is too old", True: "counts until its last event is too old"},
+        "pull request 15889",
     ),
 )
 

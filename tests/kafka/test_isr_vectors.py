@@ -361,12 +361,3 @@ def test_bv_173_a_parked_fetch_is_answered_when_its_leader_steps_down() -> None:
     (answer,) = stage.answers()
     assert isinstance(answer, FetchResponse)
     assert answer.partitions[0].error is ErrorCode.FENCED_LEADER_EPOCH
-
-
-LATER = {
-    "BV-130 to BV-132": "ListOffsets: consumers are not yet supported (the high watermark of BV-130 is RP-20 here)",
-    "BV-141, BV-142, BV-148, BV-149, BV-167": "the controller's answers to AlterPartition: drawn scenarios, RP-57",
-    "BV-157, BV-158": "gauges: not yet supported",
-    "BV-160, BV-161, BV-166, BV-179": "metadata with older or equal epochs: tests of the broker",
-    "BV-170, BV-172, BV-175, BV-178": "acks=3 is refused by the configuration; deletion and consumers are not yet supported; checkpoints at shutdown neither",
-}

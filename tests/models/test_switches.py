@@ -32,8 +32,9 @@ def test_a_sentence_is_there_for_every_position_of_its_switch(profile: type[Any]
         assert set(switch.does) == positions, switch.name
 
 
+SOURCE = r"((KIP|KAFKA)-\d+|pull request \d+)"
 VERBS = frozenset(
-    "appends asks cannot can changes counts doubles drops fails fences follows gives has is keeps leaves learns makes may moves names never only reaches "
+    "appends asks cannot can changes counts doubles drops fails fences follows gets has is keeps leaves learns makes may moves names never only reaches "
     "refuses repeats rises says skips stands stays takes throws times tries returns waits".split()
 )
 """With which the rest of a sentence begins, so that it reads as one."""
@@ -41,7 +42,7 @@ VERBS = frozenset(
 
 @pytest.mark.parametrize("switch", [*CLIENT_SWITCHES, *BROKER_SWITCHES], ids=lambda switch: switch.name)
 def test_every_sentence_says_where_it_comes_from(switch: Switch) -> None:
-    assert re.fullmatch(r"(KIP|KAFKA)-\d+(, (KIP|KAFKA)-\d+)*", switch.cited)
+    assert re.fullmatch(rf"{SOURCE}(, {SOURCE})*", switch.cited)
     for before in switch.does:
         for after in switch.does:
             sentence = switch.sentence(before, after, ("2.8", "4.3"))
