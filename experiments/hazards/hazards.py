@@ -37,7 +37,10 @@ def refusal(config: dict[str, object]) -> str:
 
 
 def outcome(path: Path, blind: Sequence[str] = ()) -> tuple[bool, str]:
-    """Whether the run was as its author predicts, and what became of the records that are not ok. `blind`: the metrics whose alerts never fire, all others do."""
+    """Whether the run was as its author predicts, and what became of the records that are not ok.
+
+    blind: the metrics whose alerts never fire, though harm is done; all others of the scenario do.
+    """
     run = simulate(Scenario.load(str(path)))
     records = run.verdict.records
     told = f"{records['ok']:,} of {records['offered']:,} ok"
