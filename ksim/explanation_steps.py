@@ -337,6 +337,8 @@ class Road:
     def on_broker_changed(self, at: Micros, fact: BrokerChanged) -> None:
         if fact.state == "fenced" and self._is_under_way(at):
             self._add(at, f"the controller has not heard of {fact.broker} for a session, and fences it", "KC-2, KC-20")
+        elif fact.state == "shutting-down" and self._is_under_way(at):
+            self._add(at, self.sentences.of(fact), "KC-23")
 
     def settle(self) -> None:
         """What was counted becomes one step."""

@@ -16,7 +16,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
 from ksim_models.log import Log
 from ksim_models.machine import Closed, Crashed, Effect, Event, Machine, Note, Received, Restarted, Send
-from ksim_models.messages import MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch
+from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord
 from ksim_models.units import Micros, show
 
 
@@ -97,6 +97,10 @@ class Invariants:
         self.records_seen = 0
         """Of the controller's log."""
         self.newest: dict[str, PartitionRecord] = {}
+        self.left_alone: dict[str, None] = {}
+        """Partitions of topics that were deleted: what comes under the same name is another topic, and is not followed."""
+        self.minimum_altered = False
+        """min.insync.replicas is another than at the start."""
         self.asked: dict[tuple[str, str], deque[object]] = {}
         """Per broker and connection: requests without an answer."""
 
@@ -121,7 +125,7 @@ class Invariants:
 
     def replicas(self) -> list[tuple[Broker, str, Log]]:
         """On disks, whether their broker runs or not."""
-        return [(broker, partition, log) for broker in self.brokers for partition, log in broker.logs.items()]
+        return [(broker, partition, log) for broker in self.brokers for partition, log in broker.logs.items() if partition not in self.left_alone]
 
     def leaders(self) -> list[tuple[Broker, str]]:
         """Who takes itself for the leader."""
@@ -166,6 +170,8 @@ class Invariants:
                 self._meet_loss(fact)
 
     def _commit(self, fact: HighWatermark) -> None:
+        if fact.partition in self.left_alone:
+            return
         committed = self.committed.setdefault(fact.partition, Committed())
         log = self.log_of(fact.broker, fact.partition)
         if log is not None and fact.offset > committed.end and not committed.excused:
@@ -186,7 +192,8 @@ class Invariants:
             self.excuse(fact.partition, "every replica that had it lost its power (LR-4)")
         elif not self.by_name[fact.broker].profile.broker_epoch_in_fetch:
             self.excuse(fact.partition, "before 3.5 a fetch of an older incarnation counts (KIP-903)")
-        self._meet_last_replica_standing(self.newest[fact.partition])
+        if fact.partition in self.newest:
+            self._meet_last_replica_standing(self.newest[fact.partition])
 
     def _meet_last_replica_standing(self, record: PartitionRecord) -> None:
         """KC-56: without eligible leader replicas whoever is last in the ISR stays there, whatever its disk has lost."""
@@ -200,7 +207,14 @@ class Invariants:
     def _follow_controller(self) -> None:
         log: Sequence[MetadataRecord] = self.controller.metadata_log
         for record in log[self.records_seen :] if len(log) > self.records_seen else ():
-            if isinstance(record, PartitionRecord):
+            if isinstance(record, RemoveTopicRecord):
+                for partition in [name for name in self.newest if name.rpartition("-")[0] == record.topic]:
+                    self.left_alone[partition] = None
+                    del self.newest[partition]
+                    self.committed.pop(partition, None)
+            elif isinstance(record, ConfigRecord):
+                self.minimum_altered = self.minimum_altered or any(name == "min.insync.replicas" for name, _ in record.settings)
+            elif isinstance(record, PartitionRecord) and record.partition not in self.left_alone:
                 before = self.newest.get(record.partition)
                 if before is not None and (record.leader_epoch < before.leader_epoch or record.partition_epoch <= before.partition_epoch):
                     self.broken("INV-6", f"{record.partition}: epochs step back from {before} to {record}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ksim.invariants import Committed, Invariants, Rule, Seen
 from ksim_models.broker import Broker
 from ksim_models.log import Log
-from ksim_models.messages import PartitionRecord, RecordBatch
+from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord
 from ksim_models.sequences import next_sequence
 
 
@@ -94,7 +94,7 @@ def one_leader_per_epoch(cluster: Invariants) -> None:
 
 
 def isr_and_elr_are_sound(cluster: Invariants) -> None:
-    """INV-7. Excepted: the leader of an unclean election was in neither; an empty ISR needs eligible leader replicas."""
+    """INV-7. Excepted: the leader of an unclean election was in neither; an empty ISR needs eligible leader replicas; a new minimum clears the ELR (KC-59)."""
     for record in cluster.newest.values():
         replicas, isr, elr = record.replicas, record.isr, record.elr
         sound = (
@@ -102,7 +102,7 @@ def isr_and_elr_are_sound(cluster: Invariants) -> None:
             and (not record.leader or record.leader in isr)
             and (bool(isr) or cluster.brokers[0].profile.eligible_leader_replicas)
             and not any(name in elr for name in isr)
-            and (len(isr) < cluster.min_isr(record.partition) or not elr)
+            and (len(isr) < cluster.min_isr(record.partition) or not elr or cluster.minimum_altered)
         )
         if not sound:
             cluster.broken("INV-7", str(record))
@@ -208,6 +208,8 @@ def brokers_believe_what_the_controller_wrote(cluster: Invariants) -> None:
         for record in log[known.offset : offset]:
             if isinstance(record, PartitionRecord):
                 known.partitions[record.partition] = record
+            elif isinstance(record, RemoveTopicRecord):
+                known.partitions = {name: kept for name, kept in known.partitions.items() if name.rpartition("-")[0] != record.topic}
         known.offset = offset
         if broker.image.partitions != known.partitions:
             cluster.broken("MetadataLogMatching", f"{broker.name} believes {broker.image.partitions}, and the log says {known.partitions}")

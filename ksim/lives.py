@@ -23,6 +23,7 @@ from ksim_models.facts import (
     PartitionChanged,
     Refused,
     Rejected,
+    ReplicasChanged,
     Replicated,
     Retried,
     Sent,
@@ -82,7 +83,7 @@ Copy = tuple[int, Batch, Wait]
 class Lives:
     def __init__(self, history: History, replicas: dict[str, tuple[str, ...]]) -> None:
         """`replicas`: per partition the brokers that hold one, the preferred leader first."""
-        self.replicas = replicas
+        self.replicas = {**replicas}
         self.batches: dict[tuple[str, str, int, int], Batch] = {}
         self.others: list[Batch] = []
         """Records that were offered and never sent, and batches whose records the application sent again."""
@@ -110,21 +111,8 @@ class Lives:
 
     def _read(self, history: History) -> None:
         wanted = (
-            Acked,
-            Appended,
-            BrokerChanged,
-            CacheLost,
-            Failed,
-            Learned,
-            LogStartMoved,
-            Offered,
-            PartitionChanged,
-            Refused,
-            Rejected,
-            Replicated,
-            Retried,
-            Sent,
-            Split,
+            *(Acked, Appended, BrokerChanged, CacheLost, Failed, Learned, LogStartMoved, Offered, PartitionChanged),
+            *(Refused, Rejected, ReplicasChanged, Replicated, Retried, Sent, Split),
         )
         for at, fact in history.of(*wanted):
             match fact:
@@ -164,6 +152,8 @@ class Lives:
                         self._removed(at, fact.broker, fact.partition, 0, fact.offset)
                 case Learned():
                     self.views.setdefault((fact.client, fact.partition), []).append((at, fact.leader))
+                case ReplicasChanged():
+                    self._replicas_changed(at, fact)
                 case BrokerChanged():
                     self.registrations.setdefault(fact.broker, []).append((at, fact.state))
 
@@ -229,6 +219,14 @@ class Lives:
         if not leaders or leaders[-1][1] != fact.leader:
             leaders.append((at, fact.leader))
             self._new_leader(at, fact.partition, fact.leader)
+
+    def _replicas_changed(self, at: Micros, fact: ReplicasChanged) -> None:
+        """Nobody waits for the copy of a replica that is none any more."""
+        gone = [follower for follower in self.replicas.get(fact.partition, ()) if follower not in fact.replicas]
+        self.replicas[fact.partition] = fact.replicas
+        for follower in gone:
+            for _, _, wait in self._lacking.pop((fact.partition, follower), deque()):
+                wait.stop = at
 
     def _new_leader(self, at: Micros, partition: str, leader: str) -> None:
         """What the new leader lacks is gone for good: nobody waits for it any more. The rest comes from the new leader now."""

@@ -319,6 +319,7 @@ class Loop:
         """It has ended by itself."""
         self._take_down(cell)
         if cell.comes_back:
+            cell.comes_back = False
             self.call_at(now, lambda: self.restart(cell.name))
 
     def restart(self, name: str) -> None:

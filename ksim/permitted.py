@@ -66,7 +66,7 @@ PERMITTED = (
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
-    Permission("removed", "the log's start moved, by retention or on request", lambda c: True, "scenario.md section 3"),
+    Permission("removed", "the log's start moved, by retention or on request, or the topic was deleted", lambda c: True, "scenario.md section 3"),
 )
 
 JEPSEN = {

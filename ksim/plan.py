@@ -175,6 +175,14 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    kind: str = ""
+    """`elect`: "preferred" or "unclean"."""
+    to: tuple[str, ...] = ()
+    """`reassign`: the replicas that the partition shall have, the preferred leader first."""
+    topic: str = ""
+    """`recreate-topic`, or `alter` of a topic."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """`alter`: in Kafka's own names and spelling. `who` names the brokers; none: the topic's, or what holds for all brokers."""
     before: int = 0
     """`delete-records`: where the log is to start; -1: at the high watermark."""
     timeout: Micros | None = None

@@ -14,7 +14,8 @@ from ksim.scenario_plan import Made
 from ksim_models.config import Effective, Problem, topic_config
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import broker_profile, client_profile
-from ksim_models.switches import Differing, ProducerUse, TopicUse, differing
+from ksim_models.switch import ProducerUse, TopicUse
+from ksim_models.switches import Differing, differing
 
 NOT_KNOWN = "(not known)"
 

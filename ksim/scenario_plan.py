@@ -58,7 +58,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
-    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans)
+    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans, releases.brokers)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))

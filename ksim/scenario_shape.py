@@ -158,7 +158,12 @@ FAULT: Shape = {
     "by": key(kinds.POSITIVE_DURATION, "How late"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
-    "partition": key(kinds.TEXT, "Only this partition of the request; of delete-records the partition"),
+    "partition": key(kinds.TEXT, "Only this partition of the request; of elect, reassign and delete-records the partition"),
+    "kind": Key('Of an election: "preferred" (default) or "unclean".', {"enum": ["preferred", "unclean"]}),
+    "target": key(kinds.TEXT, 'What is altered: a topic, a broker, or "brokers"'),
+    "config": CONFIG,
+    "to": Key("The brokers that shall hold the partition, the preferred leader first.", {"type": "array", "items": {"type": ["integer", "string"]}}),
+    "topic": key(kinds.TEXT, "The topic that is deleted and created again"),
     "before": key(kinds.whole(-1, kinds.MOST_RECORDS), "The offset at which the log is to start; -1: at the high watermark"),
     "timeout": key(kinds.DURATION, "What close() of a client may take (default: as long as it takes)"),
     "workload": key(kinds.NUMBER, "Of which workload a record is struck, from 0; may be left out when there is one"),
@@ -216,6 +221,12 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "disk-full": frozenset({"who", "partition", "for"}),
+    "disk-error": frozenset({"who", "partition", "for"}),
+    "elect": frozenset({"partition", "kind"}),
+    "alter": frozenset({"target", "config"}),
+    "reassign": frozenset({"partition", "to"}),
+    "recreate-topic": frozenset({"topic"}),
     "delete-records": frozenset({"partition", "before"}),
     "unserializable": frozenset({"workload", "nth"}),
     "oversize": frozenset({"workload", "nth", "size"}),
@@ -232,6 +243,10 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "slow": ("between", "latency"),
     "delay": ("by",),
     "answer": ("error",),
+    "disk-full": ("who",),
+    "disk-error": ("who",),
+    "alter": ("target", "config"),
+    "reassign": ("to",),
     "delete-records": ("partition", "before"),
 }
 EXAMPLES: Mapping[str, str] = {
@@ -240,20 +255,17 @@ EXAMPLES: Mapping[str, str] = {
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
+    "target": 'target = "payments"',
+    "config": "config.min.insync.replicas = 1",
+    "to": "to = [2, 3, 1]",
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 RECORD_FAULTS = ("unserializable", "oversize")
 LATER_FAULTS = (
-    "disk-full",
-    "disk-error",
     "slow-disk",
     "slow-cpu",
-    "elect",
-    "alter",
-    "reassign",
-    "recreate-topic",
 )
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
@@ -276,7 +288,7 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "topic")
+LATER_FAULT_ARGUMENTS = ("factor",)
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)

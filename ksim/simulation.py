@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ksim.dice import Dice
 from ksim.exposure import expose, records_hit
-from ksim.faults import Faults, Resolve
-from ksim.frames import Frames
+from ksim.faults import Faults
 from ksim.history import History
 from ksim.invariants import Invariants
 from ksim.invariants_rules import RULES
@@ -20,11 +19,12 @@ from ksim.loop import Loop
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_taps import Tap, tap
 from ksim.network import LinkDelays
-from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.plan import FaultPlan, Plan
 from ksim.problems import ScenarioError
 from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
+from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem, topic_config
@@ -33,8 +33,8 @@ from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
-from ksim_models.machine import Asked, Effect, Note
-from ksim_models.messages import DeleteRecordsRequest, ProduceRequest, RecordBatch
+from ksim_models.machine import Effect, Note
+from ksim_models.messages import ProduceRequest, RecordBatch
 from ksim_models.producer import Producer
 from ksim_models.sequences import next_sequence
 from ksim_models.units import Micros, ms
@@ -104,7 +104,7 @@ class Simulation:
         self.brokers = self._add_brokers(dice, heartbeats)
         self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, self.brokers, dice), dice)
+        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -119,7 +119,14 @@ class Simulation:
         plan = self.plan
         topics = [NewTopic(topic.name, topic.assignment, topic.given) for topic in plan.topics if topic.exists]
         controller = Controller(
-            plan.controllers[0], plan.broker_profile, plan.brokers[0].config, dice, [broker.name for broker in plan.brokers], topics, first_contact=heartbeats
+            plan.controllers[0],
+            plan.broker_profile,
+            plan.brokers[0].config,
+            dice,
+            [broker.name for broker in plan.brokers],
+            topics,
+            first_contact=heartbeats,
+            active_since=BEFORE,
         )
         self.loop.add(controller)
         return controller
@@ -147,12 +154,11 @@ class Simulation:
 
     def _watch_invariants(self, every: int) -> Invariants:
         topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
-        replicas = {partition: len(of) for topic in self.plan.topics for partition, of in zip(topic.partitions, topic.assignment)}
         capped = self.plan.broker_profile.min_isr_capped_by_replication
 
         def min_isr(partition: str) -> int:
             given = topics[partition.rpartition("-")[0]]
-            return min(given, replicas[partition]) if capped else given
+            return min(given, len(self.controller.state_of(partition).replicas)) if capped else given
 
         invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
         self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
@@ -298,68 +304,6 @@ class Simulation:
             leads = name == state.leader
             offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
-
-
-class SimulatedWorld:
-    """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
-
-    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, brokers: Sequence[Broker], dice: Dice) -> None:
-        self.loop = loop
-        self.controller = controller
-        self.brokers = {broker.name: broker for broker in brokers}
-        self.dice = dice
-        self.call_at = loop.call_at
-        self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
-        self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
-        self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
-
-    @property
-    def now(self) -> Micros:
-        return self.loop.now
-
-    def note(self, fact: Fault) -> None:
-        self.loop.note(self.loop.now, fact)
-
-    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve, note: Callable[[Fault], None]) -> Frames:
-        frames = Frames(list(faults), self.loop, self.dice, resolve, note)
-        self.loop.interceptor = frames
-        return frames
-
-    def power_off(self, name: str) -> None:
-        self.loop.power_off(name, tells_when_back=name == self.controller.name)
-
-    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
-        leader = self.leader_of(partition)
-        self.loop.tell(self.loop.cells[leader], Asked(DeleteRecordsRequest(partition, before)), self.now)
-        return (leader,)
-
-    def is_down(self, name: str) -> bool:
-        cell = self.loop.cells[name]
-        return cell.down or cell.leaving
-
-    def is_frozen(self, name: str) -> bool:
-        return self.loop.cells[name].frozen
-
-    def replicas_of(self, partition: str) -> tuple[str, ...]:
-        return self.controller.state_of(partition).replicas
-
-    def active_controller(self) -> str:
-        return self.controller.name
-
-    def why_not(self, fault: FaultPlan) -> str:
-        return self._why_no_records_go(fault.partition, fault.before) if fault.do == "delete-records" and fault.partition else ""
-
-    def _why_no_records_go(self, partition: str, before: int) -> str:
-        leader = self.leader_of(partition)
-        replica = self.brokers[leader].replicas.get(partition) if leader and not self.is_down(leader) else None
-        if replica is None or replica.leadership is None:
-            return f"nobody leads {partition} at that moment"
-        log = replica.log
-        if before > log.high_watermark:
-            return f"OFFSET_OUT_OF_RANGE: before = {before} is above the high watermark, {log.high_watermark}"
-        if (log.high_watermark if before == -1 else before) <= log.log_start_offset:
-            return f"the log starts at {log.log_start_offset} already"
-        return ""
 
 
 def ends_or_returns(fault: FaultPlan) -> bool:

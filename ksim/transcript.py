@@ -33,11 +33,13 @@ from ksim_models.facts import (
     Offered,
     PartitionChanged,
     Rejected,
+    ReplicasChanged,
     Replicated,
     Retried,
     Sent,
     Split,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 from ksim_models.units import Micros, show
@@ -56,7 +58,7 @@ FATES = {
     "removed": "removed from the log by retention or on request",
 }
 
-TURNS = (Fault, PartitionChanged, BrokerChanged, Truncated, CacheLost, LogStartMoved, FinalLog, Ended)
+TURNS = (Fault, PartitionChanged, BrokerChanged, ReplicasChanged, TopicChanged, Truncated, CacheLost, LogStartMoved, FinalLog, Ended)
 """After each of these the story goes on differently."""
 OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
 TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)

@@ -31,10 +31,12 @@ from ksim_models.facts import (
     ProducerId,
     Refused,
     Rejected,
+    ReplicasChanged,
     Retried,
     Sent,
     Split,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
@@ -176,8 +178,21 @@ class Sentences:
                 return f"{fact.broker} registers with the controller"
             case "fenced":
                 return f"the controller fences {fact.broker}: it may lead nothing"
+            case "shutting-down":
+                return f"the controller takes from {fact.broker} what it leads: it is about to shut down"
+            case "shut-down":
+                return f"the controller lets {fact.broker} go: it is fenced, and ends"
             case _:
                 return f"the controller lets {fact.broker} take part again"
+
+    def _replicas_changed(self, fact: ReplicasChanged) -> str:
+        if not fact.adding and not fact.removing:
+            return f"{fact.partition} is held by {', '.join(fact.replicas)} from here on: the reassignment is complete"
+        moves = [f"{word} {', '.join(names)}" for word, names in (("adding", fact.adding), ("removing", fact.removing)) if names]
+        return f"the controller reassigns {fact.partition}: {'; '.join(moves)}"
+
+    def _topic_changed(self, fact: TopicChanged) -> str:
+        return f"the topic {fact.topic} is deleted" if fact.state == "deleted" else f"a topic {fact.topic} is created again, under another id"
 
     def _became(self, fact: Became) -> str:
         if fact.role != "leader":
@@ -257,6 +272,8 @@ TELLERS: dict[type, Callable[..., str]] = {
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,
+    ReplicasChanged: Sentences._replicas_changed,
+    TopicChanged: Sentences._topic_changed,
     Became: Sentences._became,
     Truncated: Sentences._truncated,
     LogStartMoved: Sentences._start_moved,

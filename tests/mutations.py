@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from ksim_models.broker import Broker
-from ksim_models.controller import Controller
 from ksim_models.elections import PartitionChange, PartitionChangeBuilder
 from ksim_models.errors import ErrorCode
 from ksim_models.following import Following
@@ -23,6 +21,8 @@ from ksim_models.log import Log
 from ksim_models.messages import FetchedPartition, PartitionRecord
 from ksim_models.producer_state import Answer, ProducerState
 from ksim_models.replica import Replica
+from ksim_models.replication_control import ReplicationControl
+from ksim_models.roles import Roles
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -92,12 +92,12 @@ def _keep_what_followers_had(original: Any, self: Leadership, *arguments: Any) -
         follower.log_end_offset = self.epoch_start_offset
 
 
-def _welcome_any_incarnation(original: Any, self: Controller, state: Any, sender: str, item: Any) -> ErrorCode:
+def _welcome_any_incarnation(original: Any, self: ReplicationControl, state: Any, sender: str, item: Any) -> ErrorCode:
     found: ErrorCode = original(self, state, sender, item)
     return ErrorCode.NONE if found is ErrorCode.INELIGIBLE_REPLICA else found
 
 
-def _welcome_any_partition_epoch(original: Any, self: Controller, state: Any, sender: str, item: Any) -> ErrorCode:
+def _welcome_any_partition_epoch(original: Any, self: ReplicationControl, state: Any, sender: str, item: Any) -> ErrorCode:
     found: ErrorCode = original(self, state, sender, replace(item, partition_epoch=state.partition_epoch))
     return found
 
@@ -111,11 +111,11 @@ def _epochs_not_looked_at(original: Any, self: Leading, replica: Replica, sessio
     return ErrorCode.NONE if found in (ErrorCode.NOT_LEADER_OR_FOLLOWER,) and replica.leadership is not None else found
 
 
-def _followed_anew(original: Any, self: Broker, record: PartitionRecord, now: int, out: list[Any]) -> None:
+def _followed_anew(original: Any, self: Roles, record: PartitionRecord, now: int, out: list[Any]) -> None:
     original(self, record, now, out)
     replica = self.replicas[record.partition]
     if replica.leadership is None and record.leader:
-        self._follow(replica, record, now, out)
+        self._follow(replica, record, True, now, out)
 
 
 # The others: one for each invariant.
@@ -194,13 +194,13 @@ PLANTED: dict[str, Plant] = {
     "H-080 at the epoch's start": instead(
         Leadership, "may_expand", lambda self, name, hw: _may_expand(self, name, hw, of_the_epoch=False, of_the_high_watermark=True)
     ),
-    "H-080 added again without a higher epoch": around(Broker, "_take_role", _followed_anew),
+    "H-080 added again without a higher epoch": around(Roles, "_take_role", _followed_anew),
     "H-080 fetch offset": both(around(Log, "append_as_follower", _append_anywhere), around(Following, "_take", _received_twice)),
     "H-080 epoch of a fetch response": instead(Following, "received", _received_whatever_the_epoch),
     "H-080 broker epoch in AlterPartition": both(
-        around(Controller, "_refusal", _welcome_any_incarnation), instead(Image, "is_isr_eligible", _eligible_whoever_it_was)
+        around(ReplicationControl, "_refusal", _welcome_any_incarnation), instead(Image, "is_isr_eligible", _eligible_whoever_it_was)
     ),
-    "H-080 partition epoch in AlterPartition": around(Controller, "_refusal", _welcome_any_partition_epoch),
+    "H-080 partition epoch in AlterPartition": around(ReplicationControl, "_refusal", _welcome_any_partition_epoch),
     # The others
     "a high watermark beyond the end": around(Log, "come_back", _beyond_the_end),
     "a high watermark that steps back": around(Log, "advance_high_watermark", _step_back),

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, TOPIC_KEYS
+from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, DYNAMIC_BROKER_SETTINGS, TOPIC_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import BrokerProfile
-from ksim_models.settings import LONG_MAX, Catalogue, Effective, Problem, Reading, Setting, Wrong, parse_value, read_settings
+from ksim_models.settings import LONG_MAX, Catalogue, Effective, Kind, Problem, Reading, Setting, Wrong, parse_value, read_settings
 
 HOUR_MS = 3_600_000
 
@@ -49,6 +49,8 @@ class BrokerConfig:
     leader_imbalance_check_interval_seconds: int = 300
     unclean_leader_election_interval_ms: int = 300_000
     controlled_shutdown_enable: bool = True
+    log_dirs: str | None = None
+    """Several, with commas between them: a broker outlives the failure of any but the first, which also holds the metadata log."""
     producer_id_expiration_ms: int = 86_400_000
     producer_id_expiration_check_interval_ms: int = 600_000
     request_timeout_ms: int = 30_000
@@ -132,6 +134,20 @@ def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicR
     return TopicResolution(() if problems else given, problems, notes, effective)
 
 
+def resolve_broker_change(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
+    """Settings that shall change while brokers run: only those that Kafka calls dynamic may. Never raises."""
+    reading = read_settings(settings, BROKER, profile.release, profile.version)
+    possible = ", ".join(sorted(name for name in DYNAMIC_BROKER_SETTINGS if BROKER_KEYS[name].kind is not Kind.ANYTHING))
+    for setting in settings:
+        if setting.name in BROKER_KEYS and setting.name not in DYNAMIC_BROKER_SETTINGS:
+            message = f"{setting.name} is read-only: a broker takes it when it starts, so it cannot be altered. Possible: {possible}."
+            reading.problems.append(Problem(setting.name, possible, None, message, setting.origin))
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    effective = tuple(line for line in reading.effective() if line.name in reading.written)
+    given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective)
+    return TopicResolution(() if problems else given, problems, notes, effective)
+
+
 def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> TopicConfig:
     """A topic's settings as they hold on this broker; `given` comes from `resolve_topic`, so what it names is valid."""
     fields: dict[str, Any] = {
@@ -164,6 +180,23 @@ def _retention_ms(broker: BrokerConfig) -> int:
     else:
         chosen = broker.log_retention_hours * HOUR_MS
     return max(chosen, -1)
+
+
+def altered(config: BrokerConfig, settings: Sequence[tuple[str, str]]) -> BrokerConfig:
+    """The same with these settings, by Kafka's names, which were checked (`resolve_broker`); one that plays no part changes nothing."""
+    fields: dict[str, Any] = {}
+    for name, text in settings:
+        key = BROKER_KEYS[name]
+        value = parse_value(key, text)
+        assert not isinstance(value, Wrong), f"{name}={text}"
+        if key.field in BrokerConfig.__slots__:
+            fields[key.field] = value
+    return replace(config, **fields) if fields else config
+
+
+def overlaid(given: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Settings with changes on top."""
+    return tuple((dict(given) | dict(changes)).items())
 
 
 def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:

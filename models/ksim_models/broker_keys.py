@@ -63,10 +63,11 @@ _BROKER_KEYS = (
     _not_yet("controller.quorum.fetch.timeout.ms", Kind.INT, 2_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("controller.quorum.election.backoff.max.ms", Kind.INT, 1_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("metadata.max.idle.interval.ms", Kind.INT, 500, "no-op records of an idle controller", unit=Unit.MS),
-    _not_yet("auto.leader.rebalance.enable", Kind.BOOLEAN, True, "moving leadership back to the preferred replica"),
-    _not_yet("leader.imbalance.check.interval.seconds", Kind.LONG, 300, "moving leadership back to the preferred replica", unit=Unit.SECONDS, low=1),
-    _not_yet("unclean.leader.election.interval.ms", Kind.LONG, 300_000, "settings that change while running", unit=Unit.MS, low=1),
-    _not_yet("controlled.shutdown.enable", Kind.BOOLEAN, True, "controlled shutdown"),
+    _boolean("auto.leader.rebalance.enable", True),
+    ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
+    ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
+    _boolean("controlled.shutdown.enable", True),
+    ConfigKey("log.dirs", Kind.TEXT, ((ALWAYS, None),)),
     _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
     _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
@@ -119,7 +120,6 @@ _BROKER_KEYS = (
         "advertised.listeners",
         "broker.rack",
         "log.dir",
-        "log.dirs",
         "metadata.log.dir",
     ),
     *playing_no_part(
@@ -166,6 +166,20 @@ def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
 
 
 BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
+
+DYNAMIC_BROKER_SETTINGS = frozenset(
+    name
+    for name in (
+        *("min.insync.replicas", "unclean.leader.election.enable", "message.max.bytes", "compression.type", "producer.id.expiration.ms"),
+        *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "log.cleanup.policy", "log.segment.bytes"),
+        *("log.roll.ms", "log.roll.hours", "log.roll.jitter.ms", "log.flush.interval.messages", "log.flush.interval.ms"),
+        *("log.message.timestamp.type", "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms"),
+        *("num.io.threads", "num.network.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir", "background.threads"),
+        *("advertised.listeners", "max.connections", "max.connections.per.ip"),
+    )
+    if name in BROKER_KEYS
+)
+"""What may be altered while a broker runs (DynamicBrokerConfig). Of a topic every setting may."""
 
 BROKER_FAMILIES = (
     ("security.", NO_SECURITY),

@@ -246,8 +246,27 @@ class PartitionChanged:
 
 
 @message
+class ReplicasChanged:
+    """The controller committed another assignment: `adding` and `removing` are under way, and empty when the reassignment is complete."""
+
+    partition: str
+    replicas: tuple[str, ...]
+    adding: tuple[str, ...]
+    removing: tuple[str, ...]
+
+
+@message
+class TopicChanged:
+    """The controller committed that a topic is gone ("deleted"), or there again under another id ("created")."""
+
+    topic: str
+    topic_id: int
+    state: str
+
+
+@message
 class BrokerChanged:
-    """The controller committed a broker's registration ("registered"), "fenced" or "unfenced"."""
+    """The controller committed a broker's registration ("registered"), "fenced", "unfenced", "shutting-down" (it hands over) or "shut-down" (it may go)."""
 
     broker: str
     broker_epoch: int
@@ -357,4 +376,6 @@ INTERNAL = (
     Learned,
     ProducerId,
     Blocked,
+    ReplicasChanged,
+    TopicChanged,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import LogStartMoved, Replicated, Truncated
 from ksim_models.machine import Close, Effect, Note, Open, Send
@@ -46,9 +47,18 @@ class Fetcher:
 
 class Following:
     def __init__(
-        self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], name_connection: Callable[[str], str]
+        self,
+        broker: str,
+        profile: BrokerProfile,
+        config: BrokerConfig,
+        replicas: Mapping[str, Replica],
+        name_connection: Callable[[str], str],
+        directories: Directories,
     ) -> None:
         self.broker = broker
+        self.directories = directories
+        self.disk_failed = False
+        """A write went wrong: the broker looks after its directories."""
         self.profile = profile
         self.backoff = ms(config.replica_fetch_backoff_ms)
         self.max_wait_ms = config.replica_fetch_wait_max_ms
@@ -103,7 +113,7 @@ class Following:
             if partition not in fetcher.delayed:  # A delayed one is named when its time has come.
                 replica = self.replicas[partition]
                 fetcher.asked_epochs[partition] = replica.leader_epoch
-                positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest))
+                positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest, replica.topic_id))
         fetcher.to_name.clear()
         out.append(
             Send(fetcher.connection, FetchRequest(self.broker, broker_epoch, fetcher.full, tuple(positions), tuple(fetcher.forgotten), self.max_wait_ms))
@@ -165,6 +175,8 @@ class Following:
             fetcher.delayed[replica.partition] = now + self.backoff
             fetcher.forgotten[replica.partition] = None  # The session does not hold it meanwhile.
             fetcher.asked_epochs[replica.partition] = -1
+        elif self.directories.broken and self.directories.is_broken(replica.partition) and (fetched.batches or fetched.diverging_end_offset >= 0):
+            self.disk_failed = True
         elif fetched.diverging_end_offset >= 0:
             replica.truncate_where_diverging(fetched.diverging_epoch, fetched.diverging_end_offset, now)
             fetcher.to_name[replica.partition] = None

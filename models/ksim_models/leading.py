@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, Rejected, TimedOut
 from ksim_models.fetch_session import FetchSession
@@ -39,6 +40,8 @@ REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.
 WITHOUT_LOG_START = (
     ErrorCode.NOT_LEADER_OR_FOLLOWER,
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.UNKNOWN_TOPIC_ID,
+    ErrorCode.KAFKA_STORAGE_ERROR,
     ErrorCode.MESSAGE_TOO_LARGE,
     ErrorCode.RECORD_LIST_TOO_LARGE,
 )
@@ -67,8 +70,11 @@ class ParkedProduce:
 
 
 class Leading:
-    def __init__(self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image) -> None:
+    def __init__(
+        self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image, directories: Directories
+    ) -> None:
         self.broker = broker
+        self.directories = directories
         self.profile = profile
         self.lag_limit = ms(config.replica_lag_time_max_ms)
         self.fetch_limit_bytes = config.replica_fetch_max_bytes
@@ -83,6 +89,8 @@ class Leading:
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
         self.proposals: list[Replica] = []
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
+        self.disk_failed = False
+        """A write went wrong: the broker looks after its directories."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
 
@@ -109,7 +117,11 @@ class Leading:
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
         """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
         parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
+        unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
+            if unknown and batch.partition.rpartition("-")[0] in unknown:
+                parked.results[batch.partition] = self._reject(batch, ErrorCode.UNKNOWN_TOPIC_ID, out)
+                continue
             error, base_offset = self._append(batch, request.acks, now, out)
             if error:
                 parked.results[batch.partition] = self._refusal(batch.partition, error)
@@ -132,6 +144,15 @@ class Leading:
             self._time_out(parked, out)  # timeout_ms = 0: it never waits.
         return None
 
+    def _unknown_topics(self, request: ProduceRequest) -> tuple[str, ...]:
+        """BP-16: topics that are known here under another id."""
+        topics = self.image.topics
+        return tuple(name for name, topic_id in request.topic_ids if name not in topics or topics[name].topic_id != topic_id)
+
+    def _reject(self, batch: RecordBatch, error: ErrorCode, out: list[Effect]) -> ProduceResult:
+        out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
+        return self._refusal(batch.partition, error)
+
     def _wait_for_commit(self, partition: str, required: int, parked: ParkedProduce) -> None:
         """In the order of offsets: a retry that was recognised as a duplicate needs less than what was appended since."""
         queue = self.committing.setdefault(partition, deque())
@@ -146,7 +167,9 @@ class Leading:
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
         if replica is None or leadership is None:
-            error = ErrorCode.NOT_LEADER_OR_FOLLOWER if batch.partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            error = self._absence(batch.partition)
+        elif self.directories.broken and self.directories.is_broken(batch.partition):
+            error, self.disk_failed = ErrorCode.KAFKA_STORAGE_ERROR, True
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
             error = ErrorCode.NOT_ENOUGH_REPLICAS
         elif batch.size_bytes > replica.config.max_message_bytes:
@@ -173,6 +196,12 @@ class Leading:
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
         return NONE, stamped.base_offset
+
+    def _absence(self, partition: str) -> ErrorCode:
+        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22), or its log is offline."""
+        if self.directories.is_offline(partition):
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
         """Where the log starts is told with what the log itself refused, and with too small an ISR (BP-49)."""
@@ -243,9 +272,10 @@ class Leading:
 
     def abandon(self, replica: Replica) -> None:
         """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
-        hint = self._leader_hint(replica.partition)
+        error = self._absence(replica.partition)
+        hint = self._leader_hint(replica.partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
         for _, parked in self.committing.pop(replica.partition, ()):
-            if replica.partition in parked.waiting and parked.settle(replica.partition, ErrorCode.NOT_LEADER_OR_FOLLOWER, *hint):
+            if replica.partition in parked.waiting and parked.settle(replica.partition, error, *hint):
                 self._answer_produce(parked)
         self.short.pop(replica.partition, None)
 
@@ -333,7 +363,9 @@ class Leading:
                         self._answer_fetch(session, answer, now)
 
     def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
-        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12)."""
+        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id."""
+        if position.topic_id != replica.topic_id:
+            return ErrorCode.INCONSISTENT_TOPIC_ID
         if position.current_leader_epoch < replica.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
         if position.current_leader_epoch > replica.leader_epoch:
@@ -359,7 +391,8 @@ class Leading:
             position = session.positions[partition]
             replica = self.replicas.get(partition)
             if replica is None:
-                told.append(FetchedPartition(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                offline = self.directories.is_offline(partition)
+                told.append(FetchedPartition(partition, ErrorCode.KAFKA_STORAGE_ERROR if offline else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
                 continue
             log = replica.log
             error = self._fetch_error(replica, session, position)

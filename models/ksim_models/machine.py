@@ -90,7 +90,7 @@ class Resumed:
 
 @message
 class Asked:
-    """An administrator's tool asks, of the one broker that can do it. Its connection is not simulated: what comes of it is in the facts."""
+    """An administrator asks the controller, or the one broker that can do it. The connection is not simulated: what comes of it is in the facts."""
 
     request: object
 

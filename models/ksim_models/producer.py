@@ -320,7 +320,8 @@ class Producer:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
                 if self.outcomes.measured:
                     out.append(Note(drained(batch, node)))
-        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
+        topic_ids = self.metadata.topic_ids if self.profile.produces_by_topic_id else ()
+        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:
                 self.outcomes.complete(batch, ProduceResult(batch.partition, ErrorCode.NONE), "", now, out)

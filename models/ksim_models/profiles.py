@@ -98,6 +98,12 @@ class ClientProfile:
     """3.6 (KAFKA-14884, I16, I17): and after the callbacks; before, ahead of them, and of a late error too: it could ask for another epoch."""
     retries_more_errors: bool
     """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
+    topic_id_resets_epoch: bool
+    """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
+    unknown_topic_id_resets_epoch: bool
+    """2.8.2, 3.0.1, 3.1 (KAFKA-13488, M4): also where the topic was not there for a while, so that its old id is forgotten."""
+    produces_by_topic_id: bool
+    """4.1 (KAFKA-10551, BP-16): Produce requests name topics by id."""
     rebootstraps: bool
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
@@ -115,6 +121,17 @@ class RegistrationLeavesIsr(Enum):
     """3.8: when the previous broker epoch in the request is not the one registered."""
     NEW_INCARNATION = "new-incarnation"
     """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
+
+
+class ReassignmentNeeds(Enum):
+    """Who must be in the ISR before a reassignment is completed (KC-48)."""
+
+    ADDED = "added"
+    """Up to 3.7: those that are added."""
+    ALL = "all"
+    """3.8 to 4.2 (KAFKA-15665): all that the partition shall have."""
+    ALL_WHERE_FEWER = "all-where-fewer"
+    """4.3 (KAFKA-19975): those that are added; all, where fewer are added than removed."""
 
 
 class HeartbeatRetry(Enum):
@@ -158,6 +175,15 @@ class BrokerProfile:
     """3.9.1, 4.0.1, 4.1 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
+    demoted_while_shutting_down: bool
+    """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
+    reports_failed_directories: bool
+    """3.7 (KIP-858): a broker tells the controller of a failed log directory; before, its replicas there stayed leaders and in sync."""
+    unclean_election_sweep: bool
+    """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
+    periodic_elections: bool
+    """4.0 (KC-46): balancing leaders and unclean elections have their turn every interval; before, an interval after there was something to do."""
+    reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
     start_up_ms: int
@@ -193,6 +219,9 @@ def client_profile(version: str) -> ClientProfile:
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
         retries_more_errors=release >= (3, 3, 2),
+        topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
+        unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
+        produces_by_topic_id=release >= (4, 1, 0),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
         metrics_keep_overlapping_windows=release >= (3, 8, 0),
@@ -220,6 +249,11 @@ def broker_profile(version: str) -> BrokerProfile:
         leader_hint_in_produce=release >= (3, 7, 0),
         drops_newer_epoch_batches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
+        demoted_while_shutting_down=release >= (3, 3, 2),
+        reports_failed_directories=release >= (3, 7, 0),
+        unclean_election_sweep=release >= (3, 9, 0),
+        periodic_elections=release >= (4, 0, 0),
+        reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,
@@ -256,3 +290,9 @@ def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
     if release < (3, 8, 0):
         return RegistrationLeavesIsr.NO
     return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
+
+
+def _reassignment_needs(release: Release) -> ReassignmentNeeds:
+    if release < (3, 8, 0):
+        return ReassignmentNeeds.ADDED
+    return ReassignmentNeeds.ALL if release < (4, 3, 0) else ReassignmentNeeds.ALL_WHERE_FEWER

@@ -13,18 +13,23 @@ from ksim_models.units import Micros
 
 
 class Replica:
-    __slots__ = ("config", "leader", "leader_epoch", "leadership", "log", "min_isr", "partition", "partition_epoch", "replicas")
+    __slots__ = ("config", "leader", "leader_epoch", "leadership", "log", "min_isr", "min_isr_capped", "partition", "partition_epoch", "replicas", "topic_id")
 
-    def __init__(self, partition: str, log: Log, replicas: tuple[str, ...], config: TopicConfig, *, min_isr_capped: bool) -> None:
+    def __init__(self, partition: str, log: Log, replicas: tuple[str, ...], config: TopicConfig, *, min_isr_capped: bool, topic_id: int = 0) -> None:
         self.partition = partition
+        self.topic_id = topic_id
         self.log = log
-        self.replicas = replicas
-        self.config = config
-        self.min_isr = min(config.min_insync_replicas, len(replicas)) if min_isr_capped else config.min_insync_replicas  # BP-26
+        self.min_isr_capped = min_isr_capped
+        self.configure(replicas, config)
         self.leadership: Leadership | None = None
         self.leader = NO_LEADER
         self.leader_epoch = -1
         self.partition_epoch = -1
+
+    def configure(self, replicas: tuple[str, ...], config: TopicConfig) -> None:
+        self.replicas = replicas
+        self.config = config
+        self.min_isr = min(config.min_insync_replicas, len(replicas)) if self.min_isr_capped else config.min_insync_replicas  # BP-26
 
     def is_news(self, record: PartitionRecord) -> bool:
         """Older partition epochs are ignored (RP-59)."""

@@ -188,11 +188,8 @@ def test_bv_166_bv_179_only_a_new_leader_epoch_starts_the_fetching_anew() -> Non
 
 
 INEXPRESSIBLE = {
-    "BV-118": "an append that throws on a follower: there are no disks that fail yet",
+    "BV-118": "an append that throws for one partition alone: a disk fails as a whole directory here (tests/models/test_directories.py)",
     "BV-119": "OffsetsForLeaderEpoch is the protocol before 2.7 (RP-37); brokers here are of 3.3 or newer",
-    "BV-130, BV-131, BV-132": "ListOffsets: consumers are not yet simulated (the high watermark of BV-130 is in test_isr_vectors.py, as RP-20)",
-    "BV-157, BV-158": "gauges of a broker are not simulated",
+    "BV-158": "a gauge of a broker that no rule reads",
     "BV-170": "acks=3 is refused by the client's configuration, so no broker ever meets it",
-    "BV-172": "a replica that is moved away or deleted",
-    "BV-175": "a consumer's fetch: consumers are not yet simulated",
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ksim_models.config import BrokerConfig, TopicConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.image import Image
 from ksim_models.isr import LONG_AGO, Follower, Leadership
@@ -46,7 +47,7 @@ class Stage:
         self.replica.leader, self.replica.leader_epoch = "b1", epoch
         self.replica.log.epochs.assign(epoch, 0)
         self.leadership = self.replica.leadership = Leadership("b1", ("b1", "b2", "b3"), isr, epoch, 0, False, 0, T0)
-        self.leading = Leading("b1", profile, self.config, {"t-0": self.replica}, image)
+        self.leading = Leading("b1", profile, self.config, {"t-0": self.replica}, image, Directories(1, 0))
         self.leading.watch(self.replica)
         self.out: list[Effect] = []
         self.sequence = 0

@@ -9,9 +9,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from ksim_models.broker_switches import BROKER_SWITCHES
 from ksim_models.config import ProducerConfig, TopicConfig
 from ksim_models.profiles import KAFKA_VERSIONS, BrokerProfile, ClientProfile, broker_profile, client_profile
-from ksim_models.switches import BROKER_SWITCHES, CLIENT_SWITCHES, NOT_SWITCHES, ProducerUse, Switch, TopicUse, differing
+from ksim_models.switch import ProducerUse, Switch, TopicUse
+from ksim_models.switches import CLIENT_SWITCHES, NOT_SWITCHES, differing
 
 PROFILES: tuple[tuple[type[Any], tuple[Switch, ...]], ...] = ((ClientProfile, CLIENT_SWITCHES), (BrokerProfile, BROKER_SWITCHES))
 
