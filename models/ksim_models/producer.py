@@ -54,7 +54,11 @@ class Producer:
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
         self.metadata.last_use = self.sending.last_use
-        self.idempotence = Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal) if config.enable_idempotence else None
+        self.idempotence = (
+            Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
+            if config.enable_idempotence
+            else None
+        )
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = (
             Identity(name, config, profile, self.idempotence, self.network, self.metadata, self.outcomes, self.sending) if self.idempotence else None
@@ -94,7 +98,9 @@ class Producer:
         if node < at:
             at = node
         self.poll.timer_at = node if node < self.look_again_at else self.look_again_at
-        if setups < at:
+        if self._sleeps_over_setups():
+            requests = min(requests, setups)
+        elif setups < at:
             at = setups
         if requests < NEVER:
             noticed = self.poll.ends_at(self.accumulator.newest_at, self.looked_at)
@@ -103,6 +109,12 @@ class Producer:
             if noticed < at:
                 at = noticed
         return None if at >= NEVER else at
+
+    def _sleeps_over_setups(self) -> bool:
+        """N8: before KAFKA-12762 a poll did not end for them, unless metadata was due: then it lasted reconnect.backoff.ms only."""
+        if self.profile.setup_time_out_ends_poll:
+            return False
+        return self.metadata.due_at > self.looked_at and (self.identity is None or self.identity.is_known)
 
     def _wants_a_node_at(self) -> Micros:
         """When a connection may be tried or used again: for metadata that is due, for a producer id, for batches whose leader could not be sent to."""
@@ -160,7 +172,7 @@ class Producer:
             case _:
                 pass
         if self.nothing_times_out_before <= now:
-            for lost in self.network.time_out(now, out, poll_ended=poll_ended):
+            for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
@@ -200,7 +212,8 @@ class Producer:
         for request in lost.requests:
             asked = asked or isinstance(request.message, MetadataRequest)
             for batch in request.batches:
-                self.outcomes.complete(batch, ProduceResult(batch.partition, error), text, now, out)
+                if not self.outcomes.complete(batch, ProduceResult(batch.partition, error), text, now, out):
+                    break
         if asked or (was_due and not self.metadata.asking):
             self.metadata.failed(now)
         if self.identity is not None:
@@ -210,7 +223,8 @@ class Producer:
         results = {result.partition: result for result in response.results}
         for batch in request.batches:
             result = results.get(batch.partition) or ProduceResult(batch.partition, ErrorCode.UNKNOWN_SERVER_ERROR)
-            self.outcomes.complete(batch, result, result.error.meaning, now, out)
+            if not self.outcomes.complete(batch, result, result.error.meaning, now, out):
+                break
 
     # One turn of the I/O thread.
 

@@ -26,6 +26,7 @@ def split(batch: Batch, accumulator: Accumulator, idempotence: Idempotence | Non
     for part in parts:
         accumulator.batches_made += 1
         part.number = accumulator.batches_made
+    batch.parts = parts
     if idempotence is not None:
         idempotence.split(batch, parts)
     for part in reversed(parts):

@@ -86,6 +86,13 @@ CLIENT_SWITCHES = (
         _without_retries,
     ),
     Switch(
+        "any_epoch_change_skips_backoff",
+        "A retry for which a lower leader epoch is known, as its topic was created again,",
+        {False: "waits for its backoff", True: "is sent at once"},
+        "KAFKA-16226",
+        _without_retries,
+    ),
+    Switch(
         "leader_hint_in_produce",
         "A producer whose leader has moved",
         {False: "learns of the new one by asking for metadata", True: "takes the new one out of the refusal"},
@@ -151,6 +158,12 @@ CLIENT_SWITCHES = (
         _without_idempotence,
     ),
     Switch(
+        "setup_time_out_ends_poll",
+        "A connection to a leader that is not set up within its time-out",
+        {False: "is given up when something else wakes the client, or after request.timeout.ms", True: "is given up at once"},
+        "KAFKA-12762",
+    ),
+    Switch(
         "throttle_extends_time_out",
         "A request whose connection the broker throttles",
         {False: "times out at request.timeout.ms all the same", True: "has as much more time as it was throttled"},
@@ -161,6 +174,13 @@ CLIENT_SWITCHES = (
         "A late error for a batch that has failed already",
         {False: "may ask for another producer epoch", True: "is heard by nobody"},
         "KAFKA-14884",
+        _without_idempotence,
+    ),
+    Switch(
+        "tells_batches_apart_by_epoch",
+        "A late answer to a batch whose sequence another one has in a newer epoch",
+        {False: "makes the client lose sight of the other one, which then may wait in vain and expire", True: "changes nothing for the other one"},
+        "KAFKA-13794",
         _without_idempotence,
     ),
     Switch(
@@ -219,6 +239,12 @@ CLIENT_SWITCHES = (
         "KAFKA-8350",
     ),
     Switch("flush_in_callback_throws", "A flush() inside a callback", {False: "waits for itself for ever", True: "throws a KafkaException"}, "KAFKA-10790"),
+    Switch(
+        "flush_waits_for_parts",
+        "A flush() during which a batch was too large for the broker and was split",
+        {False: "returns before its records have their outcomes", True: "waits for the parts"},
+        "KAFKA-19479",
+    ),
     Switch(
         "metadata_timeout_has_cause",
         "A send() that waited in vain for metadata",

@@ -25,15 +25,23 @@ CLIENT_SWITCHES = [
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
     ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
+    ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
+    ("flush_waits_for_parts", "4.0.1", "4.0.2"),
+    ("flush_waits_for_parts", "4.1.0", "4.1.1"),
     ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
+    ("any_epoch_change_skips_backoff", "3.6.0", "3.6.1"),  # KAFKA-16226, A30
+    ("any_epoch_change_skips_backoff", "3.6.2", "3.7.0"),
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
     ("backoff_is_capped", "3.6", "3.7"),  # KIP-580, N7, N8
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("setup_time_out_ends_poll", "3.0.0", "3.0.1"),  # KAFKA-12762, N8
     ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
+    ("tells_batches_apart_by_epoch", "3.0.1", "3.0.2"),  # KAFKA-13794
+    ("tells_batches_apart_by_epoch", "3.1.0", "3.1.1"),
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
     ("topic_id_resets_epoch", "2.8.0", "2.8.1"),  # M4, H-090
     ("unknown_topic_id_resets_epoch", "2.8.1", "2.8.2"),  # M4
@@ -91,6 +99,13 @@ def test_a_broker_behaviour_begins_with_its_release(switch: str, last_without: s
 def test_an_isr_shrink_raises_the_leader_epoch_before_3_6_only() -> None:
     """KC-47"""
     assert [version for version in KAFKA_VERSIONS if broker_profile(version).epoch_bump_on_isr_shrink] == ["2.8", "3.0", "3.1", "3.2", "3.3", "3.4", "3.5"]
+
+
+def test_any_change_of_the_leader_epoch_skips_the_backoff_in_two_releases_only() -> None:
+    """A30, KAFKA-16226: in both, the last patch is right again."""
+    asked = ["3.6.0", "3.6.1", "3.6.2", "3.7.0", "3.7.1", "3.7.2", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).any_epoch_change_skips_backoff] == ["3.6.1", "3.7.0"]
 
 
 def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
