@@ -394,6 +394,24 @@ def test_a_broker_may_restart_after_a_crash_of_whoever_led() -> None:
     assert [fault.do for fault in plan.faults] == ["crash", "restart"]
 
 
+@pytest.mark.parametrize(
+    ("servers", "numbers"),
+    [
+        ("broker-2", [2]),
+        ("broker-3:9092, broker-1:9092", [1, 3]),
+        ("localhost:9092", [1, 2, 3]),
+        ("broker-1,localhost:9092", [1, 2, 3]),
+        ("broker-4", [1, 2, 3]),
+    ],
+)
+@pytest.mark.parametrize("client", ["java", "librdkafka"])
+def test_a_client_begins_with_the_brokers_that_it_names_and_with_all_where_it_names_others(client: str, servers: str, numbers: list[int]) -> None:
+    name = "bootstrap.servers" if client == "java" else "metadata.broker.list"
+    (producer,) = plan_of(f"[producers.p1]\nclient = '{client}'\nconfig.{name} = '{servers}'\n").producers
+
+    assert producer.bootstrap(3) == numbers
+
+
 # Network, tail, expect.
 
 
