@@ -168,8 +168,8 @@ class Simulation:
 
     def _add_producers(self, dice: Dice) -> list[AnyProducer]:
         producers: list[AnyProducer] = []
-        bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
+            bootstrap = [self.plan.brokers[number - 1].name for number in plan.bootstrap(len(self.plan.brokers))]
             workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)

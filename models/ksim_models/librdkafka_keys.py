@@ -88,7 +88,8 @@ _KEYS = (
     _number("compression.level", -1, -1, 12),
     _choice("transactional.id", None, not_yet="transactions", any_case=False),
     _flag("delivery.report.only.error", False, not_yet="leaving out the reports of what went well"),
-    *playing_no_part("the brokers are those of the scenario", "bootstrap.servers", "client.dns.lookup"),
+    *playing_no_part("only where it names brokers of the scenario (broker-1,broker-2) does it say which of them the client begins with", "bootstrap.servers"),
+    *playing_no_part("the brokers are those of the scenario", "client.dns.lookup"),
     *playing_no_part("clients go by the names that the scenario gives them", "client.id", "client.rack"),
     *playing_no_part("without transactional.id nothing asks for it", "transaction.timeout.ms"),
     *playing_no_part(
