@@ -158,7 +158,7 @@ class Simulation:
 
         def min_isr(partition: str) -> int:
             given = topics[partition.rpartition("-")[0]]
-            return min(given, len(self.controller.state_of(partition).replicas)) if capped else given
+            return min(given, len(self.controller.replicas_of(partition)) or given) if capped else given
 
         invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
         self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
@@ -252,7 +252,9 @@ class Simulation:
         return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
-        return (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
+        """A topic that was created on demand has some too, one that was deleted and not yet created again has none."""
+        planned = (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
+        return (partition for partition in planned if self.controller.replicas_of(partition))
 
     def _has_converged(self, partition: str) -> bool:
         state = self.controller.state_of(partition)

@@ -72,7 +72,7 @@ class SimulatedWorld:
         return self.loop.cells[name].frozen
 
     def replicas_of(self, partition: str) -> tuple[str, ...]:
-        return self.controller.state_of(partition).replicas
+        return self.controller.replicas_of(partition)
 
     def active_controller(self) -> str:
         return self.controller.name
@@ -82,9 +82,10 @@ class SimulatedWorld:
 
     def _why_no_records_go(self, partition: str, before: int) -> str:
         leader = self.leader_of(partition)
-        if not leader or self.is_down(leader) or self._broker(leader).replicas[partition].leadership is None:
+        replica = self._broker(leader).replicas.get(partition) if leader and not self.is_down(leader) else None
+        if replica is None or replica.leadership is None:
             return f"nobody leads {partition} at that moment"
-        log = self._broker(leader).logs[partition]
+        log = replica.log
         if before > log.high_watermark:
             return f"OFFSET_OUT_OF_RANGE: before = {before} is above the high watermark, {log.high_watermark}"
         if (log.high_watermark if before == -1 else before) <= log.log_start_offset:

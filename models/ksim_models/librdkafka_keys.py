@@ -61,7 +61,7 @@ _KEYS = (
     _ms("request.timeout.ms", 30_000, 1, 900_000),
     _ms("socket.timeout.ms", 60_000, 10, 300_000),
     _number("socket.max.fails", 1, 0, 1_000_000),
-    _ms("linger.ms", 5, 0, 900_000),  # Simplified: whole milliseconds, where librdkafka takes fractions too.
+    ConfigKey("linger.ms", Kind.NUMBER, ((ALWAYS, 5),), Unit.MS, 0, 900_000),
     _number("batch.size", 1_000_000, 1, INT_MAX, Unit.BYTES),
     _number("batch.num.messages", 10_000, 1, 1_000_000),
     _number("queue.buffering.max.messages", 100_000, 0, INT_MAX),
