@@ -77,7 +77,7 @@ class Thread:
         arrivals = self.arrivals
         if self.again and not self.blocked_on:
             return self.free_at
-        if self.blocked_on or self.has_offered or (arrivals.window is not None and self.outstanding >= arrivals.window):
+        if self.blocked_on or self.stopped or self.next >= arrivals.total or (arrivals.window is not None and self.outstanding >= arrivals.window):
             return NEVER
         at = arrivals.time_of(self.next)
         return at if at > self.free_at else self.free_at

@@ -107,6 +107,7 @@ class Broker:
             self.given_records: Sequence[MetadataRecord] = records
         else:
             self.given_records = ()
+        self.wake_at: Micros | None = self._next_wake()
 
     def _boot(self, start_at: Micros) -> None:
         """Everything volatile begins anew."""
@@ -130,8 +131,8 @@ class Broker:
         self.connections_made += 1
         return f"{self.name}->{peer}#{self.connections_made}"
 
-    @property
-    def wake_at(self) -> Micros | None:
+    def _next_wake(self) -> Micros | None:
+        """Asked once, when an event has been dealt with."""
         if not self.running:
             return None
         return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.idle_check_at)
@@ -151,7 +152,10 @@ class Broker:
                 self.running = False
             case Restarted():
                 self._on_restarted(now)
-        self._settle(now, out)
+        leading = self.leading
+        if leading.answers or self.unmuted or leading.proposals:
+            self._settle(now, out)
+        self.wake_at = self._next_wake()
         return out
 
     def _on_restarted(self, now: Micros) -> None:
@@ -263,6 +267,9 @@ class Broker:
             return
         if not inbound.closed:
             out.append(Send(connection, response))
+            if not inbound.queue:
+                inbound.busy = False  # All that `_finish` would do: the next request has not come yet.
+                return
         else:
             inbound.answers_lost += 1
         self._finish(connection, inbound)

@@ -62,7 +62,7 @@ class Following:
     def wake_at(self) -> Micros:
         at = NEVER
         for fetcher in self.fetchers.values():
-            due = self._due(fetcher)
+            due = fetcher.asked_at + self.patience if fetcher.asked_at is not None else self._due(fetcher)
             if due < at:
                 at = due
         return at
