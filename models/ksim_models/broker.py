@@ -141,7 +141,15 @@ class Broker:
         out: list[Effect] = []
         match event:
             case Received():
-                self._on_received(event.connection, event.message, now, out)
+                inbound = self.inbound.get(event.connection)
+                if inbound is None:
+                    self._on_response(event.connection, event.message, now, out)
+                else:
+                    inbound.active_at = now
+                    if inbound.busy:
+                        inbound.queue.append(event.message)
+                    else:
+                        self._serve(event.connection, inbound, event.message, now, out)
             case Wake():
                 self._on_wake(now, out)
             case Opened():
@@ -215,17 +223,6 @@ class Broker:
             self.following.closed(connection, now)
 
     # Requests.
-
-    def _on_received(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
-        inbound = self.inbound.get(connection)
-        if inbound is None:
-            self._on_response(connection, message, now, out)
-            return
-        inbound.active_at = now
-        if inbound.busy:
-            inbound.queue.append(message)
-        else:
-            self._serve(connection, inbound, message, now, out)
 
     def _serve(self, connection: str, inbound: Inbound, request: object, now: Micros, out: list[Effect]) -> None:
         inbound.busy = True

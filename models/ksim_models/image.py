@@ -22,10 +22,12 @@ from ksim_models.topic_creation import is_legal
 
 
 class Image:
-    __slots__ = ("brokers", "partitions", "topics")
+    __slots__ = ("broker_epochs", "brokers", "partitions", "topics")
 
     def __init__(self) -> None:
         self.brokers: dict[str, BrokerRecord] = {}
+        self.broker_epochs: dict[str, int] = {}
+        """The same records' epochs: each fetch is held against one."""
         self.topics: dict[str, TopicRecord] = {}
         self.partitions: dict[str, PartitionRecord] = {}
 
@@ -37,6 +39,7 @@ class Image:
                 self.partitions[record.partition] = changed[record.partition] = record
             elif isinstance(record, BrokerRecord):
                 self.brokers[record.broker] = record
+                self.broker_epochs[record.broker] = record.broker_epoch
             else:
                 self.topics[record.topic] = record
         return changed
@@ -45,13 +48,9 @@ class Image:
         record = self.brokers.get(broker)
         return record is not None and not record.fenced
 
-    def broker_epoch(self, broker: str) -> int:
-        record = self.brokers.get(broker)
-        return -1 if record is None else record.broker_epoch
-
     def is_isr_eligible(self, broker: str, broker_epoch: int) -> bool:
         """Not fenced, and the incarnation this image knows (RP-22; KIP-841, KIP-903)."""
-        return self.is_alive(broker) and broker_epoch in (-1, self.broker_epoch(broker))
+        return self.is_alive(broker) and broker_epoch in (-1, self.broker_epochs[broker])
 
     def describe(self, topics: Iterable[str]) -> MetadataResponse:
         """The answer to a client's Metadata request (KC-83): fenced brokers are not named, a leader that is none or not alive is LEADER_NOT_AVAILABLE."""

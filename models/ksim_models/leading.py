@@ -31,7 +31,7 @@ from ksim_models.messages import (
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
 
@@ -100,7 +100,7 @@ class Leading:
 
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
         """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
-        parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
+        parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         for batch in request.batches:
             error, base_offset = self._append(batch, request.acks, now, out)
             if not error and request.acks == -1:
@@ -256,7 +256,7 @@ class Leading:
                 if replica.partition in session.positions:
                     self._maybe_expand(replica, session.follower)
         if answer is None:
-            session.parked_until = now + ms(request.max_wait_ms)
+            session.parked_until = now + request.max_wait_ms * MILLISECOND
         else:
             self._answer_fetch(session, answer, now)
 
@@ -310,7 +310,7 @@ class Leading:
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if session.follower not in replica.leadership.followers:
             return ErrorCode.UNKNOWN_LEADER_EPOCH
-        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epoch(session.follower):
+        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if (
             not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset

@@ -56,19 +56,28 @@ class Membership:
         """Proposed ISR changes, one per partition (RP-56)."""
         self.asked_items: tuple[AlterPartitionItem, ...] = ()
         self.alter_at: Micros = NEVER
+        self.wake_at: Micros = start_at
+        """The next of these moments."""
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
         self.epoch, self.metadata_offset, self.fenced, self.was_unfenced = epoch, metadata_offset, False, True
         self.register_at, self.heartbeat_at = NEVER, first_heartbeat_at
+        self._set_alarm()
 
-    @property
-    def wake_at(self) -> Micros:
+    def _set_alarm(self) -> None:
+        """Whatever moves one of these moments ends with this: they are asked for after every event of the broker, and hardly ever move."""
         if self.connection is None:
-            return self.connect_at
-        return min(self.register_at, self.heartbeat_at, self.alter_at) if self.open else NEVER
+            self.wake_at = self.connect_at
+        else:
+            self.wake_at = min(self.register_at, self.heartbeat_at, self.alter_at) if self.open else NEVER
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
+        if self.wake_at <= now:
+            self._go_on(now, out)
+            self._set_alarm()
+
+    def _go_on(self, now: Micros, out: list[Effect]) -> None:
         if self.connection is None:
             if self.connect_at <= now:
                 self.connection = self.name_connection(self.controller)
@@ -96,6 +105,7 @@ class Membership:
         if self.epoch >= 0:
             self._ask_for_metadata(out)
             self.heartbeat_at = now if self.heartbeat_at == NEVER else self.heartbeat_at  # One was under way when the last connection went.
+        self._set_alarm()
         self.wake(now, out)
 
     def closed(self, now: Micros) -> None:
@@ -109,13 +119,16 @@ class Membership:
         self.connection, self.open, self.metadata_asked = None, False, False
         self.connect_at = now + self.reconnect_after
         self.reconnect_after = min(2 * self.reconnect_after, RECONNECT_AT_MOST)
+        self._set_alarm()
 
     def registered(self, response: BrokerRegistrationResponse, now: Micros, out: list[Effect]) -> None:
         if response.error:  # DUPLICATE_BROKER_REGISTRATION: our own old session is still valid (KC-13).
             self.register_at = now + self.registration_retry
+            self._set_alarm()
             return
         self.epoch = response.broker_epoch
         self.heartbeat_at = now
+        self._set_alarm()
         self._ask_for_metadata(out)
 
     def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
@@ -123,6 +136,7 @@ class Membership:
         self.was_unfenced = self.was_unfenced or not response.is_fenced
         starting = response.is_fenced and not response.error
         self.heartbeat_at = now + (STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+        self._set_alarm()
 
     def metadata_came(self, response: MetadataFetchResponse, out: list[Effect]) -> None:
         self.metadata_offset = response.offset
@@ -141,6 +155,7 @@ class Membership:
         self.items[item.partition] = item
         if not self.asked_items and self.alter_at == NEVER:
             self.alter_at = now
+            self._set_alarm()
         return True
 
     def altered(self, response: AlterPartitionResponse, now: Micros) -> None:
@@ -151,3 +166,4 @@ class Membership:
         self.asked_items = ()
         if self.items:
             self.alter_at = now + (ALTER_PARTITION_RETRY if response.error else 0)
+            self._set_alarm()
