@@ -135,7 +135,11 @@ class Broker:
         """Asked once, when an event has been dealt with."""
         if not self.running:
             return None
-        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.idle_check_at)
+        leading, following = self.leading, self.following
+        at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at)
+        if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
+            at = min(at, leading.wake_at)
+        return min(at, following.wake_at) if following.fetchers else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []

@@ -349,8 +349,9 @@ class Leading:
     def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
         """Say what there is, and with it every high watermark that moved."""
         answer = told or []
-        for entry in answer:
-            session.spoken_of(entry.partition)
+        for entry in answer:  # They tell all there is about these partitions.
+            session.news.pop(entry.partition, None)
+            session.high_watermarks.pop(entry.partition, None)
         for partition in session.high_watermarks:
             replica = self.replicas.get(partition)
             if replica is not None and replica.leadership is not None:

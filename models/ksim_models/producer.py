@@ -263,7 +263,8 @@ class Producer:
         for _, batches in drained:
             for batch in batches:
                 self._depart(batch, out)
-        self.outcomes.expire(now, out)
+        if now >= self.outcomes.nothing_expires_before:
+            self.outcomes.expire(now, out)
         for node, batches in drained:
             self._send(node, batches, now, out)
             for batch in batches:
