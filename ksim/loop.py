@@ -252,7 +252,10 @@ class Loop:
         kind = type(event)
         if kind is Received:
             if receiver.connections.get(connection.name) is connection:
-                self.tell(receiver, event, now)
+                if receiver.down or receiver.frozen:
+                    self.tell(receiver, event, now)
+                else:
+                    self._carry_out(receiver, receiver.machine.handle(event, now), now)
         elif kind is Closed:
             self._lose(connection, receiver, now)
         elif kind is BreaksOff:
