@@ -6,6 +6,7 @@ Kafka: ProducerBatch, MemoryRecordsBuilder, DefaultRecord. Sizes are those of me
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 
 from ksim_models.compression import NOT_COMPRESSED, WHOLE, compressed_bytes, expected_bytes
@@ -112,6 +113,7 @@ class Batch:
         "packed_mean",
         "packed_spread",
         "partition",
+        "parts",
         "producer_id",
         "ratio",
         "record_size",
@@ -143,6 +145,8 @@ class Batch:
         """Chance of its compression goes by this number: parts of a batch keep that of the whole."""
         self.is_split = False
         """It came out of a batch that was too large for the broker (A43)."""
+        self.parts: Sequence[Batch] = ()
+        """What it was split into."""
         self.created_at = created_at
         """When its memory was there (A16): what send() waited before is no part of linger and of the delivery time-out."""
         self.last_attempt_at = created_at
@@ -184,6 +188,14 @@ class Batch:
     @property
     def last_sequence(self) -> int:
         return self.base_sequence + self.count - 1
+
+    @property
+    def max_timestamp(self) -> Micros:
+        """When its newest record was handed to send(): the time-stamp that goes into the log (CreateTime)."""
+        return self.timestamp_of(self.count - 1)
+
+    def timestamp_of(self, position: int) -> Micros:
+        return self.offer_times[position] if self.offer_times is not None else self.offer_at + position * self.offer_step
 
     @property
     def estimated_bytes(self) -> int:

@@ -31,6 +31,7 @@ def _level(codec: str, default: int, low: int, high: int) -> ConfigKey:
 
 COMPRESSION_LEVEL = "how well records compress is said by the workload (compression_ratio)"
 WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
+SECURITY = "connections are neither encrypted nor authenticated here"
 SIMULATED_NETWORK = "the network is simulated"
 THE_BROKERS_ARE_THERE = "the brokers are those of the scenario"
 
@@ -63,7 +64,7 @@ _KEYS = (
         "metadata.recovery.strategy",
         Kind.TEXT,
         ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")),
-        choices=("none", "rebootstrap"),
+        choices=("rebootstrap", "none"),  # In the order of Java's HashSet, in which the client tells them.
         any_case=True,
         since=(3, 8, 0),
     ),
@@ -92,6 +93,14 @@ _KEYS = (
     *playing_no_part("metrics are taken over the whole run", "enable.metrics.push", since=(3, 7, 0)),
     *playing_no_part("metrics are taken over the whole run", "auto.include.jmx.reporter", since=(3, 4, 0), until=(4, 0, 0)),
     *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers"),
+    ConfigKey(  # Checked by its enumeration, in other words, before 3.3.
+        "security.protocol",
+        Kind.TEXT,
+        ((ALWAYS, "plaintext"),),
+        choices=("sasl_ssl", "plaintext", "ssl", "sasl_plaintext"),
+        any_case=True,
+        no_part=SECURITY,
+    ),
     *playing_no_part(WITHOUT_TRANSACTIONS, "internal.auto.downgrade.txn.commit", until=(3, 0, 0)),
     _level("gzip", -1, -1, 9),
     _level("lz4", 9, 1, 17),
@@ -99,8 +108,6 @@ _KEYS = (
 )
 
 PRODUCER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _KEYS}
-
-SECURITY = "connections are neither encrypted nor authenticated here"
 SERIALIZER = "a serializer's own setting, and records have sizes here, not contents"
 
 PRODUCER_FAMILIES = (

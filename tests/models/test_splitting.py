@@ -8,6 +8,7 @@ import pytest
 
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Split
+from ksim_models.units import ms
 from scripted import Client
 
 LARGE = ErrorCode.MESSAGE_TOO_LARGE
@@ -168,3 +169,20 @@ def test_parts_of_unequal_records_are_filled_one_after_another() -> None:
 
     assert splits(client) == [(1, 2, 2)]
     assert client.producer.accumulator.free_memory == client.producer.accumulator.total_memory
+
+
+def test_every_record_of_a_part_keeps_its_time_stamp() -> None:
+    """The log goes by it: retention and the forgetting of producers look at the newest of a batch."""
+    client = Client(retries=0, batch_size=1_024, linger_ms=10, delivery_timeout_ms=60_000, compression_type="lz4")
+    client.producer.accumulator.ratios.by_topic["t"] = 100_000
+    client.calls[0].size = 400
+    for at in (0, 2, 4, 6):
+        client.at(at)
+        client.send()
+    client.at(20)
+    (whole,) = [batch.max_timestamp for _, request in client.requests for batch in request.batches]
+    client.answer(LARGE)
+    parts = [batch.max_timestamp for _, request in client.requests for batch in request.batches]
+
+    assert client.records() == [[0, 1, 2, 3], [0, 1], [2, 3]]
+    assert (whole, parts) == (ms(6), [ms(2), ms(6)])
