@@ -151,7 +151,7 @@ class Faults:
                 leader = self.world.leader_of(who.argument)
                 return tuple(name for name in self.world.replicas_of(who.argument) if name != leader)
             case "replica":
-                return (self.world.replicas_of(who.argument)[who.index],)
+                return self.world.replicas_of(who.argument)[who.index : who.index + 1]
             case "isr":
                 return self.world.isr_of(who.argument)
             case "controller":

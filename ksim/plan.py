@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -54,6 +55,13 @@ class ProducerPlan:
     """"2.16" where librdkafka of that version was asked for."""
     librdkafka: LibrdkafkaConfig | None = None
     """Its own settings."""
+
+    def bootstrap(self, brokers: int) -> list[int]:
+        """The numbers of its bootstrap servers among so many brokers: those it names; all, where it names anything else ("localhost:9092") or nothing."""
+        told = dict(self.given).get("bootstrap.servers", "")
+        named = {re.fullmatch(r"broker-([1-9][0-9]{0,3})(:[0-9]+)?", one.strip()) for one in told.split(",")}
+        numbers = sorted({int(one[1]) for one in named if one is not None})
+        return numbers if None not in named and numbers[-1] <= brokers else list(range(1, brokers + 1))
 
 
 @dataclass(frozen=True, slots=True)

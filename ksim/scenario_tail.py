@@ -47,14 +47,15 @@ def read_network(reading: Reading, content: object, names: Names) -> NetworkPlan
     if table is None:
         return NetworkPlan(DEFAULT_LATENCY)
     links = [
-        _link(link, names)
+        one
         for path, value in reading.array(("network", "links"), table.content.get("links"))
         if (link := reading.table(path, value, LINK)) is not None
+        for one in _links(link, names)
     ]
     return NetworkPlan(
         latency=_latency(table) or DEFAULT_LATENCY,
         bandwidth=table.take("bandwidth", BANDWIDTH),
-        links=tuple(link for link in links if link is not None),
+        links=tuple(links),
     )
 
 
@@ -78,7 +79,8 @@ def _latency(table: Table) -> Latency | None:
     return Latency(median, p99)
 
 
-def _link(table: Table, names: Names) -> Link | None:
+def _links(table: Table, names: Names) -> list[Link]:
+    """One for each pair of machines: `brokers` is all of them but the other end."""
     possible = [*names.machines, "brokers"]
     for name in ("from", "to", "latency"):
         if not table.has(name):
@@ -87,12 +89,15 @@ def _link(table: Table, names: Names) -> Link | None:
     latency = _latency(table)
     if sender is not None and sender == receiver and sender != "brokers":
         table.problem("to", f"{name_of(table.path)}: {sender} is not connected with itself.", possible="another machine")
-        return None
+        return []
     roles = [names.role(Who("brokers") if end == "brokers" else Who("machine", end)) for end in (sender, receiver) if end]
     if len(roles) == 2 and not are_connected(*roles):
         table.problem("to", f"{name_of(table.path)}: nothing connects {sender} and {receiver}.", possible=CONNECTED)
-        return None
-    return Link(sender, receiver, latency) if sender and receiver and latency else None
+        return []
+    if not (sender and receiver and latency):
+        return []
+    senders, receivers = (list(names.brokers) if end == "brokers" else [end] for end in (sender, receiver))
+    return [Link(one, other, latency) for one in senders for other in receivers if one != other]
 
 
 def refuse_standing_time(reading: Reading, network: NetworkPlan, brokers: Sequence[BrokerPlan], producers: Sequence[ProducerPlan]) -> None:

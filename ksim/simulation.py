@@ -159,8 +159,7 @@ class Simulation:
 
         def min_isr(partition: str) -> int:
             given = topics[partition.rpartition("-")[0]]
-            capped_here = capped and self.controller.knows(partition)  # What is being deleted is still in the log.
-            return min(given, len(self.controller.state_of(partition).replicas)) if capped_here else given
+            return min(given, len(self.controller.replicas_of(partition)) or given) if capped else given
 
         invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
         self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
@@ -170,8 +169,8 @@ class Simulation:
 
     def _add_producers(self, dice: Dice) -> list[AnyProducer]:
         producers: list[AnyProducer] = []
-        bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
+            bootstrap = [self.plan.brokers[number - 1].name for number in plan.bootstrap(len(self.plan.brokers))]
             workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
@@ -254,7 +253,9 @@ class Simulation:
         return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
-        return (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
+        """A topic that was created on demand has some too, one that was deleted and not yet created again has none."""
+        planned = (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
+        return (partition for partition in planned if self.controller.replicas_of(partition))
 
     def _has_converged(self, partition: str) -> bool:
         state = self.controller.state_of(partition)

@@ -72,7 +72,7 @@ class SimulatedWorld:
         return self.loop.cells[name].frozen
 
     def replicas_of(self, partition: str) -> tuple[str, ...]:
-        return self.controller.state_of(partition).replicas
+        return self.controller.replicas_of(partition)
 
     def active_controller(self) -> str:
         return self.controller.name

@@ -130,7 +130,7 @@ def _built(change: Callable[[PartitionChangeBuilder, PartitionChange], Partition
 
 
 def _elect_anybody(self: PartitionChangeBuilder, isr: tuple[str, ...], elr: tuple[str, ...], replicas: tuple[str, ...]) -> tuple[str, bool]:
-    return next((name for name in reversed(self.partition.replicas) if self.is_acceptable(name)), ""), False
+    return next((name for name in reversed(replicas) if self.is_acceptable(name)), ""), False
 
 
 def _step_back(original: Any, self: Log, to: int, now: int) -> None:

@@ -116,6 +116,7 @@ class Batch:
         "parts",
         "producer_id",
         "ratio",
+        "raw_bytes",
         "record_size",
         "record_sizes",
         "retried",
@@ -161,6 +162,8 @@ class Batch:
         self.done = False
         self.size_bytes = BATCH_OVERHEAD
         """Uncompressed, until it is closed for good; then as it goes over the wire."""
+        self.raw_bytes = 0
+        """Uncompressed, once it is compressed."""
         self.record_size = -1
         self.record_sizes: list[int] | None = None
         """Key and value of each record, once they are not all of `record_size`."""
@@ -249,6 +252,7 @@ class Batch:
 
         Simplified: a ratio holds for batches of any size, where a codec needs some kilobytes to be at its best.
         """
+        self.raw_bytes = self.size_bytes
         raw = self.size_bytes - BATCH_OVERHEAD
         packed = compressed_bytes(self.packed_mean, self.packed_spread, draw)
         self.size_bytes = BATCH_OVERHEAD + packed

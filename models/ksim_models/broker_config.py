@@ -62,6 +62,7 @@ class BrokerConfig:
     log_retention_bytes: int = -1
     log_retention_check_interval_ms: int = 300_000
     log_segment_bytes: int = 1_073_741_824
+    compression_type: str = "producer"
     log_roll_ms: int | None = None
     log_roll_hours: int = 168
     log_flush_interval_messages: int = LONG_MAX
@@ -79,6 +80,8 @@ class TopicConfig:
     min_insync_replicas: int = 1
     unclean_leader_election_enable: bool = False
     max_message_bytes: int = 1_048_588
+    compression_type: str = "producer"
+    """"producer": batches stay as they came; "uncompressed", or a codec: the leader makes them so."""
     retention_ms: int = 604_800_000
     """-1: for ever."""
     retention_bytes: int = -1
@@ -120,6 +123,7 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
             "broker.heartbeat.interval.ms is not smaller than broker.session.timeout.ms: the controller will fence brokers that are well (KC-2)."
         )
     _note_flush(reading)
+    _note_compression(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in BROKER_KEYS.values() if key.field in BrokerConfig.__slots__}
     return BrokerResolution(None if problems else BrokerConfig(**fields), problems, notes, reading.effective())
@@ -128,6 +132,7 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
 def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
     """Settle a topic's own settings, weakest first. Its effective settings name only what was set: the rest is each broker's. Never raises."""
     reading = read_settings(settings, TOPIC, profile.release, profile.version)
+    _note_compression(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     effective = tuple(line for line in reading.effective() if line.name in reading.written)
     given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective if TOPIC_KEYS[line.name].field in TopicConfig.__slots__)
@@ -148,12 +153,22 @@ def resolve_broker_change(settings: Sequence[Setting], profile: BrokerProfile) -
     return TopicResolution(() if problems else given, problems, notes, effective)
 
 
+def _note_compression(reading: Reading) -> None:
+    codec = reading.written.get("compression.type", "producer")
+    if codec not in ("producer", "uncompressed"):
+        reading.notes.append(
+            f"compression.type = {codec}: what a producer sends uncompressed keeps its size here, where Kafka's broker compresses it:"
+            " segments are full and retention.bytes is reached sooner."
+        )
+
+
 def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> TopicConfig:
     """A topic's settings as they hold on this broker; `given` comes from `resolve_topic`, so what it names is valid."""
     fields: dict[str, Any] = {
         "min_insync_replicas": broker.min_insync_replicas,
         "unclean_leader_election_enable": broker.unclean_leader_election_enable,
         "max_message_bytes": broker.message_max_bytes,
+        "compression_type": broker.compression_type,
         "retention_ms": _retention_ms(broker),
         "retention_bytes": broker.log_retention_bytes,
         "segment_bytes": broker.log_segment_bytes,

@@ -39,6 +39,7 @@ ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is t
 ONE_CLOCK = "no record has a time-stamp from another clock here"
 FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
+COMPRESSION = ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")
 
 _BROKER_KEYS = (
     _int("min.insync.replicas", 1, low=1),
@@ -86,7 +87,7 @@ _BROKER_KEYS = (
     _int("log.flush.offset.checkpoint.interval.ms", 60_000, unit=Unit.MS),
     _int("log.flush.start.offset.checkpoint.interval.ms", 60_000, unit=Unit.MS),
     _not_yet("log.cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
-    _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
+    ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "producer"),), choices=COMPRESSION),
     _not_yet("socket.request.max.bytes", Kind.INT, 104_857_600, "a limit to the size of a request", unit=Unit.BYTES, low=1),
     _not_yet("max.connections", Kind.INT, INT_MAX, "a limit to the number of connections"),
     _not_yet("max.connections.per.ip", Kind.INT, INT_MAX, "a limit to the number of connections"),
@@ -215,7 +216,7 @@ _TOPIC_KEYS = (
     _long_ms("segment.ms", 604_800_000, low=1),
     _long("flush.messages", LONG_MAX, low=1),
     _long_ms("flush.ms", LONG_MAX),
-    _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
+    ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "producer"),), choices=COMPRESSION),
     _not_yet("remote.storage.enable", Kind.BOOLEAN, False, "tiered storage"),
     *playing_no_part("segments roll without jitter here", "segment.jitter.ms"),
     *playing_no_part("a segment that is deleted is gone at once here", "file.delete.delay.ms"),

@@ -18,6 +18,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import BrokerChanged
 from ksim_models.machine import Asked, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
 from ksim_models.messages import (
+    NO_LEADER,
     AlterPartitionRequest,
     AlterPartitionResponse,
     BrokerHeartbeatRequest,
@@ -109,17 +110,21 @@ class Controller:
         """What is committed."""
         return self._log.committed
 
-    def knows(self, partition: str) -> bool:
-        return partition in self._log.partitions
-
     def state_of(self, partition: str) -> PartitionState:
         return self._log.partitions[partition]
 
+    def replicas_of(self, partition: str) -> tuple[str, ...]:
+        """() where the topic has just been deleted; so too below."""
+        state = self._log.partitions.get(partition)
+        return () if state is None else state.replicas
+
     def leader_of(self, partition: str) -> str:
-        return self._log.partitions[partition].leader
+        state = self._log.partitions.get(partition)
+        return NO_LEADER if state is None else state.leader
 
     def isr_of(self, partition: str) -> tuple[str, ...]:
-        return self._log.partitions[partition].isr
+        state = self._log.partitions.get(partition)
+        return () if state is None else state.isr
 
     def topic_id_of(self, topic: str) -> int:
         """-1 where it is gone."""

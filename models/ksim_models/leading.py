@@ -16,6 +16,7 @@ from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMov
 from ksim_models.fetch_session import FetchSession
 from ksim_models.image import Image
 from ksim_models.isr import Follower
+from ksim_models.log import bytes_in_log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
     NO_LEADER,
@@ -172,9 +173,9 @@ class Leading:
             error, self.disk_failed = ErrorCode.KAFKA_STORAGE_ERROR, True
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
             error = ErrorCode.NOT_ENOUGH_REPLICAS
-        elif batch.size_bytes > replica.config.max_message_bytes:
-            error = ErrorCode.MESSAGE_TOO_LARGE
-        elif batch.size_bytes > replica.config.segment_bytes:
+        elif batch.size_bytes > replica.config.max_message_bytes or (written := bytes_in_log(batch, replica.config)) > replica.config.max_message_bytes:
+            error = ErrorCode.MESSAGE_TOO_LARGE  # As it came, and again as it is to be written (UnifiedLog.append).
+        elif written > replica.config.segment_bytes:
             error = ErrorCode.RECORD_LIST_TOO_LARGE
         elif batch.producer_id >= 0:
             answer, known_offset = replica.log.producers.judge(batch)

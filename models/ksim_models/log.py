@@ -16,10 +16,18 @@ from ksim_models.page_cache import PageCache
 from ksim_models.producer_state import ProducerState
 from ksim_models.units import NEVER, Micros, ms
 
-__all__ = ["EpochCache", "Log", "Segment"]
+__all__ = ["EpochCache", "Log", "Segment", "bytes_in_log"]
 
 AT_ONCE: Micros = -NEVER
 ONE_DAY: Micros = ms(86_400_000)
+
+
+def bytes_in_log(batch: RecordBatch, config: TopicConfig) -> int:
+    """A leader writes batches compressed as the topic wants them (LogValidator).
+
+    Simplified: a codec that is not the client's changes no size (models/README.md).
+    """
+    return batch.raw_bytes if batch.raw_bytes and config.compression_type == "uncompressed" else batch.size_bytes
 
 
 class Segment:
@@ -147,7 +155,7 @@ class Log:
             batch.partition,
             batch.producer,
             batch.records,
-            batch.size_bytes,
+            bytes_in_log(batch, self.config),
             batch.producer_id,
             batch.producer_epoch,
             batch.base_sequence,

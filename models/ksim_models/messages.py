@@ -36,6 +36,8 @@ class RecordBatch:
     leader_epoch: int = -1
     max_timestamp: int = 0
     """Of its newest record, as the client set it when the record was handed to send(), in microseconds."""
+    raw_bytes: int = 0
+    """Its size without the compression that it has; 0 where it has none."""
 
     @property
     def next_offset(self) -> int:

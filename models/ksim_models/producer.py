@@ -329,7 +329,8 @@ class Producer:
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
             numbers = batch.producer_id, batch.epoch, batch.base_sequence
-            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, *numbers, max_timestamp=batch.max_timestamp))
+            size = batch.size_bytes
+            on_wire.append(RecordBatch(batch.partition, name, records, size, *numbers, max_timestamp=batch.max_timestamp, raw_bytes=batch.raw_bytes))
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))

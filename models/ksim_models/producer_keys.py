@@ -34,6 +34,7 @@ WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
 SECURITY = "connections are neither encrypted nor authenticated here"
 SIMULATED_NETWORK = "the network is simulated"
 THE_BROKERS_ARE_THERE = "the brokers are those of the scenario"
+KNOWN_BY_NAME = "only where it names brokers of the scenario (broker-1,broker-2) does it say which of them the client begins with"
 
 ACKS_MEANT = (("none", "0"), ("zero", "0"), ("leader", "1"), ("one", "1"), ("any", "1"), ("quorum", "all"), ("majority", "all"), ("isr", "all"))
 ACKS_ADVICE = "How many replicas must have a record is not the producer's to say: that is min.insync.replicas, of the topic."
@@ -79,7 +80,8 @@ _KEYS = (
     ConfigKey("transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=WITHOUT_TRANSACTIONS),
     ConfigKey("send.buffer.bytes", Kind.INT, ((ALWAYS, 131_072),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
     ConfigKey("receive.buffer.bytes", Kind.INT, ((ALWAYS, 32_768),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
-    *playing_no_part(THE_BROKERS_ARE_THERE, "bootstrap.servers", "client.dns.lookup"),
+    *playing_no_part(KNOWN_BY_NAME, "bootstrap.servers"),
+    *playing_no_part(THE_BROKERS_ARE_THERE, "client.dns.lookup"),
     *playing_no_part(THE_BROKERS_ARE_THERE, "bootstrap.resolve.timeout.ms", since=(4, 4, 0)),
     *playing_no_part(THE_BROKERS_ARE_THERE, "metadata.cluster.check.enable", since=(4, 5, 0)),
     *playing_no_part("clients go by the names that the scenario gives them", "client.id"),

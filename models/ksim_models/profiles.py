@@ -28,7 +28,10 @@ LAST_PATCH = {
     "4.2": 0,
     "4.3": 0,
 }
-"""The newest patch of each minor release whose behaviour is known here."""
+"""What a minor release by itself means: the newest patch that was out, and measured, when its rules were read."""
+
+NEWER_PATCH = {"4.2": 1, "4.3": 1}
+"""Out since then, and the same here: what these patches mend is none of the producer's, the brokers' and the controller's rules. They are to be written out."""
 
 KAFKA_VERSIONS = tuple(LAST_PATCH)
 OLDEST_BROKERS = "3.3"
@@ -273,17 +276,17 @@ def broker_profile(version: str) -> BrokerProfile:
 
 
 def parse_release(version: str) -> Release:
-    """The release that a version names: "3.9" is (3, 9, 2), its last patch; "3.9.1" is itself. ValueError, with what is possible, for anything else."""
+    """The release that a version names: "3.9" is (3, 9, 2); "3.9.1" is itself. ValueError, with what is possible, for anything else."""
     minor, patch = ".".join(version.split(".")[:2]), version.split(".")[2:]
     if minor in LAST_PATCH:
-        last = LAST_PATCH[minor]
+        last, newest = LAST_PATCH[minor], NEWER_PATCH.get(minor, LAST_PATCH[minor])
         major, number = (int(part) for part in minor.split("."))
         if not patch:
             return major, number, last
-        if len(patch) == 1 and patch[0] in {str(known) for known in range(last + 1)}:
+        if len(patch) == 1 and patch[0] in {str(known) for known in range(newest + 1)}:
             return major, number, int(patch[0])
         if len(patch) == 1:
-            raise ValueError(f'"{version}" is not a Kafka release known here: of {minor} there are {minor}.0 to {minor}.{last}; "{minor}" is the last of them.')
+            raise ValueError(f'"{version}" is not a Kafka release known here: of {minor} there are {minor}.0 to {minor}.{newest}; "{minor}" is {minor}.{last}.')
     raise ValueError(f'"{version}" is not a Kafka release known here: choose one of {", ".join(KAFKA_VERSIONS)}, or a patch of one of them such as "3.9.1".')
 
 

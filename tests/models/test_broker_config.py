@@ -102,12 +102,25 @@ def test_a_mistake_in_a_topics_settings_is_told(values: dict[str, object], neare
 
 
 def test_a_topic_names_only_what_was_set_and_takes_the_rest_from_the_broker() -> None:
-    topic = resolve_topic(written({"min.insync.replicas": "2", "unclean.leader.election.enable": True, "compression.type": "producer"}), NEWEST_BROKERS)
+    topic = resolve_topic(written({"min.insync.replicas": "2", "unclean.leader.election.enable": True, "compression.type": "uncompressed"}), NEWEST_BROKERS)
     broker = BrokerConfig(min_insync_replicas=3, message_max_bytes=500)
 
-    assert topic.given == (("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true"))
-    assert topic_config(topic.given, broker) == TopicConfig(min_insync_replicas=2, unclean_leader_election_enable=True, max_message_bytes=500)
+    assert topic.given == (("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true"), ("compression.type", "uncompressed"))
+    assert topic_config(topic.given, broker) == TopicConfig(
+        min_insync_replicas=2, unclean_leader_election_enable=True, max_message_bytes=500, compression_type="uncompressed"
+    )
     assert topic_config((), broker) == TopicConfig(min_insync_replicas=3, max_message_bytes=500)
+
+
+@pytest.mark.parametrize(("codec", "noted"), [("producer", False), ("uncompressed", False), ("zstd", True)])
+def test_a_codec_of_the_brokers_own_is_taken_with_a_note(codec: str, noted: bool) -> None:
+    """What comes uncompressed keeps its size here."""
+    topic = resolve_topic(written({"compression.type": codec}), NEWEST_BROKERS)
+    brokers = resolve_broker(written({"compression.type": codec}), NEWEST_BROKERS)
+
+    assert brokers.config is not None
+    assert topic_config((), brokers.config).compression_type == topic_config(topic.given, BrokerConfig()).compression_type == codec
+    assert [any("keeps its size here" in note for note in found.notes) for found in (topic, brokers)] == [noted, noted]
 
 
 def test_what_kraft_ignores_is_noted() -> None:

@@ -305,6 +305,26 @@ def test_an_answer_says_where_the_log_starts() -> None:
     assert [result.log_start_offset for result in results] == [*(start for _, _, start in cases), -1]
 
 
+@pytest.mark.parametrize(
+    ("compression", "raw", "error", "in_log"),
+    [
+        pytest.param("producer", 900, E.NONE, 400, id="it stays as it came"),
+        pytest.param("uncompressed", 900, E.MESSAGE_TOO_LARGE, 0, id="too large once it is unpacked"),
+        pytest.param("uncompressed", 500, E.NONE, 500, id="unpacked, and small enough"),
+        pytest.param("uncompressed", 0, E.NONE, 400, id="it came uncompressed"),
+        pytest.param("gzip", 900, E.NONE, 400, id="every codec is alike"),
+    ],
+)
+def test_the_leader_unpacks_what_shall_not_be_compressed_and_looks_at_its_size_again(compression: str, raw: int, error: E, in_log: int) -> None:
+    """BP-28: UnifiedLog.append, LogValidator (messageSizeMaybeChanged); the followers fetch what is in the log."""
+    alone = LoneBroker(partition(isr=("b1",)), topic=(("max.message.bytes", "500"), ("compression.type", compression)))
+    client = alone.client()
+    alone.tell(Received(client, ProduceRequest(1, 30_000, (RecordBatch("t-0", "p1", range(1), 400, raw_bytes=raw),))))
+
+    assert alone.codes(client) == [error]
+    assert alone.replica.log.size_bytes == in_log
+
+
 def test_a_batch_larger_than_a_segment_is_refused() -> None:
     """BP-28: RECORD_LIST_TOO_LARGE, which is no MESSAGE_TOO_LARGE: it is not split."""
     alone = LoneBroker(partition(isr=("b1",)), topic=(("internal.segment.bytes", "500"),))

@@ -19,6 +19,7 @@ from ksim_models.profiles import (
     client_profile,
     parse_release,
 )
+from ksim_models.switches import differing
 
 CLIENT_SWITCHES = [
     # switch, the last release without it, the first one with it
@@ -168,6 +169,16 @@ def test_a_broker_repeats_its_heartbeat_at_a_fixed_distance_since_kafka_19294(ve
 def test_a_minor_release_means_its_last_patch() -> None:
     assert parse_release("3.9") == (3, 9, 2)
     assert parse_release("3.9.0") == (3, 9, 0)
+
+
+@pytest.mark.parametrize(("minor", "newest"), [("4.2", "4.2.1"), ("4.3", "4.3.1")])
+def test_a_patch_that_changed_no_rule_is_known_where_it_is_written_out(minor: str, newest: str) -> None:
+    """The minor release by itself stays what the live twin fetches and what was measured."""
+    assert parse_release(minor) == parse_release(f"{minor}.0")
+    assert parse_release(newest) == (*parse_release(minor)[:2], 1)
+    assert differing(client_profile(minor), client_profile(newest)) == differing(broker_profile(minor), broker_profile(newest)) == []
+    with pytest.raises(ValueError, match=rf'there are {minor}\.0 to {minor}\.1; "{minor}" is {minor}\.0\.'):
+        parse_release(f"{minor}.2")
 
 
 @pytest.mark.parametrize("version", ["2.8", "3.2", "3.2.3"])

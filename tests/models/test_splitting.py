@@ -45,6 +45,22 @@ def test_the_parts_go_at_once_in_order_and_cost_no_attempt() -> None:
     assert client.outcomes() == [([0, 1], "acked"), ([2, 3], "acked")]
 
 
+def test_a_batch_says_how_large_it_is_without_its_compression() -> None:
+    """What a leader with compression.type = uncompressed writes; each part of a batch says it anew."""
+    client = Client(batch_size=1_024, linger_ms=10, delivery_timeout_ms=60_000, compression_type="lz4")
+    client.producer.accumulator.ratios.by_topic["t"] = 100_000
+    client.calls[0].size = 400
+    client.send(count=4)
+    client.at(10)
+    client.answer(LARGE)
+    client.send(partition=1)
+    plain = client_with(400, 400)
+
+    assert [len(batch.records) * 400 < batch.raw_bytes < len(batch.records) * 450 + 61 for batch in client.sent] == [True] * len(client.sent)
+    assert all(batch.size_bytes < batch.raw_bytes for batch in client.sent)
+    assert [batch.raw_bytes for batch in plain.sent] == [0]
+
+
 def test_a_single_record_that_is_too_large_fails() -> None:
     """A45."""
     client = client_with(400)
