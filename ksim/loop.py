@@ -53,6 +53,9 @@ class Happening:
 class Network(Protocol):
     """How long a message takes: `ksim.network`."""
 
+    constant: Micros | None
+    """The same for every message, as long as this is not None: then nobody has to ask for each."""
+
     def delay(self, path: tuple[str, str], event: object) -> Micros:
         """From the first of these two machines to the second."""
         ...
@@ -121,8 +124,9 @@ class Loop:
             return
         at = cell.machine.wake_at
         if at is not None and at <= now:
-            self._perform(cell, cell.machine.handle(Wake(), now), now)
-        self._arm(cell, now)
+            self._carry_out(cell, cell.machine.handle(Wake(), now), now)
+        else:
+            self._arm(cell, now)
         assert cell.alarm_at is None or cell.alarm_at > now, f"{cell.name} wants to be woken at {now} again and again"
 
     def tell(self, cell: Cell, event: Event, now: Micros) -> None:
@@ -132,15 +136,15 @@ class Loop:
         if cell.frozen:
             cell.inbox.append(event)
             return
-        self._perform(cell, cell.machine.handle(event, now), now)
-        self._arm(cell, now)
+        self._carry_out(cell, cell.machine.handle(event, now), now)
 
     def wake(self, name: str) -> None:
         """A spurious wake: it changes nothing but makes a machine take what has come. No alarm rings for a frozen process."""
         if not self.cells[name].frozen:
             self.tell(self.cells[name], Wake(), self.now)
 
-    def _perform(self, cell: Cell, effects: Sequence[Effect], now: Micros) -> None:
+    def _carry_out(self, cell: Cell, effects: Sequence[Effect], now: Micros) -> None:
+        """What the machine wants done, and then its next alarm, as in `_arm`."""
         for effect in effects:
             if type(effect) is Send:
                 connection = cell.connections.get(effect.connection)
@@ -158,6 +162,9 @@ class Loop:
                     self.hang_up(connection, cell)
             elif type(effect) is Exit:
                 self._end(cell, now)
+        at = cell.machine.wake_at
+        if at is not None and (cell.alarm_at is None or at < cell.alarm_at):
+            self._arm(cell, now)
 
     # Connections.
 
@@ -177,7 +184,8 @@ class Loop:
         if wire.held or (self.cuts and wire.path in self.cuts):
             wire.held.append(event)
             return
-        arrives = now + extra + self.network.delay(wire.path, event)
+        delay = self.network.constant
+        arrives = now + extra + (delay if delay is not None else self.network.delay(wire.path, event))
         if arrives < wire.free_at:
             arrives = wire.free_at
         wire.free_at = arrives
@@ -189,7 +197,10 @@ class Loop:
         kind = type(event)
         if kind is Received:
             if receiver.connections.get(connection.name) is connection:
-                self.tell(receiver, event, now)
+                if receiver.down or receiver.frozen:
+                    self.tell(receiver, event, now)
+                else:
+                    self._carry_out(receiver, receiver.machine.handle(event, now), now)
             elif connection.forgotten_by is receiver:
                 self._meet_the_forgetful(connection, receiver)
         elif kind is Closed:

@@ -32,7 +32,8 @@ class LinkDelays:
     def __init__(self, plan: NetworkPlan, dice: Dice) -> None:
         self._plan = plan
         self._dice = dice
-        self._constant = plan.latency.median if plan.latency.median == plan.latency.p99 and not plan.links and plan.bandwidth is None else None
+        self._usual = plan.latency.median if plan.latency.median == plan.latency.p99 and not plan.links and plan.bandwidth is None else None
+        self.constant = self._usual
         self._slow: dict[tuple[str, str], Micros] = {}
         self._links: dict[tuple[str, str], list[Latency]] = {}
         for link in plan.links:
@@ -44,8 +45,6 @@ class LinkDelays:
         return self._plan.bandwidth
 
     def delay(self, path: tuple[str, str], event: object) -> Micros:
-        if self._constant is not None and not self._slow:
-            return self._constant
         total = self._slow.get(path, 0)
         for number, latency in enumerate((self._plan.latency, *self._links.get(path, ()))):
             if latency.median == latency.p99:
@@ -60,3 +59,4 @@ class LinkDelays:
         self._slow[sender, receiver] = self._slow.get((sender, receiver), 0) + by
         if not self._slow[sender, receiver]:
             del self._slow[sender, receiver]
+        self.constant = None if self._slow else self._usual

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from operator import itemgetter
 from typing import TypeVar
 
 from ksim_models.messages import Records
@@ -104,14 +105,13 @@ def holds(runs: Runs, number: int) -> bool:
 
 def latest(pieces: list[tuple[int, int, T]]) -> list[tuple[int, int, T]]:
     """Pieces (first, stop, what) in the order of time, made disjoint and sorted: where they overlap the later one stands."""
-    ordered = sorted(pieces, key=_first)  # Almost always they do not overlap, and this is all.
-    if all(before[1] <= after[0] for before, after in pairwise(ordered)):
-        return [piece for piece in ordered if piece[0] < piece[1]]
-    return list(_sweep(pieces))
-
-
-def _first(piece: tuple[int, int, T]) -> int:
-    return piece[0]
+    ordered = sorted(pieces, key=itemgetter(0))
+    end = ordered[0][0] if ordered else 0
+    for first, stop, _ in ordered:
+        if first < end:
+            return list(_sweep(pieces))
+        end = stop
+    return [piece for piece in ordered if piece[0] < piece[1]]  # Almost always they do not overlap, and this is all.
 
 
 def _sweep(pieces: list[tuple[int, int, T]]) -> Iterator[tuple[int, int, T]]:

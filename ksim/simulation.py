@@ -102,6 +102,7 @@ class Simulation:
         heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
+        self.broker_by_name = {broker.name: broker for broker in self.brokers}
         self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
         self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, self.controller, self.brokers, dice), dice)
@@ -268,7 +269,7 @@ class Simulation:
         return all(log is not None and log.log_end_offset == end for log in logs) and leading.high_watermark == end
 
     def _broker(self, name: str) -> Broker:
-        return next(broker for broker in self.brokers if broker.name == name)
+        return self.broker_by_name[name]
 
     # The final truth.
 

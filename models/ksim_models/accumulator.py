@@ -172,7 +172,7 @@ class Accumulator:
                 again = due
         if emptied:
             self.filled = [rank for rank in self.filled if self.ranked[rank][1]]
-        if self.partitioner is not None:
+        if self.partitioner is not None and self.partitioner.places:
             self.partitioner.looked(self.queues, self.slow_nodes)
         return nodes, unknown, again
 
@@ -229,7 +229,7 @@ class Accumulator:
             taken.append(batch)
         else:
             self.drain_index[node] = (start + count - 1) % count  # It examined them all; the empty ones need no look.
-        if taken and self.partitioner is not None:
+        if taken and self.partitioner is not None and self.partitioner.places:
             self.partitioner.looked(self.queues, self.slow_nodes)  # The next turn follows at once, and finds the queues like this.
         return taken
 

@@ -19,6 +19,8 @@ class Thread:
         "blocked_on",
         "breaker",
         "chosen",
+        "due_at",
+        "due_of",
         "free_at",
         "gave_up",
         "index",
@@ -41,6 +43,9 @@ class Thread:
         self.arrivals = arrivals
         self.next = 0
         """The next record of its workload."""
+        self.due_of = -1
+        self.due_at: Micros = 0
+        """When record `due_of` has its time: each turn asks for the same one several times."""
         self.free_at: Micros = -(2**62)
         """When the last send() returned."""
         self.outstanding = 0
@@ -77,10 +82,11 @@ class Thread:
         arrivals = self.arrivals
         if self.again and not self.blocked_on:
             return self.free_at
-        if self.blocked_on or self.has_offered or (arrivals.window is not None and self.outstanding >= arrivals.window):
+        if self.blocked_on or self.stopped or self.next >= arrivals.total or (arrivals.window is not None and self.outstanding >= arrivals.window):
             return NEVER
-        at = arrivals.time_of(self.next)
-        return at if at > self.free_at else self.free_at
+        if self.due_of != self.next:
+            self.due_of, self.due_at = self.next, arrivals.time_of(self.next)
+        return self.due_at if self.due_at > self.free_at else self.free_at
 
     @property
     def has_offered(self) -> bool:

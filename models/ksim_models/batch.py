@@ -203,7 +203,9 @@ class Batch:
     @property
     def estimated_bytes(self) -> int:
         """A13: exact once it is closed for good."""
-        return self.size_bytes if self.packed else estimated_bytes(self.size_bytes, self.estimate)
+        if self.packed or self.estimate == NOT_COMPRESSED:
+            return self.size_bytes
+        return estimated_bytes(self.size_bytes, self.estimate)
 
     @property
     def is_full(self) -> bool:

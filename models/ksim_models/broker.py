@@ -133,14 +133,25 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        soonest = min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at)
-        return min(soonest, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
+        leading, following = self.leading, self.following
+        at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
+        if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
+            at = min(at, leading.wake_at)
+        return min(at, following.wake_at) if following.fetchers else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
         match event:
             case Received():
-                self._on_received(event.connection, event.message, now, out)
+                inbound = self.inbound.get(event.connection)
+                if inbound is None:
+                    self._on_response(event.connection, event.message, now, out)
+                else:
+                    inbound.active_at = now
+                    if inbound.busy:
+                        inbound.queue.append(event.message)
+                    else:
+                        self._serve(event.connection, inbound, event.message, now, out)
             case Wake():
                 self._on_wake(now, out)
             case Opened():
@@ -155,8 +166,10 @@ class Broker:
                 self._on_restarted(now, out)
             case Asked():
                 self._on_asked(event.request, now, out)
-        self._settle(now, out)
-        if self.leading.disk_failed or self.following.disk_failed or self.directories.look_at <= now:
+        leading = self.leading
+        if leading.answers or self.unmuted or leading.proposals:
+            self._settle(now, out)
+        if leading.disk_failed or self.following.disk_failed or self.directories.look_at <= now:
             self._lose_directories(now, out)
         if self.membership.may_stop and self.running:
             self._end(now, out)
@@ -275,17 +288,6 @@ class Broker:
 
     # Requests.
 
-    def _on_received(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
-        inbound = self.inbound.get(connection)
-        if inbound is None:
-            self._on_response(connection, message, now, out)
-            return
-        inbound.active_at = now
-        if inbound.busy:
-            inbound.queue.append(message)
-        else:
-            self._serve(connection, inbound, message, now, out)
-
     def _serve(self, connection: str, inbound: Inbound, request: object, now: Micros, out: list[Effect]) -> None:
         inbound.busy = True
         match request:
@@ -326,6 +328,9 @@ class Broker:
             return
         if not inbound.closed:
             out.append(Send(connection, response))
+            if not inbound.queue:
+                inbound.busy = False  # All that `_finish` would do: the next request has not come yet.
+                return
         else:
             inbound.answers_lost += 1
         self._finish(connection, inbound)

@@ -14,14 +14,20 @@ UNDEFINED = -1
 class EpochCache:
     """(epoch, start offset), both strictly increasing (RP-30)."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "latest")
 
     def __init__(self, entries: Sequence[tuple[int, int]] = ()) -> None:
         self.entries: list[tuple[int, int]] = list(entries)
+        self.latest = UNDEFINED
+        """The epoch of the last entry: each fetch asks for it, and it hardly ever changes."""
+        self._changed()
 
-    @property
-    def latest(self) -> int:
-        return self.entries[-1][0] if self.entries else UNDEFINED
+    def _changed(self) -> None:
+        self.latest = self.entries[-1][0] if self.entries else UNDEFINED
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self._changed()
 
     def assign(self, epoch: int, start: int) -> None:
         """The last writer wins; a start never moves later."""
@@ -31,6 +37,7 @@ class EpochCache:
         while entries and (entries[-1][0] >= epoch or entries[-1][1] >= start):
             entries.pop()
         entries.append((epoch, start))
+        self._changed()
 
     def end_offset_for(self, epoch: int, log_end: int) -> tuple[int, int]:
         """Where `epoch` ended here, as (epoch that answers, its end), or UNDEFINED twice (RP-31)."""
@@ -47,9 +54,11 @@ class EpochCache:
     def truncate_from_end(self, end: int) -> None:
         while self.entries and self.entries[-1][1] >= end:
             self.entries.pop()
+        self._changed()
 
     def truncate_from_start(self, start: int) -> None:
         """The log now starts at `start`: the epoch that covers it begins there."""
         gone = [entry for entry in self.entries if entry[1] <= start]
         if gone:
             self.entries = [(gone[-1][0], start), *self.entries[len(gone) :]]
+            self._changed()

@@ -37,8 +37,3 @@ class FetchSession:
             self.positions[position.partition] = position
             self.news[position.partition] = None
         self.fetched_at = now
-
-    def spoken_of(self, partition: str) -> None:
-        """The answer at hand tells all there is about it."""
-        self.news.pop(partition, None)
-        self.high_watermarks.pop(partition, None)

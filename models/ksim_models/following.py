@@ -72,7 +72,7 @@ class Following:
     def wake_at(self) -> Micros:
         at = NEVER
         for fetcher in self.fetchers.values():
-            due = self._due(fetcher)
+            due = fetcher.asked_at + self.patience if fetcher.asked_at is not None else self._due(fetcher)
             if due < at:
                 at = due
         return at
@@ -97,7 +97,10 @@ class Following:
 
     def _go_on(self, fetcher: Fetcher, broker_epoch: int, now: Micros, out: list[Effect]) -> None:
         """Connect, or send the next fetch: as soon as the last one is answered (RP-3)."""
-        if fetcher.asked_at is not None or self._due(fetcher) > now:
+        if fetcher.asked_at is not None:
+            return
+        goes_on = fetcher.open and not fetcher.delayed and fetcher.asked_epochs and fetcher.retry_at <= now  # As good as always: the last one is answered.
+        if not goes_on and self._due(fetcher) > now:
             return
         if fetcher.connection is None:
             fetcher.connection = self.name_connection(fetcher.leader)

@@ -40,10 +40,12 @@ class Delta:
 
 
 class Image:
-    __slots__ = ("broker_settings", "brokers", "knows_deletions", "partitions", "topics")
+    __slots__ = ("broker_epochs", "broker_settings", "brokers", "knows_deletions", "partitions", "topics")
 
     def __init__(self) -> None:
         self.brokers: dict[str, BrokerRecord] = {}
+        self.broker_epochs: dict[str, int] = {}
+        """The same records' epochs: each fetch is held against one."""
         self.topics: dict[str, TopicRecord] = {}
         self.partitions: dict[str, PartitionRecord] = {}
         self.broker_settings: dict[str, tuple[tuple[str, str], ...]] = {}
@@ -59,6 +61,7 @@ class Image:
                     self.partitions[record.partition] = delta.partitions[record.partition] = record
                 case BrokerRecord():
                     self.brokers[record.broker] = record
+                    self.broker_epochs[record.broker] = record.broker_epoch
                 case TopicRecord():
                     self.topics[record.topic] = record
                 case RemoveTopicRecord():
@@ -85,10 +88,6 @@ class Image:
     def is_alive(self, broker: str) -> bool:
         record = self.brokers.get(broker)
         return record is not None and not record.fenced
-
-    def broker_epoch(self, broker: str) -> int:
-        record = self.brokers.get(broker)
-        return -1 if record is None else record.broker_epoch
 
     def is_isr_eligible(self, broker: str, broker_epoch: int) -> bool:
         """Neither fenced nor leaving, and the incarnation this image knows (RP-22; KIP-841, KIP-903)."""

@@ -34,7 +34,7 @@ from ksim_models.messages import (
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
 
@@ -117,7 +117,7 @@ class Leading:
 
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
         """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
-        parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
+        parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
             if unknown and batch.partition.rpartition("-")[0] in unknown:
@@ -319,7 +319,7 @@ class Leading:
                 if replica.partition in session.positions:
                     self._maybe_expand(replica, session.follower)
         if answer is None:
-            session.parked_until = now + ms(request.max_wait_ms)
+            session.parked_until = now + request.max_wait_ms * MILLISECOND
         else:
             self._answer_fetch(session, answer, now)
 
@@ -375,7 +375,7 @@ class Leading:
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if session.follower not in replica.leadership.followers:
             return ErrorCode.UNKNOWN_LEADER_EPOCH
-        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epoch(session.follower):
+        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if (
             not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset
@@ -397,7 +397,8 @@ class Leading:
                 continue
             log = replica.log
             error = self._fetch_error(replica, session, position)
-            diverging = None if error else replica.diverges(position.last_fetched_epoch, position.fetch_offset)
+            in_step = position.last_fetched_epoch == log.epochs.latest and position.fetch_offset <= log.log_end_offset  # As good as always.
+            diverging = None if error or in_step else replica.diverges(position.last_fetched_epoch, position.fetch_offset)
             if diverging == (-1, -1):
                 error = ErrorCode.OFFSET_OUT_OF_RANGE
             if error:
@@ -414,8 +415,9 @@ class Leading:
     def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
         """Say what there is, and with it every high watermark that moved."""
         answer = told or []
-        for entry in answer:
-            session.spoken_of(entry.partition)
+        for entry in answer:  # They tell all there is about these partitions.
+            session.news.pop(entry.partition, None)
+            session.high_watermarks.pop(entry.partition, None)
         for partition in session.high_watermarks:
             replica = self.replicas.get(partition)
             if replica is not None and replica.leadership is not None:

@@ -172,8 +172,7 @@ class Log:
         if now >= self.attend_at or self.active.size_bytes + batch.size_bytes > self.config.segment_bytes:
             self._attend(batch, now)
         self.active.size_bytes += batch.size_bytes
-        entries = self.epochs.entries
-        if not entries or entries[-1][0] != batch.leader_epoch:
+        if self.epochs.latest != batch.leader_epoch:
             self.epochs.assign(batch.leader_epoch, batch.base_offset)
         self.batches.append(batch)
         self.log_end_offset = end = batch.base_offset + len(batch.records)
@@ -257,7 +256,7 @@ class Log:
         self.segments = [Segment(offset)]
         self.active = self.segments[0]
         self.log_start_offset = self.log_end_offset = self.high_watermark = self.durable = offset
-        self.epochs.entries.clear()
+        self.epochs.clear()
         self.producers = ProducerState()
         self._unflushed_from(offset)
 

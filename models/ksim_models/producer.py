@@ -121,7 +121,7 @@ class Producer:
         """When a connection may be tried or used again: for metadata that is due, for a producer id, for batches whose leader could not be sent to."""
         metadata, identity, looked_at = self.metadata, self.identity, self.looked_at
         at = metadata.due_at
-        if identity is not None and not identity.is_known:
+        if self.idempotence is not None and identity is not None and self.idempotence.producer_id < 0:
             nodes = list(metadata.nodes)
             if looked_at < identity.sleeps_until < at:
                 at = identity.sleeps_until
@@ -280,7 +280,8 @@ class Producer:
         for _, batches in drained:
             for batch in batches:
                 self._depart(batch, out)
-        self.outcomes.expire(now, out)
+        if now >= self.outcomes.nothing_expires_before:
+            self.outcomes.expire(now, out)
         for node, batches in drained:
             self._send(node, batches, now, out)
             for batch in batches:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from ksim_models.messages import RecordBatch
-from ksim_models.sequences import next_sequence
+from ksim_models.sequences import LAST_SEQUENCE, next_sequence
 from ksim_models.units import Micros
 
 REMEMBERED_BATCHES = 5  # This is why idempotence caps max.in.flight.requests.per.connection at 5 (PS-2).
@@ -80,7 +80,10 @@ class ProducerState:
         if entry is None or entry.epoch != batch.producer_epoch:
             entry = self.entries[batch.producer_id] = ProducerEntry(batch.producer_epoch)
         known = entry.batches
-        known.append((batch.base_sequence, next_sequence(batch.base_sequence, len(batch.records) - 1), batch.base_offset))
+        last = batch.base_sequence + len(batch.records) - 1
+        if last > LAST_SEQUENCE:
+            last = next_sequence(batch.base_sequence, len(batch.records) - 1)
+        known.append((batch.base_sequence, last, batch.base_offset))
         entry.timestamp = batch.max_timestamp
         if len(known) > REMEMBERED_BATCHES:
             del known[0]

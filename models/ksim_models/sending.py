@@ -68,7 +68,8 @@ class Sending:
         self.callbacks = Callbacks(self)
         self.closed = False
         """close() has begun."""
-        self._zero_is_endless = profile.uniform_sticky and not profile.batch_size_at_least_one
+        self._zero_is_endless = config.batch_size == 0 and profile.uniform_sticky and not profile.batch_size_at_least_one
+        """3.3.0 and 3.3.1 (KAFKA-14303): the sticky partition changes before every append, and append looks again for ever."""
 
     @property
     def is_done(self) -> bool:
@@ -90,7 +91,7 @@ class Sending:
             if thread.blocked_on:
                 return thread.patience_ends
             at = thread.next_time()
-            if at == NEVER or thread.one_by_one or self._turns_for_ever(thread.arrivals):
+            if at == NEVER or thread.one_by_one or (self._zero_is_endless and self._turns_for_ever(thread.arrivals)):
                 return at
             partition = self._only_partition(thread)
             if partition is not None and not self.in_error_state:
@@ -124,7 +125,7 @@ class Sending:
         if (
             not thread.steady
             or self.closed
-            or self._turns_for_ever(thread.arrivals)
+            or (self._zero_is_endless and self._turns_for_ever(thread.arrivals))
             or (len(self.awake) > 1 and any(other is not thread and not other.is_done for other in self.awake))
         ):
             return None
@@ -379,8 +380,7 @@ class Sending:
         return False
 
     def _turns_for_ever(self, arrivals: Arrivals) -> bool:
-        """3.3.0 and 3.3.1 (KAFKA-14303): with batch.size = 0 the sticky partition changes before every append, and append looks again for ever."""
-        return not arrivals.keyed and arrivals.partition is None and self.config.batch_size == 0 and self._zero_is_endless
+        return self._zero_is_endless and not arrivals.keyed and arrivals.partition is None
 
     def _partition_for(self, thread: Thread, partitions: Sequence[str]) -> str:
         """A6: the record's own, else by key over all partitions, else what the partitioner says."""

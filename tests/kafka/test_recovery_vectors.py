@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ksim_models.config import TopicConfig
-from ksim_models.log import Log
+from ksim_models.log import EpochCache, Log
 from ksim_models.messages import RecordBatch
 from ksim_models.page_cache import PageCache
 from ksim_models.producer_state import Answer, ProducerState
@@ -188,7 +188,7 @@ def test_bv_124_the_epochs_are_read_from_the_batches_again() -> None:
     for epoch, count in ((1, 1), (2, 2), (3, 1)):
         for _ in range(count):
             log.append_as_leader(one(), epoch)
-    log.epochs.entries = [(1, 0), (2, 1)]
+    log.epochs = EpochCache([(1, 0), (2, 1)])
     log.come_back(0, 0)
 
     assert log.epochs.entries == [(1, 0), (2, 1), (3, 3)]
