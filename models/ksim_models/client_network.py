@@ -206,7 +206,7 @@ class ClientNetwork:
             elif setups and now >= node.deadline:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "connection set-up timed out", out))
-        while now > self.idle_check_at and (connection := self._longest_idle(now)) is not None:
+        while setups and now > self.idle_check_at and (connection := self._longest_idle(now)) is not None:
             out.append(Close(connection))
             gone.append(self.lost(connection, now, "idle", out))
         return gone

@@ -98,10 +98,11 @@ class Producer:
         if node < at:
             at = node
         self.poll.timer_at = node if node < self.look_again_at else self.look_again_at
-        if self._sleeps_over_setups():
-            requests = min(requests, setups)
-        elif setups < at:
-            at = setups
+        if setups < at:
+            if self._sleeps_over_setups():
+                requests = min(requests, setups)
+            else:
+                at = setups
         if requests < NEVER:
             noticed = self.poll.ends_at(self.accumulator.newest_at, self.looked_at)
             if noticed < requests:

@@ -158,7 +158,7 @@ LIBRDKAFKA: list[Row] = [
     ("socket.timeout.ms=5", None, "is outside allowed range 10..300000"),
     ("batch.size=0", None, "is outside allowed range 1..2147483647"),
     ("message.max.bytes=100", None, "is outside allowed range 1000..1000000000"),
-    ("linger.ms=0.5", None, "librdkafka itself would take it for 0"),
+    ("linger.ms=0.5x", None, "librdkafka itself would take it for 0.5"),
     ("linger.ms=1000000", None, "is outside allowed range 0..900000"),
     ("batch.size=16k", "16KiB", "Did you mean 16KiB?"),
     ("acks=all request.required.acks=1", None, "two names of one setting, and both are given"),

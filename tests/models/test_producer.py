@@ -407,3 +407,16 @@ def test_a_batch_out_of_sight_can_be_acknowledged_and_split_all_the_same() -> No
     client.answer(offset=1)
 
     assert client.outcomes()[-1] == ([1, 2], "acked")
+
+
+def test_before_3_0_1_an_idle_connection_too_is_closed_when_the_poll_ends() -> None:
+    """N8, N10, KAFKA-12762: a wake that Java's thread does not have closes nothing."""
+    client = Client(kafka="3.0.0", request_timeout_ms=1_200, connections_max_idle_ms=100)
+    client.send()
+    client.answer(offset=0)
+    client.at(200)
+    client._handle(Wake())
+    assert not [fact for _, fact in client.facts if isinstance(fact, Disconnected)]
+    client.at(1_201)
+
+    assert [at / 1_000 for at, fact in client.facts if isinstance(fact, Disconnected)][:1] == [1_201]
