@@ -176,3 +176,138 @@ def test_the_next_expiry_is_the_earliest_head_or_first_in_flight() -> None:
 
     assert queues.next_expiry({"t-1": [flying]}) == ms(1003)
     assert queues.next_expiry({}) == ms(1007)
+
+
+def test_every_wait_and_every_compression_has_a_draw_of_its_own() -> None:
+    """A28, A14: by the batch and its attempt; the parts of a batch compress as the whole would."""
+    drawn: list[tuple[str | int, ...]] = []
+
+    class Recording(Half):
+        def at(self, *what: str | int) -> float:
+            drawn.append(what)
+            return 0.0
+
+    queues = Accumulator("p1", replace(ProducerConfig(), linger_ms=0, compression_type="gzip", retry_backoff_ms=100), client_profile("4.3"), Recording())
+    batch = batch_in(queues)
+    batch.compresses(109, 500_000, 100_000)
+    batch.content = 7
+    for _ in range(2):
+        assert queues.drain("b1", ["t-0"], ms(9_000), anything) == [batch]
+        queues.put_back(batch, ms(10))
+
+    assert drawn == [("compression", "p1", 7), ("retry", "p1", 1, 1), ("retry", "p1", 1, 2)]
+    assert (batch.retry_at, batch.size_bytes) == (ms(10 + 160), 61 + 43), "0.8 of 200 ms, and 0.4 of 109 bytes: the lowest draw"
+    assert queues.ratios.of("t") == 990_000, "each closing counts"
+
+
+def test_a_batch_that_comes_back_stands_in_front_or_by_its_sequence() -> None:
+    """A42."""
+    queues = accumulator()
+    waiting = batch_in(queues)
+    plain, first, third = (Batch(number, "t-0", 1000, 0) for number in (7, 8, 9))
+    first.base_sequence, third.base_sequence = 0, 5
+    queues.put_back(third, ms(3))
+    queues.put_back(first, ms(4))
+    assert list(queues.queues["t-0"]) == [first, third, waiting]
+    queues.put_back(plain, ms(5))
+
+    assert queues.queues["t-0"][0] is plain
+    assert (plain.attempts, plain.last_attempt_at, plain.retried) == (1, ms(5), True)
+
+
+def test_before_3_7_every_retry_waits_equally_long() -> None:
+    """A28, KIP-580."""
+    for kafka, waits in (("3.6", [100, 100, 100]), ("3.7", [100, 200, 400])):
+        queues = accumulator(kafka=kafka, retry_backoff_ms=100, retry_backoff_max_ms=1_000)
+        batch = Batch(1, "t-0", 1000, 0)
+        found = []
+        for attempt in (1, 2, 3):
+            batch.attempts = attempt
+            found.append(queues.backoff_of(batch) // 1_000)
+
+        assert found == waits
+
+
+def test_nothing_queued_and_nothing_in_flight_expires_never() -> None:
+    """A37."""
+    assert accumulator().next_expiry({"t-0": []}) == NEVER
+
+
+def test_memory_is_lent_per_batch_and_told_to_who_measures() -> None:
+    """A15, A23."""
+    queues = accumulator(buffer_memory=5_000)
+    queues.memory_log = []
+    batch = batch_in(queues, at=ms(3))
+    assert (queues.free_memory, queues.memory_taken, queues.newest_at, batch.held, batch.number) == (4_000, 1_000, ms(3), 1_000, 1)
+    queues.release(batch)
+    queues.release(batch)
+
+    assert (queues.free_memory, batch.held) == (5_000, 0)
+    assert queues.memory_log == [(ms(3), -1_000), (None, 1_000), (None, 0)]
+
+
+def test_a_flush_makes_everything_due_at_once() -> None:
+    """A27, A50."""
+    queues = accumulator()
+    batch_in(queues)
+    queues.hurried = 1
+
+    assert queues.look(0, leader) == ({"b1": None}, False, NEVER)
+
+
+def test_the_next_look_is_when_the_first_of_all_queues_has_lingered() -> None:
+    """A26: a partition without a leader does not end the look, nor does an empty queue; a node is named once."""
+    queues = accumulator()
+    for number, at in enumerate((ms(4), ms(2), ms(3), 0)):
+        batch_in(queues, f"t-{number}", at=at)
+    queues.queues["t-3"].clear()
+    assert queues.look(ms(4), lambda partition: ("", -1) if partition == "t-0" else ("b1", 0)) == ({}, True, ms(7))
+    assert queues.filled == [0, 1, 2]
+
+    assert queues.look(ms(8), leader) == ({"b1": None}, False, ms(9))
+
+
+def test_behind_a_batch_that_left_the_next_one_is_due_by_itself() -> None:
+    """A31, A27: what is due and when, after the drain; a retry takes another look."""
+    queues = accumulator()
+    batch_in(queues, at=0)
+    second = batch_in(queues, at=ms(2))
+    queues.drain("b1", ["t-0"], ms(3), anything)
+    assert queues.next_due("t-0", ms(3)) == ms(7)
+    second.attempts = 1
+    assert queues.next_due("t-0", ms(3)) == ms(3)
+    queues.drain("b1", ["t-0"], ms(8), anything)
+
+    assert queues.next_due("t-0", ms(8)) == NEVER
+
+
+def test_an_emptied_queue_takes_its_old_place_among_the_others() -> None:
+    """Our own bookkeeping: the order in which queues came to be is the order of expiry and of the look."""
+    queues = accumulator()
+    for name in ("t-0", "t-1", "t-2"):
+        batch_in(queues, name)
+    queues.drain("b1", ["t-1", "t-0"], ms(9), anything)
+    queues.look(ms(9), leader)
+    assert queues.filled == [2]
+    for name in ("t-1", "t-2", "t-0"):
+        batch_in(queues, name)
+
+    assert queues.filled == [0, 1, 2]
+
+
+def test_a_batch_closed_by_its_drain_counts_once_as_closed_early() -> None:
+    queues = accumulator()
+    batch_in(queues, "t-0")
+    full = batch_in(queues, "t-1")
+    full.closed = True
+    queues.drain("b1", ["t-0", "t-1"], ms(9), anything)
+
+    assert queues.closings == 1
+
+
+def test_without_batch_size_every_record_is_a_batch_of_its_own() -> None:
+    """A15: batch.size = 0 counts as 1."""
+    queues = accumulator(batch_size=0)
+
+    assert queues.batch_size == 1
+    assert batch_in(queues, size=10).capacity == upper_bound_bytes(10)
