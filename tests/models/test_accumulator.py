@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ksim_models.accumulator import Accumulator
+from ksim_models.accumulator import Accumulator, topic_of
 from ksim_models.batch import Batch, upper_bound_bytes
 from ksim_models.config import ProducerConfig
 from ksim_models.profiles import client_profile
@@ -311,3 +311,90 @@ def test_without_batch_size_every_record_is_a_batch_of_its_own() -> None:
 
     assert queues.batch_size == 1
     assert batch_in(queues, size=10).capacity == upper_bound_bytes(10)
+
+
+def test_the_name_of_a_topic_may_hold_what_stands_before_the_number_of_a_partition() -> None:
+    """A14: the estimate is per topic."""
+    assert topic_of("my-topic-12") == "my-topic"
+
+
+def test_a_node_is_slow_once_it_has_taken_nothing_for_more_than_its_time() -> None:
+    """A46b: `readyTime - drainTime > partitioner.availability.timeout.ms`; from its first look on, and not while it takes something."""
+    queues = accumulator(partitioner_availability_timeout_ms=100)
+    queues.node_looked_at("b1", ms(10), drains=False)
+    queues.node_looked_at("b2", ms(10), drains=True)
+    assert queues.node_times == {"b1": (ms(10), ms(10)), "b2": (ms(10), ms(10))}
+    for node, drains in (("b1", False), ("b2", True)):
+        queues.node_looked_at(node, ms(110), drains=drains)
+    assert queues.slow_nodes == frozenset()
+    queues.node_looked_at("b1", ms(111), drains=False)
+
+    assert queues.slow_nodes == frozenset({"b1"})
+    queues.node_looked_at("b1", ms(112), drains=True)
+    assert queues.slow_nodes == frozenset()
+
+
+def test_a_drain_of_several_partitions_goes_round_from_the_one_it_stopped_at() -> None:
+    """A31, A34: the index is that of the last partition examined, so a full circle ends one before its beginning."""
+    queues = accumulator(max_request_size=1_000)
+    names = ["t-0", "t-1", "t-2", "t-3"]
+    for name in names:
+        for _ in range(3):
+            batch_in(queues, name, size=400)
+    rounds = [[batch.partition for batch in queues.drain("b1", names, ms(9), anything)] for _ in range(3)]
+    other = [batch.partition for batch in queues.drain("b2", names, ms(9), anything)]
+
+    assert rounds == [["t-0", "t-1"], ["t-2", "t-3"], ["t-0", "t-1"]]
+    assert other == ["t-0", "t-1"], "each node has a place of its own"
+
+
+def test_a_full_circle_begins_again_with_the_last_one_examined() -> None:
+    """A31."""
+    queues = accumulator()
+    names = ["t-0", "t-1", "t-2"]
+    order = []
+    for _ in range(3):
+        for name in names:
+            batch_in(queues, name)
+        order.append([batch.partition for batch in queues.drain("b1", names, ms(9), anything)])
+
+    assert order == [["t-0", "t-1", "t-2"], ["t-2", "t-0", "t-1"], ["t-1", "t-2", "t-0"]]
+
+
+def test_a_drain_looks_at_its_own_partitions_only_however_few_or_many_wait() -> None:
+    """A31: with more queues than the node leads partitions, and with fewer."""
+    queues = accumulator()
+    for name in ("t-0", "t-1", "t-2", "t-3"):
+        batch_in(queues, name)
+
+    assert [batch.partition for batch in queues.drain("b1", ["t-1", "t-3"], ms(9), anything)] == ["t-1", "t-3"]
+    assert [batch.partition for batch in queues.drain("b2", ["t-2"], ms(9), anything)] == ["t-2"]
+    assert queues.drain("b2", ["t-9"], ms(9), anything) == []
+    assert [batch.partition for batch in queues.drain("b3", ["t-5", "t-6", "t-7", "t-8", "t-9", "t-0"], ms(9), anything)] == ["t-0"]
+
+
+def test_one_request_takes_no_more_bytes_than_max_request_size() -> None:
+    """A34: `size + head > max.request.size` breaks; exactly that much goes."""
+    for limit, taken in ((1_011, 1), (1_012, 2)):
+        queues = accumulator(max_request_size=limit)
+        batches = [batch_in(queues, name, size=436) for name in ("t-0", "t-1")]
+        assert [batch.size_bytes for batch in batches] == [506, 506]
+
+        assert len(queues.drain("b1", ["t-0", "t-1"], ms(9), anything)) == taken
+
+
+def test_a_newer_leader_ends_the_backoff_of_the_attempt_that_is_due_and_of_no_later_one() -> None:
+    """A30, A28, A32: from 3.6.1 on; the same epoch with another node is no news."""
+    for kafka, skips in (("3.6.0", False), ("3.6.1", True)):
+        queues = accumulator(kafka=kafka, retry_backoff_ms=100, retry_backoff_max_ms=100)
+        batch = batch_in(queues)
+        queues.look(ms(9), lambda partition: ("b1", 5))
+        queues.drain("b1", ["t-0"], ms(9), anything)
+        queues.put_back(batch, ms(10))
+        assert queues.look(ms(11), lambda partition: ("b2", 5))[0] == {}
+
+        assert queues.look(ms(11), lambda partition: ("b2", 6))[0] == ({"b2": None} if skips else {})
+        assert (queues.drain("b2", ["t-0"], ms(11), anything) == [batch]) is skips
+        if skips:
+            queues.put_back(batch, ms(12))
+            assert queues.look(ms(13), lambda partition: ("b2", 6)) == ({}, False, ms(112))

@@ -378,3 +378,13 @@ def test_a_wrong_id_mapping_is_fatal_where_the_release_says_so(fatal: bool) -> N
 
     assert bool(idempotence.fatal) is fatal
     assert E.INVALID_PRODUCER_ID_MAPPING in Idempotence().fatal_errors
+
+
+def test_a_batch_that_never_had_a_number_leaves_no_gap_among_those_that_have() -> None:
+    """I14: it expired in the queue, behind others of its partition."""
+    idempotence = with_id()
+    (numbered,) = sent(idempotence, 1)
+    idempotence.failed(batch_of(), E.REQUEST_TIMED_OUT, "why", adjust=True)
+
+    assert idempotence.to_bump == {}
+    assert idempotence.partitions["t-0"].in_flight == [numbered]
