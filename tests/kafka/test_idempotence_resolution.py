@@ -258,3 +258,10 @@ def test_old_releases_look_at_the_requests_in_flight_last(version: str) -> None:
 
     assert [problem.origin.line for problem in resolution.problems] == [2, 1]
     assert resolve_producer(written({IN_FLIGHT: 6}), client_profile(version)).problems == ()
+
+
+def test_an_unreadable_flag_is_not_taken_for_its_default_when_the_requests_in_flight_are_counted() -> None:
+    """C1: true is what 3.0.0 declares as its default, and six in flight would not go with it."""
+    problems = resolve_producer(written({"enable.idempotence": "fals", IN_FLIGHT: 6}), client_profile("3.0.0")).problems
+
+    assert [problem.origin.line for problem in problems] == [1]
