@@ -65,6 +65,8 @@ class Classified:
     copies: dict[tuple[str, str], list[Copy]]
     """Per (producer, partition), in the order of the log."""
     told: list[Fault | Ended] = field(default_factory=list)
+    recreated: dict[str, Micros] = field(default_factory=dict)
+    """Per topic: until when what was acknowledged may have been of a topic that was deleted, and created again."""
     deaths: dict[str, Micros] = field(default_factory=dict)
     """When each machine was taken down last."""
     classes: dict[str, dict[str, Runs]] = field(default_factory=dict)
@@ -90,6 +92,8 @@ def _lay_out(history: History, population: Population) -> Classified:
     for at, log in history.of(FinalLog, Fault, Ended):
         if not isinstance(log, FinalLog):
             result.told.append(log)
+            if isinstance(log, Fault) and log.do == "recreate-topic" and log.phase in ("begin", "end"):
+                result.recreated.update(dict.fromkeys(log.resolved, at))
             if isinstance(log, Fault) and log.phase == "begin" and log.do in DEADLY:
                 result.deaths.update(dict.fromkeys(log.resolved, at))
             continue
@@ -144,6 +148,8 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
             continue
         gone = minus(runs, in_log.get(partition, []))
         removed[partition] = both(gone, _before(pieces, result.logs[partition].log_start_offset)) if gone else []
+        if gone and (until := result.recreated.get(partition.rpartition("-")[0])) is not None:
+            removed[partition] = both(gone, union([*removed[partition], *_acked_until(producer, partition, until)]))
         missing[partition] = minus(gone, removed[partition])
     lost, unreadable = _join(missing.values()), _join(unread.values())
 
@@ -191,6 +197,11 @@ def _before(pieces: list[tuple[int, int, Acked | Failed]], log_start: int) -> Ru
                 below.append((start, min(end, start + max(0, log_start - offset))))
                 offset += end - start
     return union(below)
+
+
+def _acked_until(producer: Producer, partition: str, until: Micros) -> Runs:
+    pieces = producer.pieces
+    return union([(first, stop) for first, stop, (at, fact) in pieces if isinstance(fact, Acked) and fact.partition == partition and at <= until])
 
 
 def _below(copies: list[Copy], end: int) -> Runs:

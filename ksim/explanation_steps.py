@@ -16,6 +16,7 @@ from ksim_models.facts import (
     Appended,
     Blocked,
     BrokerChanged,
+    CacheLost,
     Deduplicated,
     Disconnected,
     Ended,
@@ -24,6 +25,7 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     Offered,
     PartitionChanged,
     ProducerId,
@@ -292,6 +294,18 @@ class Road:
             del self.copies[fact.broker]
             self._add(at, f"{fact.broker} cuts its log back from {fact.from_offset} to {fact.to_offset}, and with it this copy", "RP-33, RP-34")
 
+    def on_cache_lost(self, at: Micros, fact: CacheLost) -> None:
+        offset = self.copies.get(fact.broker)
+        if fact.partition == self.partition and offset is not None and fact.to_offset <= offset < fact.from_offset:
+            del self.copies[fact.broker]
+            self._add(at, f"{fact.broker} had this copy in its page cache only, and it is gone with the power", "LR-4")
+
+    def on_start_moved(self, at: Micros, fact: LogStartMoved) -> None:
+        offset = self.copies.get(fact.broker)
+        if fact.partition == self.partition and offset is not None and offset < fact.offset:
+            del self.copies[fact.broker]
+            self._add(at, self.sentences.of(fact) + ": this copy stood before it", "RP-4" if fact.why == "leader" else "BV-094")
+
     # What happens around it.
 
     def on_fault(self, at: Micros, fact: Fault) -> None:
@@ -323,6 +337,8 @@ class Road:
     def on_broker_changed(self, at: Micros, fact: BrokerChanged) -> None:
         if fact.state == "fenced" and self._is_under_way(at):
             self._add(at, f"the controller has not heard of {fact.broker} for a session, and fences it", "KC-2, KC-20")
+        elif fact.state == "shutting-down" and self._is_under_way(at):
+            self._add(at, self.sentences.of(fact), "KC-23")
 
     def settle(self) -> None:
         """What was counted becomes one step."""
@@ -371,6 +387,8 @@ SEES: dict[type, Any] = {
     Replicated: Road.on_replicated,
     HighWatermark: Road.on_high_watermark,
     Truncated: Road.on_truncated,
+    CacheLost: Road.on_cache_lost,
+    LogStartMoved: Road.on_start_moved,
     Fault: Road.on_fault,
     PartitionChanged: Road.on_partition_changed,
     BrokerChanged: Road.on_broker_changed,

@@ -1,7 +1,8 @@
 """Exposure: how many batches each fault touched. A fault that touched nothing proves nothing.
 
 Not Kafka's: defined in scenario.md, section 2 ("touched"). Computed after the run from all facts of a simulation.
-A batch counts when, while the fault lasted, its request, its answer or its copying to a replica had to wait for a machine or a path that the fault took away.
+A batch counts when, while the fault lasted, its request, its answer or its copying to a replica had to wait for a machine or a path that the fault took away,
+or when it went out of a log by it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
 RECORD_FAULTS = ("unserializable", "oversize")
 PATH_FAULTS = ("cut", "reset", "slow")
-DOWN = ("crash", "power-loss", "shutdown", "pause", "restart")
-INSTANT = ("reset", "restart")
+DOWN = ("crash", "power-loss", "shutdown", "pause", "restart", "disk-full", "disk-error")
+INSTANT = ("reset", "restart", "delete-records")
+ADMINISTERED = ("elect", "alter", "reassign")
+"""They count 1 when they took effect."""
 AFTERMATH: Micros = s(10)
 """A broker that the controller does not hear loses its partitions within a session (9 s), and that may be after the fault has ended."""
 
@@ -58,7 +61,9 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
             replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
         exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         for fault in plan.faults:
-            if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
+            if fault.do in ADMINISTERED:
+                result[fault.index] = min(1, len(windows.get(fault.name, [])))
+            elif fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
                 result[fault.index] = exposure.touched(windows.get(fault.name, []))
     return result
 
@@ -107,14 +112,22 @@ class Exposure:
         return sum(any(rule(batch) for rule in rules) for batch in self.lives.every())
 
     def _rules(self, window: Window) -> Iterable[Callable[[Batch], bool]]:
+        if window.do == "recreate-topic":  # What the old topic held, or was to hold.
+            return [lambda batch: batch.partition.rpartition("-")[0] in window.resolved and batch.start <= window.end]
         if window.do in PATH_FAULTS:
             return [rule for one, other in _ends(window.resolved) for rule in self._path(window, one, other)]
         return [self._machine(window, name) for name in window.resolved]
 
     def _machine(self, window: Window, name: str) -> Callable[[Batch], bool]:
+        if window.do == "delete-records":
+            return lambda batch: (window.begin, name) in batch.removed
         if name in self.brokers:
             until = self._back(name, window)
-            return lambda batch: self._needs_broker(batch, name, window.begin, until) or self._short(batch, name, window.begin, until)
+            return lambda batch: (
+                self._needs_broker(batch, name, window.begin, until)
+                or self._short(batch, name, window.begin, until)
+                or (window.begin, name) in batch.removed  # With the power.
+            )
         if name in self.controllers:
             return lambda batch: self._needs_controller(batch, window)
         until = window.end if window.do == "pause" else window.begin

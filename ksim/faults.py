@@ -14,7 +14,10 @@ from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Plan, Who
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
-DOWN = ("crash", "shutdown", "pause")
+DOWN = ("crash", "power-loss", "shutdown", "pause")
+
+ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic")
+Answered = Callable[[str], None]
 
 Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
 
@@ -47,6 +50,10 @@ class World(Protocol):
     def is_down(self, name: str) -> bool: ...
     def is_frozen(self, name: str) -> bool: ...
     def crash(self, name: str) -> None: ...
+    def power_off(self, name: str) -> None:
+        """The machine is gone, and nobody is told."""
+        ...
+
     def shutdown(self, name: str, within: Micros | None = None) -> None:
         """Orderly: a broker hands its leaderships over, a client is closed, and may take so long for that (None: as long as it takes)."""
         ...
@@ -60,6 +67,30 @@ class World(Protocol):
     def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
     def reset(self, one: str, other: str) -> int:
         """How many connections there were."""
+        ...
+
+    def fail_disk(self, name: str, partition: str) -> None:
+        """The log directory of this broker that holds the partition ("": its first) takes no more writes."""
+        ...
+
+    def repair_disk(self, name: str) -> None:
+        """It works again, with what stood in it, and the broker that lost it is started again."""
+        ...
+
+    # An administrator's deeds: each answers, at once or later, why it did not take effect; "" where it did.
+
+    def elect(self, partition: str, kind: str, answered: Answered) -> None: ...
+    def reassign(self, partition: str, to: tuple[str, ...], answered: Answered) -> None: ...
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...], answered: Answered) -> None:
+        """kind "topic", or "broker"; a broker without name: all of them."""
+        ...
+
+    def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
+        """Deleted, and created again; `over` is called when every running broker has the new one."""
+        ...
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        """Who did it: the leader. () where it could not, and `why_not` said nothing."""
         ...
 
     def leader_of(self, partition: str) -> str:
@@ -120,7 +151,7 @@ class Faults:
                 leader = self.world.leader_of(who.argument)
                 return tuple(name for name in self.world.replicas_of(who.argument) if name != leader)
             case "replica":
-                return (self.world.replicas_of(who.argument)[who.index],)
+                return self.world.replicas_of(who.argument)[who.index : who.index + 1]
             case "isr":
                 return self.world.isr_of(who.argument)
             case "controller":
@@ -148,6 +179,9 @@ class Faults:
             return
         now = self.world.now
         impossible = self.world.why_not(fault)
+        if fault.do in ADMINISTERED and not impossible:
+            self._administer(fault)
+            return
         resolved, undo = ((), None) if impossible else self._inflict(fault)
         if not resolved:
             self._note(Fault(fault.name, fault.do, "not-injected", (), 0, impossible or self._why_not(fault)))
@@ -182,9 +216,14 @@ class Faults:
         """Do it. Answers to what it resolved, and how it is undone (None: it is over at once)."""
         world = self.world
         match fault.do:
-            case "crash" | "shutdown":
+            case "crash" | "power-loss" | "shutdown":
                 living = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
-                self._for_each(living, world.crash if fault.do == "crash" else lambda name: world.shutdown(name, fault.timeout))
+                downs: dict[str, Callable[[str], None]] = {
+                    "crash": world.crash,
+                    "power-loss": world.power_off,
+                    "shutdown": lambda name: world.shutdown(name, fault.timeout),
+                }
+                self._for_each(living, downs[fault.do])
                 return living, lambda: self._restart(living, clients=fault.duration is not None)
             case "pause":
                 awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))
@@ -195,6 +234,9 @@ class Faults:
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
                 self._restart(dead, clients=True)
                 return dead, None
+            case "delete-records":
+                assert fault.partition is not None
+                return world.delete_records(fault.partition, fault.before), None
             case "cut":
                 pairs = self._directed(fault)
                 for a, b in pairs:
@@ -207,8 +249,41 @@ class Faults:
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
                 return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+            case "disk-full" | "disk-error":
+                running = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
+                self._for_each(running, lambda name: world.fail_disk(name, fault.partition or ""))
+                return running, lambda: self._for_each(running, world.repair_disk)
             case _:
                 raise AssertionError(f"the scenario was checked: {fault.do}")
+
+    def _administer(self, fault: FaultPlan) -> None:
+        """What an administrator asks for: begun when the cluster has answered."""
+        self.firing += 1
+        match fault.do:
+            case "elect" | "reassign":
+                assert fault.partition is not None
+                if fault.do == "elect":
+                    self.world.elect(fault.partition, fault.kind, lambda why: self._answered(fault, str(fault.partition), why))
+                else:
+                    self.world.reassign(fault.partition, fault.to, lambda why: self._answered(fault, str(fault.partition), why))
+            case "alter":
+                kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
+                self.world.alter(kind, name, fault.settings, lambda why: self._answered(fault, name or "brokers", why))
+            case _:
+                self.world.recreate_topic(fault.topic, lambda why: self._answered(fault, fault.topic, why), lambda: self._recreated(fault))
+
+    def _answered(self, fault: FaultPlan, what: str, why_not: str) -> None:
+        if why_not or fault.do != "recreate-topic":
+            self.firing -= 1
+        if why_not:
+            self._note(Fault(fault.name, fault.do, "not-injected", (), 0, why_not))
+        else:
+            self._note(Fault(fault.name, fault.do, "begin", (what,), 0))
+
+    def _recreated(self, fault: FaultPlan) -> None:
+        """The new topic stands: what was acknowledged before was of the old one."""
+        self.firing -= 1
+        self._note(Fault(fault.name, fault.do, "end", (fault.topic,), 0))
 
     def _directed(self, fault: FaultPlan) -> list[tuple[str, str]]:
         pairs = self._pairs(fault)
@@ -242,7 +317,7 @@ class Faults:
 
     @property
     def at_work(self) -> bool:
-        """Something has begun and not ended, or is about to begin."""
+        """Something has begun and not ended, or is about to begin, or takes its time."""
         return bool(self.standing) or self.firing > 0
 
     @property

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from ksim.dice import Dice
 from ksim.frame_triggers import Carried, FrameFault, fired
-from ksim.loop import Connection, Loop, Wire
+from ksim.loop import Loop
+from ksim.loop_connections import Connection, Wire
 from ksim.plan import FaultPlan, FrameTrigger, Who
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault

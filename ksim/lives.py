@@ -11,7 +11,24 @@ from dataclasses import dataclass, field
 
 from ksim.history import History
 from ksim.ranges import Run, minus, runs_of, union
-from ksim_models.facts import Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent, Split
+from ksim_models.facts import (
+    Acked,
+    Appended,
+    BrokerChanged,
+    CacheLost,
+    Failed,
+    Learned,
+    LogStartMoved,
+    Offered,
+    PartitionChanged,
+    Refused,
+    Rejected,
+    ReplicasChanged,
+    Replicated,
+    Retried,
+    Sent,
+    Split,
+)
 from ksim_models.messages import NO_LEADER, NO_OFFSET
 from ksim_models.units import NEVER, Micros, s
 
@@ -55,6 +72,8 @@ class Batch:
     waits: list[Wait] = field(default_factory=list)
     short_of_replicas: list[Micros] = field(default_factory=list)
     """When a leader refused it because the ISR was too small."""
+    removed: list[tuple[Micros, str]] = field(default_factory=list)
+    """When its copy went out of a broker's log, with the power or by DeleteRecords."""
 
 
 Copy = tuple[int, Batch, Wait]
@@ -64,7 +83,7 @@ Copy = tuple[int, Batch, Wait]
 class Lives:
     def __init__(self, history: History, replicas: dict[str, tuple[str, ...]]) -> None:
         """`replicas`: per partition the brokers that hold one, the preferred leader first."""
-        self.replicas = replicas
+        self.replicas = {**replicas}
         self.batches: dict[tuple[str, str, int, int], Batch] = {}
         self.others: list[Batch] = []
         """Records that were offered and never sent, and batches whose records the application sent again."""
@@ -79,6 +98,8 @@ class Lives:
         self._offers: dict[str, list[Offered]] = {}
         self._named: dict[str, list[Run]] = {}
         """Per producer: the records that were sent, refused, or had another outcome."""
+        self._appends: defaultdict[str, list[tuple[int, int, Batch]]] = defaultdict(list)
+        """Per partition, in order of time: from which offset to which."""
         self._lacking: defaultdict[tuple[str, str], deque[Copy]] = defaultdict(deque)
         """Per partition and follower."""
         self._read(history)
@@ -89,7 +110,10 @@ class Lives:
         return [*self.batches.values(), *self.others]
 
     def _read(self, history: History) -> None:
-        wanted = Acked, Appended, BrokerChanged, Failed, Learned, Offered, PartitionChanged, Refused, Rejected, Replicated, Retried, Sent, Split
+        wanted = (
+            *(Acked, Appended, BrokerChanged, CacheLost, Failed, Learned, LogStartMoved, Offered, PartitionChanged),
+            *(Refused, Rejected, ReplicasChanged, Replicated, Retried, Sent, Split),
+        )
         for at, fact in history.of(*wanted):
             match fact:
                 case Replicated():
@@ -121,8 +145,15 @@ class Lives:
                         self._batch(at, fact).short_of_replicas.append(at)
                 case PartitionChanged():
                     self._partition_changed(at, fact)
+                case CacheLost():
+                    self._removed(at, fact.broker, fact.partition, fact.to_offset, fact.from_offset)
+                case LogStartMoved():
+                    if fact.why == "delete-records":
+                        self._removed(at, fact.broker, fact.partition, 0, fact.offset)
                 case Learned():
                     self.views.setdefault((fact.client, fact.partition), []).append((at, fact.leader))
+                case ReplicasChanged():
+                    self._replicas_changed(at, fact)
                 case BrokerChanged():
                     self.registrations.setdefault(fact.broker, []).append((at, fact.state))
 
@@ -153,6 +184,7 @@ class Lives:
         batch = self._batch(at, fact)
         if batch.stop <= at and batch.flights and batch.flights[-1].stop == NEVER:
             batch.flights[-1].stop = at  # acks=0: the application was told before the leader had it.
+        self._appends[fact.partition].append((fact.base_offset, fact.base_offset + len(fact.records), batch))
         for follower in self.replicas.get(fact.partition, ()):
             if follower != fact.broker:
                 wait = Wait(fact.broker, follower, at)
@@ -164,6 +196,16 @@ class Lives:
         while lacking and lacking[0][0] <= fact.log_end_offset:
             _, _, wait = lacking.popleft()
             wait.stop = at
+
+    def _removed(self, at: Micros, broker: str, partition: str, start: int, end: int) -> None:
+        """What was last appended at these offsets; what stood there before was cut off long ago."""
+        lowest = NEVER
+        for base, stop, batch in reversed(self._appends[partition]):
+            if base < end and stop > start and stop <= lowest:
+                batch.removed.append((at, broker))
+            lowest = min(lowest, base)
+            if lowest <= start:
+                break
 
     def _partition_changed(self, at: Micros, fact: PartitionChanged) -> None:
         self.isr.setdefault(fact.partition, []).append((at, fact.isr))
@@ -177,6 +219,14 @@ class Lives:
         if not leaders or leaders[-1][1] != fact.leader:
             leaders.append((at, fact.leader))
             self._new_leader(at, fact.partition, fact.leader)
+
+    def _replicas_changed(self, at: Micros, fact: ReplicasChanged) -> None:
+        """Nobody waits for the copy of a replica that is none any more."""
+        gone = [follower for follower in self.replicas.get(fact.partition, ()) if follower not in fact.replicas]
+        self.replicas[fact.partition] = fact.replicas
+        for follower in gone:
+            for _, _, wait in self._lacking.pop((fact.partition, follower), deque()):
+                wait.stop = at
 
     def _new_leader(self, at: Micros, partition: str, leader: str) -> None:
         """What the new leader lacks is gone for good: nobody waits for it any more. The rest comes from the new leader now."""

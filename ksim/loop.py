@@ -6,13 +6,13 @@ A connection is an ordered byte stream: a lost packet is a delay, never a messag
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import simpy
 from simpy.core import EmptySchedule
 
+from ksim.loop_connections import BreaksOff, Cell, Connection, Wire
 from ksim_models.machine import (
     Close,
     Closed,
@@ -48,61 +48,6 @@ class Happening:
         self.callbacks: Any = (callback,)
         self._ok = True
         self.what = what
-
-
-class BreaksOff:
-    """Where it arrives, the connection breaks for both sides."""
-
-
-class Cell:
-    """A machine in its process: running, frozen, about to end or gone."""
-
-    __slots__ = ("alarm_at", "comes_back", "connections", "down", "frozen", "inbox", "leaving", "machine", "name")
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.name = machine.name
-        self.alarm_at: Micros | None = None
-        self.down = False
-        self.frozen = False
-        self.leaving = False
-        """It was asked to end, and has not yet."""
-        self.comes_back = False
-        """It was asked to start again meanwhile: it does so once it is gone."""
-        self.inbox: deque[Event] = deque()
-        self.connections: dict[str, Connection] = {}
-
-
-class Wire:
-    """One direction of a connection."""
-
-    __slots__ = ("connection", "dead", "free_at", "held", "path", "receiver", "sender")
-
-    def __init__(self, connection: Connection, sender: Cell, receiver: Cell) -> None:
-        self.connection = connection
-        self.sender = sender
-        self.receiver = receiver
-        self.path = sender.name, receiver.name
-        self.free_at: Micros = -(2**62)
-        """When the last thing sent arrives: nothing sent later arrives before."""
-        self.held: list[Event | BreaksOff] = []
-        """Sent into a cut: TCP repeats it until the cut is mended."""
-        self.dead = False
-        """Nothing more will ever arrive (a hang)."""
-
-
-class Connection:
-    __slots__ = ("forth", "back", "name", "open_at_acceptor", "open_at_opener")
-
-    def __init__(self, name: str, opener: Cell, acceptor: Cell) -> None:
-        self.name = name
-        self.forth = Wire(self, opener, acceptor)
-        self.back = Wire(self, acceptor, opener)
-        self.open_at_opener = True
-        self.open_at_acceptor = True
-
-    def is_open_at(self, cell: Cell) -> bool:
-        return self.open_at_opener if cell is self.forth.sender else self.open_at_acceptor
 
 
 class Network(Protocol):
@@ -245,6 +190,8 @@ class Loop:
         if kind is Received:
             if receiver.connections.get(connection.name) is connection:
                 self.tell(receiver, event, now)
+            elif connection.forgotten_by is receiver:
+                self._meet_the_forgetful(connection, receiver)
         elif kind is Closed:
             self._lose(connection, receiver, now)
         elif kind is BreaksOff:
@@ -257,6 +204,9 @@ class Loop:
     def _accept(self, connection: Connection, acceptor: Cell, now: Micros) -> None:
         """The other side's system accepts at once, even for a frozen process; nobody listens where the process is gone, and it refuses."""
         if not connection.open_at_opener:
+            return
+        if acceptor.dark:
+            acceptor.callers.append(connection)
             return
         if acceptor.down:
             self._put(connection.back, Closed(connection.name), now)
@@ -300,7 +250,47 @@ class Loop:
         self._put(wire, BreaksOff(), self.now)
         wire.dead = True
 
+    def _meet_the_forgetful(self, connection: Connection, cell: Cell) -> None:
+        """A system that knows nothing of this connection says so (RST); one without power says nothing, and hears of it again when it is back."""
+        if cell.dark:
+            connection.unheard = True
+        else:
+            connection.forgotten_by = None
+            self._put(connection.back if cell is connection.forth.receiver else connection.forth, Closed(connection.name), self.now)
+
     # Faults.
+
+    def power_off(self, name: str, *, tells_when_back: bool = False) -> None:
+        """The machine is gone, and nobody is told: its peers learn by their time-outs, or when they send to it after it is back.
+
+        tells_when_back: those who wait without a time-out of their own learn when it is back, whether they have sent or not.
+        """
+        cell = self.cells[name]
+        if cell.down:
+            return
+        cell.frozen = False
+        cell.inbox.clear()
+        self.tell(cell, Crashed(power_lost=True), self.now)
+        cell.down, cell.dark, cell.leaving = True, True, False
+        for connection in cell.connections.values():
+            connection.forgotten_by = cell
+            towards = connection.forth if cell is connection.forth.receiver else connection.back
+            away = connection.back if towards is connection.forth else connection.forth
+            away.held.clear()  # Nobody repeats it.
+            connection.unheard = tells_when_back or bool(towards.held)
+            self._mark_closed(connection, cell)
+            cell.callers.append(connection)
+        cell.connections.clear()
+
+    def _power_on(self, cell: Cell) -> None:
+        """Simplified: what is repeated into the dark is repeated at the very moment of the return; TCP waits longer and longer."""
+        cell.dark = False
+        callers, cell.callers = cell.callers, []
+        for connection in callers:
+            if connection.forgotten_by is not cell:
+                self._accept(connection, cell, self.now)
+            elif connection.unheard:
+                self._meet_the_forgetful(connection, cell)
 
     def crash(self, name: str) -> None:
         """kill -9: the process is gone, its sockets are closed by the system."""
@@ -329,6 +319,7 @@ class Loop:
         """It has ended by itself."""
         self._take_down(cell)
         if cell.comes_back:
+            cell.comes_back = False
             self.call_at(now, lambda: self.restart(cell.name))
 
     def restart(self, name: str) -> None:
@@ -337,6 +328,8 @@ class Loop:
         if cell.down:
             cell.down = cell.comes_back = False
             self.tell(cell, Restarted(), self.now)
+            if cell.dark:
+                self._power_on(cell)
         elif cell.leaving:
             cell.comes_back = True
 

@@ -23,6 +23,8 @@ class Effective:
     min_insync_replicas: int
     """As the broker takes it: never more than there are replicas."""
     unclean_election: bool
+    unflushed_power_loss: bool
+    """The scenario lets a machine lose its power, and some broker does not flush every record before it answers."""
     threads: int
     """Workloads of this producer that write to this topic: each is a thread of its own."""
 
@@ -40,6 +42,7 @@ PERMITTED = (
     Permission("lost", "acks=1", lambda c: c.acks == 1, "broker section 1.5: the leader fails before a follower fetched it"),
     Permission("lost", "unclean.leader.election.enable=true", lambda c: c.unclean_election, "broker section 1.5, measured in S5 (b)"),
     Permission("lost", "min.insync.replicas=1", lambda c: c.acks == ALL and c.min_insync_replicas == 1, "client section 3.6, KC-56: the last replica standing"),
+    Permission("lost", "a power loss: no acknowledgement waits for a flush (flush.messages > 1)", lambda c: c.unflushed_power_loss, "LR-2, LR-4; H-094"),
     Permission("ghost", "a failed send says nothing about the log", lambda c: True, "client S21"),
     Permission("duplicated", "enable.idempotence=false", lambda c: not c.idempotence and c.retries > 0 and c.acks != 0, "client section 3.6"),
     Permission("reordered", "acks=0", lambda c: c.acks == 0, "client section 3.6: unread bytes of an old connection are served beside those of the new one"),
@@ -63,7 +66,7 @@ PERMITTED = (
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
-    Permission("removed", "the log's start moved on request", lambda c: True, "scenario.md section 3"),
+    Permission("removed", "the log's start moved, by retention or on request, or the topic was deleted", lambda c: True, "scenario.md section 3"),
 )
 
 JEPSEN = {
@@ -109,6 +112,7 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         client=str(client.get(producer, "java") if isinstance(client, dict) else client),
         min_insync_replicas=min([_number(value, 1) for value in of_topic("min.insync.replicas")] or [1], default=1) if replicas != 1 else 1,
         unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
+        unflushed_power_loss=_has_power_loss(run) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
         threads=_threads(run, producer, partition.rpartition("-")[0]),
     )
 
@@ -118,6 +122,12 @@ def _threads(run: Mapping[str, object], producer: str, topic: str) -> int:
     workloads = scenario.get("workload") if isinstance(scenario, dict) else None
     tables = [workload for workload in workloads if isinstance(workload, dict)] if isinstance(workloads, list) else []
     return sum(workload.get("topic") == topic and workload.get("producer", producer) == producer for workload in tables)
+
+
+def _has_power_loss(run: Mapping[str, object]) -> bool:
+    scenario = run.get("scenario")
+    faults = scenario.get("fault") if isinstance(scenario, dict) else None
+    return isinstance(faults, list) and any(isinstance(fault, dict) and fault.get("do") == "power-loss" for fault in faults)
 
 
 def _section(run: Mapping[str, object], name: str) -> dict[str, object]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile, ClientProfile
 from ksim_models.units import Micros
 
@@ -53,6 +55,13 @@ class ProducerPlan:
     """"2.16" where librdkafka of that version was asked for."""
     librdkafka: LibrdkafkaConfig | None = None
     """Its own settings."""
+
+    def bootstrap(self, brokers: int) -> list[int]:
+        """The numbers of its bootstrap servers among so many brokers: those it names; all, where it names anything else ("localhost:9092") or nothing."""
+        told = dict(self.given).get("bootstrap.servers", "")
+        named = {re.fullmatch(r"broker-([1-9][0-9]{0,3})(:[0-9]+)?", one.strip()) for one in told.split(",")}
+        numbers = sorted({int(one[1]) for one in named if one is not None})
+        return numbers if None not in named and numbers[-1] <= brokers else list(range(1, brokers + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +183,16 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    kind: str = ""
+    """`elect`: "preferred" or "unclean"."""
+    to: tuple[str, ...] = ()
+    """`reassign`: the replicas that the partition shall have, the preferred leader first."""
+    topic: str = ""
+    """`recreate-topic`, or `alter` of a topic."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """`alter`: in Kafka's own names and spelling. `who` names the brokers; none: the topic's, or what holds for all brokers."""
+    before: int = 0
+    """`delete-records`: where the log is to start; -1: at the high watermark."""
     timeout: Micros | None = None
     """`shutdown` of a client: what close() may take; None: as long as it takes."""
     workload: int = -1
@@ -206,6 +225,14 @@ class NetworkPlan:
     bandwidth: Fraction | None = None
     """Bytes per microsecond; None: unlimited."""
     links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What only the simulation needs to be told: how the machines under the brokers behave."""
+
+    page_cache: PageCache = field(default_factory=PageCache)
+    power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +278,7 @@ class Plan:
     heal: bool
     limit: Micros
     warm: bool
+    model: ModelPlan = field(default_factory=ModelPlan)
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     not_simulated: tuple[Problem, ...] = ()

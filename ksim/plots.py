@@ -39,7 +39,7 @@ def save_timeline(run: Run, path: str | Path) -> None:
         retries = [at / SECOND for at, _ in run.history.of(Retried)]
         axes.plot(retries, [0] * len(retries), "|", color="#e0a030", markersize=12, label=f"retries ({len(retries)})")
         for at, fact in run.history.of(PartitionChanged):
-            if fact.leader and fact.why.startswith(("fenced", "unfenced")):
+            if fact.leader and fact.why.startswith(("fenced", "unfenced", "shut")):
                 axes.axvline(at / SECOND, color="#4060a0", linestyle=":", linewidth=1.2)
                 axes.annotate(f" {fact.leader} leads", (at / SECOND, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color="#4060a0")
         axes.set_xlim(0, run.simulated_us / SECOND)

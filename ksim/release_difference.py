@@ -12,8 +12,10 @@ from ksim.plan import Plan, ProducerPlan
 from ksim.scenario import Scenario
 from ksim.scenario_plan import Made
 from ksim_models.config import Effective, Problem, topic_config
+from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import broker_profile, client_profile
-from ksim_models.switches import Differing, ProducerUse, TopicUse, differing
+from ksim_models.switch import ProducerUse, TopicUse
+from ksim_models.switches import Differing, differing
 
 NOT_KNOWN = "(not known)"
 
@@ -109,6 +111,9 @@ def _changes(whose: str, one: Sequence[Effective], other: Sequence[Effective]) -
         first, second = (NOT_KNOWN if line is None else shown(line.value) for line in lines)
         if first != second:
             origins = ["" if line is None else line.origin for line in lines]
+            key = PRODUCER_KEYS.get(name)
+            if key is not None and key.no_part and all(not origin or origin.startswith("default") for origin in origins):
+                continue  # Nobody wrote it, and it decides nothing.
             yield Change(whose, name, (first, second), (origins[0], origins[1]))
 
 

@@ -17,8 +17,9 @@ from ksim.metrics_samples import ClientSamples
 from ksim.metrics_series import Series
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
-from ksim_models.config import ProducerConfig, topic_config
+from ksim_models.config import ProducerConfig, TopicConfig, topic_config
 from ksim_models.quantities import parse_duration_us
+from ksim_models.settings import LONG_MAX
 from ksim_models.units import MILLISECOND, Micros
 
 
@@ -93,7 +94,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
     }
     brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
-    topics = {topic.name: replication_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
+    topics = {topic.name: _topic_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
     return {
         "scenario": plan.data,
         "title": plan.title,
@@ -104,6 +105,11 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "config": {"producers": producers, "topics": topics, "brokers": brokers},
         **how,
     }
+
+
+def _topic_settings(config: TopicConfig) -> dict[str, object]:
+    flush = {} if config.flush_messages == LONG_MAX else {"flush.messages": config.flush_messages}
+    return replication_settings(config) | flush
 
 
 def replication_settings(config: object) -> dict[str, object]:

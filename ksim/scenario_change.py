@@ -32,6 +32,10 @@ class Change:
     origin: Origin
 
 
+ALTERABLE = {**TOPIC_KEYS, **BROKER_KEYS}
+"""What a fault may alter."""
+
+
 def placed(data: Mapping[str, object], setting: Setting) -> list[Change]:
     """One setting in every producer."""
     return [Change(("producers", name, "config", setting.name), setting.value, setting.origin) for name in producer_names(data.get("producers"))]
@@ -119,7 +123,7 @@ def resolve_path(data: Data, path: str | Path) -> Path:
     head, rest = str(parts[0]), parts[1:]
     if head in ("workload", "fault"):
         number = _element(data.get(head), rest, written)
-        return (head, number, *_inside(WORKLOAD if head == "workload" else FAULT, rest[1:], written))
+        return (head, number, *_inside(WORKLOAD if head == "workload" else FAULT, rest[1:], written, ALTERABLE))
     if head in ("topics", "producers"):
         tables = data.get(head)
         names = producer_names(tables) if head == "producers" else list(tables) if isinstance(tables, dict) else []

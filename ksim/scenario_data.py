@@ -146,6 +146,9 @@ def _tables_with_config(data: Data) -> list[tuple[Path, Data]]:
         tables = data.get(group)
         if isinstance(tables, dict):
             found.extend(((group, name), table) for name, table in tables.items() if isinstance(table, dict))
+    faults = data.get("fault")
+    if isinstance(faults, list):
+        found.extend((("fault", number), table) for number, table in enumerate(faults) if isinstance(table, dict))
     return found
 
 

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
-from ksim.scenario_names import CONNECTED, PRODUCER, Names, are_connected, read_who
+from ksim.scenario_admin import read_wish
+from ksim.scenario_names import BROKER, CONNECTED, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
 from ksim.scenario_shape import (
@@ -25,16 +26,21 @@ from ksim.scenario_shape import (
     Key,
 )
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
-from ksim.scenario_values import DURATION, FLAG, POSITIVE_DURATION, TEXT
+from ksim.scenario_values import DURATION, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
+from ksim_models.profiles import BrokerProfile
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
+OFFSET = whole(-1, MOST_RECORDS)
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "shutdown")
+TAKES_DOWN = ("crash", "power-loss", "shutdown", "disk-full", "disk-error")
+DISK_FAULTS = ("disk-full", "disk-error")
 
 
-def read_faults(reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> list[FaultPlan]:
+def read_faults(
+    reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan], profile: BrokerProfile
+) -> list[FaultPlan]:
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
@@ -43,7 +49,7 @@ def read_faults(reading: Reading, content: object, names: Names, workloads: Sequ
         table = reading.table(path, value, shape)
         if table is None:
             continue
-        fault = _fault(table, number, names, [fault.name for fault in faults])
+        fault = _fault(table, number, names, [fault.name for fault in faults], profile)
         if fault is not None:
             faults.append(of_a_record(table, fault, workloads, producers) if fault.do in RECORD_FAULTS else fault)
             tables.append(table)
@@ -54,7 +60,7 @@ def read_faults(reading: Reading, content: object, names: Names, workloads: Sequ
     return faults
 
 
-def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> FaultPlan | None:
+def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profile: BrokerProfile) -> FaultPlan | None:
     do = table.content.get("do")
     if do is None:
         table.problem("", f"{name_of(table.path)}: do is missing.", given="no do", possible=listed(FAULT_ARGUMENTS))
@@ -66,13 +72,13 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    who = (read_who(table, "who", table.content["who"], names) or ()) if table.has("who") else ()
-    if do == "shutdown" and any(names.role(one) != PRODUCER for one in who):
-        table.reading.only_live((*table.path, "do"), f"{name_of(table.path)}: an orderly shutdown", given=do, possible="crash")
-        if table.has("timeout"):
-            table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")
+    roles = (BROKER,) if do in DISK_FAULTS else (BROKER, CONTROLLER, PRODUCER)
+    who = (read_who(table, "who", table.content["who"], names, roles) or ()) if table.has("who") else ()
+    if do == "shutdown" and table.has("timeout") and any(names.role(one) != PRODUCER for one in who):
+        table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")
     first, second = _between(table, names)
     when = _when(table, do, names)
+    wish = read_wish(table, do, names, profile)
     if do == "answer" and isinstance(when, FrameTrigger):
         _refuse_answers_without_that_error(table, when)
     return FaultPlan(
@@ -82,14 +88,19 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str]) -> Fau
         at=table.take("at", DURATION),
         when=when,
         duration=table.take("for", POSITIVE_DURATION),
-        who=who,
+        who=who or wish.who,
         between=(first, second),
         one_way=table.take("one_way", FLAG) or False,
         error=_error(table),
         processed=table.take("processed", FLAG) or False,
-        partition=read_partition(table, names),
+        partition=wish.partition or read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        kind=wish.kind,
+        to=wish.to,
+        topic=wish.topic,
+        settings=wish.settings,
+        before=table.take("before", OFFSET) or 0,
         timeout=table.take("timeout", DURATION),
     )
 

@@ -18,7 +18,7 @@ from ksim.scenario_names import Names
 from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
-from ksim.scenario_tail import read_expectations, read_network, read_tail, refuse_standing_time
+from ksim.scenario_tail import read_expectations, read_model, read_network, read_tail, refuse_standing_time
 from ksim.scenario_values import SEED, TEXT, whole
 from ksim.scenario_workload import read_workloads, tell_of_compression
 from ksim_models.config import Effective, Problem
@@ -58,7 +58,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
-    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans)
+    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans, releases.brokers)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))
@@ -82,6 +82,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
+        model=read_model(reading, data.get("model")),
         alerts=tuple(alerts),
         notes=tuple(dict.fromkeys(reading.notes)),
         not_simulated=tuple(reading.not_simulated),

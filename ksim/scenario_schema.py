@@ -31,6 +31,7 @@ def schema() -> Object:
         "network": network,
         "alert": {"type": "array", "items": _alert()},
         "expect": _expect(),
+        "model": _table(shapes.MODEL),
         "tail": _table(shapes.TAIL),
     }
     return {

@@ -12,6 +12,7 @@ from typing import TypeVar
 from ksim import scenario_values as kinds
 from ksim.breakers import BREAKER_FIGURES
 from ksim.scenario_values import Kind, Schema
+from ksim_models.page_cache import PowerLossKeeps
 
 T = TypeVar("T")
 
@@ -157,11 +158,23 @@ FAULT: Shape = {
     "by": key(kinds.POSITIVE_DURATION, "How late"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
-    "partition": key(kinds.TEXT, "Only this partition of the request"),
+    "partition": key(kinds.TEXT, "Only this partition of the request; of elect, reassign and delete-records the partition"),
+    "kind": Key('Of an election: "preferred" (default) or "unclean".', {"enum": ["preferred", "unclean"]}),
+    "target": key(kinds.TEXT, 'What is altered: a topic, a broker, or "brokers"'),
+    "config": CONFIG,
+    "to": Key("The brokers that shall hold the partition, the preferred leader first.", {"type": "array", "items": {"type": ["integer", "string"]}}),
+    "topic": key(kinds.TEXT, "The topic that is deleted and created again"),
+    "before": key(kinds.whole(-1, kinds.MOST_RECORDS), "The offset at which the log is to start; -1: at the high watermark"),
     "timeout": key(kinds.DURATION, "What close() of a client may take (default: as long as it takes)"),
     "workload": key(kinds.NUMBER, "Of which workload a record is struck, from 0; may be left out when there is one"),
     "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
     "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
+}
+MODEL: Shape = {
+    "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
+    "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
+    "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
+    "append": later("How long an append takes"),
 }
 ALERT: Shape = {
     "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
@@ -184,7 +197,7 @@ SCENARIO: Shape = {
     "fault": Key("What goes wrong.", {"type": "array"}),
     "chaos": later("Random faults"),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
-    "model": later("Costs that only the simulation needs"),
+    "model": Key("What only the simulation needs.", {"type": "object"}),
     "alert": Key("Alert rules to rehearse.", {"type": "array"}),
     "expect": Key("What the author predicts.", {"type": "object"}),
     "tail": Key("How the run ends.", {"type": "object"}),
@@ -196,6 +209,7 @@ VERSIONS: Shape = {
 
 FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "crash": frozenset({"who", "for"}),
+    "power-loss": frozenset({"who", "for"}),
     "shutdown": frozenset({"who", "for", "timeout"}),
     "restart": frozenset({"who"}),
     "pause": frozenset({"who", "for"}),
@@ -207,12 +221,20 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "hang": frozenset({"for"}),
     "delay": frozenset({"by", "for"}),
     "answer": frozenset({"error", "processed", "partition", "for"}),
+    "disk-full": frozenset({"who", "partition", "for"}),
+    "disk-error": frozenset({"who", "partition", "for"}),
+    "elect": frozenset({"partition", "kind"}),
+    "alter": frozenset({"target", "config"}),
+    "reassign": frozenset({"partition", "to"}),
+    "recreate-topic": frozenset({"topic"}),
+    "delete-records": frozenset({"partition", "before"}),
     "unserializable": frozenset({"workload", "nth"}),
     "oversize": frozenset({"workload", "nth", "size"}),
 }
 """Which arguments go with which fault, besides name, do, at and when."""
 NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "crash": ("who",),
+    "power-loss": ("who",),
     "shutdown": ("who",),
     "restart": ("who",),
     "pause": ("who",),
@@ -221,6 +243,11 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "slow": ("between", "latency"),
     "delay": ("by",),
     "answer": ("error",),
+    "disk-full": ("who",),
+    "disk-error": ("who",),
+    "alter": ("target", "config"),
+    "reassign": ("to",),
+    "delete-records": ("partition", "before"),
 }
 EXAMPLES: Mapping[str, str] = {
     "who": 'who = "leader(payments-0)"',
@@ -228,20 +255,17 @@ EXAMPLES: Mapping[str, str] = {
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
+    "target": 'target = "payments"',
+    "config": "config.min.insync.replicas = 1",
+    "to": "to = [2, 3, 1]",
+    "partition": 'partition = "payments-0"',
+    "before": "before = 100",
 }
 FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
 RECORD_FAULTS = ("unserializable", "oversize")
 LATER_FAULTS = (
-    "power-loss",
-    "disk-full",
-    "disk-error",
     "slow-disk",
     "slow-cpu",
-    "elect",
-    "alter",
-    "reassign",
-    "delete-records",
-    "recreate-topic",
 )
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
@@ -264,7 +288,7 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor", "kind", "target", "config", "to", "before", "topic")
+LATER_FAULT_ARGUMENTS = ("factor",)
 
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)

@@ -1,6 +1,6 @@
-"""The rest of a scenario: the network's latency, how the run ends, and what the author predicts.
+"""The rest of a scenario: the network's latency, the machines' page cache, how the run ends, and what the author predicts.
 
-Not Kafka's: scenario.md sections 1 ([network], [tail]) and 3 ([expect]).
+Not Kafka's: scenario.md sections 1 ([network], [model], [tail]) and 3 ([expect]).
 """
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ksim.plan import BrokerPlan, Expectation, Latency, Link, NetworkPlan, ProducerPlan, Who
+from ksim.plan import BrokerPlan, Expectation, Latency, Link, ModelPlan, NetworkPlan, ProducerPlan, Who
 from ksim.problems import listed, shown
 from ksim.scenario_names import CONNECTED, Names, are_connected
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import EXPECTED_NAMES, LATENCY, LINK, NETWORK, TAIL, VERDICTS
-from ksim.scenario_values import BANDWIDTH, DURATION, FLAG, POSITIVE_DURATION, exact
+from ksim.scenario_shape import EXPECTED_NAMES, LATENCY, LINK, MODEL, NETWORK, TAIL, VERDICTS
+from ksim.scenario_values import BANDWIDTH, DURATION, FLAG, POSITIVE_DURATION, choice, exact
 from ksim_models.errors import ErrorCode
 from ksim_models.librdkafka_errors import TEXTS as LIBRDKAFKA_TEXTS
 from ksim_models.librdkafka_errors import name_of as librdkafka_name_of
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.units import SECOND, Micros
 
 DEFAULT_LATENCY = Latency(500, 500)
 DEFAULT_LIMIT: Micros = 300 * SECOND
+KEEPS = choice(*(keeps.value for keeps in PowerLossKeeps))
 
 ASKED_AGAIN_BY_BROKERS = ("replica.fetch.wait.max.ms", "replica.fetch.backoff.ms")
 ASKED_AGAIN_BY_PRODUCERS = ("metadata.max.age.ms", "retry.backoff.ms", "reconnect.backoff.ms")
@@ -45,14 +47,15 @@ def read_network(reading: Reading, content: object, names: Names) -> NetworkPlan
     if table is None:
         return NetworkPlan(DEFAULT_LATENCY)
     links = [
-        _link(link, names)
+        one
         for path, value in reading.array(("network", "links"), table.content.get("links"))
         if (link := reading.table(path, value, LINK)) is not None
+        for one in _links(link, names)
     ]
     return NetworkPlan(
         latency=_latency(table) or DEFAULT_LATENCY,
         bandwidth=table.take("bandwidth", BANDWIDTH),
-        links=tuple(link for link in links if link is not None),
+        links=tuple(links),
     )
 
 
@@ -76,7 +79,8 @@ def _latency(table: Table) -> Latency | None:
     return Latency(median, p99)
 
 
-def _link(table: Table, names: Names) -> Link | None:
+def _links(table: Table, names: Names) -> list[Link]:
+    """One for each pair of machines: `brokers` is all of them but the other end."""
     possible = [*names.machines, "brokers"]
     for name in ("from", "to", "latency"):
         if not table.has(name):
@@ -85,12 +89,15 @@ def _link(table: Table, names: Names) -> Link | None:
     latency = _latency(table)
     if sender is not None and sender == receiver and sender != "brokers":
         table.problem("to", f"{name_of(table.path)}: {sender} is not connected with itself.", possible="another machine")
-        return None
+        return []
     roles = [names.role(Who("brokers") if end == "brokers" else Who("machine", end)) for end in (sender, receiver) if end]
     if len(roles) == 2 and not are_connected(*roles):
         table.problem("to", f"{name_of(table.path)}: nothing connects {sender} and {receiver}.", possible=CONNECTED)
-        return None
-    return Link(sender, receiver, latency) if sender and receiver and latency else None
+        return []
+    if not (sender and receiver and latency):
+        return []
+    senders, receivers = (list(names.brokers) if end == "brokers" else [end] for end in (sender, receiver))
+    return [Link(one, other, latency) for one in senders for other in receivers if one != other]
 
 
 def refuse_standing_time(reading: Reading, network: NetworkPlan, brokers: Sequence[BrokerPlan], producers: Sequence[ProducerPlan]) -> None:
@@ -102,6 +109,17 @@ def refuse_standing_time(reading: Reading, network: NetworkPlan, brokers: Sequen
     for name in dict.fromkeys(name for name, wait in waits if wait == 0):
         message = f"network: latency = 0 does not go with {name} = 0: they would ask and answer without end in one instant."
         reading.problem(("network", "latency"), message, given="0", possible=f'a latency above zero, such as "0.5ms", or a longer {name}')
+
+
+def read_model(reading: Reading, content: object) -> ModelPlan:
+    table = reading.table(("model",), {} if content is None else content, MODEL)
+    if table is None:
+        return ModelPlan()
+    expire, scan = table.take("writeback", DURATION), table.take("writeback_scan", DURATION)
+    default = PageCache()
+    cache = PageCache(default.expire if expire is None else expire, default.scan if scan is None else scan)
+    keeps = table.take("power_loss_keeps", KEEPS)
+    return ModelPlan(cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,25 +6,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 
 from ksim.dice import Dice
 from ksim.exposure import expose, records_hit
-from ksim.faults import Faults, Resolve
-from ksim.frames import Frames
+from ksim.faults import Faults
 from ksim.history import History
+from ksim.invariants import Invariants
+from ksim.invariants_rules import RULES
 from ksim.loop import Loop
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_taps import Tap, tap
 from ksim.network import LinkDelays
-from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.plan import FaultPlan, Plan
 from ksim.problems import ScenarioError
 from ksim.runs import Run, run_line
 from ksim.scenario import Scenario
 from ksim.workload import Schedule, WarmUp, schedule
+from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
-from ksim_models.config import Origin, Problem
+from ksim_models.config import Origin, Problem, topic_config
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
@@ -33,6 +36,7 @@ from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch
 from ksim_models.producer import Producer
+from ksim_models.sequences import next_sequence
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
@@ -40,16 +44,21 @@ BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
 
-def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False) -> Run:
+always_check_every = 0
+"""Tests set it: then every simulation is looked at after every so-manyth step, without being asked."""
+
+
+def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False, check_every: int | None = None) -> Run:
     """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
     measured=True: its metrics are taken over time along the way; else `run.series()` runs it once more. The facts are the same.
+    check_every: look at every invariant of the cluster after every so-manyth step (1: after each), and end with InvariantBroken where one does not hold.
     """
     plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
     refuse_what_has_no_rules(plan)
     began = time.perf_counter()
-    simulation = Simulation(plan, measured=measured or bool(plan.alerts))
+    simulation = Simulation(plan, measured=measured or bool(plan.alerts), check_every=always_check_every if check_every is None else check_every)
     simulation.run()
     wall_ms = (time.perf_counter() - began) * 1000
     return Run(plan, simulation.history, simulation.loop.events, simulation.loop.now, wall_ms, samples=simulation.samples(), again=samples_of)
@@ -83,7 +92,7 @@ def refuse_what_has_no_rules(plan: Plan) -> None:
 
 
 class Simulation:
-    def __init__(self, plan: Plan, *, measured: bool = False) -> None:
+    def __init__(self, plan: Plan, *, measured: bool = False, check_every: int = 0) -> None:
         self.plan = plan
         self.taps: list[Tap] | None = [] if measured else None
         dice = Dice(plan.seed)
@@ -93,8 +102,9 @@ class Simulation:
         heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
         self.controller = self._add_controller(dice, heartbeats)
         self.brokers = self._add_brokers(dice, heartbeats)
+        self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
-        self.faults = Faults(plan, SimulatedWorld(self.loop, self.network, self.controller, dice), dice)
+        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -109,7 +119,14 @@ class Simulation:
         plan = self.plan
         topics = [NewTopic(topic.name, topic.assignment, topic.given) for topic in plan.topics if topic.exists]
         controller = Controller(
-            plan.controllers[0], plan.broker_profile, plan.brokers[0].config, dice, [broker.name for broker in plan.brokers], topics, first_contact=heartbeats
+            plan.controllers[0],
+            plan.broker_profile,
+            plan.brokers[0].config,
+            dice,
+            [broker.name for broker in plan.brokers],
+            topics,
+            first_contact=heartbeats,
+            active_since=BEFORE,
         )
         self.loop.add(controller)
         return controller
@@ -118,15 +135,41 @@ class Simulation:
         brokers = []
         for number, plan in enumerate(self.plan.brokers, 1):
             member = (number, tuple(self.controller.metadata_log))
-            broker = Broker(plan.name, number, self.plan.broker_profile, plan.config, self.controller.name, dice, start_at=heartbeats[plan.name], member=member)
+            cache = self.plan.model.page_cache
+            broker = Broker(
+                plan.name,
+                number,
+                self.plan.broker_profile,
+                plan.config,
+                self.controller.name,
+                dice,
+                start_at=heartbeats[plan.name],
+                member=member,
+                page_cache=replace(cache, phase=int(dice.at("writeback", plan.name) * cache.scan)),
+                power_loss_keeps=self.plan.model.power_loss_keeps,
+            )
             brokers.append(broker)
             self.loop.add(broker)
         return brokers
 
+    def _watch_invariants(self, every: int) -> Invariants:
+        topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
+        capped = self.plan.broker_profile.min_isr_capped_by_replication
+
+        def min_isr(partition: str) -> int:
+            given = topics[partition.rpartition("-")[0]]
+            return min(given, len(self.controller.replicas_of(partition)) or given) if capped else given
+
+        invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
+        self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
+        for broker in self.brokers:
+            self.loop.cells[broker.name].machine = invariants.watched(broker)
+        return invariants
+
     def _add_producers(self, dice: Dice) -> list[AnyProducer]:
         producers: list[AnyProducer] = []
-        bootstrap = [broker.name for broker in self.plan.brokers]
         for plan in self.plan.producers:
+            bootstrap = [self.plan.brokers[number - 1].name for number in plan.bootstrap(len(self.plan.brokers))]
             workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
             if self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
@@ -209,7 +252,9 @@ class Simulation:
         return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
 
     def _partitions(self) -> Iterable[str]:
-        return (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
+        """A topic that was created on demand has some too, one that was deleted and not yet created again has none."""
+        planned = (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
+        return (partition for partition in planned if self.controller.replicas_of(partition))
 
     def _has_converged(self, partition: str) -> bool:
         state = self.controller.state_of(partition)
@@ -249,67 +294,34 @@ class Simulation:
     def _read_final_logs(self, partition: str, now: Micros) -> None:
         state = self.controller.state_of(partition)
         written: list[RecordBatch] = []
+        start = 0
         told: tuple[LoggedBatch, ...] = ()
         for name in state.replicas:
             broker = self._broker(name)
             log = broker.logs.get(partition)
             if log is None:
                 continue
-            if log.batches != written:  # Replicas mostly hold the same batches.
-                written, told = log.batches, logged(log)
+            if log.batches != written or log.log_start_offset != start:  # Replicas mostly hold the same batches.
+                written, start, told = log.batches, log.log_start_offset, logged(log)
             leads = name == state.leader
             offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
 
 
-class SimulatedWorld:
-    """What the faults of a simulation are inflicted on (`ksim.faults.World`)."""
-
-    def __init__(self, loop: Loop, network: LinkDelays, controller: Controller, dice: Dice) -> None:
-        self.loop = loop
-        self.controller = controller
-        self.dice = dice
-        self.call_at = loop.call_at
-        self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
-        self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
-        self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
-
-    @property
-    def now(self) -> Micros:
-        return self.loop.now
-
-    def note(self, fact: Fault) -> None:
-        self.loop.note(self.loop.now, fact)
-
-    def frames(self, faults: Sequence[tuple[FaultPlan, FrameTrigger]], resolve: Resolve, note: Callable[[Fault], None]) -> Frames:
-        frames = Frames(list(faults), self.loop, self.dice, resolve, note)
-        self.loop.interceptor = frames
-        return frames
-
-    def is_down(self, name: str) -> bool:
-        cell = self.loop.cells[name]
-        return cell.down or cell.leaving
-
-    def is_frozen(self, name: str) -> bool:
-        return self.loop.cells[name].frozen
-
-    def replicas_of(self, partition: str) -> tuple[str, ...]:
-        return self.controller.state_of(partition).replicas
-
-    def active_controller(self) -> str:
-        return self.controller.name
-
-    def why_not(self, fault: FaultPlan) -> str:
-        return ""
-
-
 def ends_or_returns(fault: FaultPlan) -> bool:
     """A client that it names is closed, or comes back."""
-    return fault.do in ("shutdown", "restart") or (fault.do == "crash" and fault.duration is not None)
+    return fault.do in ("shutdown", "restart") or (fault.do in ("crash", "power-loss") and fault.duration is not None)
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:
-    return tuple(
-        LoggedBatch(batch.base_offset, batch.leader_epoch, batch.producer, batch.records, batch.producer_id, batch.producer_epoch, batch.base_sequence)
-        for batch in log.batches
-    )
+    """What a consumer can read. Of a batch in whose middle the log starts, only the rest."""
+    told = []
+    for batch in log.batches:
+        before = max(0, log.log_start_offset - batch.base_offset)
+        if before < len(batch.records):
+            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 else batch.base_sequence
+            numbers = batch.producer_id, batch.producer_epoch, sequence
+            told.append(
+                LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, batch.records[before:] if before else batch.records, *numbers)
+            )
+    return tuple(told)

@@ -19,6 +19,7 @@ from ksim_models.facts import (
     Became,
     Blocked,
     BrokerChanged,
+    CacheLost,
     Connected,
     Deduplicated,
     Disconnected,
@@ -28,14 +29,17 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     Offered,
     PartitionChanged,
     Rejected,
+    ReplicasChanged,
     Replicated,
     Retried,
     Sent,
     Split,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 from ksim_models.units import Micros, show
@@ -51,10 +55,10 @@ FATES = {
     "reordered": "behind records that were offered later: reordered",
     "misrouted": "in a partition that they were not bound for: misrouted",
     "hidden": "in the log, but no consumer can read them: hidden",
-    "removed": "removed from the log on request",
+    "removed": "removed from the log by retention or on request",
 }
 
-TURNS = (Fault, PartitionChanged, BrokerChanged, Truncated, FinalLog, Ended)
+TURNS = (Fault, PartitionChanged, BrokerChanged, ReplicasChanged, TopicChanged, Truncated, CacheLost, LogStartMoved, FinalLog, Ended)
 """After each of these the story goes on differently."""
 OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
 TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)

@@ -16,6 +16,7 @@ from ksim_models.facts import (
     Blocked,
     BreakerChanged,
     BrokerChanged,
+    CacheLost,
     Connected,
     Deduplicated,
     Disconnected,
@@ -25,14 +26,17 @@ from ksim_models.facts import (
     FinalLog,
     HighWatermark,
     Learned,
+    LogStartMoved,
     PartitionChanged,
     ProducerId,
     Refused,
     Rejected,
+    ReplicasChanged,
     Retried,
     Sent,
     Split,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
@@ -44,6 +48,8 @@ FORMS = re.compile(r"\{(\w+)\|(\w+)\}")
 
 BEGINS = {
     "crash": "{who} {crash|crashes}",
+    "power-loss": "{who} {lose|loses} power: what is not on the disk is gone, and nobody is told",
+    "delete-records": "{who} {are|is} asked to delete records",
     "pause": "{who} {freeze|freezes}: the process stops, the sockets stay open",
     "restart": "{who} {start|starts} again",
     "cut": "the network between {who} swallows everything, and nobody is told",
@@ -52,6 +58,7 @@ BEGINS = {
 }
 ENDS = {
     "crash": "{who} {start|starts} again",
+    "power-loss": "{who} {have|has} power again and {start|starts}",
     "pause": "{who} {wake|wakes} up",
     "cut": "the network between {who} carries again",
     "slow": "the network between {who} is as quick as before",
@@ -171,8 +178,21 @@ class Sentences:
                 return f"{fact.broker} registers with the controller"
             case "fenced":
                 return f"the controller fences {fact.broker}: it may lead nothing"
+            case "shutting-down":
+                return f"the controller takes from {fact.broker} what it leads: it is about to shut down"
+            case "shut-down":
+                return f"the controller lets {fact.broker} go: it is fenced, and ends"
             case _:
                 return f"the controller lets {fact.broker} take part again"
+
+    def _replicas_changed(self, fact: ReplicasChanged) -> str:
+        if not fact.adding and not fact.removing:
+            return f"{fact.partition} is held by {', '.join(fact.replicas)} from here on: the reassignment is complete"
+        moves = [f"{word} {', '.join(names)}" for word, names in (("adding", fact.adding), ("removing", fact.removing)) if names]
+        return f"the controller reassigns {fact.partition}: {'; '.join(moves)}"
+
+    def _topic_changed(self, fact: TopicChanged) -> str:
+        return f"the topic {fact.topic} is deleted" if fact.state == "deleted" else f"a topic {fact.topic} is created again, under another id"
 
     def _became(self, fact: Became) -> str:
         if fact.role != "leader":
@@ -181,6 +201,14 @@ class Sentences:
 
     def _truncated(self, fact: Truncated) -> str:
         return f"{fact.broker} cuts its log{self._where(fact.partition)} back from {fact.from_offset} to {fact.to_offset}: the leader does not have the rest"
+
+    def _start_moved(self, fact: LogStartMoved) -> str:
+        why = "as its leader's does" if fact.why == "leader" else fact.why
+        return f"the log{self._where(fact.partition)} on {fact.broker} starts at offset {fact.offset} from now on ({why})"
+
+    def _cache_lost(self, fact: CacheLost) -> str:
+        gone = f"offsets {fact.to_offset} to {fact.from_offset - 1} were in the page cache only, and are gone"
+        return f"{fact.broker} had its log{self._where(fact.partition)} on the disk up to {fact.to_offset}: {gone}"
 
     # The client.
 
@@ -244,8 +272,12 @@ TELLERS: dict[type, Callable[..., str]] = {
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
     BrokerChanged: Sentences._broker_changed,
+    ReplicasChanged: Sentences._replicas_changed,
+    TopicChanged: Sentences._topic_changed,
     Became: Sentences._became,
     Truncated: Sentences._truncated,
+    LogStartMoved: Sentences._start_moved,
+    CacheLost: Sentences._cache_lost,
     Connected: Sentences._connected,
     Disconnected: Sentences._disconnected,
     Learned: Sentences._learned,

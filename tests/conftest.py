@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.workermanage import WorkerController
 
+import ksim.simulation
+
 # A simulation takes as long as it takes: a slow machine must not turn a true property red.
 settings.register_profile("ksim", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("ksim"), max_examples=2_000)
@@ -18,12 +20,21 @@ settings.load_profile("ksim")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--check-every",
+        type=int,
+        default=7,
+        help="every simulation is looked at after every so-manyth step for Kafka's invariants (1: after each, a bit slower; 0: never; default 7)",
+    )
     parser.addoption("--rewrite", action="store_true", help="write the stories of tests/stories anew; review the difference before you commit it")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """One seed for the whole run: chosen here, before Hypothesis' own plugin looks for it; a worker of xdist takes the one it was handed."""
+    """Every simulation runs checked: after every 7th step, as each would make the simulations two to three times as slow, and rules compare what stays.
+
+    One seed for the whole run: chosen here, before Hypothesis' own plugin looks for it; a worker of xdist takes the one it was handed."""
+    ksim.simulation.always_check_every = config.getoption("--check-every")
     if config.getoption("--hypothesis-seed", None) is None:
         handed: dict[str, str] = getattr(config, "workerinput", {})
         config.option.hypothesis_seed = handed["hypothesis_seed"] if handed else str(secrets.randbelow(2**32))

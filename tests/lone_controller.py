@@ -9,9 +9,10 @@ from ksim_models.config import BrokerConfig
 from ksim_models.controller import Controller, NewTopic
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import BrokerChanged
-from ksim_models.machine import Event, Note, Received, Send, Wake
+from ksim_models.machine import Asked, Event, Note, Received, Send, Wake
 from ksim_models.messages import (
     AlterPartitionItem,
+    AlterPartitionReassignmentsRequest,
     AlterPartitionRequest,
     AlterPartitionResponse,
     AlterPartitionResult,
@@ -19,6 +20,8 @@ from ksim_models.messages import (
     BrokerHeartbeatResponse,
     BrokerRegistrationRequest,
     BrokerRegistrationResponse,
+    ElectLeadersRequest,
+    IncrementalAlterConfigsRequest,
     MetadataFetchRequest,
 )
 from ksim_models.profiles import BrokerProfile, broker_profile
@@ -85,8 +88,11 @@ class LoneController:
         self.commit()
         return self.last_sent(f"{broker} -> controller")
 
-    def heartbeat(self, broker: str, *, want_fence: bool = False, offset: int = CAUGHT_UP, epoch: int | None = None) -> BrokerHeartbeatResponse:
-        response = self.ask(broker, BrokerHeartbeatRequest(broker, self.epochs.get(broker, -1) if epoch is None else epoch, offset, want_fence))
+    def heartbeat(
+        self, broker: str, *, want_fence: bool = False, want_shut_down: bool = False, offset: int = CAUGHT_UP, epoch: int | None = None
+    ) -> BrokerHeartbeatResponse:
+        broker_epoch = self.epochs.get(broker, -1) if epoch is None else epoch
+        response = self.ask(broker, BrokerHeartbeatRequest(broker, broker_epoch, offset, want_fence, want_shut_down))
         assert isinstance(response, BrokerHeartbeatResponse)
         return response
 
@@ -140,6 +146,22 @@ class LoneController:
         response = self.ask(sender, AlterPartitionRequest(sender, self.epochs[sender] if broker_epoch is None else broker_epoch, (item,)))
         assert isinstance(response, AlterPartitionResponse)
         return response.results[0] if response.results else AlterPartitionResult(partition, response.error)
+
+    def administer(self, request: object) -> ErrorCode:
+        self.tell(Asked(request))
+        answer = self.controller.answered
+        self.commit()
+        return answer
+
+    def elect(self, kind: str, number: int = 0) -> ErrorCode:
+        return self.administer(ElectLeadersRequest(f"t-{number}", kind))
+
+    def reassign(self, to: str, number: int = 0) -> ErrorCode:
+        return self.administer(AlterPartitionReassignmentsRequest(f"t-{number}", tuple(to)))
+
+    def configure(self, kind: str, name: str, **settings: str) -> ErrorCode:
+        """Underscores stand for dots."""
+        return self.administer(IncrementalAlterConfigsRequest(kind, name, tuple((key.replace("_", "."), value) for key, value in settings.items())))
 
     def fetch(self, broker: str, offset: int) -> None:
         self.tell(Received(f"{broker} -> controller", MetadataFetchRequest(broker, offset)))

@@ -94,6 +94,8 @@ class Script:
         self.brokers: tuple[str, ...] = ("b1", "b2")
         self.refusing: list[str] = []
         """Brokers that refuse a connection."""
+        self.silent: list[str] = []
+        """Brokers that do not even refuse one."""
         self.pending: list[tuple[str, object]] = []
         """(connection, request) without an answer, oldest first."""
         self.sent: list[RecordBatch] = []
@@ -147,6 +149,8 @@ class Script:
             self.facts.append((self.now, effect.fact))
         elif isinstance(effect, Close):
             self.pending = [request for request in self.pending if request[0] != effect.connection]
+        elif isinstance(effect, Open) and effect.peer in self.silent:
+            return []
         elif isinstance(effect, Open):
             return [Closed(effect.connection)] if effect.peer in self.refusing else [Opened(effect.connection, effect.peer, False)]
         elif isinstance(effect, Send):

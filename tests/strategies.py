@@ -16,14 +16,19 @@ frames = st.fixed_dictionaries({"request": st.just("Produce"), "nth": st.integer
 @st.composite
 def faults(draw: st.DrawFn, /, *, fabricated: bool = True) -> dict[str, Any]:
     """Any fault that needs no special configuration; brokers crash as processes do, so their logs survive. fabricated: also answers that no broker gave."""
-    do = draw(st.sampled_from(["crash", "pause", "cut", "reset", "lose-request", "lose-response", "delay", *(["answer"] if fabricated else [])]))
+    administered = ["shutdown", "elect", "reassign"]
+    do = draw(st.sampled_from([*administered, "crash", "pause", "cut", "reset", "lose-request", "lose-response", "delay", *(["answer"] if fabricated else [])]))
     match do:
-        case "crash" | "pause":
+        case "crash" | "pause" | "shutdown":
             who = draw(st.sampled_from([*MACHINES, "leader(t-0)", "followers(t-0)", "controller-1"]))
             return {"do": do, "who": who, "at": draw(moments), "for": draw(lengths)}
         case "cut":
             ends = draw(st.sampled_from([["p1", "leader(t-0)"], ["broker-1", "broker-2"], ["broker-1", "brokers"], ["broker-2", "controller-1"]]))
             return {"do": do, "between": ends, "one_way": draw(st.booleans()), "at": draw(moments), "for": draw(lengths)}
+        case "elect":
+            return {"do": do, "partition": "t-0", "kind": draw(st.sampled_from(["preferred", "unclean"])), "at": draw(moments)}
+        case "reassign":
+            return {"do": do, "partition": "t-0", "to": draw(st.permutations([1, 2, 3]))[: draw(st.integers(2, 3))], "at": draw(moments)}
         case "reset":
             return {"do": do, "between": draw(st.sampled_from([["p1", "brokers"], ["broker-1", "broker-2"]])), "at": draw(moments)}
         case "answer":

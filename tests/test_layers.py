@@ -29,6 +29,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs",),  # A run judges its own history when it is asked to.
     ("metrics",),
     ("verdict", "first_harm", "transcript"),
+    ("world",),
     ("faults", "frames", "invariants"),
     ("loop",),
     ("scenario", "frame_triggers"),
@@ -58,7 +59,7 @@ LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
-DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "simulation", "live"})
+DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "world", "simulation", "live"})
 
 ONLY_IN: Mapping[str, frozenset[str]] = {
     "simpy": frozenset({"loop"}),

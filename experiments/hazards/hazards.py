@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,19 @@ def refusal(config: dict[str, object]) -> str:
     return ""
 
 
-def outcome(path: Path) -> tuple[bool, str]:
-    """Whether the run was as its author predicts, and what became of the records that are not ok."""
+def outcome(path: Path, blind: Sequence[str] = ()) -> tuple[bool, str]:
+    """Whether the run was as its author predicts, and what became of the records that are not ok.
+
+    blind: the metrics whose alerts never fire, though harm is done; all others of the scenario do.
+    """
     run = simulate(Scenario.load(str(path)))
     records = run.verdict.records
-    counts = ", ".join(f"{records[name]:,} {name}" for name in COUNTS if records[name])
-    return report_on(run).met, f"{records['ok']:,} of {records['offered']:,} ok" + (f"; {counts}" if counts else "")
+    told = f"{records['ok']:,} of {records['offered']:,} ok"
+    if counts := ", ".join(f"{records[name]:,} {name}" for name in COUNTS if records[name]):
+        told += f"; {counts}"
+    for alarm in run.alarms:
+        told += f"; {alarm.rule.metric} {'never fired' if alarm.blind else 'fired'}"
+    return report_on(run).met and [alarm.rule.metric for alarm in run.alarms if alarm.blind] == list(blind), told
 
 
 def page() -> Iterator[str]:
@@ -63,7 +70,7 @@ def page() -> Iterator[str]:
 
 def _shown(hazard: str, entry: dict[str, Any]) -> Iterator[str]:
     for path in scenarios(hazard):
-        met, told = outcome(path)
+        met, told = outcome(path, entry.get("blind", ()))
         yield f"[{path.stem[6:]}](scenarios/{path.name}): {told}" + ("" if met else " - **not as predicted**")
     for one in entry.get("refused", ()):
         yield f"`{', '.join(f'{key}={value}' for key, value in one['config'].items())}` is refused".replace("True", "true")

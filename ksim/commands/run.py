@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @seed_option
 @click.option("--seeds", type=Seeds(), help="A run for each of these seeds, both ends included.")
 @scenario_options
+@click.option("--check", is_flag=True, help="Look at every invariant of the cluster after every step: a run two to three times as long.")
 @click.option("--check-only", is_flag=True, help="Find the mistakes, run nothing.")
 @presentation_options
 def command(
@@ -37,6 +38,7 @@ def command(
     producer_props: tuple[tuple[str, str], ...],
     kafka: str | None,
     client: str | None,
+    check: bool,
     check_only: bool,
     as_json: bool,
     history: str | None,
@@ -63,9 +65,9 @@ def command(
     if check_only:
         return _check(scenario, seed, as_json=as_json, quiet=quiet)
     if seeds is not None:
-        return _run_many(scenario, seeds, as_json=as_json, quiet=quiet)
+        return _run_many(scenario, seeds, check=check, as_json=as_json, quiet=quiet)
     plan = scenario.plan(seed)
-    return present(_simulate(wanted, plan), as_json=as_json, history=history, story=story, plot=plot, metrics=wanted, quiet=quiet)
+    return present(_simulate(wanted, plan, check=check), as_json=as_json, history=history, story=story, plot=plot, metrics=wanted, quiet=quiet)
 
 
 def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) -> int:
@@ -84,20 +86,20 @@ def _check(scenario: Scenario, seed: int | None, *, as_json: bool, quiet: bool) 
     return 0
 
 
-def _simulate(wanted: MetricsWanted, plan: Plan) -> Run:
+def _simulate(wanted: MetricsWanted, plan: Plan, *, check: bool) -> Run:
     from ksim.simulation import simulate
 
-    return simulate(plan, measured=wanted.any)
+    return simulate(plan, measured=wanted.any, check_every=int(check) or None)
 
 
-def _run_many(scenario: Scenario, seeds: range, *, as_json: bool, quiet: bool) -> int:
+def _run_many(scenario: Scenario, seeds: range, *, check: bool, as_json: bool, quiet: bool) -> int:
     from ksim.report import combined_exit_code, report_on
     from ksim.simulation import simulate
 
     codes: list[int] = []
     verdicts: dict[str, int] = {}
     for seed in seeds:
-        told = report_on(simulate(scenario.plan(seed)))
+        told = report_on(simulate(scenario.plan(seed), check_every=int(check) or None))
         codes.append(told.exit_code)
         verdicts[told.verdict.verdict] = verdicts.get(told.verdict.verdict, 0) + 1
         if as_json:

@@ -192,7 +192,8 @@ class LiveClient:
     def settings(self, doors: Sequence[str]) -> dict[str, str]:
         """What was written, and what is ours in a replay."""
         own = {name: value for name, value in self.plan.given if name not in REPLACED}
-        return own | {"bootstrap.servers": ",".join(doors), "client.id": self.name}
+        bootstrap = ",".join(doors[number - 1] for number in self.plan.bootstrap(len(doors)))
+        return own | {"bootstrap.servers": bootstrap, "client.id": self.name}
 
     def go(self, zero_ns: int) -> None:
         """`zero_ns`: some time ahead; at least 2 s where the plan says warm, as the real producer is then constructed a second before."""

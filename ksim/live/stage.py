@@ -83,7 +83,7 @@ class Play:
         self.dice = Dice(plan.seed)
         self.clients: dict[str, LiveClient] = {}
         self.watchers = Watchers(scene, plan, self.naming, self.book)
-        self.world = LiveWorld(plan, self.book, scene, proxy, self.clients, self.watchers, self._frames)
+        self.world = LiveWorld(plan, self.book, self.naming, scene, proxy, self.clients, self.watchers, self._frames)
 
     async def run(self) -> Run:
         began = time.perf_counter()
@@ -189,7 +189,10 @@ class Play:
         await asyncio.sleep(CONVERGED_EVERY_S)
         ask = self.scene.ask
         expected = {
-            (self.naming.real(topic.name), number): replicas for topic in self.plan.topics if topic.exists for number, replicas in enumerate(topic.assignment)
+            (self.naming.real(topic.name), number): self.world.replicas_of(partition)
+            for topic in self.plan.topics
+            if topic.exists
+            for number, partition in enumerate(topic.partitions)
         }
         try:
             state = await ask.metadata(self.scene.brokers[0], sorted({topic for topic, _ in expected}))

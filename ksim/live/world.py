@@ -10,9 +10,12 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ksim.faults import Frames, Resolve
+from ksim.faults import Answered, Frames, Resolve
+from ksim.live.ask import Ask, Refused
 from ksim.live.book import Book
 from ksim.live.errors import LiveError
+from ksim.live.exchange import NoAnswer
+from ksim.live.naming import Naming
 from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim_models.facts import Fault
 from ksim_models.units import SECOND, Micros
@@ -21,10 +24,23 @@ if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
+NOT_HERE = {
+    "power-loss": "brokers are processes here, and the system under them keeps their page cache (crash is kill -9): only a machine can be switched off",
+    "delete-records": "a replay does not send DeleteRecords yet",
+    "recreate-topic": "a replay does not create topics again",
+    "disk-full": "a replay leaves the disks alone",
+    "disk-error": "a replay leaves the disks alone",
+}
+"""What no live cluster of ours can be done to, and why."""
 
 
 class Cluster(Protocol):
     """Real brokers: of our own (`ksim.live.cluster`), or somebody else's (`ksim.live.external`)."""
+
+    @property
+    def ask(self) -> Ask: ...
+    @property
+    def brokers(self) -> Sequence[str]: ...
 
     def crash(self, name: str) -> object: ...
     def shutdown(self, name: str) -> object: ...
@@ -65,6 +81,7 @@ class LiveWorld:
         self,
         plan: Plan,
         book: Book,
+        naming: Naming,
         cluster: Cluster,
         proxy: Proxy,
         clients: Mapping[str, Process],
@@ -73,11 +90,14 @@ class LiveWorld:
     ) -> None:
         self.plan = plan
         self.book = book
+        self.naming = naming
         self.cluster = cluster
         self.proxy = proxy
         self.clients = clients
         self.sight = sight
         self.frames = make_frames
+        self.altered: dict[str, dict[str, str | None]] = {}
+        """Settings of brokers to be put back, by the broker's name, or "" for all."""
         self.down: set[str] = set()
         self.frozen: set[str] = set()
         self.deeds: set[asyncio.Task[object]] = set()
@@ -98,7 +118,57 @@ class LiveWorld:
     def replicas_of(self, partition: str) -> tuple[str, ...]:
         return self._replicas[partition]
 
+    def fail_disk(self, name: str, partition: str) -> None:
+        raise AssertionError("refused before: disks are not broken here")
+
+    def repair_disk(self, name: str) -> None:
+        raise AssertionError("refused before: disks are not broken here")
+
+    # An administrator's deeds.
+
+    def elect(self, partition: str, kind: str, answered: Answered) -> None:
+        self._do(self._administer(lambda ask, broker: ask.elect_leader(broker, self._real(partition), kind), answered))
+
+    def reassign(self, partition: str, to: tuple[str, ...], answered: Answered) -> None:
+        async def move(ask: Ask, broker: str) -> None:
+            await ask.reassign(broker, self._real(partition), to)
+            self._replicas[partition] = to
+
+        self._do(self._administer(move, answered))
+
+    def alter(self, kind: str, name: str, settings: tuple[tuple[str, str], ...], answered: Answered) -> None:
+        """What is altered of brokers is put back when the play is over; a topic is deleted then."""
+        changes = dict(settings)
+        if kind == "topic":
+            self._do(self._administer(lambda ask, broker: ask.alter_topic(broker, self.naming.real(name), changes), answered))
+        else:
+            self.altered.setdefault(name, {}).update(dict.fromkeys(changes))
+            self._do(self._administer(lambda ask, broker: ask.alter_broker(broker, name or None, changes), answered))
+
+    def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
+        raise AssertionError("refused before: topics are not created again here")
+
+    def _real(self, partition: str) -> tuple[str, int]:
+        topic, _, number = partition.rpartition("-")
+        return self.naming.real(topic), int(number)
+
+    async def _administer(self, deed: Callable[[Ask, str], Coroutine[Any, Any, None]], answered: Answered) -> None:
+        """By a broker that answers."""
+        why = "no broker answers"
+        for broker in (name for name in self.cluster.brokers if name not in self.down | self.frozen):
+            try:
+                await deed(self.cluster.ask, broker)
+                why = ""
+            except NoAnswer:
+                continue
+            except Refused as refusal:
+                why = str(refusal)
+            break
+        answered(why)
+
     def why_not(self, fault: FaultPlan) -> str:
+        if fault.do in NOT_HERE:
+            return NOT_HERE[fault.do]
         if fault.do in MACHINE_FAULTS:
             named = [who.argument if who.kind == "machine" else who.kind for who in fault.who]
             return next((why for name in named if name not in self.clients and (why := self.cluster.why_not(fault.do, name))), "")
@@ -117,6 +187,12 @@ class LiveWorld:
             self.down.add(name)
             self.frozen.discard(name)
             self._do(self.clients[name].kill() if name in self.clients else self.cluster.crash(name))
+
+    def power_off(self, name: str) -> None:
+        raise AssertionError("refused before: see why_not")
+
+    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
+        raise AssertionError("refused before: see why_not")
 
     def shutdown(self, name: str, within: Micros | None = None) -> None:
         if name not in self.down:
@@ -144,6 +220,9 @@ class LiveWorld:
             self.resume(name)
         for name in sorted(self.down - self.clients.keys()):
             self.restart(name)
+        altered, self.altered = self.altered, {}
+        for name, changes in altered.items():
+            self._do(self._administer(lambda ask, broker, name=name, changes=changes: ask.alter_broker(broker, name or None, changes), lambda why: None))  # type: ignore[misc]
 
     # Paths.
 

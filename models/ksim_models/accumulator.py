@@ -136,7 +136,12 @@ class Accumulator:
         return batch.last_attempt_at + self.linger
 
     def see_leader_epoch(self, batch: Batch, leader_epoch: int) -> None:
-        """A30: a retry does not wait for its backoff while a newer leader is known than the one that failed."""
+        """A30: a retry does not wait for its backoff while a newer leader is known than the one that failed.
+
+        3.6.1 and 3.7.0 took every other epoch for newer, also the lower one of a topic that was created again (KAFKA-16226).
+        """
+        if leader_epoch < batch.leader_epoch and not self.profile.any_epoch_change_skips_backoff:
+            return
         batch.leader_epoch = leader_epoch
         if self.profile.new_epoch_skips_backoff:
             batch.attempts_at_leader_change = batch.attempts
@@ -156,7 +161,7 @@ class Accumulator:
             if not leader:
                 unknown = True
                 continue
-            if leader_epoch > queue[0].leader_epoch:
+            if leader_epoch != queue[0].leader_epoch:
                 self.see_leader_epoch(queue[0], leader_epoch)
             if partition in self.muted:
                 continue

@@ -6,6 +6,7 @@ Kafka: ProducerBatch, MemoryRecordsBuilder, DefaultRecord. Sizes are those of me
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 
 from ksim_models.compression import NOT_COMPRESSED, WHOLE, compressed_bytes, expected_bytes
@@ -112,8 +113,10 @@ class Batch:
         "packed_mean",
         "packed_spread",
         "partition",
+        "parts",
         "producer_id",
         "ratio",
+        "raw_bytes",
         "record_size",
         "record_sizes",
         "retried",
@@ -143,6 +146,8 @@ class Batch:
         """Chance of its compression goes by this number: parts of a batch keep that of the whole."""
         self.is_split = False
         """It came out of a batch that was too large for the broker (A43)."""
+        self.parts: Sequence[Batch] = ()
+        """What it was split into."""
         self.created_at = created_at
         """When its memory was there (A16): what send() waited before is no part of linger and of the delivery time-out."""
         self.last_attempt_at = created_at
@@ -157,6 +162,8 @@ class Batch:
         self.done = False
         self.size_bytes = BATCH_OVERHEAD
         """Uncompressed, until it is closed for good; then as it goes over the wire."""
+        self.raw_bytes = 0
+        """Uncompressed, once it is compressed."""
         self.record_size = -1
         self.record_sizes: list[int] | None = None
         """Key and value of each record, once they are not all of `record_size`."""
@@ -184,6 +191,14 @@ class Batch:
     @property
     def last_sequence(self) -> int:
         return self.base_sequence + self.count - 1
+
+    @property
+    def max_timestamp(self) -> Micros:
+        """When its newest record was handed to send(): the time-stamp that goes into the log (CreateTime)."""
+        return self.timestamp_of(self.count - 1)
+
+    def timestamp_of(self, position: int) -> Micros:
+        return self.offer_times[position] if self.offer_times is not None else self.offer_at + position * self.offer_step
 
     @property
     def estimated_bytes(self) -> int:
@@ -235,6 +250,7 @@ class Batch:
 
         Simplified: a ratio holds for batches of any size, where a codec needs some kilobytes to be at its best.
         """
+        self.raw_bytes = self.size_bytes
         raw = self.size_bytes - BATCH_OVERHEAD
         packed = compressed_bytes(self.packed_mean, self.packed_spread, draw)
         self.size_bytes = BATCH_OVERHEAD + packed

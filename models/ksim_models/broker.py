@@ -8,27 +8,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ksim_models.config import BrokerConfig, topic_config
+from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Became
+from ksim_models.facts import CacheLost
 from ksim_models.following import Following
 from ksim_models.image import Image
-from ksim_models.isr import Leadership
+from ksim_models.inbound import SERVED_ON_A_CLOSED_CONNECTION, Inbound
 from ksim_models.leading import Leading
 from ksim_models.log import Log
-from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Restarted, Send, Wake
+from ksim_models.log_tasks import INITIAL_DELAY, LogTasks
+from ksim_models.machine import Asked, Close, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
 from ksim_models.membership import Membership
 from ksim_models.messages import (
-    NO_LEADER,
-    AlterPartitionItem,
     AlterPartitionResponse,
-    AlterPartitionResult,
     ApiVersionsRequest,
     ApiVersionsResponse,
     BrokerHeartbeatResponse,
     BrokerRegistrationResponse,
     CreateTopicsRequest,
     CreateTopicsResponse,
+    DeleteRecordsRequest,
     FetchRequest,
     FetchResponse,
     InitProducerIdRequest,
@@ -36,42 +36,16 @@ from ksim_models.messages import (
     MetadataFetchResponse,
     MetadataRecord,
     MetadataRequest,
-    PartitionRecord,
     ProduceRequest,
 )
+from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
+from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
-SERVED_ON_A_CLOSED_CONNECTION = 2
-"""Requests a broker still serves of a connection that is gone: the first lost answer goes unnoticed and one more request is read before the second fails.
-Measured: of four requests behind a closed connection exactly two more were executed, 12 of 12 runs (BP-3, live facts S1)."""
 PRODUCER_IDS_PER_BLOCK = 1000
-STAY_PENDING = (
-    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
-    ErrorCode.UNKNOWN_TOPIC_ID,
-    ErrorCode.FENCED_LEADER_EPOCH,
-    ErrorCode.INVALID_UPDATE_VERSION,
-    ErrorCode.INVALID_REQUEST,
-    ErrorCode.NEW_LEADER_ELECTED,
-)
-"""Answers to a proposed ISR after which the leader waits for the metadata log (RP-57)."""
-
-
-class Inbound:
-    """A connection somebody opened to this broker (BP-1)."""
-
-    __slots__ = ("active_at", "answers_lost", "busy", "closed", "peer", "queue")
-
-    def __init__(self, peer: str, active_at: Micros) -> None:
-        self.peer = peer
-        self.active_at = active_at
-        """When something last came over it (N10)."""
-        self.queue: deque[object] = deque()
-        self.busy = False
-        self.closed = False
-        self.answers_lost = 0
 
 
 class Broker:
@@ -86,6 +60,8 @@ class Broker:
         *,
         start_at: Micros,
         member: tuple[int, Sequence[MetadataRecord]] | None = None,
+        page_cache: PageCache | None = None,
+        power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
         self.name = name
@@ -95,12 +71,19 @@ class Broker:
         self.controller = controller
         self.dice = dice
         self.logs: dict[str, Log] = {}
-        """What survives a crash of the process (LR-3)."""
+        """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
+        self.topic_ids: dict[str, int] = {}
+        """Beside every log, and as durable."""
+        self.directories = Directories(len((config.log_dirs or "").split(",")), ms(config.replica_high_watermark_checkpoint_interval_ms))
+        self.page_cache = page_cache or PageCache()
+        self.power_loss_keeps = power_loss_keeps
         self.incarnation = 0
+        self.clean_shutdown_epoch: int | None = None
+        """What the clean-shutdown files hold: there are some after an orderly end, and with them the broker epoch (KC-58)."""
         self.connections_made = 0
         self.lag_check_every = ms(config.replica_lag_time_max_ms // 2) or NEVER
         """A period of nothing is no period: KafkaScheduler runs such a task once."""
-        self._boot(start_at)
+        self._boot(start_at, previous_epoch=-1)
         if member is not None:
             epoch, records = member
             self.membership.already_a_member(epoch, len(records), start_at)
@@ -108,7 +91,7 @@ class Broker:
         else:
             self.given_records = ()
 
-    def _boot(self, start_at: Micros) -> None:
+    def _boot(self, start_at: Micros, previous_epoch: int) -> None:
         """Everything volatile begins anew."""
         self.running = True
         self.booted_at = start_at
@@ -119,9 +102,25 @@ class Broker:
         self.replicas: dict[str, Replica] = {}
         self.inbound: dict[str, Inbound] = {}
         self.unmuted: deque[str] = deque()
-        self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image)
-        self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection)
-        self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, start_at)
+        self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
+        self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
+        self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
+        self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
+        self.roles = Roles(
+            self.name,
+            self.profile,
+            self.config,
+            self.page_cache,
+            self.logs,
+            self.topic_ids,
+            self.directories,
+            self.image,
+            self.replicas,
+            self.leading,
+            self.following,
+            self.membership,
+            self.tasks,
+        )
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
@@ -134,7 +133,8 @@ class Broker:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        return min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at, self.idle_check_at)
+        soonest = min(self.isr_check_at, self.leading.wake_at, self.following.wake_at, self.membership.wake_at)
+        return min(soonest, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
@@ -148,29 +148,92 @@ class Broker:
             case Closed():
                 self._on_closed(event.connection, now)
             case Crashed():
-                self.running = False
+                self._on_crashed(event.power_lost, now, out)
+            case Terminated():
+                self._on_terminated(now, out)
             case Restarted():
-                self._on_restarted(now)
+                self._on_restarted(now, out)
+            case Asked():
+                self._on_asked(event.request, now, out)
         self._settle(now, out)
+        if self.leading.disk_failed or self.following.disk_failed or self.directories.look_at <= now:
+            self._lose_directories(now, out)
+        if self.membership.may_stop and self.running:
+            self._end(now, out)
         return out
 
-    def _on_restarted(self, now: Micros) -> None:
-        """The process needs some time until it asks to be registered; its logs are as the crash left them."""
-        self.incarnation += 1
+    def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
+        """KC-23. A broker that has never served has nothing to hand over, and leaves no mark of a clean shutdown either."""
+        if not self.membership.was_unfenced:
+            self.running = False
+            out.append(Exit())
+        elif not self.config.controlled_shutdown_enable:
+            self._end(now, out)
+        elif not self.roles.shutting_down:
+            self.roles.shutting_down = True
+            self.membership.begin_shutdown(now, out)
+
+    def _end(self, now: Micros, out: list[Effect]) -> None:
+        """BrokerServer.shutdown: requests that wait are dropped, logs are flushed and closed, with the high watermarks and a mark that all is well."""
+        self.running = False
         for log in self.logs.values():
-            log.come_back_after_a_crash(now)
-        self._boot(now + ms(self.profile.start_up_ms))
+            log.close(now)
+        self.clean_shutdown_epoch = self.membership.epoch if self.profile.clean_shutdown_epoch else -1
+        out.append(Exit())
+
+    def _lose_directories(self, now: Micros, out: list[Effect]) -> None:
+        """A write has failed. Without any directory, or without that of the metadata log, the process halts (Exit.halt); else the controller is told."""
+        self.leading.disk_failed = self.following.disk_failed = False
+        lost = self.directories.notice()
+        if not self.running or not lost:
+            return
+        if 0 in lost:
+            self.running = False
+            out.append(Exit())
+            return
+        self.roles.go_offline()
+        if self.profile.reports_failed_directories:
+            self.membership.report(self.directories.offline(), now, out)
+
+    def _on_crashed(self, power_lost: bool, now: Micros, out: list[Effect]) -> None:
+        self.running = False
+        for partition, log in self.logs.items() if power_lost else ():
+            before = log.log_end_offset
+            drawn = self.power_loss_keeps is PowerLossKeeps.DRAWN
+            log.lose_power(now, self.dice.at("page cache", self.name, partition, self.incarnation) if drawn else 0.0)
+            if log.log_end_offset < before:
+                out.append(Note(CacheLost(self.name, partition, log.log_end_offset, before)))
+
+    def _on_restarted(self, now: Micros, out: list[Effect]) -> None:
+        """The process needs some time until it asks to be registered; its logs are as a crash or an orderly end left them."""
+        self.incarnation += 1
+        start_at = now + ms(self.profile.start_up_ms)
+        for log in self.logs.values():
+            log.come_back(now, start_at + INITIAL_DELAY)
+        previous_epoch, self.clean_shutdown_epoch = self.clean_shutdown_epoch, None
+        self._boot(start_at, -1 if previous_epoch is None else previous_epoch)
+        if not self.directories.start():
+            self.running = False
+            out.append(Exit())
+        elif self.profile.reports_failed_directories:
+            self.membership.offline_replicas = self.directories.offline()
+
+    def _on_asked(self, request: object, now: Micros, out: list[Effect]) -> None:
+        match request:
+            case DeleteRecordsRequest() if self.leading.delete_records(request, now, out):
+                self.tasks.start_moved(now)
 
     def _on_wake(self, now: Micros, out: list[Effect]) -> None:
         if now < self.booted_at:
             return
         if self.given_records:
-            self._apply(self.given_records, now, out)
+            self.roles.apply(self.given_records, now, out)
             self.given_records = ()
             out[:] = [effect for effect in out if type(effect) is not Note]  # The cluster was formed before the run: that is no news.
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
             self.isr_check_at = now + self.lag_check_every
@@ -300,20 +363,8 @@ class Broker:
             if leading.proposals:
                 proposals, leading.proposals = leading.proposals, []
                 for replica in proposals:
-                    self._propose(replica, now)
+                    self.roles.propose(replica, now)
                 self.membership.wake(now, out)
-
-    # The controller.
-
-    def _propose(self, replica: Replica, now: Micros) -> None:
-        """RP-55: with the broker epochs that the followers' own fetches gave (KIP-903)."""
-        leadership = replica.leadership
-        if leadership is None:
-            return
-        new_isr = tuple((name, self.membership.epoch if name == self.name else leadership.followers[name].broker_epoch) for name in leadership.proposed_isr())
-        item = AlterPartitionItem(replica.partition, leadership.leader_epoch, leadership.partition_epoch, new_isr, False)  # An unclean leader calls itself
-        if not self.membership.propose(item, now):  # recovered in the first change it asks for (RP-70).
-            leadership.give_up()
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
         match message:
@@ -325,94 +376,17 @@ class Broker:
                 self.membership.heartbeat_answered(message, now)
             case MetadataFetchResponse():
                 self.membership.metadata_came(message, out)
-                self._apply(message.records, now, out)
+                self.roles.apply(message.records, now, out)
             case CreateTopicsResponse():
                 for topic in message.topics:
                     self.creating.pop(topic, None)
             case AlterPartitionResponse():
                 self.membership.altered(message, now)
                 for result in message.results:
-                    self._on_altered(result, now, out)
+                    self.roles.altered(result, now, out)
                 self.membership.wake(now, out)
             case BrokerRegistrationResponse():
                 self.membership.registered(message, now, out)
-
-    def _on_altered(self, result: AlterPartitionResult, now: Micros, out: list[Effect]) -> None:
-        """RP-57. A late answer to a proposal that the metadata log has overtaken is ignored (RP-58)."""
-        replica = self.replicas.get(result.partition)
-        if replica is None or replica.leadership is None or not replica.leadership.in_flight:
-            return
-        if result.error is ErrorCode.NONE:
-            if result.leader_epoch == replica.leader_epoch and result.partition_epoch >= replica.partition_epoch:
-                self._new_isr(replica, result.isr, result.partition_epoch, result.recovering, now, out)
-        elif result.error in (ErrorCode.OPERATION_NOT_ATTEMPTED, ErrorCode.INELIGIBLE_REPLICA):
-            replica.leadership.give_up()
-        elif result.error not in STAY_PENDING:
-            self.leading.proposals.append(replica)
-
-    def _new_isr(self, replica: Replica, isr: tuple[str, ...], partition_epoch: int, recovering: bool, now: Micros, out: list[Effect]) -> None:
-        assert replica.leadership is not None
-        replica.partition_epoch = partition_epoch
-        replica.leadership.settle(isr, partition_epoch, recovering)
-        self.leading.watch(replica)
-        self.leading.advance(replica, now, out)
-
-    def _apply(self, records: Sequence[MetadataRecord], now: Micros, out: list[Effect]) -> None:
-        """First the image, then the roles (RP-73)."""
-        for record in self.image.apply(records).values():
-            if self.name in record.replicas:
-                self._take_role(record, now, out)
-
-    def _take_role(self, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
-        replica = self.replicas.get(record.partition) or self._host(record)
-        if not replica.is_news(record):
-            return
-        new_epoch = record.leader_epoch > replica.leader_epoch
-        replica.leader, replica.leader_epoch, replica.partition_epoch = record.leader, record.leader_epoch, record.partition_epoch
-        if record.leader == self.name:
-            self._lead(replica, record, new_epoch, now, out)
-        elif new_epoch:
-            self._follow(replica, record, now, out)
-        if new_epoch:
-            role = "leader" if record.leader == self.name else "follower"
-            out.append(Note(Became(self.name, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
-            self.leading.tell_followers(record.partition, now)
-
-    def _host(self, record: PartitionRecord) -> Replica:
-        topic = self.image.topics[record.partition.rpartition("-")[0]]
-        log = self.logs.get(record.partition)
-        if log is None:
-            log = self.logs[record.partition] = Log(ms(self.config.replica_high_watermark_checkpoint_interval_ms))
-        replica = self.replicas[record.partition] = Replica(
-            record.partition, log, record.replicas, topic_config(topic.config, self.config), min_isr_capped=self.profile.min_isr_capped_by_replication
-        )
-        return replica
-
-    def _lead(self, replica: Replica, record: PartitionRecord, new_epoch: bool, now: Micros, out: list[Effect]) -> None:
-        """RP-70: the new epoch begins at the log end, the high watermark stays what this replica last knew (RP-26)."""
-        log = replica.log
-        if not new_epoch and replica.leadership is not None:
-            self._new_isr(replica, record.isr, record.partition_epoch, record.recovering, now, out)
-            return
-        self.following.stop(record.partition)
-        log.epochs.assign(record.leader_epoch, log.log_end_offset)  # RP-40
-        if replica.leadership is None:
-            replica.leadership = Leadership(
-                self.name, record.replicas, record.isr, record.leader_epoch, record.partition_epoch, record.recovering, log.log_end_offset, now
-            )
-        else:
-            replica.leadership.lead_again(record.isr, record.leader_epoch, record.partition_epoch, record.recovering, log.log_end_offset, now)
-        self.leading.watch(replica)
-        self.leading.advance(replica, now, out)
-
-    def _follow(self, replica: Replica, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
-        """RP-72. Nobody to follow while the partition has no leader."""
-        replica.leadership = None
-        self.leading.abandon(replica)
-        if record.leader == NO_LEADER:
-            self.following.stop(record.partition)
-        else:
-            self.following.follow(record.partition, record.leader, self.membership.epoch, now, out)
 
     # For the simulation's own questions.
 
@@ -425,4 +399,5 @@ class Broker:
     @property
     def settled(self) -> bool:
         """Running, unfenced, nothing asked of the controller."""
-        return self.running and not self.membership.fenced and not self.membership.items and not self.membership.asked_items
+        membership = self.membership
+        return self.running and not membership.fenced and not membership.leaving and not membership.items and not membership.asked_items

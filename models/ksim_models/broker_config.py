@@ -6,13 +6,15 @@ Kafka: KafkaConfig.validateValues, LogConfig (section 9 of the broker's rule boo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, TOPIC_KEYS
+from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, DYNAMIC_BROKER_SETTINGS, TOPIC_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import BrokerProfile
-from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, Wrong, parse_value, read_settings
+from ksim_models.settings import LONG_MAX, Catalogue, Effective, Kind, Problem, Reading, Setting, Wrong, parse_value, read_settings
+
+HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,28 @@ class BrokerConfig:
     leader_imbalance_check_interval_seconds: int = 300
     unclean_leader_election_interval_ms: int = 300_000
     controlled_shutdown_enable: bool = True
+    log_dirs: str | None = None
+    """Several, with commas between them: a broker outlives the failure of any but the first, which also holds the metadata log."""
     producer_id_expiration_ms: int = 86_400_000
     producer_id_expiration_check_interval_ms: int = 600_000
     request_timeout_ms: int = 30_000
     connections_max_idle_ms: int = 600_000
     """-1: never closed for idleness."""
+    log_retention_ms: int | None = None
+    log_retention_minutes: int | None = None
+    log_retention_hours: int = 168
+    log_retention_bytes: int = -1
+    log_retention_check_interval_ms: int = 300_000
+    log_segment_bytes: int = 1_073_741_824
+    compression_type: str = "producer"
+    log_roll_ms: int | None = None
+    log_roll_hours: int = 168
+    log_flush_interval_messages: int = LONG_MAX
+    log_flush_interval_ms: int | None = None
+    log_flush_scheduler_interval_ms: int = LONG_MAX
+    """How often somebody looks whether flush.ms has passed: by default once, 30 s after the start."""
+    log_flush_offset_checkpoint_interval_ms: int = 60_000
+    log_flush_start_offset_checkpoint_interval_ms: int = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,17 @@ class TopicConfig:
     min_insync_replicas: int = 1
     unclean_leader_election_enable: bool = False
     max_message_bytes: int = 1_048_588
+    compression_type: str = "producer"
+    """"producer": batches stay as they came; "uncompressed", or a codec: the leader makes them so."""
+    retention_ms: int = 604_800_000
+    """-1: for ever."""
+    retention_bytes: int = -1
+    segment_bytes: int = 1_073_741_824
+    segment_ms: int = 604_800_000
+    flush_messages: int = LONG_MAX
+    flush_ms: int = LONG_MAX
+    internal_segment_bytes: int | None = None
+    """From 4.1 on, stronger than segment.bytes and without its lower limit: Kafka has it for tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +122,8 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
         reading.notes.append(
             "broker.heartbeat.interval.ms is not smaller than broker.session.timeout.ms: the controller will fence brokers that are well (KC-2)."
         )
+    _note_flush(reading)
+    _note_compression(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in BROKER_KEYS.values() if key.field in BrokerConfig.__slots__}
     return BrokerResolution(None if problems else BrokerConfig(**fields), problems, notes, reading.effective())
@@ -100,10 +132,34 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
 def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
     """Settle a topic's own settings, weakest first. Its effective settings name only what was set: the rest is each broker's. Never raises."""
     reading = read_settings(settings, TOPIC, profile.release, profile.version)
+    _note_compression(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     effective = tuple(line for line in reading.effective() if line.name in reading.written)
     given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective if TOPIC_KEYS[line.name].field in TopicConfig.__slots__)
     return TopicResolution(() if problems else given, problems, notes, effective)
+
+
+def resolve_broker_change(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
+    """Settings that shall change while brokers run: only those that Kafka calls dynamic may. Never raises."""
+    reading = read_settings(settings, BROKER, profile.release, profile.version)
+    possible = ", ".join(sorted(name for name in DYNAMIC_BROKER_SETTINGS if BROKER_KEYS[name].kind is not Kind.ANYTHING))
+    for setting in settings:
+        if setting.name in BROKER_KEYS and setting.name not in DYNAMIC_BROKER_SETTINGS:
+            message = f"{setting.name} is read-only: a broker takes it when it starts, so it cannot be altered. Possible: {possible}."
+            reading.problems.append(Problem(setting.name, possible, None, message, setting.origin))
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    effective = tuple(line for line in reading.effective() if line.name in reading.written)
+    given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective)
+    return TopicResolution(() if problems else given, problems, notes, effective)
+
+
+def _note_compression(reading: Reading) -> None:
+    codec = reading.written.get("compression.type", "producer")
+    if codec not in ("producer", "uncompressed"):
+        reading.notes.append(
+            f"compression.type = {codec}: what a producer sends uncompressed keeps its size here, where Kafka's broker compresses it:"
+            " segments are full and retention.bytes is reached sooner."
+        )
 
 
 def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> TopicConfig:
@@ -112,14 +168,50 @@ def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> Topi
         "min_insync_replicas": broker.min_insync_replicas,
         "unclean_leader_election_enable": broker.unclean_leader_election_enable,
         "max_message_bytes": broker.message_max_bytes,
+        "compression_type": broker.compression_type,
+        "retention_ms": _retention_ms(broker),
+        "retention_bytes": broker.log_retention_bytes,
+        "segment_bytes": broker.log_segment_bytes,
+        "segment_ms": broker.log_roll_hours * HOUR_MS if broker.log_roll_ms is None else broker.log_roll_ms,
+        "flush_messages": broker.log_flush_interval_messages,
+        "flush_ms": broker.log_flush_scheduler_interval_ms if broker.log_flush_interval_ms is None else broker.log_flush_interval_ms,
     }
     for name, text in given:
         key = TOPIC_KEYS[name]
         value = parse_value(key, text)
         assert not isinstance(value, Wrong), f"{name}={text}"
-        if key.field in fields:
+        if key.field in TopicConfig.__slots__:
             fields[key.field] = value
-    return TopicConfig(**fields)
+    config = TopicConfig(**fields)
+    return config if config.internal_segment_bytes is None else replace(config, segment_bytes=config.internal_segment_bytes)
+
+
+def _retention_ms(broker: BrokerConfig) -> int:
+    """The finest unit that is set wins; what is negative means for ever."""
+    if broker.log_retention_ms is not None:
+        chosen = broker.log_retention_ms
+    elif broker.log_retention_minutes is not None:
+        chosen = broker.log_retention_minutes * 60_000
+    else:
+        chosen = broker.log_retention_hours * HOUR_MS
+    return max(chosen, -1)
+
+
+def altered(config: BrokerConfig, settings: Sequence[tuple[str, str]]) -> BrokerConfig:
+    """The same with these settings, by Kafka's names, which were checked (`resolve_broker`); one that plays no part changes nothing."""
+    fields: dict[str, Any] = {}
+    for name, text in settings:
+        key = BROKER_KEYS[name]
+        value = parse_value(key, text)
+        assert not isinstance(value, Wrong), f"{name}={text}"
+        if key.field in BrokerConfig.__slots__:
+            fields[key.field] = value
+    return replace(config, **fields) if fields else config
+
+
+def overlaid(given: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Settings with changes on top."""
+    return tuple((dict(given) | dict(changes)).items())
 
 
 def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:
@@ -129,6 +221,15 @@ def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:
     name = smaller if smaller in reading.written else larger
     possible = f"{smaller} of at most {larger} = {high}" if name == smaller else f"{larger} of at least {smaller} = {low}"
     reading.refuse(name, possible, f"{smaller} = {low} is larger than {larger} = {high}: {why}. Choose {possible}.")
+
+
+def _note_flush(reading: Reading) -> None:
+    """flush.ms alone does nothing: nobody looks (LR-1)."""
+    if reading.value("log.flush.interval.ms") is not None and "log.flush.scheduler.interval.ms" not in reading.written:
+        reading.notes.append(
+            "log.flush.interval.ms is looked at every log.flush.scheduler.interval.ms, whose default is never (but for once, 30 s after a start):"
+            " set that too, or nothing is flushed."
+        )
 
 
 def _in_kafka_spelling(value: object) -> str:

@@ -15,8 +15,12 @@ def _int(name: str, default: int, *, unit: Unit = Unit.NONE, low: int = 0, since
     return ConfigKey(name, Kind.INT, ((ALWAYS, default),), unit, low, INT_MAX, since=since)
 
 
-def _long_ms(name: str, default: int, *, low: int = 0) -> ConfigKey:
+def _long_ms(name: str, default: int | None, *, low: int = 0) -> ConfigKey:
     return ConfigKey(name, Kind.LONG, ((ALWAYS, default),), Unit.MS, low, LONG_MAX)
+
+
+def _long(name: str, default: int, *, unit: Unit = Unit.NONE, low: int = 0) -> ConfigKey:
+    return ConfigKey(name, Kind.LONG, ((ALWAYS, default),), unit, low, LONG_MAX)
 
 
 def _boolean(name: str, default: bool) -> ConfigKey:
@@ -30,12 +34,12 @@ def _not_yet(name: str, kind: Kind, default: Value, missing: str, *, unit: Unit 
 NO_TRANSACTIONS = "there are no transactions here yet"
 NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
-NO_POWER_LOSS = "what a crash leaves is the page cache, flushed or not (LR-3); there is no power loss here yet"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
 ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is the size of a response"
 ONE_CLOCK = "no record has a time-stamp from another clock here"
 FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
+COMPRESSION = ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")
 
 _BROKER_KEYS = (
     _int("min.insync.replicas", 1, low=1),
@@ -60,21 +64,30 @@ _BROKER_KEYS = (
     _not_yet("controller.quorum.fetch.timeout.ms", Kind.INT, 2_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("controller.quorum.election.backoff.max.ms", Kind.INT, 1_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("metadata.max.idle.interval.ms", Kind.INT, 500, "no-op records of an idle controller", unit=Unit.MS),
-    _not_yet("auto.leader.rebalance.enable", Kind.BOOLEAN, True, "moving leadership back to the preferred replica"),
-    _not_yet("leader.imbalance.check.interval.seconds", Kind.LONG, 300, "moving leadership back to the preferred replica", unit=Unit.SECONDS, low=1),
-    _not_yet("unclean.leader.election.interval.ms", Kind.LONG, 300_000, "settings that change while running", unit=Unit.MS, low=1),
-    _not_yet("controlled.shutdown.enable", Kind.BOOLEAN, True, "controlled shutdown"),
-    _not_yet("producer.id.expiration.ms", Kind.INT, 86_400_000, "forgetting idle producers", unit=Unit.MS, low=1),
-    _not_yet("producer.id.expiration.check.interval.ms", Kind.INT, 600_000, "forgetting idle producers", unit=Unit.MS, low=1),
+    _boolean("auto.leader.rebalance.enable", True),
+    ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
+    ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
+    _boolean("controlled.shutdown.enable", True),
+    ConfigKey("log.dirs", Kind.TEXT, ((ALWAYS, None),)),
+    _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
+    _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
     _int("request.timeout.ms", 30_000, unit=Unit.MS),
     _long_ms("connections.max.idle.ms", 600_000, low=-LONG_MAX - 1),  # No range: below 0 nothing is closed.
-    _not_yet("log.retention.ms", Kind.LONG, None, "retention", unit=Unit.MS, low=-1),
-    _not_yet("log.retention.minutes", Kind.INT, None, "retention"),
-    _not_yet("log.retention.hours", Kind.INT, 168, "retention"),
-    _not_yet("log.retention.bytes", Kind.LONG, -1, "retention", unit=Unit.BYTES, low=-1),
+    _long_ms("log.retention.ms", None, low=-1),
+    ConfigKey("log.retention.minutes", Kind.INT, ((ALWAYS, None),), low=-1, high=INT_MAX),
+    _int("log.retention.hours", 168, low=-1),
+    _long("log.retention.bytes", -1, unit=Unit.BYTES, low=-1),
+    _long_ms("log.retention.check.interval.ms", 300_000, low=1),
+    _int("log.segment.bytes", 1_073_741_824, unit=Unit.BYTES, low=14),
+    _long_ms("log.roll.ms", None, low=1),
+    _int("log.roll.hours", 168, low=1),
+    _long("log.flush.interval.messages", LONG_MAX, low=1),
+    _long_ms("log.flush.interval.ms", None),
+    _long_ms("log.flush.scheduler.interval.ms", LONG_MAX, low=1),
+    _int("log.flush.offset.checkpoint.interval.ms", 60_000, unit=Unit.MS),
+    _int("log.flush.start.offset.checkpoint.interval.ms", 60_000, unit=Unit.MS),
     _not_yet("log.cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
-    _not_yet("log.segment.bytes", Kind.INT, 1_073_741_824, "segments of another size", unit=Unit.BYTES, low=14),
-    _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
+    ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "producer"),), choices=COMPRESSION),
     _not_yet("socket.request.max.bytes", Kind.INT, 104_857_600, "a limit to the size of a request", unit=Unit.BYTES, low=1),
     _not_yet("max.connections", Kind.INT, INT_MAX, "a limit to the number of connections"),
     _not_yet("max.connections.per.ip", Kind.INT, INT_MAX, "a limit to the number of connections"),
@@ -82,18 +95,7 @@ _BROKER_KEYS = (
     *playing_no_part(
         NO_SERVICE_TIMES, "num.io.threads", "num.network.threads", "queued.max.requests", "background.threads", "num.recovery.threads.per.data.dir"
     ),
-    *playing_no_part(
-        NO_POWER_LOSS,
-        *("log.flush.interval.messages", "log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
-        *("log.flush.offset.checkpoint.interval.ms", "log.flush.start.offset.checkpoint.interval.ms"),
-    ),
-    *playing_no_part(
-        "when a segment rolls decides only what retention would remove",
-        "log.roll.ms",
-        "log.roll.hours",
-        "log.roll.jitter.ms",
-        "log.retention.check.interval.ms",
-    ),
+    *playing_no_part("segments roll without jitter here", "log.roll.jitter.ms", "log.roll.jitter.hours"),
     *playing_no_part(
         ONE_CLOCK,
         "log.message.timestamp.type",
@@ -119,7 +121,6 @@ _BROKER_KEYS = (
         "advertised.listeners",
         "broker.rack",
         "log.dir",
-        "log.dirs",
         "metadata.log.dir",
     ),
     *playing_no_part(
@@ -167,6 +168,20 @@ def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
 
 BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
 
+DYNAMIC_BROKER_SETTINGS = frozenset(
+    name
+    for name in (
+        *("min.insync.replicas", "unclean.leader.election.enable", "message.max.bytes", "compression.type", "producer.id.expiration.ms"),
+        *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "log.cleanup.policy", "log.segment.bytes"),
+        *("log.roll.ms", "log.roll.hours", "log.roll.jitter.ms", "log.flush.interval.messages", "log.flush.interval.ms"),
+        *("log.message.timestamp.type", "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms"),
+        *("num.io.threads", "num.network.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir", "background.threads"),
+        *("advertised.listeners", "max.connections", "max.connections.per.ip"),
+    )
+    if name in BROKER_KEYS
+)
+"""What may be altered while a broker runs (DynamicBrokerConfig). Of a topic every setting may."""
+
 BROKER_FAMILIES = (
     ("security.", NO_SECURITY),
     ("sasl.", NO_SECURITY),
@@ -194,13 +209,17 @@ _TOPIC_KEYS = (
     _boolean("unclean.leader.election.enable", False),
     _int("max.message.bytes", 1_048_588, unit=Unit.BYTES),
     _not_yet("cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
-    _not_yet("retention.ms", Kind.LONG, 604_800_000, "retention", unit=Unit.MS, low=-1),
-    _not_yet("retention.bytes", Kind.LONG, -1, "retention", unit=Unit.BYTES, low=-1),
-    _not_yet("segment.bytes", Kind.INT, 1_073_741_824, "segments of another size", unit=Unit.BYTES, low=14),
-    _not_yet("compression.type", Kind.TEXT, "producer", "compression", choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")),
+    _long_ms("retention.ms", 604_800_000, low=-1),
+    _long("retention.bytes", -1, unit=Unit.BYTES, low=-1),
+    _int("segment.bytes", 1_073_741_824, unit=Unit.BYTES, low=14),
+    ConfigKey("internal.segment.bytes", Kind.INT, ((ALWAYS, None),), Unit.BYTES, 1, INT_MAX, since=(4, 1, 0)),
+    _long_ms("segment.ms", 604_800_000, low=1),
+    _long("flush.messages", LONG_MAX, low=1),
+    _long_ms("flush.ms", LONG_MAX),
+    ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "producer"),), choices=COMPRESSION),
     _not_yet("remote.storage.enable", Kind.BOOLEAN, False, "tiered storage"),
-    *playing_no_part(NO_POWER_LOSS, "flush.messages", "flush.ms"),
-    *playing_no_part("when a segment rolls decides only what retention would remove", "segment.ms", "segment.jitter.ms", "file.delete.delay.ms"),
+    *playing_no_part("segments roll without jitter here", "segment.jitter.ms"),
+    *playing_no_part("a segment that is deleted is gone at once here", "file.delete.delay.ms"),
     *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
     *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
     *playing_no_part(ONE_CLOCK, "message.timestamp.type"),

@@ -41,6 +41,8 @@ class ClientMetadata:
         """Partition -> (leader, leader epoch), as the last answer about it said."""
         self.epochs: dict[str, int] = {}
         """Partition -> the highest leader epoch seen; remembered while its topic is not described (M4)."""
+        self.topic_ids: tuple[tuple[str, int], ...] = ()
+        """Of the topics that are described."""
         self.wanted: dict[str, Micros] = {}
         """Topic -> when it was last asked for."""
         self.last_use: Callable[[str, Micros], Micros] = lambda topic, now: now
@@ -179,6 +181,7 @@ class ClientMetadata:
         partitions = self.topics.pop(topic, ())
         for partition in partitions:
             self.leaders.pop(partition, None)
+        self.topic_ids = tuple(known for known in self.topic_ids if known[0] != topic)
         self._changed()
         return partitions
 
@@ -196,10 +199,21 @@ class ClientMetadata:
         if self.topics.get(topic.topic) != names:
             self.topics[topic.topic] = names
             self._changed()
+        is_another = self._is_another(topic)
+        forgives = self.profile.unknown_topic_id_resets_epoch if is_new else is_another and self.profile.topic_id_resets_epoch
         for partition in topic.partitions:
             self.update_requested = self.update_requested or partition.error.invalid_metadata
-            if is_new or partition.leader_epoch >= self.epochs.get(partition.partition, -1):  # M4. A topic not known any more has no id to compare.
+            if forgives or partition.leader_epoch >= self.epochs.get(partition.partition, -1):  # M4. A topic not known any more has no id to compare.
                 self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out, is_new=is_new)
+
+    def _is_another(self, topic: TopicMetadata) -> bool:
+        """Remembers the id; True where it was another before."""
+        known = dict(self.topic_ids)
+        before = known.get(topic.topic)
+        if before != topic.topic_id:
+            known[topic.topic] = topic.topic_id
+            self.topic_ids = tuple(known.items())
+        return before not in (None, topic.topic_id)
 
     def _changed(self) -> None:
         self._led.clear()

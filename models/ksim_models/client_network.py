@@ -191,8 +191,10 @@ class ClientNetwork:
         out.append(Note(Disconnected(self.client, broker_of(name), connection, len(requests), why)))
         return Lost(name, requests, timed_out=timed_out)
 
-    def time_out(self, now: Micros, out: list[Effect], *, poll_ended: bool = True) -> list[Lost]:
-        """Requests older than request.timeout.ms, and set-ups older than theirs, end their connection (N4, N8): requests only when a poll has ended (N14)."""
+    def time_out(self, now: Micros, out: list[Effect], *, poll_ended: bool = True, setups: bool = True) -> list[Lost]:
+        """Requests older than request.timeout.ms, and set-ups older than theirs, end their connection (N4, N8): requests only when a poll has ended (N14),
+        and before KAFKA-12762 set-ups too.
+        """
         gone: list[Lost] = []
         for node in list(self.nodes.values()):
             connection = node.connection
@@ -201,7 +203,7 @@ class ClientNetwork:
             if poll_ended and node.in_flight and now > node.in_flight[0].sent_at + self.request_timeout:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "request timed out", out, timed_out=True))
-            elif now >= node.deadline:
+            elif setups and now >= node.deadline:
                 out.append(Close(connection))
                 gone.append(self.lost(connection, now, "connection set-up timed out", out))
         while now > self.idle_check_at and (connection := self._longest_idle(now)) is not None:

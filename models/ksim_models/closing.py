@@ -25,14 +25,22 @@ FLUSH_IN_CALLBACK = "KafkaProducer.flush() invocation inside a callback is not p
 class Flush:
     """One call of flush(): it returns when every batch that was incomplete at its beginning has its outcome, whichever that is (A50)."""
 
-    def __init__(self, batches: Sequence[Batch], error: str = "") -> None:
+    def __init__(self, batches: Sequence[Batch], error: str = "", *, waits_for_parts: bool = True) -> None:
         self.batches = batches
         self.error = error
         """What it throws: it has not begun."""
+        self.waits_for_parts = waits_for_parts
 
     @property
     def is_over(self) -> bool:
-        return all(batch.done for batch in self.batches)
+        """A batch that was split is complete for those who wait for it; since KAFKA-19479 flush() goes on to its parts, and to theirs."""
+        awaited = list(self.batches)
+        for batch in awaited:
+            if batch.parts and self.waits_for_parts:
+                awaited.extend(batch.parts)
+            elif not batch.parts and not batch.done:
+                return False
+        return True
 
 
 class ClosableProducer(HeldUp):
@@ -69,15 +77,12 @@ class ClosableProducer(HeldUp):
         return out
 
     def flush(self, *, in_callback: bool = False) -> Flush:
-        """Called by the application, which then waits until the flush is over; whoever calls sees to a turn of the I/O thread.
-
-        Simplified: the children of a batch that was split are not waited for, as before 3.9.2, 4.0.2 and 4.1.1 (KAFKA-19479).
-        """
+        """Called by the application, which then waits until the flush is over; whoever calls sees to a turn of the I/O thread."""
         if in_callback and self.profile.flush_in_callback_throws:
             return Flush((), FLUSH_IN_CALLBACK)
         self.waits_for_itself = in_callback
         incomplete = [*self.accumulator.waiting(), *(batch for batches in self.outcomes.in_flight.values() for batch in batches)]
-        flush = Flush(incomplete)
+        flush = Flush(incomplete, waits_for_parts=self.profile.flush_waits_for_parts)
         if not flush.is_over:
             self.flushes.append(flush)
             self.accumulator.hurried += 1

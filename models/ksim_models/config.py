@@ -5,7 +5,18 @@ Kafka: ProducerConfig, KafkaConfig, TopicConfig. This is the one place from whic
 
 from __future__ import annotations
 
-from ksim_models.broker_config import BrokerConfig, BrokerResolution, TopicConfig, TopicResolution, resolve_broker, resolve_topic, topic_config
+from ksim_models.broker_config import (
+    BrokerConfig,
+    BrokerResolution,
+    TopicConfig,
+    TopicResolution,
+    altered,
+    overlaid,
+    resolve_broker,
+    resolve_broker_change,
+    resolve_topic,
+    topic_config,
+)
 from ksim_models.librdkafka_config import LibrdkafkaConfig, LibrdkafkaResolution, by_one_name, resolve_librdkafka
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, resolve_producer
 from ksim_models.quantities import parse_duration_us, parse_size, show_given
@@ -25,11 +36,14 @@ __all__ = [
     "Setting",
     "TopicConfig",
     "TopicResolution",
+    "altered",
     "by_one_name",
     "nearest_of",
+    "overlaid",
     "parse_duration_us",
     "parse_size",
     "resolve_broker",
+    "resolve_broker_change",
     "resolve_librdkafka",
     "resolve_producer",
     "resolve_topic",

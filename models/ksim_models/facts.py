@@ -212,6 +212,26 @@ class Truncated:
 
 
 @message
+class LogStartMoved:
+    """This replica's log starts here now. why: "delete-records", "retention.ms", "retention.bytes", or "leader": a follower goes along."""
+
+    broker: str
+    partition: str
+    offset: int
+    why: str
+
+
+@message
+class CacheLost:
+    """A power loss took what was in the page cache and not on the disk: the log ended at `from_offset` and ends at `to_offset` now."""
+
+    broker: str
+    partition: str
+    to_offset: int
+    from_offset: int
+
+
+@message
 class PartitionChanged:
     """The controller committed a partition's new state: leader ("" for none), ISR, ELR, epochs."""
 
@@ -226,8 +246,27 @@ class PartitionChanged:
 
 
 @message
+class ReplicasChanged:
+    """The controller committed another assignment: `adding` and `removing` are under way, and empty when the reassignment is complete."""
+
+    partition: str
+    replicas: tuple[str, ...]
+    adding: tuple[str, ...]
+    removing: tuple[str, ...]
+
+
+@message
+class TopicChanged:
+    """The controller committed that a topic is gone ("deleted"), or there again under another id ("created")."""
+
+    topic: str
+    topic_id: int
+    state: str
+
+
+@message
 class BrokerChanged:
-    """The controller committed a broker's registration ("registered"), "fenced" or "unfenced"."""
+    """The controller committed a broker's registration ("registered"), "fenced", "unfenced", "shutting-down" (it hands over) or "shut-down" (it may go)."""
 
     broker: str
     broker_epoch: int
@@ -325,6 +364,8 @@ INTERNAL = (
     Replicated,
     HighWatermark,
     Truncated,
+    LogStartMoved,
+    CacheLost,
     PartitionChanged,
     BrokerChanged,
     Became,
@@ -335,4 +376,6 @@ INTERNAL = (
     Learned,
     ProducerId,
     Blocked,
+    ReplicasChanged,
+    TopicChanged,
 )

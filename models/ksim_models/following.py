@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Replicated, Truncated
+from ksim_models.facts import LogStartMoved, Replicated, Truncated
 from ksim_models.machine import Close, Effect, Note, Open, Send
 from ksim_models.messages import FetchedPartition, FetchPartition, FetchRequest, FetchResponse
 from ksim_models.profiles import BrokerProfile
@@ -46,9 +47,18 @@ class Fetcher:
 
 class Following:
     def __init__(
-        self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], name_connection: Callable[[str], str]
+        self,
+        broker: str,
+        profile: BrokerProfile,
+        config: BrokerConfig,
+        replicas: Mapping[str, Replica],
+        name_connection: Callable[[str], str],
+        directories: Directories,
     ) -> None:
         self.broker = broker
+        self.directories = directories
+        self.disk_failed = False
+        """A write went wrong: the broker looks after its directories."""
         self.profile = profile
         self.backoff = ms(config.replica_fetch_backoff_ms)
         self.max_wait_ms = config.replica_fetch_wait_max_ms
@@ -103,7 +113,7 @@ class Following:
             if partition not in fetcher.delayed:  # A delayed one is named when its time has come.
                 replica = self.replicas[partition]
                 fetcher.asked_epochs[partition] = replica.leader_epoch
-                positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest))
+                positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest, replica.topic_id))
         fetcher.to_name.clear()
         out.append(
             Send(fetcher.connection, FetchRequest(self.broker, broker_epoch, fetcher.full, tuple(positions), tuple(fetcher.forgotten), self.max_wait_ms))
@@ -159,27 +169,44 @@ class Following:
         before = log.log_end_offset
         if fetched.error:
             if fetched.error is ErrorCode.OFFSET_OUT_OF_RANGE:
-                self._meet_out_of_range(replica, fetched)
+                self._meet_out_of_range(replica, fetched, now, out)
+                fetcher.to_name[replica.partition] = None  # Met without a failure, it is not delayed.
+                return
             fetcher.delayed[replica.partition] = now + self.backoff
             fetcher.forgotten[replica.partition] = None  # The session does not hold it meanwhile.
             fetcher.asked_epochs[replica.partition] = -1
+        elif self.directories.broken and self.directories.is_broken(replica.partition) and (fetched.batches or fetched.diverging_end_offset >= 0):
+            self.disk_failed = True
         elif fetched.diverging_end_offset >= 0:
-            replica.truncate_where_diverging(fetched.diverging_epoch, fetched.diverging_end_offset)
+            replica.truncate_where_diverging(fetched.diverging_epoch, fetched.diverging_end_offset, now)
             fetcher.to_name[replica.partition] = None
         else:
             for batch in fetched.batches:
                 if batch.leader_epoch > replica.leader_epoch and self.profile.drops_newer_epoch_batches:
                     break  # RP-39
-                log.append_as_follower(batch)
-            high_watermark = min(fetched.high_watermark, log.log_end_offset)
+                if batch.base_offset < log.log_end_offset == log.log_start_offset:
+                    log.make_room_for(batch)
+                log.append_as_follower(batch, now)
+            high_watermark = max(log.log_start_offset, min(fetched.high_watermark, log.log_end_offset))
             if high_watermark != log.high_watermark:  # Data and high watermark in one step (RP-4); it may also step back (RP-21).
                 log.advance_high_watermark(high_watermark, now)
+            if fetched.log_start_offset > log.log_start_offset:
+                log.move_start(fetched.log_start_offset, now)
+                out.append(Note(LogStartMoved(self.broker, replica.partition, log.log_start_offset, "leader")))
             if fetched.batches:
                 fetcher.to_name[replica.partition] = None
                 out.append(Note(Replicated(self.broker, replica.partition, log.log_end_offset)))
         if log.log_end_offset < before:
             out.append(Note(Truncated(self.broker, replica.partition, log.log_end_offset, before)))
 
-    def _meet_out_of_range(self, replica: Replica, fetched: FetchedPartition) -> None:
-        """RP-36, as far as it can happen without retention: the leader's log is shorter and shares no epoch with ours, so all of ours goes."""
-        replica.log.truncate_to(max(fetched.log_start_offset, 0))
+    def _meet_out_of_range(self, replica: Replica, fetched: FetchedPartition, now: Micros, out: list[Effect]) -> None:
+        """RP-36. Simplified: where the leader's log starts and ends comes with the error; Kafka asks for it with ListOffsets, one or two round trips."""
+        log = replica.log
+        before = log.log_end_offset
+        if fetched.log_end_offset < before:
+            log.truncate_to(fetched.log_end_offset, now)
+        elif fetched.log_start_offset > before:
+            log.start_anew_at(fetched.log_start_offset)
+            out.append(Note(LogStartMoved(self.broker, replica.partition, log.log_start_offset, "leader")))
+        if log.log_end_offset < before:
+            out.append(Note(Truncated(self.broker, replica.partition, log.log_end_offset, before)))

@@ -39,7 +39,8 @@ class Sequence:
 
 
 class Idempotence:
-    def __init__(self, *, id_mapping_is_fatal: bool = True) -> None:
+    def __init__(self, *, id_mapping_is_fatal: bool = True, tells_epochs_apart: bool = True) -> None:
+        self.tells_epochs_apart = tells_epochs_apart
         self.fatal_errors = (*FATAL, ErrorCode.INVALID_PRODUCER_ID_MAPPING) if id_mapping_is_fatal else FATAL
         self.producer_id = -1
         self.epoch = -1
@@ -97,12 +98,23 @@ class Idempotence:
         self._forget(sequence, batch)
 
     def _forget(self, sequence: Sequence, batch: Batch) -> None:
+        """A batch that expired is forgotten then, and again when its answer comes; before KAFKA-13794 that took away another one with its base sequence."""
         if batch in sequence.in_flight:
             sequence.in_flight.remove(batch)
+        elif not self.tells_epochs_apart:
+            sequence.in_flight = [other for other in sequence.in_flight if other.base_sequence != batch.base_sequence]
+
+    def may_return(self, batch: Batch) -> bool:
+        """Whether Java puts it back into its queue: where nothing is known to be in flight it throws an IllegalStateException (see KAFKA-13794)."""
+        return batch.base_sequence >= 0 and bool(self.partitions[batch.partition].in_flight)
 
     def split(self, batch: Batch, parts: list[Batch]) -> None:
         """A43: the parts have the numbers of the whole between them."""
         sequence = self.partitions[batch.partition]
+        if batch not in sequence.in_flight:  # It was lost sight of (KAFKA-13794).
+            self._forget(sequence, batch)
+            sequence.in_flight = sorted([*sequence.in_flight, *parts], key=lambda one: one.base_sequence)
+            return
         place = sequence.in_flight.index(batch)
         sequence.in_flight[place : place + 1] = parts
 

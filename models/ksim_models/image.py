@@ -6,40 +6,81 @@ Kafka: MetadataImage, KRaftMetadataCache, BrokerMetadataPublisher. Brokers apply
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from ksim_models.config import overlaid
 from ksim_models.errors import ErrorCode
 from ksim_models.messages import (
     NO_LEADER,
     BrokerRecord,
+    ClearElrRecord,
+    ConfigRecord,
     MetadataRecord,
     MetadataResponse,
     PartitionMetadata,
     PartitionRecord,
+    RemoveTopicRecord,
     TopicMetadata,
     TopicRecord,
 )
 from ksim_models.topic_creation import is_legal
 
 
+class Delta:
+    """What some records changed: of several about one partition only the last is acted upon."""
+
+    __slots__ = ("partitions", "reconfigured", "removed")
+
+    def __init__(self) -> None:
+        self.partitions: dict[str, PartitionRecord] = {}
+        self.removed: dict[str, int] = {}
+        """Partitions whose topic was deleted, and its id: another of that name may be there again."""
+        self.reconfigured = False
+        """Settings of topics or brokers changed."""
+
+
 class Image:
-    __slots__ = ("brokers", "partitions", "topics")
+    __slots__ = ("broker_settings", "brokers", "knows_deletions", "partitions", "topics")
 
     def __init__(self) -> None:
         self.brokers: dict[str, BrokerRecord] = {}
         self.topics: dict[str, TopicRecord] = {}
         self.partitions: dict[str, PartitionRecord] = {}
+        self.broker_settings: dict[str, tuple[tuple[str, str], ...]] = {}
+        """Altered while the cluster runs: of a broker by its name, of all brokers by ""."""
+        self.knows_deletions = False
+        """A topic was deleted once: from then on a topic's id may be another than a client's."""
 
-    def apply(self, records: Iterable[MetadataRecord]) -> dict[str, PartitionRecord]:
-        """One delta: of several records about one partition only the last is acted upon. Answers the partitions that changed."""
-        changed: dict[str, PartitionRecord] = {}
+    def apply(self, records: Iterable[MetadataRecord]) -> Delta:
+        delta = Delta()
         for record in records:
-            if isinstance(record, PartitionRecord):
-                self.partitions[record.partition] = changed[record.partition] = record
-            elif isinstance(record, BrokerRecord):
-                self.brokers[record.broker] = record
-            else:
-                self.topics[record.topic] = record
-        return changed
+            match record:
+                case PartitionRecord():
+                    self.partitions[record.partition] = delta.partitions[record.partition] = record
+                case BrokerRecord():
+                    self.brokers[record.broker] = record
+                case TopicRecord():
+                    self.topics[record.topic] = record
+                case RemoveTopicRecord():
+                    self.knows_deletions = True
+                    for number in range(self.topics.pop(record.topic).partitions):
+                        partition = f"{record.topic}-{number}"
+                        delta.removed[partition] = record.topic_id
+                        delta.partitions.pop(partition, None)
+                        del self.partitions[partition]
+                case ConfigRecord():
+                    self._configure(record)
+                    delta.reconfigured = True
+                case ClearElrRecord():
+                    pass  # Only the controller elects.
+        return delta
+
+    def _configure(self, record: ConfigRecord) -> None:
+        if record.kind == "topic":
+            topic = self.topics[record.name]
+            self.topics[record.name] = replace(topic, config=overlaid(topic.config, record.settings))
+        else:
+            self.broker_settings[record.name] = overlaid(self.broker_settings.get(record.name, ()), record.settings)
 
     def is_alive(self, broker: str) -> bool:
         record = self.brokers.get(broker)
@@ -50,8 +91,9 @@ class Image:
         return -1 if record is None else record.broker_epoch
 
     def is_isr_eligible(self, broker: str, broker_epoch: int) -> bool:
-        """Not fenced, and the incarnation this image knows (RP-22; KIP-841, KIP-903)."""
-        return self.is_alive(broker) and broker_epoch in (-1, self.broker_epoch(broker))
+        """Neither fenced nor leaving, and the incarnation this image knows (RP-22; KIP-841, KIP-903)."""
+        record = self.brokers.get(broker)
+        return record is not None and not record.fenced and not record.in_controlled_shutdown and broker_epoch in (-1, record.broker_epoch)
 
     def describe(self, topics: Iterable[str]) -> MetadataResponse:
         """The answer to a client's Metadata request (KC-83): fenced brokers are not named, a leader that is none or not alive is LEADER_NOT_AVAILABLE."""
@@ -63,7 +105,7 @@ class Image:
                 described.append(TopicMetadata(topic, error, ()))
                 continue
             partitions = [self._describe_partition(f"{topic}-{number}") for number in range(record.partitions)]
-            described.append(TopicMetadata(topic, ErrorCode.NONE, tuple(partitions)))
+            described.append(TopicMetadata(topic, ErrorCode.NONE, tuple(partitions), record.topic_id))
         return MetadataResponse(tuple(name for name in self.brokers if self.is_alive(name)), tuple(described))
 
     def _describe_partition(self, partition: str) -> PartitionMetadata:

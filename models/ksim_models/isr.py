@@ -96,6 +96,11 @@ class Leadership:
         for name, follower in self.followers.items():
             follower.last_caught_up = now if name in self.committed else LONG_AGO
 
+    def assign(self, replicas: Sequence[str]) -> None:
+        """Others hold replicas now (KC-48): of those that stay all is known that was, of those that come nothing yet."""
+        known = self.followers
+        self.followers = {replica: known.get(replica) or Follower() for replica in replicas if replica != self.leader}
+
     def lead_again(self, isr: tuple[str, ...], leader_epoch: int, partition_epoch: int, recovering: bool, epoch_start_offset: int, now: Micros) -> None:
         """The same broker was elected under a higher epoch: what the followers had fetched stays known (RP-52)."""
         self.leader_epoch = leader_epoch

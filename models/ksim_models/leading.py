@@ -10,15 +10,18 @@ from collections import deque
 from collections.abc import Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.facts import Appended, Deduplicated, HighWatermark, Rejected, TimedOut
+from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, Rejected, TimedOut
 from ksim_models.fetch_session import FetchSession
 from ksim_models.image import Image
 from ksim_models.isr import Follower
+from ksim_models.log import bytes_in_log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
     NO_LEADER,
     NO_OFFSET,
+    DeleteRecordsRequest,
     FetchedPartition,
     FetchPartition,
     FetchRequest,
@@ -35,6 +38,15 @@ from ksim_models.units import NEVER, Micros, ms
 
 REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
 
+WITHOUT_LOG_START = (
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.UNKNOWN_TOPIC_ID,
+    ErrorCode.KAFKA_STORAGE_ERROR,
+    ErrorCode.MESSAGE_TOO_LARGE,
+    ErrorCode.RECORD_LIST_TOO_LARGE,
+)
+
 
 class ParkedProduce:
     """An acks=all request that waits for its records to be committed (BP-41). One slow partition holds the whole answer (BP-43)."""
@@ -46,12 +58,12 @@ class ParkedProduce:
         self.request = request
         self.deadline = deadline
         self.results: dict[str, ProduceResult] = {}
-        self.waiting: dict[str, int] = {}
-        """Partition -> base offset."""
+        self.waiting: dict[str, tuple[int, int]] = {}
+        """Partition -> base offset, and where the log started when it was appended."""
 
     def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
         """This partition has its result; True when it was the last."""
-        self.results[partition] = ProduceResult(partition, error, self.waiting.pop(partition), 0, leader, leader_epoch)
+        self.results[partition] = ProduceResult(partition, error, *self.waiting.pop(partition), leader, leader_epoch)
         return not self.waiting
 
     def response(self) -> ProduceResponse:
@@ -59,8 +71,11 @@ class ParkedProduce:
 
 
 class Leading:
-    def __init__(self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image) -> None:
+    def __init__(
+        self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image, directories: Directories
+    ) -> None:
         self.broker = broker
+        self.directories = directories
         self.profile = profile
         self.lag_limit = ms(config.replica_lag_time_max_ms)
         self.fetch_limit_bytes = config.replica_fetch_max_bytes
@@ -75,6 +90,8 @@ class Leading:
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
         self.proposals: list[Replica] = []
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
+        self.disk_failed = False
+        """A write went wrong: the broker looks after its directories."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
 
@@ -101,15 +118,21 @@ class Leading:
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
         """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
         parked = ParkedProduce(connection, request, now + ms(request.timeout_ms))
+        unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
+            if unknown and batch.partition.rpartition("-")[0] in unknown:
+                parked.results[batch.partition] = self._reject(batch, ErrorCode.UNKNOWN_TOPIC_ID, out)
+                continue
             error, base_offset = self._append(batch, request.acks, now, out)
-            if not error and request.acks == -1:
-                parked.waiting[batch.partition] = base_offset
+            if error:
+                parked.results[batch.partition] = self._refusal(batch.partition, error)
+            elif request.acks == -1:
+                parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
             else:
-                parked.results[batch.partition] = self._refusal(batch.partition, error) if error else ProduceResult(batch.partition, error, base_offset, 0)
+                parked.results[batch.partition] = ProduceResult(batch.partition, error, base_offset, self.replicas[batch.partition].log.log_start_offset)
         for batch in request.batches:
             if batch.partition in parked.waiting:
-                required = parked.waiting[batch.partition] + len(batch.records)  # For a duplicate: the end of the original (BP-27).
+                required = parked.waiting[batch.partition][0] + len(batch.records)  # For a duplicate: the end of the original (BP-27).
                 replica = self.replicas[batch.partition]
                 if replica.log.high_watermark >= required:
                     parked.settle(batch.partition, self._committed_code(replica))
@@ -121,6 +144,15 @@ class Leading:
         if parked.deadline <= now:
             self._time_out(parked, out)  # timeout_ms = 0: it never waits.
         return None
+
+    def _unknown_topics(self, request: ProduceRequest) -> tuple[str, ...]:
+        """BP-16: topics that are known here under another id."""
+        topics = self.image.topics
+        return tuple(name for name, topic_id in request.topic_ids if name not in topics or topics[name].topic_id != topic_id)
+
+    def _reject(self, batch: RecordBatch, error: ErrorCode, out: list[Effect]) -> ProduceResult:
+        out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
+        return self._refusal(batch.partition, error)
 
     def _wait_for_commit(self, partition: str, required: int, parked: ParkedProduce) -> None:
         """In the order of offsets: a retry that was recognised as a duplicate needs less than what was appended since."""
@@ -136,11 +168,15 @@ class Leading:
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
         if replica is None or leadership is None:
-            error = ErrorCode.NOT_LEADER_OR_FOLLOWER if batch.partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            error = self._absence(batch.partition)
+        elif self.directories.broken and self.directories.is_broken(batch.partition):
+            error, self.disk_failed = ErrorCode.KAFKA_STORAGE_ERROR, True
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
             error = ErrorCode.NOT_ENOUGH_REPLICAS
-        elif batch.size_bytes > replica.config.max_message_bytes:
-            error = ErrorCode.MESSAGE_TOO_LARGE
+        elif batch.size_bytes > replica.config.max_message_bytes or (written := bytes_in_log(batch, replica.config)) > replica.config.max_message_bytes:
+            error = ErrorCode.MESSAGE_TOO_LARGE  # As it came, and again as it is to be written (UnifiedLog.append).
+        elif written > replica.config.segment_bytes:
+            error = ErrorCode.RECORD_LIST_TOO_LARGE
         elif batch.producer_id >= 0:
             answer, known_offset = replica.log.producers.judge(batch)
             if answer is Answer.DUPLICATE:
@@ -155,16 +191,24 @@ class Leading:
             follower = leadership.followers.get(session.follower)
             if follower is not None and follower.log_end_offset == log.log_end_offset:
                 follower.idled(log.log_end_offset, session.fetched_at)
-        stamped = log.append_as_leader(batch, replica.leader_epoch)
+        stamped = log.append_as_leader(batch, replica.leader_epoch, now)
         out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
         return NONE, stamped.base_offset
 
+    def _absence(self, partition: str) -> ErrorCode:
+        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22), or its log is offline."""
+        if self.directories.is_offline(partition):
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
+        """Where the log starts is told with what the log itself refused, and with too small an ISR (BP-49)."""
         hint = self._leader_hint(partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
-        return ProduceResult(partition, error, NO_OFFSET, -1, *hint)
+        log_start = -1 if error in WITHOUT_LOG_START else self.replicas[partition].log.log_start_offset
+        return ProduceResult(partition, error, NO_OFFSET, log_start, *hint)
 
     def _leader_hint(self, partition: str) -> tuple[str, int]:
         """BP-14, KIP-951: the leader this broker knows goes with every NOT_LEADER_OR_FOLLOWER, also where the request had been parked."""
@@ -206,10 +250,14 @@ class Leading:
             return
         log.advance_high_watermark(to, now)
         out.append(Note(HighWatermark(self.broker, replica.partition, to)))
-        for session in self.sessions.values():
-            if replica.partition in session.positions:
-                session.high_watermarks[replica.partition] = None
+        self.tell_with_next_answer(replica.partition)
         self._acknowledge(replica)
+
+    def tell_with_next_answer(self, partition: str) -> None:
+        """The high watermark or the log start moved: no reason for an answer, but told with the next one (RP-5)."""
+        for session in self.sessions.values():
+            if partition in session.positions:
+                session.high_watermarks[partition] = None
 
     def _eligible(self, followers: Mapping[str, Follower]) -> dict[str, bool]:
         if not self.profile.hw_waits_only_for_eligible:
@@ -225,9 +273,10 @@ class Leading:
 
     def abandon(self, replica: Replica) -> None:
         """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
-        hint = self._leader_hint(replica.partition)
+        error = self._absence(replica.partition)
+        hint = self._leader_hint(replica.partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
         for _, parked in self.committing.pop(replica.partition, ()):
-            if replica.partition in parked.waiting and parked.settle(replica.partition, ErrorCode.NOT_LEADER_OR_FOLLOWER, *hint):
+            if replica.partition in parked.waiting and parked.settle(replica.partition, error, *hint):
                 self._answer_produce(parked)
         self.short.pop(replica.partition, None)
 
@@ -238,6 +287,20 @@ class Leading:
             self.short[replica.partition] = replica
         else:
             self.short.pop(replica.partition, None)
+
+    def delete_records(self, request: DeleteRecordsRequest, now: Micros, out: list[Effect]) -> bool:
+        """DeleteRecords: the log starts at `before` from now on; False where it does already, or where that is not committed (OFFSET_OUT_OF_RANGE)."""
+        replica = self.replicas.get(request.partition)
+        if replica is None or replica.leadership is None:
+            return False
+        log = replica.log
+        before = log.high_watermark if request.before == -1 else request.before
+        if not log.log_start_offset < before <= log.high_watermark:
+            return False
+        log.move_start(before, now)
+        out.append(Note(LogStartMoved(self.broker, request.partition, before, "delete-records")))
+        self.tell_with_next_answer(request.partition)
+        return True
 
     # Followers.
 
@@ -301,7 +364,9 @@ class Leading:
                         self._answer_fetch(session, answer, now)
 
     def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
-        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12)."""
+        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id."""
+        if position.topic_id != replica.topic_id:
+            return ErrorCode.INCONSISTENT_TOPIC_ID
         if position.current_leader_epoch < replica.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
         if position.current_leader_epoch > replica.leader_epoch:
@@ -327,7 +392,8 @@ class Leading:
             position = session.positions[partition]
             replica = self.replicas.get(partition)
             if replica is None:
-                told.append(FetchedPartition(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                offline = self.directories.is_offline(partition)
+                told.append(FetchedPartition(partition, ErrorCode.KAFKA_STORAGE_ERROR if offline else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
                 continue
             log = replica.log
             error = self._fetch_error(replica, session, position)
@@ -335,7 +401,7 @@ class Leading:
             if diverging == (-1, -1):
                 error = ErrorCode.OFFSET_OUT_OF_RANGE
             if error:
-                told.append(FetchedPartition(partition, error))
+                told.append(FetchedPartition(partition, error, -1, log.log_start_offset, log_end_offset=log.log_end_offset))
             elif diverging is not None:
                 told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, (), *diverging))
             elif position.fetch_offset < log.log_end_offset and (room > 0 or not told):

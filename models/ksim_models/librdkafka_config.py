@@ -15,12 +15,14 @@ from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolu
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.setting_values import as_kafka_reads
 from ksim_models.settings import INT_MAX, LONG_MAX, Catalogue, ConfigKey, Kind, Problem, Reading, Setting, read_settings
+from ksim_models.units import Micros
 
 MOST_IN_FLIGHT = 5
 IN_FLIGHT = "max.in.flight.requests.per.connection"
 STICKY = "sticky.partitioning.linger.ms"
 BACKPRESSURE = "queue.buffering.backpressure.threshold"
 DIGITS = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
+DECIMAL = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
 OWN_NAMES = {name: alias for alias, name in ALIASES.items() if name != IN_FLIGHT}
 """As librdkafka calls a setting of two names in what it says."""
 RELEASE = (2, 16, 0)
@@ -42,7 +44,7 @@ class LibrdkafkaConfig:
     """The broker's wait for the ISR; the client's own is socket_timeout_ms."""
     socket_timeout_ms: int = 60_000
     socket_max_fails: int = 1
-    linger_ms: int = 5
+    linger_ms: int | float = 5
     batch_size: int = 1_000_000
     batch_num_messages: int = 10_000
     queue_buffering_max_messages: int = 100_000
@@ -64,6 +66,11 @@ class LibrdkafkaConfig:
     sticky_partitioning_linger_ms: int = 10
     compression_type: str = "none"
     queuing_strategy: str = "fifo"
+
+    @property
+    def linger_us(self) -> Micros:
+        """buffering_max_us: cut to whole microseconds."""
+        return int(self.linger_ms * 1_000)
 
     @property
     def not_simulated(self) -> tuple[str, ...]:
@@ -112,12 +119,13 @@ def _view(reading: Reading) -> ProducerConfig:
     shared = {
         key.field: reading.value(key.name)
         for key in LIBRDKAFKA_KEYS.values()
-        if key.field in ProducerConfig.__slots__ and key.name not in ("acks", "delivery.timeout.ms")
+        if key.field in ProducerConfig.__slots__ and key.name not in ("acks", "delivery.timeout.ms", "linger.ms")
     }
     return ProducerConfig(
         **shared,  # type: ignore[arg-type]  # Names and types are those of the table.
         acks=_acks(reading),
         delivery_timeout_ms=reading.number("delivery.timeout.ms") or INT_MAX,  # 0: without end.
+        linger_ms=int(reading.quantity("linger.ms")),
         buffer_memory=reading.number("queue.buffering.max.kbytes") * 1024,
         max_block_ms=0,  # produce() never blocks.
         max_request_size=reading.number("message.max.bytes"),
@@ -149,7 +157,7 @@ def _follow_others(reading: Reading) -> None:
     """What was not set and takes after something that was: rd_kafka_conf_finalize, before linger.ms gives way to the message time-out."""
     refresh, longest = reading.number("topic.metadata.refresh.interval.ms"), LIBRDKAFKA_KEYS[STICKY].high
     for name, value, leader in (
-        (STICKY, min(longest, 2 * reading.number("linger.ms")), "linger.ms"),
+        (STICKY, min(longest, int(2 * reading.quantity("linger.ms"))), "linger.ms"),
         ("topic.metadata.refresh.fast.interval.ms", reading.number("retry.backoff.ms"), "retry.backoff.ms"),
         ("metadata.max.age.ms", 3 * refresh if refresh > 0 else reading.number("metadata.max.age.ms"), "topic.metadata.refresh.interval.ms"),
     ):
@@ -158,14 +166,14 @@ def _follow_others(reading: Reading) -> None:
 
 
 def _check_linger(reading: Reading) -> None:
-    patience, linger = reading.number("delivery.timeout.ms"), reading.number("linger.ms")
+    patience, linger = reading.number("delivery.timeout.ms"), reading.quantity("linger.ms")
     if patience == 0 or patience > linger or not reading.can_compare("delivery.timeout.ms", "linger.ms"):
         return
     if "linger.ms" in reading.written:
         possible = "less than delivery.timeout.ms, or a larger delivery.timeout.ms"
         _refuse(reading, "linger.ms", possible, "`message.timeout.ms` must be greater than `linger.ms`")
     else:
-        reading.force("linger.ms", patience - 1, "delivery.timeout.ms", "L1")
+        reading.force("linger.ms", patience - 0.1, "delivery.timeout.ms", "L1")
         reading.notes.append(f"linger.ms, not set, becomes a little less than delivery.timeout.ms = {patience}, as librdkafka does (section 7.1, L1).")
 
 
@@ -215,16 +223,30 @@ def librdkafka_says(key: ConfigKey, given: object) -> str:
             return f'librdkafka says: Expected bool value for "{own}": true or false'
         case Kind.INT if digits and not key.low <= _as_c_int(digits[0]) <= key.high:
             return f'librdkafka says: Configuration property "{own}" value {_as_c_int(digits[0])} is outside allowed range {key.low}..{key.high}'
-        case Kind.INT if digits:
-            return librdkafka_reads(given)
+        case Kind.NUMBER if digits and not key.low <= _as_double(text) <= key.high:
+            return f'librdkafka says: Configuration property "{own}" value {_as_double(text):g} is outside allowed range {key.low:g}..{key.high:g}'
+        case Kind.INT | Kind.NUMBER if digits:
+            return librdkafka_reads(key, given)
+        case Kind.NUMBER:
+            return f'librdkafka says: Invalid value for configuration property "{own}"'
         case _:
             return f'librdkafka says: Invalid value "{text}" for configuration property "{own}"'
 
 
-def librdkafka_reads(given: object) -> str:
+def librdkafka_reads(key: ConfigKey, given: object) -> str:
     """What becomes of a value with a unit, which ksim takes."""
-    digits = DIGITS.match(as_kafka_reads(given).strip())
-    return f"librdkafka itself would take it for {_as_c_int(digits[0])}" if digits else "librdkafka itself takes a bare integer only"
+    text = as_kafka_reads(given)
+    digits = DIGITS.match(text.strip())
+    if digits is None:
+        return "librdkafka itself takes a bare integer only"
+    return f"librdkafka itself would take it for {f'{_as_double(text):g}' if key.kind is Kind.NUMBER else _as_c_int(digits[0])}"
+
+
+def _as_double(text: str) -> float:
+    """strtod(): it ends where the number does."""
+    match = DECIMAL.match(text.strip())
+    assert match is not None
+    return float(match[0])
 
 
 def _as_c_int(digits: str) -> int:

@@ -61,7 +61,7 @@ _KEYS = (
     _ms("request.timeout.ms", 30_000, 1, 900_000),
     _ms("socket.timeout.ms", 60_000, 10, 300_000),
     _number("socket.max.fails", 1, 0, 1_000_000),
-    _ms("linger.ms", 5, 0, 900_000),  # Simplified: whole milliseconds, where librdkafka takes fractions too.
+    ConfigKey("linger.ms", Kind.NUMBER, ((ALWAYS, 5),), Unit.MS, 0, 900_000),
     _number("batch.size", 1_000_000, 1, INT_MAX, Unit.BYTES),
     _number("batch.num.messages", 10_000, 1, 1_000_000),
     _number("queue.buffering.max.messages", 100_000, 0, INT_MAX),
@@ -88,7 +88,8 @@ _KEYS = (
     _number("compression.level", -1, -1, 12),
     _choice("transactional.id", None, not_yet="transactions", any_case=False),
     _flag("delivery.report.only.error", False, not_yet="leaving out the reports of what went well"),
-    *playing_no_part("the brokers are those of the scenario", "bootstrap.servers", "client.dns.lookup"),
+    *playing_no_part("only where it names brokers of the scenario (broker-1,broker-2) does it say which of them the client begins with", "bootstrap.servers"),
+    *playing_no_part("the brokers are those of the scenario", "client.dns.lookup"),
     *playing_no_part("clients go by the names that the scenario gives them", "client.id", "client.rack"),
     *playing_no_part("without transactional.id nothing asks for it", "transaction.timeout.ms"),
     *playing_no_part(

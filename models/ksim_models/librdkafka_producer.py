@@ -397,7 +397,9 @@ class LibrdkafkaProducer:
             queue.in_flight += len(batch.messages)
             until = max(batch.messages[0].timeout_at, now + PRODUCED_ANYWAY) if batch.messages[0].timeout_at <= now else batch.messages[0].timeout_at
             producer, records = (self.name, records_of(batch.messages)) if batch.messages[0].number >= 0 else (WARM_UP, range(len(batch.messages)))
-            on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.first_sequence)
+            numbers = batch.producer_id, batch.epoch, batch.first_sequence
+            newest = batch.messages[-1].produced_at
+            on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, *numbers, max_timestamp=newest, raw_bytes=batch.raw_bytes)
             message = ProduceRequest(self.config.acks, self.config.request_timeout_ms, (on_wire,))
             thread.enqueue(Request(message, min(until, now + self.brokers.socket_timeout), batch))
         return made > 0

@@ -14,7 +14,7 @@ from ksim_models.batch import BATCH_OVERHEAD, record_bytes
 from ksim_models.compression import compressed_bytes
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.messages import Records
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import NEVER, Micros
 
 MOST_IN_FLIGHT_PER_PARTITION = 5
 """RD_KAFKA_IDEMP_MAX_INFLIGHT: with idempotence, counted in messages (section 7.1)."""
@@ -58,12 +58,14 @@ def records_of(messages: Sequence[Message]) -> Records:
 class MessageBatch:
     """What one Produce request carries."""
 
-    __slots__ = ("epoch", "first_sequence", "messages", "producer_id", "queue", "size_bytes")
+    __slots__ = ("epoch", "first_sequence", "messages", "producer_id", "queue", "raw_bytes", "size_bytes")
 
     def __init__(self, queue: PartitionQueue, messages: list[Message]) -> None:
         self.queue = queue
         self.messages = messages
         """Those that have no outcome, and were not put back."""
+        self.raw_bytes = 0
+        """Uncompressed, where it is compressed."""
         self.size_bytes = BATCH_OVERHEAD + sum(record_bytes(message.size, delta) for delta, message in enumerate(messages))
         self.producer_id, self.epoch, self.first_sequence = -1, -1, -1
 
@@ -75,7 +77,9 @@ class MessageBatch:
             size = record_bytes(message.size, delta)
             mean += size * arrivals.compression_ratio
             spread += size * arrivals.compression_spread
-        self.size_bytes = min(self.size_bytes, BATCH_OVERHEAD + compressed_bytes(mean, spread, draw))
+        packed = BATCH_OVERHEAD + compressed_bytes(mean, spread, draw)
+        if packed < self.size_bytes:
+            self.raw_bytes, self.size_bytes = self.size_bytes, packed
 
     @property
     def next_sequence(self) -> int:
@@ -86,7 +90,7 @@ class PartitionQueue:
     def __init__(self, partition: str, config: LibrdkafkaConfig) -> None:
         self.partition = partition
         self.topic = partition.rpartition("-")[0]
-        self.linger = ms(config.linger_ms)
+        self.linger = config.linger_us
         self.batch_messages = config.batch_num_messages
         self.batch_bytes = config.batch_size
         self.most_bytes = min(config.batch_size, config.message_max_bytes)

@@ -67,7 +67,7 @@ class LibrdkafkaSending:
         self.reactions = Reactions(self.threads)
         self.awake = list(self.threads)
         self.topics: dict[str, Topic] = {}
-        self.linger = ms(config.linger_ms)
+        self.linger = config.linger_us
         self.patience = ms(config.delivery_timeout_ms) if config.delivery_timeout_ms else NEVER
         self.sticky_linger = ms(config.sticky_partitioning_linger_ms)
         self.most_messages = config.queue_buffering_max_messages or NEVER

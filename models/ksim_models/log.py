@@ -1,107 +1,186 @@
-"""A replica's log: batches one behind another, which leader epoch began where, and how much of it is committed.
+"""A replica's log: batches one behind another, which leader epoch began where, how much of it is committed, and how much of it is on the disk.
 
-Kafka: UnifiedLog, LeaderEpochFileCache, LogLoader; KIP-101, KIP-279.
+Kafka: UnifiedLog, LocalLog, LogSegment, LogLoader; KIP-101, KIP-279.
 Offsets are exclusive ends: the log end is the next offset to be written, the high watermark the first not known to be committed.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 
+from ksim_models.config import TopicConfig
+from ksim_models.epoch_cache import EpochCache
 from ksim_models.messages import RecordBatch
+from ksim_models.page_cache import PageCache
 from ksim_models.producer_state import ProducerState
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import NEVER, Micros, ms
 
-UNDEFINED = -1
+__all__ = ["EpochCache", "Log", "Segment", "bytes_in_log"]
+
+AT_ONCE: Micros = -NEVER
+ONE_DAY: Micros = ms(86_400_000)
 
 
-class EpochCache:
-    """(epoch, start offset), both strictly increasing (RP-30)."""
+def bytes_in_log(batch: RecordBatch, config: TopicConfig) -> int:
+    """A leader writes batches compressed as the topic wants them (LogValidator).
 
-    __slots__ = ("entries",)
+    Simplified: a codec that is not the client's changes no size (models/README.md).
+    """
+    return batch.raw_bytes if batch.raw_bytes and config.compression_type == "uncompressed" else batch.size_bytes
 
-    def __init__(self, entries: Sequence[tuple[int, int]] = ()) -> None:
-        self.entries: list[tuple[int, int]] = list(entries)
 
-    @property
-    def latest(self) -> int:
-        return self.entries[-1][0] if self.entries else UNDEFINED
+class Segment:
+    """A file of the log. Its batches are those of the log from its base offset to the next segment's."""
 
-    def assign(self, epoch: int, start: int) -> None:
-        """The last writer wins; a start never moves later."""
-        entries = self.entries
-        if entries and entries[-1][0] == epoch and entries[-1][1] <= start:
-            return
-        while entries and (entries[-1][0] >= epoch or entries[-1][1] >= start):
-            entries.pop()
-        entries.append((epoch, start))
+    __slots__ = ("base_offset", "first_timestamp", "size_bytes")
 
-    def end_offset_for(self, epoch: int, log_end: int) -> tuple[int, int]:
-        """Where `epoch` ended here, as (epoch that answers, its end), or UNDEFINED twice (RP-31)."""
-        entries = self.entries
-        if epoch == UNDEFINED or not entries or epoch > entries[-1][0]:
-            return UNDEFINED, UNDEFINED
-        if epoch == entries[-1][0]:
-            return epoch, log_end
-        if epoch < entries[0][0]:
-            return epoch, entries[0][1]
-        floor = bisect_right(entries, epoch, key=lambda entry: entry[0]) - 1
-        return entries[floor][0], entries[floor + 1][1]
+    def __init__(self, base_offset: int) -> None:
+        self.base_offset = base_offset
+        self.size_bytes = 0
+        self.first_timestamp: Micros = 0
+        """Of its first batch: segment.ms counts from there."""
 
-    def truncate_from_end(self, end: int) -> None:
-        while self.entries and self.entries[-1][1] >= end:
-            self.entries.pop()
 
-    def truncate_from_start(self, start: int) -> None:
-        """The log now starts at `start`: the epoch that covers it begins there."""
-        gone = [entry for entry in self.entries if entry[1] <= start]
-        if gone:
-            self.entries = [(gone[-1][0], start), *self.entries[len(gone) :]]
+class Checkpoint:
+    """A number that a task writes into a file every so often, and fsyncs: the file holds what it was when the last such moment passed."""
+
+    __slots__ = ("changed_at", "every", "first", "now_is", "written")
+
+    def __init__(self, every: Micros) -> None:
+        self.every = every or NEVER
+        self.first: Micros = 0
+        self.now_is = 0
+        self.written = 0
+        self.changed_at: Micros = 0
+
+    def _written_by(self, now: Micros) -> int:
+        """How often the task has run."""
+        return (now - self.first) // self.every
+
+    def set(self, value: int, now: Micros) -> None:
+        self.written = self.read(now)
+        self.now_is, self.changed_at = value, now
+
+    def read(self, now: Micros) -> int:
+        """What the file says."""
+        return self.now_is if max(-1, self._written_by(now)) > max(-1, self._written_by(self.changed_at)) else self.written
+
+    def write(self, now: Micros) -> None:
+        """As a clean shutdown does."""
+        self.written, self.changed_at = self.now_is, now
+
+    def boot(self, value: int, now: Micros, first: Micros) -> None:
+        """A new process reads the file; its task runs for the first time at `first`."""
+        self.written, self.now_is, self.changed_at, self.first = self.read(now), value, now, first
 
 
 class Log:
-    """One replica of one partition. Survives the crash of its broker's process, but for the high watermark (LR-3)."""
+    """One replica of one partition. Survives the crash of its broker's process, but for the high watermark (LR-3); a power loss it survives in part (LR-4)."""
 
-    __slots__ = ("batches", "checkpoint_every", "checkpointed", "epochs", "high_watermark", "log_end_offset", "log_start_offset", "producers", "touched_at")
+    __slots__ = (
+        "active",
+        "attend_at",
+        "batches",
+        "checkpoint_every",
+        "checkpointed",
+        "closed",
+        "config",
+        "durable",
+        "epochs",
+        "flush_at",
+        "flushed_at",
+        "forget_producers_after",
+        "high_watermark",
+        "log_end_offset",
+        "log_start_offset",
+        "page_cache",
+        "producers",
+        "recovery_point",
+        "recovery_points",
+        "segments",
+        "starts",
+        "torn_bytes",
+        "touched_at",
+        "writeback_at",
+    )
 
-    def __init__(self, checkpoint_every: Micros = 5_000_000) -> None:
+    def __init__(
+        self,
+        checkpoint_every: Micros = 5_000_000,
+        *,
+        config: TopicConfig | None = None,
+        page_cache: PageCache | None = None,
+        recovery_points_every: Micros = 60_000_000,
+        starts_every: Micros = 60_000_000,
+        forget_producers_after: Micros = ONE_DAY,
+    ) -> None:
+        self.config = config or TopicConfig()
+        self.page_cache = page_cache or PageCache()
         self.batches: list[RecordBatch] = []
+        self.segments = [Segment(0)]
+        self.active = self.segments[0]
         self.log_start_offset = 0
         self.log_end_offset = 0
         self.high_watermark = 0
         self.epochs = EpochCache()
         self.producers = ProducerState()
+        self.forget_producers_after = forget_producers_after
         self.checkpoint_every = checkpoint_every or NEVER  # KafkaScheduler runs a period of 0 once, when there is nothing yet.
         self.checkpointed = 0
         self.touched_at: Micros | None = None
+        # The disk.
+        self.durable = 0
+        """Up to here a power loss takes nothing, as far as was looked; `durable_end` says it for a moment."""
+        self.recovery_point = 0
+        """Up to here Kafka itself has flushed (LR-5)."""
+        self.flushed_at: Micros = 0
+        self.recovery_points = Checkpoint(recovery_points_every)
+        self.starts = Checkpoint(starts_every)
+        self.flush_at = self.config.flush_messages
+        """The log end at which flush.messages strikes."""
+        self.writeback_at: Micros = NEVER
+        """When the system will save what is unsaved; NEVER where nothing is."""
+        self.attend_at: Micros = AT_ONCE
+        """From then on an append has more to look at than whether the segment is full."""
+        self.torn_bytes = 0
+        self.closed = False
+        """Shut down cleanly: the marker file is there (LR-7)."""
 
-    def append_as_leader(self, batch: RecordBatch, leader_epoch: int) -> RecordBatch:
+    # Append and read.
+
+    def append_as_leader(self, batch: RecordBatch, leader_epoch: int, now: Micros = 0) -> RecordBatch:
         """Stamp offset and leader epoch, remember the producer's sequence, write (BP-29). The caller has judged the sequence."""
         stamped = RecordBatch(
             batch.partition,
             batch.producer,
             batch.records,
-            batch.size_bytes,
+            bytes_in_log(batch, self.config),
             batch.producer_id,
             batch.producer_epoch,
             batch.base_sequence,
             self.log_end_offset,
             leader_epoch,
+            batch.max_timestamp,
         )
-        self.append_as_follower(stamped)
+        self.append_as_follower(stamped, now)
         return stamped
 
-    def append_as_follower(self, batch: RecordBatch) -> None:
+    def append_as_follower(self, batch: RecordBatch, now: Micros = 0) -> None:
         """No checks but the offset: a follower takes what its leader has (PS-4)."""
         assert batch.base_offset == self.log_end_offset, "a follower fetches from its own log end (RP-4)"
+        if now >= self.attend_at or self.active.size_bytes + batch.size_bytes > self.config.segment_bytes:
+            self._attend(batch, now)
+        self.active.size_bytes += batch.size_bytes
         entries = self.epochs.entries
         if not entries or entries[-1][0] != batch.leader_epoch:
             self.epochs.assign(batch.leader_epoch, batch.base_offset)
         self.batches.append(batch)
-        self.log_end_offset = batch.base_offset + len(batch.records)
+        self.log_end_offset = end = batch.base_offset + len(batch.records)
         if batch.producer_id >= 0:
             self.producers.remember(batch)
+        if end >= self.flush_at:
+            self.flush(now)
 
     def read(self, offset: int, limit_bytes: int) -> tuple[RecordBatch, ...]:
         """Batches from `offset` on, at most `limit_bytes`, but at least one (RP-2)."""
@@ -111,30 +190,154 @@ class Log:
         last = batches[-1]
         if last.base_offset == offset:  # A follower that keeps up asks for the batch just written.
             return (last,)
-        first = bisect_left(batches, offset, key=lambda batch: batch.next_offset - 1)
+        first = self._position(offset)
         taken, size = first, 0
         while taken < len(batches) and (taken == first or size + batches[taken].size_bytes <= limit_bytes):
             size += batches[taken].size_bytes
             taken += 1
         return tuple(batches[first:taken])
 
-    def truncate_to(self, offset: int) -> None:
+    def _position(self, offset: int) -> int:
+        """Of the batch that holds this offset."""
+        return bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
+
+    def between(self, start: int, end: int) -> Sequence[RecordBatch]:
+        """The batches that hold offsets from `start` on and end at `end` at the latest."""
+        return self.batches[self._position(start) : self._position(end)]
+
+    # Segments.
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(segment.size_bytes for segment in self.segments)
+
+    def _attend(self, batch: RecordBatch, now: Micros) -> None:
+        """Before an append: is the segment full or old, has the system saved the file meanwhile, when will it next?"""
+        active, config = self.active, self.config
+        full = active.size_bytes + batch.size_bytes > config.segment_bytes
+        if active.size_bytes and (full or batch.max_timestamp - active.first_timestamp > ms(config.segment_ms)):
+            self.roll(now)
+            active = self.active
+        if now >= self.writeback_at:
+            self.durable, self.writeback_at = self.log_end_offset, NEVER
+        if not active.size_bytes:
+            active.first_timestamp = batch.max_timestamp
+        if self.writeback_at == NEVER:
+            self.writeback_at = self.page_cache.writeback_at(now)
+        self.attend_at = min(self.writeback_at, active.first_timestamp + ms(config.segment_ms) + 1)
+
+    def roll(self, now: Micros) -> None:
+        """A new segment. The old one and a snapshot of the producers are flushed (LR-1, PS-52): here at once, in Kafka by a thread of its own."""
+        if not self.active.size_bytes:
+            return
+        self.producers.take_snapshot(self.log_end_offset)
+        self.flush(now)
+        self.active = Segment(self.log_end_offset)
+        self.segments.append(self.active)
+
+    def truncate_to(self, offset: int, now: Micros = 0) -> None:
         """Forget what stands at `offset` and behind (RP-34): records, epochs, and what the producers were remembered for."""
         if offset < self.log_end_offset:
-            keep = bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
+            if self.segments[0].base_offset > offset:
+                self.start_anew_at(offset)
+                return
+            keep = self._position(offset)
             offset = min(offset, self.batches[keep].base_offset)  # A batch is cut whole.
-            del self.batches[keep:]
-            self.log_end_offset = offset
+            self._cut(keep, offset)
+            self.log_start_offset = min(self.log_start_offset, offset)
             self.high_watermark = min(self.high_watermark, offset)
-            self.rebuild_producers()
-        self.epochs.truncate_from_end(offset)
+            self.epochs.truncate_from_end(offset)
+            self._reload_producers(now)
+        else:
+            self.epochs.truncate_from_end(self.log_end_offset)
 
-    def rebuild_producers(self) -> None:
-        """PS-53. Simplified: from the whole log; Kafka starts at a snapshot, which forgets all but each producer's last batch before it."""
+    def start_anew_at(self, offset: int) -> None:
+        """truncateFullyAndStartAt: nothing of it is left (RP-34, RP-36)."""
+        self.batches.clear()
+        self.segments = [Segment(offset)]
+        self.active = self.segments[0]
+        self.log_start_offset = self.log_end_offset = self.high_watermark = self.durable = offset
+        self.epochs.entries.clear()
         self.producers = ProducerState()
-        for batch in self.batches:
+        self._unflushed_from(offset)
+
+    def make_room_for(self, batch: RecordBatch) -> None:
+        """The leader's log starts in the middle of this batch, and this empty one there too: the file begins with the batch, the log where it did."""
+        start = self.log_start_offset
+        assert batch.base_offset < start == self.log_end_offset < batch.next_offset
+        self.start_anew_at(batch.base_offset)
+        self.log_start_offset = self.high_watermark = start
+
+    def _cut(self, keep: int, end: int) -> None:
+        """Only the first `keep` batches stay."""
+        del self.batches[keep:]
+        self.log_end_offset = end
+        while len(self.segments) > 1 and self.segments[-1].base_offset > end:
+            self.producers.drop_snapshots([self.segments.pop().base_offset])
+        self.active = self.segments[-1]
+        self.active.size_bytes = sum(batch.size_bytes for batch in self.between(self.active.base_offset, end))
+        self.durable = min(self.durable, end)
+        self._unflushed_from(min(self.recovery_point, end))
+
+    def _unflushed_from(self, recovery_point: int) -> None:
+        self.recovery_point = recovery_point
+        self.flush_at = recovery_point + self.config.flush_messages
+        self.attend_at = AT_ONCE
+
+    # The start.
+
+    def move_start(self, to: int, now: Micros) -> None:
+        """Only what is committed may go (BV-094)."""
+        assert self.log_start_offset < to <= self.high_watermark
+        self.log_start_offset = to
+        self.starts.set(to, now)
+        self.epochs.truncate_from_start(to)
+
+    def remove_segments(self, count: int, now: Micros) -> None:
+        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later."""
+        if count == len(self.segments):
+            self.roll(now)
+        gone, self.segments = self.segments[:count], self.segments[count:]
+        base = self.segments[0].base_offset
+        if base > self.log_start_offset:
+            self.move_start(base, now)
+        del self.batches[: self._position(base)]
+        self.producers.drop_snapshots(segment.base_offset for segment in gone)
+
+    # Producers.
+
+    def _remember(self, batches: Iterable[RecordBatch]) -> None:
+        for batch in batches:
             if batch.producer_id >= 0:
                 self.producers.remember(batch)
+
+    def _reload_producers(self, now: Micros) -> None:
+        """PS-53: from the newest snapshot that is left, and the log behind it. Where nobody was remembered nobody is looked for."""
+        producers, end = self.producers, self.log_end_offset
+        had_any = bool(producers.entries)
+        start = producers.reload(self.log_start_offset, end, now, self.forget_producers_after)
+        if had_any:
+            for segment in self.segments[-2:]:
+                if start < segment.base_offset:
+                    self._remember(self.between(start, segment.base_offset))
+                    start = segment.base_offset
+                    producers.take_snapshot(start)
+            self._remember(self.between(start, end))
+        producers.take_snapshot(end)
+
+    def _recover_producers(self, now: Micros) -> None:
+        """PS-52, PS-55: each segment that is scanned ends with a snapshot, and the last of these is what the broker starts with: one batch per producer."""
+        producers = self.producers
+        ends = [segment.base_offset for segment in self.segments[1:]] + [self.log_end_offset]
+        for segment, end in zip(self.segments, ends, strict=True):
+            if end > self.recovery_point or segment is self.active:
+                start = producers.reload(self.log_start_offset, segment.base_offset, now, self.forget_producers_after)
+                self._remember(self.between(start, end))
+                producers.take_snapshot(end)
+        start = producers.reload(self.log_start_offset, self.log_end_offset, now, self.forget_producers_after)
+        self._remember(self.between(start, self.log_end_offset))
+
+    # Commit.
 
     def advance_high_watermark(self, to: int, now: Micros) -> None:
         """Move it, remembering what the checkpoint of every `checkpoint_every` would hold (LR-6): the value as the last checkpoint moment passed."""
@@ -143,9 +346,78 @@ class Log:
             self.touched_at = now
         self.high_watermark = to
 
-    def come_back_after_a_crash(self, now: Micros) -> None:
-        """The page cache survives the process: every appended record is still here; the high watermark falls back to its checkpoint (LR-3, LR-6)."""
+    # The disk.
+
+    def flush(self, now: Micros) -> None:
+        """fsync (LR-1)."""
+        if self.log_end_offset > self.recovery_point:
+            self.durable = self.log_end_offset
+            self.writeback_at = NEVER
+            self.flushed_at = now
+            self._unflushed_from(self.log_end_offset)
+            self.recovery_points.set(self.log_end_offset, now)
+
+    def durable_end(self, now: Micros) -> int:
+        """What a power loss at this moment would leave, at least (LR-4)."""
+        return self.log_end_offset if now >= self.writeback_at else self.durable
+
+    def lose_power(self, now: Micros, kept_share: float = 0.0) -> int:
+        """What was neither flushed nor saved by the system is gone; of that a share, from its beginning, may have been saved early.
+
+        Answers where the log ends now. Whatever is left of the batch at the cut does not pass its check-sum: recovery cuts it off.
+        """
+        end = self.durable_end(now)
+        unsaved = self.batches[self._position(end) :] if end < self.log_end_offset else []
+        room = int(kept_share * sum(batch.size_bytes for batch in unsaved))
+        for batch in unsaved:
+            if batch.size_bytes > room:
+                break
+            room -= batch.size_bytes
+            end = batch.next_offset
+        if end < self.log_end_offset:
+            self._cut(self._position(end), end)
+            self.torn_bytes = room
+            self.high_watermark = min(self.high_watermark, end)
+        self.durable, self.writeback_at = end, NEVER
+        return end
+
+    def close(self, now: Micros) -> None:
+        """A clean shutdown: everything is flushed and every checkpoint written (LR-1, LR-7)."""
+        self.flush(now)
+        self.producers.take_snapshot(self.log_end_offset)
+        self.recovery_points.write(now)
+        self.starts.write(now)
+        self.checkpointed, self.touched_at = self.high_watermark, now
+        self.closed = True
+
+    def come_back(self, now: Micros, tasks_from: Micros) -> None:
+        """The process loads it (LR-6 to LR-10). tasks_from: when its checkpoints are written for the first time.
+
+        After a crash the page cache has every appended record (LR-3); after a power loss the file ends where the disk had it.
+        """
         if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:
             self.checkpointed = self.high_watermark
+        start = self.starts.read(now)
+        clean, self.closed = self.closed, False
+        self.torn_bytes = 0  # LR-8: the first batch that is not valid ends the log.
+        if self.log_end_offset < start:
+            self.start_anew_at(start)  # LR-9
+        self._unflushed_from(self.log_end_offset if clean else min(self.recovery_points.read(now), self.log_end_offset))
+        self.log_start_offset = max(start, self.segments[0].base_offset)
+        self._recover_epochs(start)
+        if clean:
+            self._reload_producers(now)
+        else:
+            self._recover_producers(now)
         self.high_watermark = max(self.log_start_offset, min(self.checkpointed, self.log_end_offset))
-        self.rebuild_producers()
+        self.recovery_points.boot(self.recovery_point, now, tasks_from)
+        self.starts.boot(self.log_start_offset, now, tasks_from)
+
+    def _recover_epochs(self, start: int) -> None:
+        """LR-8, LR-10: what the batches say is added, what stands at the log end or behind is dropped."""
+        for batch in self.between(self.recovery_point, self.log_end_offset):
+            if batch.leader_epoch > self.epochs.latest:
+                self.epochs.assign(batch.leader_epoch, batch.base_offset)
+        self.epochs.truncate_from_end(self.log_end_offset)
+        if start:
+            self.epochs.truncate_from_start(start)

@@ -56,7 +56,9 @@ class Closed:
 
 @message
 class Crashed:
-    """The process is gone. What is volatile is forgotten here; what the page cache held survives (LR-3)."""
+    """The process is gone. What is volatile is forgotten here; what the page cache held survives (LR-3), unless the machine has lost its power (LR-4)."""
+
+    power_lost: bool = False
 
 
 @message
@@ -86,7 +88,14 @@ class Resumed:
     """The process goes on. What arrived meanwhile follows, in order."""
 
 
-Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed
+@message
+class Asked:
+    """An administrator asks the controller, or the one broker that can do it. The connection is not simulated: what comes of it is in the facts."""
+
+    request: object
+
+
+Event = Wake | Opened | Received | Closed | Crashed | Terminated | Restarted | Paused | Resumed | Asked
 
 
 # What a machine can ask for. Effects are carried out in the order returned; that order is a contract.

@@ -27,18 +27,33 @@ from ksim_models.units import NEVER, Micros, ms
 
 STARTING_HEARTBEAT_EVERY: Micros = ms(10)  # KC-12
 ALTER_PARTITION_RETRY: Micros = ms(50)  # RP-56
+SECOND_SHUTDOWN_HEARTBEAT_AFTER: Micros = ms(50)
+"""KC-23: so that a hand-over that is quick need not wait for the usual heartbeat."""
+CONTROLLED_SHUTDOWN_AT_MOST: Micros = ms(300_000)
+"""KC-23: whatever the controller says, or does not, the broker goes after five minutes."""
 RECONNECT_FIRST: Micros = ms(50)
 RECONNECT_AT_MOST: Micros = ms(1000)
 
 
 class Membership:
-    def __init__(self, broker: str, config: BrokerConfig, controller: str, name_connection: Callable[[str], str], incarnation: int, start_at: Micros) -> None:
+    def __init__(
+        self,
+        broker: str,
+        config: BrokerConfig,
+        controller: str,
+        name_connection: Callable[[str], str],
+        incarnation: int,
+        previous_epoch: int,
+        start_at: Micros,
+    ) -> None:
+        """previous_epoch: the epoch in the clean-shutdown file, -1 after a crash (KC-58)."""
         self.broker = broker
         self.heartbeat_every = ms(config.broker_heartbeat_interval_ms)
         self.registration_retry = self.heartbeat_every  # KC-15: a fixed delay since KAFKA-19294; before, an exponential one up to the session time-out.
         self.controller = controller
         self.name_connection = name_connection
         self.incarnation = incarnation
+        self.previous_epoch = previous_epoch
         self.epoch = -1
         """Broker epoch; -1 until registered."""
         self.fenced = True
@@ -56,6 +71,14 @@ class Membership:
         """Proposed ISR changes, one per partition (RP-56)."""
         self.asked_items: tuple[AlterPartitionItem, ...] = ()
         self.alter_at: Micros = NEVER
+        self.shutdown_until: Micros = NEVER
+        """Known once a controlled shutdown has begun: it is given up then (KC-23)."""
+        self.shutdown_answered = False
+        self.at_once = False
+        """The next heartbeat follows the answer to the one that is under way."""
+        self.may_stop = False
+        self.offline_replicas: tuple[str, ...] = ()
+        """What the controller is to know (KIP-858)."""
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
@@ -65,10 +88,12 @@ class Membership:
     @property
     def wake_at(self) -> Micros:
         if self.connection is None:
-            return self.connect_at
-        return min(self.register_at, self.heartbeat_at, self.alter_at) if self.open else NEVER
+            return min(self.connect_at, self.shutdown_until)
+        return min(self.register_at, self.heartbeat_at, self.alter_at, self.shutdown_until) if self.open else self.shutdown_until
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
+        if self.shutdown_until <= now:
+            self.may_stop, self.shutdown_until = True, NEVER
         if self.connection is None:
             if self.connect_at <= now:
                 self.connection = self.name_connection(self.controller)
@@ -78,11 +103,13 @@ class Membership:
             return
         if self.register_at <= now:
             self.register_at = NEVER
-            out.append(Send(self.connection, BrokerRegistrationRequest(self.broker, self.incarnation, -1)))  # -1: no clean-shutdown file after a crash (KC-58).
+            out.append(Send(self.connection, BrokerRegistrationRequest(self.broker, self.incarnation, self.previous_epoch)))
         if self.heartbeat_at <= now:
             self.heartbeat_at = NEVER
             caught_up = self.metadata_offset >= self.epoch
-            out.append(Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up)))
+            out.append(
+                Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up, self.leaving, self.offline_replicas))
+            )
         if self.alter_at <= now:
             self.alter_at = NEVER
             self.asked_items = tuple(self.items.values())
@@ -118,11 +145,47 @@ class Membership:
         self.heartbeat_at = now
         self._ask_for_metadata(out)
 
+    def report(self, offline_replicas: tuple[str, ...], now: Micros, out: list[Effect]) -> None:
+        """With a heartbeat at once (OfflineDirEvent)."""
+        self.offline_replicas = offline_replicas
+        self.at_once = self.heartbeat_at == NEVER
+        if not self.at_once:
+            self.heartbeat_at = min(self.heartbeat_at, now)
+            self.wake(now, out)
+
+    @property
+    def leaving(self) -> bool:
+        return self.shutdown_until < NEVER or self.may_stop
+
+    def begin_shutdown(self, now: Micros, out: list[Effect]) -> None:
+        """KC-23: ask at once whether this broker may go."""
+        self.shutdown_until = now + CONTROLLED_SHUTDOWN_AT_MOST
+        self.at_once = self.heartbeat_at == NEVER
+        self.heartbeat_at = min(self.heartbeat_at, now) if not self.at_once else NEVER
+        self.wake(now, out)
+
     def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
+        if self.leaving:
+            self._told_whether_to_stop(response, now)
+            return
         self.fenced = response.is_fenced
         self.was_unfenced = self.was_unfenced or not response.is_fenced
         starting = response.is_fenced and not response.error
-        self.heartbeat_at = now + (STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+        self.heartbeat_at = now + (0 if self.at_once else STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+        self.at_once = False
+
+    def _told_whether_to_stop(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
+        """BrokerLifecycleManager in PENDING_CONTROLLED_SHUTDOWN."""
+        pause = self.heartbeat_every
+        if response.error is ErrorCode.NONE:
+            if response.should_shut_down:
+                self.may_stop = True
+                return
+            if self.at_once or not self.shutdown_answered:
+                pause = 0 if self.at_once else SECOND_SHUTDOWN_HEARTBEAT_AFTER
+            self.shutdown_answered = True
+        self.at_once = False
+        self.heartbeat_at = now + pause
 
     def metadata_came(self, response: MetadataFetchResponse, out: list[Effect]) -> None:
         self.metadata_offset = response.offset

@@ -34,6 +34,10 @@ class RecordBatch:
     base_sequence: int = NO_SEQUENCE
     base_offset: int = NO_OFFSET
     leader_epoch: int = -1
+    max_timestamp: int = 0
+    """Of its newest record, as the client set it when the record was handed to send(), in microseconds."""
+    raw_bytes: int = 0
+    """Its size without the compression that it has; 0 where it has none."""
 
     @property
     def next_offset(self) -> int:
@@ -74,6 +78,8 @@ class TopicMetadata:
     error: ErrorCode
     partitions: tuple[PartitionMetadata, ...]
     """In the order of their numbers."""
+    topic_id: int = 0
+    """Another one for every topic of this name."""
 
 
 @message
@@ -105,6 +111,8 @@ class ProduceRequest:
     acks: int
     timeout_ms: int
     batches: tuple[RecordBatch, ...]
+    topic_ids: tuple[tuple[str, int], ...] = ()
+    """4.1 (Produce v13, BP-16): the ids that the client means by its topics; none: it names them only."""
 
 
 @message
@@ -127,6 +135,14 @@ class ProduceResponse:
     throttle_ms: int = 0
 
 
+@message
+class DeleteRecordsRequest:
+    """An administrator lets the log of this partition start at `before`; -1: at the high watermark. The followers hear of it as they fetch."""
+
+    partition: str
+    before: int
+
+
 # Follower and leader.
 
 
@@ -137,6 +153,7 @@ class FetchPartition:
     current_leader_epoch: int
     last_fetched_epoch: int
     """Epoch of the follower's last batch, -1 for an empty log (KIP-595 truncation on fetch)."""
+    topic_id: int = 0
 
 
 @message
@@ -160,6 +177,8 @@ class FetchedPartition:
     batches: tuple[RecordBatch, ...] = ()
     diverging_epoch: int = -1
     diverging_end_offset: int = -1
+    log_end_offset: int = -1
+    """With OFFSET_OUT_OF_RANGE only: what the follower asks for next, by ListOffsets, comes with the error (RP-36)."""
 
 
 @message
@@ -167,6 +186,44 @@ class FetchResponse:
     """Names only partitions with something to say: data, a new high watermark, an error, a divergence."""
 
     partitions: tuple[FetchedPartition, ...]
+
+
+# An administrator and the controller.
+
+
+@message
+class ElectLeadersRequest:
+    partition: str
+    kind: str
+    """"preferred" or "unclean"."""
+
+
+@message
+class AlterPartitionReassignmentsRequest:
+    partition: str
+    replicas: tuple[str, ...]
+    """The preferred leader first."""
+
+
+@message
+class IncrementalAlterConfigsRequest:
+    """Sets settings; `kind` and `name` as in ConfigRecord."""
+
+    kind: str
+    name: str
+    settings: tuple[tuple[str, str], ...]
+
+
+@message
+class DeleteTopicRequest:
+    topic: str
+
+
+@message
+class CreateTopicRequest:
+    topic: str
+    assignment: tuple[tuple[str, ...], ...]
+    settings: tuple[tuple[str, str], ...]
 
 
 # Broker and controller.
@@ -192,6 +249,9 @@ class BrokerHeartbeatRequest:
     broker_epoch: int
     current_metadata_offset: int
     want_fence: bool
+    want_shut_down: bool = False
+    offline_replicas: tuple[str, ...] = ()
+    """Simplified: Kafka's names the failed directories, and the controller knows by AssignReplicasToDirs what stands in them (KIP-858)."""
 
 
 @message
@@ -199,6 +259,7 @@ class BrokerHeartbeatResponse:
     error: ErrorCode
     is_caught_up: bool
     is_fenced: bool
+    should_shut_down: bool = False
 
 
 @message
@@ -209,6 +270,7 @@ class AlterPartitionItem:
     new_isr: tuple[tuple[str, int], ...]
     """(broker, broker epoch as its last fetch gave it, or -1), in replica order."""
     recovering: bool
+    topic_id: int = 0
 
 
 @message
@@ -261,11 +323,14 @@ class CreateTopicsResponse:
 
 @message
 class BrokerRecord:
-    """A broker's registration or a change of its fencing."""
+    """A broker's registration, or a change of its fencing, or that it is leaving."""
 
     broker: str
     broker_epoch: int
     fenced: bool
+    in_controlled_shutdown: bool = False
+    offline_replicas: tuple[str, ...] = ()
+    """Partitions whose log stands in a directory that has failed (3.7, KIP-858)."""
 
 
 @message
@@ -274,6 +339,32 @@ class TopicRecord:
     partitions: int
     config: tuple[tuple[str, str], ...]
     """Topic settings that were set, by Kafka's names."""
+    topic_id: int = 0
+    """Another one whenever a topic of this name is created again."""
+
+
+@message
+class RemoveTopicRecord:
+    topic: str
+    topic_id: int
+
+
+@message
+class ConfigRecord:
+    """Settings of a topic, of one broker, or ("") of all brokers, that were changed while the cluster runs."""
+
+    kind: str
+    """"topic" or "broker"."""
+    name: str
+    settings: tuple[tuple[str, str], ...]
+    """Those that were changed, by Kafka's names."""
+
+
+@message
+class ClearElrRecord:
+    """KC-59: another min.insync.replicas says nothing about who left before; "" for every topic."""
+
+    topic: str
 
 
 @message
@@ -287,9 +378,12 @@ class PartitionRecord:
     leader_epoch: int
     partition_epoch: int
     recovering: bool
+    adding: tuple[str, ...] = ()
+    removing: tuple[str, ...] = ()
+    """Replicas on their way in and out: they are among `replicas` until the reassignment is complete (KC-48)."""
 
 
-MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord
+MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord | RemoveTopicRecord | ConfigRecord | ClearElrRecord
 
 
 @message

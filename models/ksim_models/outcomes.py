@@ -57,8 +57,8 @@ class Outcomes:
 
     # An answer, or a request that will have none.
 
-    def complete(self, batch: Batch, result: ProduceResult, text: str, now: Micros, out: list[Effect]) -> None:
-        """S11. A late answer of a batch that has its outcome changes nothing but the books (S15)."""
+    def complete(self, batch: Batch, result: ProduceResult, text: str, now: Micros, out: list[Effect]) -> bool:
+        """S11. A late answer of a batch that has its outcome changes nothing but the books (S15). False: the rest of the request hears of no answer."""
         waiting = self.in_flight.get(batch.partition)
         if waiting and batch in waiting:
             waiting.remove(batch)
@@ -70,6 +70,9 @@ class Outcomes:
         else:
             error = known_to(self.profile.release, error)
             if self._may_retry(batch, error, result.log_start_offset, now):
+                if self.idempotence is not None and not self.idempotence.may_return(batch):
+                    self._strand(batch)
+                    return False
                 self._try_again(batch, error, now, out)
             else:
                 failures = _failures(batch, error, result, text)
@@ -79,6 +82,7 @@ class Outcomes:
                 if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH) and self.profile.leader_hint_in_produce:
                     self.metadata.take_hint(batch.partition, result.leader, result.leader_epoch, out)
         self.accumulator.muted.pop(batch.partition, None)
+        return True
 
     def _may_retry(self, batch: Batch, error: ErrorCode, log_start_offset: int, now: Micros) -> bool:
         """S12."""
@@ -94,6 +98,15 @@ class Outcomes:
         self.records_retried += batch.count
         self.accumulator.put_back(batch, now)
         self._tell(batch, out, Retried(self.producer, batch.partition, batch.records, error.name, batch.attempts, batch.retry_at - now))
+
+    def _strand(self, batch: Batch) -> None:
+        """KAFKA-13794: the handler of the answer dies of an exception, which is logged. The batch counts as in flight, and so do those behind it
+        in the request, until they expire; where one request may be in flight their partitions stay muted for good.
+        """
+        batch.attempts += 1
+        batch.retried = True
+        waiting = self.in_flight[batch.partition]
+        waiting.insert(sum(other.created_at <= batch.created_at for other in waiting), batch)
 
     def _succeed(self, batch: Batch, base_offset: int, now: Micros, out: list[Effect]) -> None:
         """S14. One fact per batch: its callbacks run in the order of its records, and batches come in the order of their answers (S18, S23)."""

@@ -54,7 +54,11 @@ class Producer:
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
         self.metadata.last_use = self.sending.last_use
-        self.idempotence = Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal) if config.enable_idempotence else None
+        self.idempotence = (
+            Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
+            if config.enable_idempotence
+            else None
+        )
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = (
             Identity(name, config, profile, self.idempotence, self.network, self.metadata, self.outcomes, self.sending) if self.idempotence else None
@@ -94,7 +98,9 @@ class Producer:
         if node < at:
             at = node
         self.poll.timer_at = node if node < self.look_again_at else self.look_again_at
-        if setups < at:
+        if self._sleeps_over_setups():
+            requests = min(requests, setups)
+        elif setups < at:
             at = setups
         if requests < NEVER:
             noticed = self.poll.ends_at(self.accumulator.newest_at, self.looked_at)
@@ -103,6 +109,12 @@ class Producer:
             if noticed < at:
                 at = noticed
         return None if at >= NEVER else at
+
+    def _sleeps_over_setups(self) -> bool:
+        """N8: before KAFKA-12762 a poll did not end for them, unless metadata was due: then it lasted reconnect.backoff.ms only."""
+        if self.profile.setup_time_out_ends_poll:
+            return False
+        return self.metadata.due_at > self.looked_at and (self.identity is None or self.identity.is_known)
 
     def _wants_a_node_at(self) -> Micros:
         """When a connection may be tried or used again: for metadata that is due, for a producer id, for batches whose leader could not be sent to."""
@@ -160,7 +172,7 @@ class Producer:
             case _:
                 pass
         if self.nothing_times_out_before <= now:
-            for lost in self.network.time_out(now, out, poll_ended=poll_ended):
+            for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
@@ -200,7 +212,8 @@ class Producer:
         for request in lost.requests:
             asked = asked or isinstance(request.message, MetadataRequest)
             for batch in request.batches:
-                self.outcomes.complete(batch, ProduceResult(batch.partition, error), text, now, out)
+                if not self.outcomes.complete(batch, ProduceResult(batch.partition, error), text, now, out):
+                    break
         if asked or (was_due and not self.metadata.asking):
             self.metadata.failed(now)
         if self.identity is not None:
@@ -210,7 +223,8 @@ class Producer:
         results = {result.partition: result for result in response.results}
         for batch in request.batches:
             result = results.get(batch.partition) or ProduceResult(batch.partition, ErrorCode.UNKNOWN_SERVER_ERROR)
-            self.outcomes.complete(batch, result, result.error.meaning, now, out)
+            if not self.outcomes.complete(batch, result, result.error.meaning, now, out):
+                break
 
     # One turn of the I/O thread.
 
@@ -251,8 +265,10 @@ class Producer:
             self.accumulator.node_looked_at(node, now, drains=drains)
             if drains:
                 if not taken:
+                    made = self.accumulator.batches_made
                     self.sending.take(now, out)  # An open batch leaves with all that has come.
                     taken = True
+                    more = self.accumulator.batches_made > made  # Another partition's first record opened one, which this look did not see.
                 led = self.metadata.partitions_led_by(node)
                 batches = self.accumulator.drain(node, led, now, self._may_drain)
                 if batches:
@@ -311,13 +327,16 @@ class Producer:
         on_wire = []
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
-            on_wire.append(RecordBatch(batch.partition, name, records, batch.size_bytes, batch.producer_id, batch.epoch, batch.base_sequence))
+            numbers = batch.producer_id, batch.epoch, batch.base_sequence
+            size = batch.size_bytes
+            on_wire.append(RecordBatch(batch.partition, name, records, size, *numbers, max_timestamp=batch.max_timestamp, raw_bytes=batch.raw_bytes))
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
                 if self.outcomes.measured:
                     out.append(Note(drained(batch, node)))
-        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire)), batches, now, out, answered=acks != 0)
+        topic_ids = self.metadata.topic_ids if self.profile.produces_by_topic_id else ()
+        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids), batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:
                 self.outcomes.complete(batch, ProduceResult(batch.partition, ErrorCode.NONE), "", now, out)

@@ -31,8 +31,10 @@ def _level(codec: str, default: int, low: int, high: int) -> ConfigKey:
 
 COMPRESSION_LEVEL = "how well records compress is said by the workload (compression_ratio)"
 WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
+SECURITY = "connections are neither encrypted nor authenticated here"
 SIMULATED_NETWORK = "the network is simulated"
 THE_BROKERS_ARE_THERE = "the brokers are those of the scenario"
+KNOWN_BY_NAME = "only where it names brokers of the scenario (broker-1,broker-2) does it say which of them the client begins with"
 
 ACKS_MEANT = (("none", "0"), ("zero", "0"), ("leader", "1"), ("one", "1"), ("any", "1"), ("quorum", "all"), ("majority", "all"), ("isr", "all"))
 ACKS_ADVICE = "How many replicas must have a record is not the producer's to say: that is min.insync.replicas, of the topic."
@@ -63,7 +65,7 @@ _KEYS = (
         "metadata.recovery.strategy",
         Kind.TEXT,
         ((ALWAYS, "none"), ((4, 0, 0), "rebootstrap")),
-        choices=("none", "rebootstrap"),
+        choices=("rebootstrap", "none"),  # In the order of Java's HashSet, in which the client tells them.
         any_case=True,
         since=(3, 8, 0),
     ),
@@ -78,7 +80,8 @@ _KEYS = (
     ConfigKey("transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=WITHOUT_TRANSACTIONS),
     ConfigKey("send.buffer.bytes", Kind.INT, ((ALWAYS, 131_072),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
     ConfigKey("receive.buffer.bytes", Kind.INT, ((ALWAYS, 32_768),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
-    *playing_no_part(THE_BROKERS_ARE_THERE, "bootstrap.servers", "client.dns.lookup"),
+    *playing_no_part(KNOWN_BY_NAME, "bootstrap.servers"),
+    *playing_no_part(THE_BROKERS_ARE_THERE, "client.dns.lookup"),
     *playing_no_part(THE_BROKERS_ARE_THERE, "bootstrap.resolve.timeout.ms", since=(4, 4, 0)),
     *playing_no_part(THE_BROKERS_ARE_THERE, "metadata.cluster.check.enable", since=(4, 5, 0)),
     *playing_no_part("clients go by the names that the scenario gives them", "client.id"),
@@ -92,6 +95,14 @@ _KEYS = (
     *playing_no_part("metrics are taken over the whole run", "enable.metrics.push", since=(3, 7, 0)),
     *playing_no_part("metrics are taken over the whole run", "auto.include.jmx.reporter", since=(3, 4, 0), until=(4, 0, 0)),
     *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers"),
+    ConfigKey(  # Checked by its enumeration, in other words, before 3.3.
+        "security.protocol",
+        Kind.TEXT,
+        ((ALWAYS, "plaintext"),),
+        choices=("sasl_ssl", "plaintext", "ssl", "sasl_plaintext"),
+        any_case=True,
+        no_part=SECURITY,
+    ),
     *playing_no_part(WITHOUT_TRANSACTIONS, "internal.auto.downgrade.txn.commit", until=(3, 0, 0)),
     _level("gzip", -1, -1, 9),
     _level("lz4", 9, 1, 17),
@@ -99,8 +110,6 @@ _KEYS = (
 )
 
 PRODUCER_KEYS: dict[str, ConfigKey] = {key.name: key for key in _KEYS}
-
-SECURITY = "connections are neither encrypted nor authenticated here"
 SERIALIZER = "a serializer's own setting, and records have sizes here, not contents"
 
 PRODUCER_FAMILIES = (

@@ -28,7 +28,10 @@ LAST_PATCH = {
     "4.2": 0,
     "4.3": 0,
 }
-"""The newest patch of each minor release whose behaviour is known here."""
+"""What a minor release by itself means: the newest patch that was out, and measured, when its rules were read."""
+
+NEWER_PATCH = {"4.2": 1, "4.3": 1}
+"""Out since then, and the same here: what these patches mend is none of the producer's, the brokers' and the controller's rules. They are to be written out."""
 
 KAFKA_VERSIONS = tuple(LAST_PATCH)
 OLDEST_BROKERS = "3.3"
@@ -64,6 +67,8 @@ class ClientProfile:
     """3.7 (M2): metadata that brings no change makes the next refresh wait longer."""
     new_epoch_skips_backoff: bool
     """3.6.1 (KAFKA-15415, A30): a higher leader epoch cancels the backoff of a retry."""
+    any_epoch_change_skips_backoff: bool
+    """3.6.1 and 3.7.0 only (KAFKA-16226, A30): so does a lower one, of a topic that was created again."""
     leader_hint_in_produce: bool
     """3.7 (KIP-951, M5): takes the new leader out of a produce response."""
     request_timeout_is_timed_out: bool
@@ -90,14 +95,26 @@ class ClientProfile:
     """3.1.1, 3.2 (A8, A11): send() of an idempotent producer throws; before, its records failed behind it."""
     flush_in_callback_throws: bool
     """4.1 (KAFKA-10790, A50): flush() inside a callback is a KafkaException; before, the I/O thread waited for itself (H-016)."""
+    flush_waits_for_parts: bool
+    """3.9.2, 4.0.2, 4.1.1, 4.2 (KAFKA-19479, A50): flush() waits for what a split batch became; before, it took the whole for complete."""
     metadata_timeout_has_cause: bool
     """3.9.1, 4.0 (KAFKA-8862, A3): a send() that waited in vain for metadata names the last error of its topic."""
+    setup_time_out_ends_poll: bool
+    """3.0.1, 3.1 (KAFKA-12762, N8): before, one of a leader's connection was noticed only when a poll ended for another reason."""
     throttle_extends_time_out: bool
     """3.8 (KAFKA-16083, N11): a request has as much longer as the broker throttled its connection; before, it timed out meanwhile (H-037)."""
     sequences_hear_only_the_first_failure: bool
     """3.6 (KAFKA-14884, I16, I17): and after the callbacks; before, ahead of them, and of a late error too: it could ask for another epoch."""
+    tells_batches_apart_by_epoch: bool
+    """3.0.2, 3.1.1, 3.2 (KAFKA-13794): before, the late answer of a batch let go of another one in flight that had its sequence in a newer epoch."""
     retries_more_errors: bool
     """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
+    topic_id_resets_epoch: bool
+    """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
+    unknown_topic_id_resets_epoch: bool
+    """2.8.2, 3.0.1, 3.1 (KAFKA-13488, M4): also where the topic was not there for a while, so that its old id is forgotten."""
+    produces_by_topic_id: bool
+    """4.1 (KAFKA-10551, BP-16): Produce requests name topics by id."""
     rebootstraps: bool
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
@@ -115,6 +132,17 @@ class RegistrationLeavesIsr(Enum):
     """3.8: when the previous broker epoch in the request is not the one registered."""
     NEW_INCARNATION = "new-incarnation"
     """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
+
+
+class ReassignmentNeeds(Enum):
+    """Who must be in the ISR before a reassignment is completed (KC-48)."""
+
+    ADDED = "added"
+    """Up to 3.7: those that are added."""
+    ALL = "all"
+    """3.8 to 4.2 (KAFKA-15665): all that the partition shall have."""
+    ALL_WHERE_FEWER = "all-where-fewer"
+    """4.3 (KAFKA-19975): those that are added; all, where fewer are added than removed."""
 
 
 class HeartbeatRetry(Enum):
@@ -158,6 +186,15 @@ class BrokerProfile:
     """3.9.1, 4.0.1, 4.1 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
+    demoted_while_shutting_down: bool
+    """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
+    reports_failed_directories: bool
+    """3.7 (KIP-858): a broker tells the controller of a failed log directory; before, its replicas there stayed leaders and in sync."""
+    unclean_election_sweep: bool
+    """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
+    periodic_elections: bool
+    """4.0 (KC-46): balancing leaders and unclean elections have their turn every interval; before, an interval after there was something to do."""
+    reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
     start_up_ms: int
@@ -176,6 +213,7 @@ def client_profile(version: str) -> ClientProfile:
         backoff_is_capped=release >= (3, 7, 0),
         equivalent_response_backoff=release >= (3, 7, 0),
         new_epoch_skips_backoff=release >= (3, 6, 1),
+        any_epoch_change_skips_backoff=release in ((3, 6, 1), (3, 7, 0)),
         leader_hint_in_produce=release >= (3, 7, 0),
         request_timeout_is_timed_out=release >= (3, 5, 0),
         memory_kept_until_answer=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
@@ -189,10 +227,16 @@ def client_profile(version: str) -> ClientProfile:
         id_mapping_error_is_fatal=release >= (4, 0, 0),
         send_refuses_after_fatal_error=release >= (3, 1, 1),
         flush_in_callback_throws=release >= (4, 1, 0),
+        flush_waits_for_parts=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 1), (4, 2, 0)),
         metadata_timeout_has_cause=_has_fix(release, (3, 9, 1), (4, 0, 0)),
+        setup_time_out_ends_poll=release >= (3, 0, 1),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
+        tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
+        topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
+        unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
+        produces_by_topic_id=release >= (4, 1, 0),
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
         metrics_keep_overlapping_windows=release >= (3, 8, 0),
@@ -220,6 +264,11 @@ def broker_profile(version: str) -> BrokerProfile:
         leader_hint_in_produce=release >= (3, 7, 0),
         drops_newer_epoch_batches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
+        demoted_while_shutting_down=release >= (3, 3, 2),
+        reports_failed_directories=release >= (3, 7, 0),
+        unclean_election_sweep=release >= (3, 9, 0),
+        periodic_elections=release >= (4, 0, 0),
+        reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,
@@ -227,17 +276,17 @@ def broker_profile(version: str) -> BrokerProfile:
 
 
 def parse_release(version: str) -> Release:
-    """The release that a version names: "3.9" is (3, 9, 2), its last patch; "3.9.1" is itself. ValueError, with what is possible, for anything else."""
+    """The release that a version names: "3.9" is (3, 9, 2); "3.9.1" is itself. ValueError, with what is possible, for anything else."""
     minor, patch = ".".join(version.split(".")[:2]), version.split(".")[2:]
     if minor in LAST_PATCH:
-        last = LAST_PATCH[minor]
+        last, newest = LAST_PATCH[minor], NEWER_PATCH.get(minor, LAST_PATCH[minor])
         major, number = (int(part) for part in minor.split("."))
         if not patch:
             return major, number, last
-        if len(patch) == 1 and patch[0] in {str(known) for known in range(last + 1)}:
+        if len(patch) == 1 and patch[0] in {str(known) for known in range(newest + 1)}:
             return major, number, int(patch[0])
         if len(patch) == 1:
-            raise ValueError(f'"{version}" is not a Kafka release known here: of {minor} there are {minor}.0 to {minor}.{last}; "{minor}" is the last of them.')
+            raise ValueError(f'"{version}" is not a Kafka release known here: of {minor} there are {minor}.0 to {minor}.{newest}; "{minor}" is {minor}.{last}.')
     raise ValueError(f'"{version}" is not a Kafka release known here: choose one of {", ".join(KAFKA_VERSIONS)}, or a patch of one of them such as "3.9.1".')
 
 
@@ -256,3 +305,9 @@ def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
     if release < (3, 8, 0):
         return RegistrationLeavesIsr.NO
     return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
+
+
+def _reassignment_needs(release: Release) -> ReassignmentNeeds:
+    if release < (3, 8, 0):
+        return ReassignmentNeeds.ADDED
+    return ReassignmentNeeds.ALL if release < (4, 3, 0) else ReassignmentNeeds.ALL_WHERE_FEWER

@@ -69,7 +69,7 @@ class Catalogue:
     """Second names of its settings: only to suggest them, as they have been replaced before."""
     says: Callable[[ConfigKey, object], str] = kafka_says
     """In whose words a value is refused."""
-    reads: Callable[[object], str] = kafka_reads
+    reads: Callable[[ConfigKey, object], str] = kafka_reads
     """What becomes of a value with a unit, which ksim takes."""
 
 

@@ -14,7 +14,7 @@ INT_MAX = 2_147_483_647
 LONG_MAX = 9_223_372_036_854_775_807
 ALWAYS: Release = (0, 0, 0)
 
-Value = int | bool | str | None
+Value = int | float | bool | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class Effective:
 class Kind(Enum):
     INT = "an integer"
     LONG = "a long integer"
+    NUMBER = "a number"
+    """With a fraction or without, as librdkafka has some. A whole one is an int here."""
     BOOLEAN = "a boolean"
     TEXT = "a text"
     ANYTHING = "anything: it plays no part"
@@ -129,6 +131,8 @@ class ConfigKey:
                     return f"an integer from {self.low} to {self.most}"
                 example = '"16KiB"' if self.unit is Unit.BYTES else '"1.5s"'
                 return f"an integer from {self.low} to {self.most} ({self.unit.value}), or a text with a unit such as {example}"
+            case Kind.NUMBER:
+                return f'a number from {self.low} to {self.high} ({self.unit.value}), or a text with a unit such as "1.5ms"'
             case _ if self.choices:
                 return ", ".join(self.choices)
             case _:

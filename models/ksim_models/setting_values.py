@@ -14,6 +14,7 @@ from ksim_models.quantities import DURATIONS, has_unit, parse_duration_us, parse
 from ksim_models.setting_types import INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)  # 20 digits: one more than a long has.
+DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
 NUMBER_OF_A_PROGRAM = re.compile(r"(?P<digits>[+-]?[0-9]{1,3}(?:[_,' ]?[0-9]{3})*)(?:\.0+)?[lL]?", re.ASCII)
 """1_000, 1,000, 5L or 5.0: a bare integer was meant."""
 LONGEST_GUESSED_AT = 40  # Characters: what is longer is a mistake of another kind.
@@ -78,6 +79,8 @@ def parse_value(key: ConfigKey, given: object) -> Value | Wrong:
             return chosen or Wrong("it is empty")
         case Kind.INT | Kind.LONG:
             return _parse_integer(key, text if text is not None else given)
+        case Kind.NUMBER:
+            return _parse_number(key, text if text is not None else given)
 
 
 def kafka_says(key: ConfigKey, given: object) -> str:
@@ -106,9 +109,9 @@ def kafka_says(key: ConfigKey, given: object) -> str:
     return f"Kafka says: ConfigException: Invalid value {text.strip() if key.kind is Kind.TEXT else text} for configuration {key.name}: {reason}"
 
 
-def kafka_reads(given: object) -> str:
+def kafka_reads(key: ConfigKey, given: object) -> str:
     """What becomes of a value with a unit, which ksim takes."""
-    del given
+    del key, given
     return "Kafka itself takes a bare integer only"
 
 
@@ -160,6 +163,26 @@ def _parse_integer(key: ConfigKey, given: object) -> int | Wrong:
     if not key.low <= number <= key.most:
         return Wrong("it is out of range")
     return number
+
+
+def _parse_number(key: ConfigKey, given: object) -> int | float | Wrong:
+    """The nearest double, as strtod() has it; without a fraction it is an integer."""
+    if isinstance(given, bool) or not isinstance(given, (int, float, str)):
+        return Wrong("it is no number")
+    if not isinstance(given, str):
+        number = given
+    elif DECIMAL.fullmatch(given):
+        number = float(given)
+    elif not has_unit(given):
+        return _wrong(key, given, "it is no number")
+    else:
+        try:
+            number = parse_duration_us(given) / DURATIONS[key.unit.value]
+        except ValueError as error:
+            return Wrong(str(error), _in_known_units(key, given))
+    if not key.low <= number <= key.high:
+        return Wrong("it is out of range")
+    return int(number) if number == int(number) else number
 
 
 def _in_known_units(key: ConfigKey, given: str) -> str | None:

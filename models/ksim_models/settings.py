@@ -67,6 +67,12 @@ class Reading:
         assert isinstance(value, int)
         return value
 
+    def quantity(self, name: str) -> int | float:
+        """With a fraction, where it has one."""
+        value = self.value(name)
+        assert isinstance(value, (int, float))
+        return value
+
     def force(self, name: str, value: Value, because: str, rule: str) -> None:
         self.changed[name] = (value, f"forced by {because}", rule)
 
@@ -129,8 +135,8 @@ def _read_one(setting: Setting, key: ConfigKey, reading: Reading) -> None:
         possible = "leave it out" if default is None else f"{show_given(default)} (the default)"
         message = f"{given}: {key.not_yet}: not yet supported. Possible: {possible}."
         reading.problems.append(Problem(given, possible, None, message, setting.origin))
-    if setting.origin.own_file and has_unit(setting.value) and key.kind in (Kind.INT, Kind.LONG):
-        reading.notes.append(f"{setting.origin}: {given} is read as {parsed}; {reading.catalogue.reads(setting.value)}.")
+    if setting.origin.own_file and has_unit(setting.value) and key.kind in (Kind.INT, Kind.LONG, Kind.NUMBER):
+        reading.notes.append(f"{setting.origin}: {given} is read as {parsed}; {reading.catalogue.reads(key, setting.value)}.")
     reading.written[key.name] = parsed
     reading.origins[key.name] = setting.origin
 

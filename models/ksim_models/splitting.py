@@ -26,6 +26,7 @@ def split(batch: Batch, accumulator: Accumulator, idempotence: Idempotence | Non
     for part in parts:
         accumulator.batches_made += 1
         part.number = accumulator.batches_made
+    batch.parts = parts
     if idempotence is not None:
         idempotence.split(batch, parts)
     for part in reversed(parts):
@@ -53,6 +54,7 @@ def _cut(batch: Batch, target: int, estimate: int) -> list[Batch]:
     for position, (number, size) in enumerate(zip(batch.records, _sizes(batch), strict=True)):
         if not parts or not parts[-1].room_for(size)[0]:
             parts.append(_part_of(batch, position, max(target, upper_bound_bytes(size)), estimate))
+        parts[-1].offered(batch.timestamp_of(position), 0, 1)  # Each record keeps its time-stamp.
         parts[-1].add(number, 1, size)
         if position in owners:
             parts[-1].belongs_to(owners[position])

@@ -5,67 +5,17 @@ Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
-from ksim_models.config import ProducerConfig, TopicConfig
-from ksim_models.profiles import BrokerProfile, ClientProfile, HeartbeatRetry, IdempotenceRule, RegistrationLeavesIsr
+from ksim_models.broker_switches import BROKER_SWITCHES
+from ksim_models.profiles import BrokerProfile, ClientProfile, IdempotenceRule
+from ksim_models.switch import ProducerUse, Switch
 
 NOT_SWITCHES = ("version", "release", "start_up_ms")
 
 
-@dataclass(frozen=True, slots=True)
-class ProducerUse:
-    """One producer, as far as it decides whether a switch can matter to it."""
-
-    config: ProducerConfig
-    written: Mapping[str, str]
-    """Its settings as they were written, by Kafka's names and spelling."""
-    spreads: bool
-    """It sends records without a key to a topic of several partitions, and lets the client choose."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopicUse:
-    """One topic, likewise."""
-
-    config: TopicConfig
-    replicas: int
-
-
-def _always(_: ProducerUse) -> str:
-    return ""
-
-
 def _no_partitioner_class(use: ProducerUse) -> str:
     return "" if use.config.partitioner_class else "no partitioner.class is set"
-
-
-def _anywhere(_: TopicUse) -> str:
-    return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """A difference between two releases of the client or of the brokers."""
-
-    name: str
-    about: str
-    """What differs: the subject of the sentence."""
-    does: Mapping[object, str]
-    """A value of the switch -> what such a release does: the rest of the sentence."""
-    cited: str
-    idle: Callable[[ProducerUse], str] = _always
-    """Of the client's switches: why it cannot matter to this producer; empty where it can, or where nobody can say."""
-    idle_topic: Callable[[TopicUse], str] = _anywhere
-    """Of the brokers' switches: why it cannot matter to this topic."""
-
-    def sentence(self, before: object, after: object, releases: tuple[str, str]) -> str:
-        subject = self.about[0].lower() + self.about[1:]
-        return f"In {releases[0]} {subject} {self.does[before]}; in {releases[1]} it {self.does[after]} ({self.cited})."
-
-
-# Why a switch cannot matter.
 
 
 def _without_idempotence(use: ProducerUse) -> str:
@@ -95,18 +45,6 @@ def _never_rebootstraps(use: ProducerUse) -> str:
 def _idempotence_is_written(use: ProducerUse) -> str:
     written = use.written.get("enable.idempotence", "").strip().lower()
     return f"enable.idempotence={written} is written, and no release disputes it" if written in ("true", "false") else ""
-
-
-def _minimum_fits(use: TopicUse) -> str:
-    return "min.insync.replicas is no larger than the number of replicas" if use.config.min_insync_replicas <= use.replicas else ""
-
-
-def _minimum_is_one(use: TopicUse) -> str:
-    return "min.insync.replicas is 1" if use.config.min_insync_replicas == 1 else ""
-
-
-def _one_replica(use: TopicUse) -> str:
-    return "there is one replica, and nobody follows it" if use.replicas == 1 else ""
 
 
 CLIENT_SWITCHES = (
@@ -148,6 +86,13 @@ CLIENT_SWITCHES = (
         _without_retries,
     ),
     Switch(
+        "any_epoch_change_skips_backoff",
+        "A retry for which a lower leader epoch is known, as its topic was created again,",
+        {False: "waits for its backoff", True: "is sent at once"},
+        "KAFKA-16226",
+        _without_retries,
+    ),
+    Switch(
         "leader_hint_in_produce",
         "A producer whose leader has moved",
         {False: "learns of the new one by asking for metadata", True: "takes the new one out of the refusal"},
@@ -160,6 +105,24 @@ CLIENT_SWITCHES = (
         {False: "fails with NETWORK_EXCEPTION (NetworkException)", True: "fails with REQUEST_TIMED_OUT (TimeoutException)"},
         "KAFKA-14317",
         _without_answers,
+    ),
+    Switch(
+        "topic_id_resets_epoch",
+        "A client whose topic was deleted and created again",
+        {False: "stays with the leader that had the highest epoch", True: "takes the leader of the new topic"},
+        "KAFKA-12257",
+    ),
+    Switch(
+        "unknown_topic_id_resets_epoch",
+        "A client that was told meanwhile that its topic is not there",
+        {False: "stays with the leader that had the highest epoch", True: "takes the leader of the new topic"},
+        "KAFKA-13488",
+    ),
+    Switch(
+        "produces_by_topic_id",
+        "A record for a topic that was deleted and created again",
+        {False: "may be written into the new topic at once", True: "fails with UNKNOWN_TOPIC_ID until the client knows the new topic"},
+        "KAFKA-10551",
     ),
     Switch(
         "memory_kept_until_answer",
@@ -195,6 +158,12 @@ CLIENT_SWITCHES = (
         _without_idempotence,
     ),
     Switch(
+        "setup_time_out_ends_poll",
+        "A connection to a leader that is not set up within its time-out",
+        {False: "is given up when something else wakes the client, or after request.timeout.ms", True: "is given up at once"},
+        "KAFKA-12762",
+    ),
+    Switch(
         "throttle_extends_time_out",
         "A request whose connection the broker throttles",
         {False: "times out at request.timeout.ms all the same", True: "has as much more time as it was throttled"},
@@ -205,6 +174,13 @@ CLIENT_SWITCHES = (
         "A late error for a batch that has failed already",
         {False: "may ask for another producer epoch", True: "is heard by nobody"},
         "KAFKA-14884",
+        _without_idempotence,
+    ),
+    Switch(
+        "tells_batches_apart_by_epoch",
+        "A late answer to a batch whose sequence another one has in a newer epoch",
+        {False: "makes the client lose sight of the other one, which then may wait in vain and expire", True: "changes nothing for the other one"},
+        "KAFKA-13794",
         _without_idempotence,
     ),
     Switch(
@@ -251,8 +227,8 @@ CLIENT_SWITCHES = (
     ),
     Switch(
         "round_robin_remembers",
-        "RoundRobinPartitioner, asked twice for one record,",
-        {False: "skips a partition", True: "gives the same partition again"},
+        "A record for which RoundRobinPartitioner is asked twice",
+        {False: "skips a partition", True: "gets the same partition again"},
         "KAFKA-17632",
         _no_partitioner_class,
     ),
@@ -264,119 +240,22 @@ CLIENT_SWITCHES = (
     ),
     Switch("flush_in_callback_throws", "A flush() inside a callback", {False: "waits for itself for ever", True: "throws a KafkaException"}, "KAFKA-10790"),
     Switch(
+        "flush_waits_for_parts",
+        "A flush() during which a batch was too large for the broker and was split",
+        {False: "returns before its records have their outcomes", True: "waits for the parts"},
+        "KAFKA-19479",
+    ),
+    Switch(
         "metadata_timeout_has_cause",
         "A send() that waited in vain for metadata",
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
         "KAFKA-8862",
     ),
-)
-
-BROKER_SWITCHES = (
     Switch(
-        "min_isr_capped_by_replication",
-        "A min.insync.replicas larger than the number of replicas",
-        {False: "refuses every write with acks=all", True: "counts as the number of replicas"},
-        "KAFKA-15583",
-        idle_topic=_minimum_fits,
-    ),
-    Switch(
-        "hw_frozen_below_min_isr",
-        "The high watermark, while fewer replicas than min.insync.replicas are in sync,",
-        {False: "moves on, so acks=1 records of a lone leader are shown to consumers", True: "stands still"},
-        "KIP-966",
-        idle_topic=_minimum_is_one,
-    ),
-    Switch(
-        "hw_waits_only_for_eligible",
-        "The high watermark",
-        {False: "waits for every replica that keeps up, also for one that may not join the ISR", True: "waits only for replicas that could join the ISR"},
-        "KAFKA-15021",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "epoch_bump_on_isr_shrink",
-        "The leader epoch, when the ISR shrinks,",
-        {False: "stays", True: "rises, so that clients and followers ask for metadata"},
-        "KAFKA-15021",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "broker_epoch_in_fetch",
-        "A follower that was restarted meanwhile",
-        {False: "can be taken into the ISR for what it had before", True: "is told from its former self by its broker epoch"},
-        "KIP-903",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "eligible_leader_replicas",
-        "A replica that left the ISR at min.insync.replicas",
-        {False: "is elected only uncleanly", True: "is remembered as eligible, and may be elected without loss"},
-        "KIP-966",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "last_known_leader_needs_acceptable",
-        "The last known leader of a partition without ISR",
-        {False: "is not looked at, or elected even while it is away (4.0)", True: "is elected when it is alive"},
-        "KAFKA-19522",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "session_scan_in_slices",
-        "A broker that fell silent",
-        {False: "is fenced at the end of its session", True: "is fenced up to an eighth of broker.session.timeout.ms after the end of its session"},
-        "KAFKA-17793",
-    ),
-    Switch(
-        "old_session_blocks_after_shutdown",
-        "A broker that is started again at once after a controlled shutdown",
-        {False: "is registered at once", True: "waits until its old session has ended"},
-        "KAFKA-17793",
-    ),
-    Switch(
-        "parked_metadata_fetch_sees_commit",
-        "What the controller decided",
-        {False: "reaches the brokers up to 500 ms later", True: "reaches the brokers when it is committed"},
-        "KIP-1166",
-    ),
-    Switch(
-        "leader_hint_in_produce",
-        "A broker that does not lead the partition any more",
-        {False: "only refuses the request", True: "names the new leader in its refusal"},
-        "KIP-951",
-    ),
-    Switch(
-        "drops_newer_epoch_batches",
-        "A follower that is sent batches of a leader epoch newer than it asked with",
-        {False: "appends them, and its log may differ from the leader's", True: "drops them and asks again"},
-        "KAFKA-18723",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "clean_shutdown_epoch",
-        "A broker that comes back",
-        {False: "cannot say whether it stopped cleanly", True: "says so with the broker epoch in its clean-shutdown file"},
-        "KAFKA-15582",
-    ),
-    Switch(
-        "registration_leaves_isr",
-        "A broker that registers anew",
-        {
-            RegistrationLeavesIsr.NO: "stays in its ISRs unless it was fenced",
-            RegistrationLeavesIsr.UNMATCHED: "leaves its ISRs where it did not stop cleanly and others remain",
-            RegistrationLeavesIsr.NEW_INCARNATION: "leaves its ISRs where others remain",
-        },
-        "KAFKA-18106",
-        idle_topic=_one_replica,
-    ),
-    Switch(
-        "heartbeat_retry",
-        "A broker whose heartbeat failed",
-        {
-            HeartbeatRetry.EXPONENTIAL: "repeats it after 100 ms, then ever later",
-            HeartbeatRetry.FIXED: "repeats it every broker.heartbeat.interval.ms",
-        },
-        "KAFKA-19294",
+        "metrics_keep_overlapping_windows",
+        "A window of a rate or an average in the client's metrics",
+        {False: "counts until its beginning is too old", True: "counts until its last event is too old"},
+        "pull request 15889",
     ),
 )
 

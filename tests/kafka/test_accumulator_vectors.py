@@ -25,7 +25,6 @@ INEXPRESSIBLE = {
     "PV-247": "flush() of an accumulator alone: nobody calls it here",
     "PV-248": "a thread that is interrupted: the application's threads have no interruption",
     "PV-250": "abortUndrainedBatches: only a transaction that is aborted does that",
-    "PV-259": "a wait for the parts of a batch: flush() waits for records here, which the parts carry on",
     "PV-268": "threads that are interrupted while they wait for memory",
     "PV-269": "a closed buffer pool: closing is the producer's",
 }

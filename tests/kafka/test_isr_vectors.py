@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ksim_models.config import BrokerConfig, TopicConfig
+from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.image import Image
 from ksim_models.isr import LONG_AGO, Follower, Leadership
@@ -46,7 +47,7 @@ class Stage:
         self.replica.leader, self.replica.leader_epoch = "b1", epoch
         self.replica.log.epochs.assign(epoch, 0)
         self.leadership = self.replica.leadership = Leadership("b1", ("b1", "b2", "b3"), isr, epoch, 0, False, 0, T0)
-        self.leading = Leading("b1", profile, self.config, {"t-0": self.replica}, image)
+        self.leading = Leading("b1", profile, self.config, {"t-0": self.replica}, image, Directories(1, 0))
         self.leading.watch(self.replica)
         self.out: list[Effect] = []
         self.sequence = 0
@@ -361,12 +362,3 @@ def test_bv_173_a_parked_fetch_is_answered_when_its_leader_steps_down() -> None:
     (answer,) = stage.answers()
     assert isinstance(answer, FetchResponse)
     assert answer.partitions[0].error is ErrorCode.FENCED_LEADER_EPOCH
-
-
-LATER = {
-    "BV-130 to BV-132": "ListOffsets: consumers are not yet supported (the high watermark of BV-130 is RP-20 here)",
-    "BV-141, BV-142, BV-148, BV-149, BV-167": "the controller's answers to AlterPartition: drawn scenarios, RP-57",
-    "BV-157, BV-158": "gauges: not yet supported",
-    "BV-160, BV-161, BV-166, BV-179": "metadata with older or equal epochs: tests of the broker",
-    "BV-170, BV-172, BV-175, BV-178": "acks=3 is refused by the configuration; deletion and consumers are not yet supported; checkpoints at shutdown neither",
-}

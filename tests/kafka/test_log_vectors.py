@@ -174,7 +174,7 @@ def test_bv_125_the_high_watermark_of_a_restarted_broker_is_that_of_the_last_che
     log.advance_high_watermark(4, 4_900_000)
     log.advance_high_watermark(6, 5_100_000)
 
-    log.come_back_after_a_crash(6_000_000)
+    log.come_back(6_000_000, 6_000_000)
 
     assert (log.high_watermark, log.log_end_offset) == (4, 6)
 
@@ -182,13 +182,6 @@ def test_bv_125_the_high_watermark_of_a_restarted_broker_is_that_of_the_last_che
 def test_lr_3_a_process_crash_loses_no_appended_record() -> None:
     log = log_of((0, 6))
 
-    log.come_back_after_a_crash(100)
+    log.come_back(100, 100)
 
     assert (log.log_end_offset, log.high_watermark) == (6, 0)
-
-
-LATER = {
-    "BV-092, BV-115 to BV-121": "of the fetcher: tests/models/test_following.py or drawn scenarios",
-    "BV-094, BV-109, BV-113": "the log start moves with retention and delete-records: not yet supported",
-    "BV-122, BV-124": "segments and recovery points: not yet supported (models/README.md)",
-}

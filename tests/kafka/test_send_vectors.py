@@ -8,7 +8,7 @@ import pytest
 
 from ksim_models.arrivals import Arrivals
 from ksim_models.closing import ClosableProducer
-from ksim_models.config import Origin, ProducerConfig, Setting, resolve_producer
+from ksim_models.config import Origin, Setting, resolve_producer
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Failed, Offered, Refused
 from ksim_models.machine import Crashed, Effect, Restarted, Terminated, Wake
@@ -138,20 +138,26 @@ def test_the_client_offers_in_any_case() -> None:
 
 # What the constructor refuses.
 
-CONFIG_MISTAKES = [
-    ("PV-218", "compression.type", "abc"),
-    ("PV-218", "metadata.recovery.strategy", "abc"),
-]
 
-
-@pytest.mark.parametrize(("vector", "key", "value"), CONFIG_MISTAKES, ids=[key for _, key, _ in CONFIG_MISTAKES])
-def test_a_value_that_is_none_of_the_possible_ones(vector: str, key: str, value: str) -> None:
-    """PV-218."""
-    resolved = resolve_producer([Setting(key, value, Origin("test"))], client_profile("4.3"))
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("compression.type", "String must be one of: none, gzip, snappy, lz4, zstd"),
+        ("security.protocol", "String must be one of (case insensitive): SASL_SSL, PLAINTEXT, SSL, SASL_PLAINTEXT"),
+        ("metadata.recovery.strategy", "String must be one of (case insensitive): REBOOTSTRAP, NONE"),
+    ],
+)
+def test_pv_218_a_value_that_is_none_of_the_possible_ones(key: str, says: str) -> None:
+    resolved = resolve_producer([Setting(key, "abc", Origin("test"))], client_profile("4.3"))
 
     assert resolved.config is None
-    assert any(key in problem.message for problem in resolved.problems), vector
-    assert ProducerConfig().acks == -1
+    assert [f"ConfigException: Invalid value abc for configuration {key}: {says}" in problem.message for problem in resolved.problems] == [True]
+
+
+@pytest.mark.parametrize(("key", "value"), [("security.protocol", "Sasl_SSL"), ("metadata.recovery.strategy", "REBOOTSTRAP")])
+def test_protocol_and_strategy_may_be_written_in_any_case(key: str, value: str) -> None:
+    """ProducerConfigTest.testCaseInsensitiveSecurityProtocol."""
+    assert resolve_producer([Setting(key, value, Origin("test"))], client_profile("4.3")).problems == ()
 
 
 # flush() and close().
@@ -223,6 +229,32 @@ def test_a50_flush_makes_batches_due_and_returns_when_those_of_its_beginning_are
     client.at(12)
 
     assert client.records() == [[0], [1]], "afterwards everything lingers again"
+
+
+@pytest.mark.parametrize(
+    ("kafka", "waits"),
+    [("3.9.1", False), ("3.9.2", True), ("4.0.1", False), ("4.0.2", True), ("4.1.0", False), ("4.1.1", True), ("4.3", True)],
+)
+def test_pv_259_flush_waits_for_the_parts_of_a_batch_and_for_theirs(kafka: str, waits: bool) -> None:
+    """A50, KAFKA-19479: before, it returned while the records of a split batch were still under way."""
+    client = closable(kafka=kafka, batch_size=1_000, linger_ms=10_000, delivery_timeout_ms=60_000, compression_type="gzip")
+    client.producer.accumulator.ratios.by_topic["t"] = 100_000
+    client.calls[0].size = 400
+    client.send(count=4)
+    flush = machine_of(client).flush()
+    client._handle(Wake())
+    over = [flush.is_over]
+    client.answer(E.MESSAGE_TOO_LARGE)
+    assert client.records() == [[0, 1, 2, 3], [0, 1], [2, 3]]
+    over.append(flush.is_over)
+    client.answer(E.MESSAGE_TOO_LARGE)
+    while client.requests:
+        over.append(flush.is_over)
+        client.answer(offset=0)
+
+    assert over == [False, *[not waits] * (len(over) - 1)]
+    assert flush.is_over
+    assert machine_of(client).accumulator.hurried == 0
 
 
 def test_a51_close_sends_what_is_queued_and_waits_for_the_answers() -> None:

@@ -1,4 +1,7 @@
-"""How a partition tells a retry from a new batch: vectors BV-001 to BV-038 without transactions (section A)."""
+"""How a partition tells a retry from a new batch: vectors BV-001 to BV-038 without transactions (section A).
+
+Those of snapshots and expiry are in test_recovery_vectors.py.
+"""
 
 from __future__ import annotations
 
@@ -131,9 +134,3 @@ def test_ps_53_truncation_forgets_the_batches_that_were_cut() -> None:
 
     assert leader.produce(batch(3))[0] == "OUT_OF_ORDER"
     assert leader.produce(batch(2)) == ("APPEND", 2)
-
-
-LATER = {
-    "BV-005 to BV-008, BV-013 to BV-017, BV-019, BV-020, BV-025, BV-026, BV-037": "transactions: not yet supported",
-    "BV-023, BV-028": "producer-state snapshots and expiry: not yet supported (models/README.md)",
-}

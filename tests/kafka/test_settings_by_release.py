@@ -36,7 +36,7 @@ socket.connection.setup.timeout.max.ms    long     2.8 30000                   n
 connections.max.idle.ms                   long     2.8 540000                  not checked
 metadata.max.age.ms                       long     2.8 300000                  0..
 metadata.max.idle.ms                      long     2.8 300000                  5000..
-metadata.recovery.strategy                text     3.8 none, 4.0 rebootstrap   none rebootstrap
+metadata.recovery.strategy                text     3.8 none, 4.0 rebootstrap   rebootstrap none
 metadata.recovery.rebootstrap.trigger.ms  long     4.0 300000                  0..
 transactional.id                          text     2.8 null
 transaction.timeout.ms                    int      2.8 60000                   -2147483648..
@@ -48,6 +48,7 @@ compression.zstd.level                    int      3.8 3                       -
 partitioner.ignore.keys                   boolean  3.3 false
 partitioner.adaptive.partitioning.enable  boolean  3.3 true
 partitioner.availability.timeout.ms       long     3.3 0                       0..
+security.protocol                         text     2.8 plaintext               sasl_ssl plaintext ssl sasl_plaintext
 send.buffer.bytes                         int      2.8 131072                  -1..
 receive.buffer.bytes                      int      2.8 32768                   -1..
 """

@@ -85,7 +85,12 @@ def test_the_choice_of_a_partition_matters_where_there_is_one() -> None:
 
 
 def test_patches_differ_too() -> None:
-    assert [found.switch for found in between("3.9.1", "3.9.2").behaviour] == ["memory_kept_until_answer", "heartbeat_retry"]
+    assert [found.switch for found in between("3.9.1", "3.9.2").behaviour] == [
+        "memory_kept_until_answer",
+        "round_robin_remembers",
+        "flush_waits_for_parts",
+        "heartbeat_retry",
+    ]
     assert between("4.0.0", "4.0.0").is_empty
 
 

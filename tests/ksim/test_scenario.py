@@ -76,7 +76,8 @@ def test_a_built_in_scenario_has_a_sentence_a_seed_a_release_and_a_prediction(na
     plan = Scenario.load(name).plan()
 
     assert len(plan.title.split()) > 3
-    assert (plan.seed, plan.broker_version, plan.notes) == (7, "4.3", ())
+    release = "3.9" if name == "last-replica-standing" else "4.3"  # Before eligible leader replicas.
+    assert (plan.seed, plan.broker_version, plan.notes) == (7, release, ())
     assert plan.expect
     assert plan.faults
 
@@ -393,6 +394,24 @@ def test_a_broker_may_restart_after_a_crash_of_whoever_led() -> None:
     assert [fault.do for fault in plan.faults] == ["crash", "restart"]
 
 
+@pytest.mark.parametrize(
+    ("servers", "numbers"),
+    [
+        ("broker-2", [2]),
+        ("broker-3:9092, broker-1:9092", [1, 3]),
+        ("localhost:9092", [1, 2, 3]),
+        ("broker-1,localhost:9092", [1, 2, 3]),
+        ("broker-4", [1, 2, 3]),
+    ],
+)
+@pytest.mark.parametrize("client", ["java", "librdkafka"])
+def test_a_client_begins_with_the_brokers_that_it_names_and_with_all_where_it_names_others(client: str, servers: str, numbers: list[int]) -> None:
+    name = "bootstrap.servers" if client == "java" else "metadata.broker.list"
+    (producer,) = plan_of(f"[producers.p1]\nclient = '{client}'\nconfig.{name} = '{servers}'\n").producers
+
+    assert producer.bootstrap(3) == numbers
+
+
 # Network, tail, expect.
 
 
@@ -403,6 +422,16 @@ def test_the_network_has_a_latency_a_bandwidth_and_links_of_their_own() -> None:
     assert network.latency == Latency(500, 3_000)
     assert network.bandwidth == 125  # Bytes per microsecond.
     assert network.links == (Link("p1", "broker-2", Latency(100_000, 100_000)),)
+
+
+def test_a_link_of_all_brokers_is_one_for_each_of_them() -> None:
+    pairs = "{ from = 'p1', to = 'brokers', latency = 1 }, { from = 'brokers', to = 'broker-1', latency = 1 }"
+    network = plan_of(f"[network]\nlinks = [{pairs}]\n").network
+
+    assert [(link.sender, link.receiver) for link in network.links] == [
+        *(("p1", f"broker-{number}") for number in (1, 2, 3)),
+        *((f"broker-{number}", "broker-1") for number in (2, 3)),
+    ]
 
 
 @pytest.mark.parametrize(

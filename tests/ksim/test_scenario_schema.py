@@ -63,6 +63,10 @@ latency   = "0.5ms"
 bandwidth = "1Gbit/s"
 links     = [{ from = "feed", to = "broker-2", latency = "100ms" }]
 
+[model]
+writeback        = "30s"
+power_loss_keeps = "drawn"
+
 [tail]
 heal  = true
 limit = "300s"
@@ -98,6 +102,7 @@ def test_the_second_sample_is_valid_as_far_as_it_is_supported() -> None:
     [
         ("topcis = 1\n", "topcis"),
         ("[tail]\nheel = true\n", "heel"),
+        ("[model]\nwriteback_sacn = '1s'\n", "writeback_sacn"),
         ("[topics.x]\npartitons = 1\n", "partitons"),
         ("[[fault]]\nat = 1\ndo = 'crsh'\n", "crsh"),
         ("[[fault]]\ndo = 'crash'\n", "{'do': 'crash'}"),

@@ -66,6 +66,20 @@ def test_without_memory_there_is_no_batch() -> None:
     assert queues.new_batch("t-0", 200, 0) is not None
 
 
+@pytest.mark.parametrize(("kafka", "goes"), [("3.6.0", False), ("3.6.1", True), ("3.6.2", False), ("3.7.0", True), ("3.7.1", False), ("4.3", False)])
+def test_a_lower_leader_epoch_skips_the_backoff_in_3_6_1_and_3_7_0_only(kafka: str, goes: bool) -> None:
+    """A30, KAFKA-16226: the topic was created again, so its leader epochs begin anew."""
+    queues = accumulator(kafka=kafka)
+    batch = batch_in(queues)
+    assert queues.look(ms(10), lambda partition: ("b1", 5))[0]
+    queues.drain("b1", ["t-0"], ms(10), anything)
+    queues.put_back(batch, ms(10))
+    assert not queues.look(ms(11), lambda partition: ("b1", 5))[0], "the same epoch skips nothing in any release"
+
+    assert bool(queues.look(ms(12), lambda partition: ("b2", 1))[0]) is goes
+    assert batch.leader_epoch == (1 if goes else 5)
+
+
 @pytest.mark.parametrize(
     ("what", "due"),
     [

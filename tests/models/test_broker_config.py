@@ -30,7 +30,8 @@ BROKER_MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
     ({"max.message.bytes": 5}, None, "a broker's name for it is message.max.bytes"),
     ({"acks": "all"}, None, "[producers.NAME]"),
     ({"retention.ms": 5}, None, "[topics.NAME]"),
-    ({"log.retention.hours": 1}, None, "retention: not yet supported"),
+    ({"log.retention.hours": -2}, None, "out of range"),
+    ({"log.segment.bytes": "10KiB"}, None, "an integer from 1048576"),
     ({"log.cleanup.policy": "compact"}, None, "compaction: not yet supported"),
     ({"replica.lag.time.max.ms": 400}, None, "(CFG-2)"),
     ({"replica.fetch.wait.max.ms": "40s"}, None, "(CFG-2)"),
@@ -74,7 +75,7 @@ def test_a_production_brokers_file_runs_with_notes() -> None:
 
     resolution = resolve_broker(written(values), NEWEST_BROKERS)
 
-    assert resolution.config == BrokerConfig(min_insync_replicas=2)
+    assert resolution.config == BrokerConfig(min_insync_replicas=2, log_dirs="logs")
     assert any("num.io.threads plays no part" in note for note in resolution.notes)
 
 
@@ -86,7 +87,8 @@ TOPIC_MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
     ({"linger.ms": 3}, None, "[producers.NAME]"),
     ({"replica.lag.time.max.ms": 3}, None, "[cluster]"),
     ({"cleanup.policy": "compact"}, None, "compaction: not yet supported"),
-    ({"retention.ms": "1h"}, None, "retention: not yet supported"),
+    ({"retention.ms": -2}, None, "out of range"),
+    ({"segment.bytes": "10KiB"}, None, "an integer from 1048576"),
 ]
 
 
@@ -100,12 +102,25 @@ def test_a_mistake_in_a_topics_settings_is_told(values: dict[str, object], neare
 
 
 def test_a_topic_names_only_what_was_set_and_takes_the_rest_from_the_broker() -> None:
-    topic = resolve_topic(written({"min.insync.replicas": "2", "unclean.leader.election.enable": True, "retention.ms": "7d"}), NEWEST_BROKERS)
+    topic = resolve_topic(written({"min.insync.replicas": "2", "unclean.leader.election.enable": True, "compression.type": "uncompressed"}), NEWEST_BROKERS)
     broker = BrokerConfig(min_insync_replicas=3, message_max_bytes=500)
 
-    assert topic.given == (("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true"))
-    assert topic_config(topic.given, broker) == TopicConfig(min_insync_replicas=2, unclean_leader_election_enable=True, max_message_bytes=500)
+    assert topic.given == (("min.insync.replicas", "2"), ("unclean.leader.election.enable", "true"), ("compression.type", "uncompressed"))
+    assert topic_config(topic.given, broker) == TopicConfig(
+        min_insync_replicas=2, unclean_leader_election_enable=True, max_message_bytes=500, compression_type="uncompressed"
+    )
     assert topic_config((), broker) == TopicConfig(min_insync_replicas=3, max_message_bytes=500)
+
+
+@pytest.mark.parametrize(("codec", "noted"), [("producer", False), ("uncompressed", False), ("zstd", True)])
+def test_a_codec_of_the_brokers_own_is_taken_with_a_note(codec: str, noted: bool) -> None:
+    """What comes uncompressed keeps its size here."""
+    topic = resolve_topic(written({"compression.type": codec}), NEWEST_BROKERS)
+    brokers = resolve_broker(written({"compression.type": codec}), NEWEST_BROKERS)
+
+    assert brokers.config is not None
+    assert topic_config((), brokers.config).compression_type == topic_config(topic.given, BrokerConfig()).compression_type == codec
+    assert [any("keeps its size here" in note for note in found.notes) for found in (topic, brokers)] == [noted, noted]
 
 
 def test_what_kraft_ignores_is_noted() -> None:
@@ -114,3 +129,38 @@ def test_what_kraft_ignores_is_noted() -> None:
 
     assert resolution.config is not None
     assert any("KC-46" in note for note in resolution.notes)
+
+
+@pytest.mark.parametrize(
+    ("broker", "retention_ms"),
+    [
+        ({}, 604_800_000),
+        ({"log.retention.hours": 1}, 3_600_000),
+        ({"log.retention.hours": 1, "log.retention.minutes": 1}, 60_000),
+        ({"log.retention.minutes": 1, "log.retention.ms": 5}, 5),
+        ({"log.retention.hours": -1}, -1),
+        ({"log.retention.ms": -1, "log.retention.hours": 1}, -1),
+    ],
+)
+def test_the_finest_unit_of_a_brokers_retention_wins(broker: dict[str, object], retention_ms: int) -> None:
+    config = resolve_broker(written(broker), NEWEST_BROKERS).config
+
+    assert config is not None
+    assert topic_config((), config).retention_ms == retention_ms
+    assert topic_config((("retention.ms", "7"),), config).retention_ms == 7
+
+
+def test_a_flush_interval_without_somebody_who_looks_is_noted() -> None:
+    """LR-1: log.flush.scheduler.interval.ms is never, by default."""
+    alone = resolve_broker(written({"log.flush.interval.ms": 1000}), NEWEST_BROKERS)
+    looked_at = resolve_broker(written({"log.flush.interval.ms": 1000, "log.flush.scheduler.interval.ms": 1000}), NEWEST_BROKERS)
+
+    assert any("or nothing is flushed" in note for note in alone.notes)
+    assert looked_at.notes == ()
+
+
+@pytest.mark.parametrize(("kafka", "possible"), [("3.9", True), ("4.0", True), ("4.1", False)])
+def test_small_segments_are_refused_to_topics_from_4_1_on(kafka: str, possible: bool) -> None:
+    """Section 9: a mebibyte at least; what tests need is internal.segment.bytes."""
+    assert (resolve_topic(written({"segment.bytes": 1000}), broker_profile(kafka)).problems == ()) == possible
+    assert topic_config((("internal.segment.bytes", "1000"), ("segment.bytes", "2000000")), BrokerConfig()).segment_bytes == 1000

@@ -259,6 +259,30 @@ def test_a_failed_request_for_a_new_topic_waits_for_the_backoff() -> None:
     assert known.asked(ms(1_600)) == ("u",)
 
 
+@pytest.mark.parametrize(("kafka", "leader"), [("2.8.0", ("b1", 5)), ("2.8.1", ("b2", 0)), ("4.3", ("b2", 0))])
+def test_m4_a_topic_of_another_id_counts_however_low_its_epochs(kafka: str, leader: tuple[str, int]) -> None:
+    """H-090, KAFKA-12257."""
+    known = metadata(kafka=kafka)
+    learnt(known, response("b1", 5))
+    again = replace(response("b2", 0), topics=(replace(response("b2", 0).topics[0], topic_id=9),))
+    learnt(known, again, ms(200))
+
+    assert known.leader_of("t-0") == leader
+    assert known.topic_ids == (("t", 9),)
+
+
+@pytest.mark.parametrize(("kafka", "leader"), [("2.8.1", ("", -1)), ("2.8.2", ("b2", 0)), ("3.0.0", ("", -1)), ("3.0.1", ("b2", 0))])
+def test_m4_after_a_topic_was_not_there_its_old_id_is_forgotten(kafka: str, leader: tuple[str, int]) -> None:
+    """KAFKA-13488: before, its old leader epochs were not."""
+    known = metadata(kafka=kafka)
+    learnt(known, response("b1", 5))
+    learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(200))
+    again = replace(response("b2", 0), topics=(replace(response("b2", 0).topics[0], topic_id=9),))
+    learnt(known, again, ms(400))
+
+    assert known.leader_of("t-0") == leader
+
+
 def test_an_answer_tells_of_a_leader_once() -> None:
     known = metadata()
 

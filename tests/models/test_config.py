@@ -167,7 +167,7 @@ MISTAKES: list[tuple[str, object, str, str | None, str]] = [
     ("partitioner.class", "RoundRobinPartitioner", "RoundRobinPartitioner", ROUND_ROBIN, f"Did you mean {ROUND_ROBIN}?"),
     ("partitioner.class", "com.example.MyPartitioner", "leave it out", None, "no class of Kafka's own has this name"),
     ("partitioner.class", DEFAULT, "leave it out", None, "removed in 4.0"),
-    ("metadata.recovery.strategy", "reboostrap", "none, rebootstrap", "rebootstrap", "Did you mean"),
+    ("metadata.recovery.strategy", "reboostrap", "rebootstrap, none", "rebootstrap", "Did you mean"),
     ("send.buffer.bytes", -2, "an integer from -1", None, "out of range"),  # PV-220
     ("retires", 3, "producer setting", "retries", "Did you mean retries?"),
     ("ack", "all", "producer setting", "acks", "Did you mean acks?"),

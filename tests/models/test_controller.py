@@ -115,7 +115,7 @@ def test_a_fetch_below_the_end_of_the_log_is_answered_at_once_in_every_version()
 
     cluster.fetch("2", 5)
 
-    assert cluster.sent[-1] == (cluster.now, "2 -> controller", MetadataFetchResponse(7, tuple(cluster.controller._log[5:])))
+    assert cluster.sent[-1] == (cluster.now, "2 -> controller", MetadataFetchResponse(7, tuple(cluster.controller._log.committed[5:])))
 
 
 def test_nothing_is_sent_on_a_connection_that_is_gone() -> None:
@@ -413,11 +413,11 @@ def test_a_recovering_partition_recovers_with_its_isr_or_alone() -> None:
 def test_an_unknown_partition_is_an_error_of_its_own_item() -> None:
     """KC-60."""
     cluster = LoneController()
-    item = AlterPartitionItem("nowhere-0", 0, 0, (("1", 1),), recovering=False)
+    unknown = [AlterPartitionItem(partition, 0, 0, (("1", 1),), recovering=False) for partition in ("t-9", "nowhere-0")]
 
-    response = cluster.ask("1", AlterPartitionRequest("1", 1, (item,)))
+    response = cluster.ask("1", AlterPartitionRequest("1", 1, tuple(unknown)))
 
-    assert [result.error for result in getattr(response, "results", ())] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+    assert [result.error for result in getattr(response, "results", ())] == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID]
 
 
 # Fencing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Replicated, Truncated
+from ksim_models.facts import LogStartMoved, Replicated, Truncated
 from ksim_models.machine import Closed, Received
 from ksim_models.messages import FetchedPartition, FetchRequest, FetchResponse, RecordBatch
 from ksim_models.units import ms, s
@@ -107,15 +107,39 @@ def test_it_cuts_where_the_leader_says_that_the_histories_part() -> None:
     assert follower.fetches[-1].partitions[0].fetch_offset == 3
 
 
-def test_out_of_range_with_nothing_in_common_drops_the_log() -> None:
-    """RP-36, as far as it can happen without retention."""
+def out_of_range(start: int, end: int) -> FetchedPartition:
+    return FetchedPartition("t-0", E.OFFSET_OUT_OF_RANGE, -1, start, log_end_offset=end)
+
+
+@pytest.mark.parametrize(
+    ("case", "start", "end", "left", "next_offset"),
+    [
+        ("BV-112: the leader's log is suddenly empty", 0, 0, (0, 0), 0),
+        ("RP-36: the leader's log is shorter", 0, 2, (0, 2), 2),
+        ("BV-113: the leader's log starts behind our end", 5, 9, (5, 5), 5),
+        ("RP-36: it overlaps: nothing is cut", 2, 9, (0, 3), 3),
+    ],
+)
+def test_what_a_follower_does_when_its_offset_is_out_of_range(case: str, start: int, end: int, left: tuple[int, int], next_offset: int) -> None:
+    """RP-36; met without a failure, the partition is not delayed."""
     follower = Follower()
     follower.data(3)
-    follower.answer(FetchedPartition("t-0", E.OFFSET_OUT_OF_RANGE))
+    follower.answer(out_of_range(start, end))
+    log = follower.replica.log
 
-    assert follower.replica.log.log_end_offset == 0
-    follower.until(s(1))
-    assert follower.fetches[-1].partitions[0].fetch_offset == 0
+    assert (log.log_start_offset, log.log_end_offset) == left
+    assert log.high_watermark <= log.log_end_offset
+    assert follower.fetches[-1].partitions[0].fetch_offset == next_offset
+
+
+def test_a_follower_goes_along_with_its_leaders_log_start() -> None:
+    """RP-4: in the same step as data and high watermark."""
+    follower = Follower()
+    follower.data(3, high_watermark=3)
+    follower.answer(FetchedPartition("t-0", E.NONE, 3, 2))
+
+    assert follower.replica.log.log_start_offset == 2
+    assert follower.facts[-1] == LogStartMoved("b1", "t-0", 2, "leader")
 
 
 def test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored() -> None:

@@ -22,7 +22,7 @@ def test_two_brokers_that_stand_at_different_places_of_the_log_name_two_leaders(
 def test_of_several_records_about_a_partition_only_the_last_is_acted_upon() -> None:
     changed = Image().apply([*FORMED, partition("b2", epoch=1), partition("b3", epoch=2)])
 
-    assert [record.leader for record in changed.values()] == ["b3"]
+    assert [record.leader for record in changed.partitions.values()] == ["b3"]
 
 
 def test_what_a_client_is_told() -> None:

@@ -285,3 +285,51 @@ def test_a_fetch_may_bring_its_follower_into_the_isr_before_it_moves_the_high_wa
     alone.fetch("b3", 2, last_epoch=0, full=False)
 
     assert (alone.replica.leadership.maximal, alone.replica.log.high_watermark) == (("b1", "b2", "b3"), 2)
+
+
+def test_an_answer_says_where_the_log_starts() -> None:
+    """BP-49, BV-038: with a success, a duplicate, and what the log itself refused; not where the broker does not lead, nor where the batch is too large."""
+    alone = LoneBroker(partition(isr=("b1",)), topic=(("max.message.bytes", "500"),))
+    client = alone.client()
+    alone.produce(client, 3)
+    log = alone.replica.log
+    log.move_start(2, 0)
+    cases = [(0, 100, 2), (0, 100, 2), (7, 100, 2), (1, 900, -1)]
+    for sequence, size, _ in cases:
+        alone.tell(Received(client, ProduceRequest(-1, 30_000, (RecordBatch("t-0", "p1", range(1), size, 7, 0, sequence),))))
+    alone.learn(partition("b2", epoch=1, partition_epoch=1))
+    alone.produce(client)
+    results = [result for response in alone.answers(client) for result in response.results][1:]
+
+    assert [result.error for result in results] == [E.NONE, E.NONE, E.OUT_OF_ORDER_SEQUENCE_NUMBER, E.MESSAGE_TOO_LARGE, E.NOT_LEADER_OR_FOLLOWER]
+    assert [result.log_start_offset for result in results] == [*(start for _, _, start in cases), -1]
+
+
+@pytest.mark.parametrize(
+    ("compression", "raw", "error", "in_log"),
+    [
+        pytest.param("producer", 900, E.NONE, 400, id="it stays as it came"),
+        pytest.param("uncompressed", 900, E.MESSAGE_TOO_LARGE, 0, id="too large once it is unpacked"),
+        pytest.param("uncompressed", 500, E.NONE, 500, id="unpacked, and small enough"),
+        pytest.param("uncompressed", 0, E.NONE, 400, id="it came uncompressed"),
+        pytest.param("gzip", 900, E.NONE, 400, id="every codec is alike"),
+    ],
+)
+def test_the_leader_unpacks_what_shall_not_be_compressed_and_looks_at_its_size_again(compression: str, raw: int, error: E, in_log: int) -> None:
+    """BP-28: UnifiedLog.append, LogValidator (messageSizeMaybeChanged); the followers fetch what is in the log."""
+    alone = LoneBroker(partition(isr=("b1",)), topic=(("max.message.bytes", "500"), ("compression.type", compression)))
+    client = alone.client()
+    alone.tell(Received(client, ProduceRequest(1, 30_000, (RecordBatch("t-0", "p1", range(1), 400, raw_bytes=raw),))))
+
+    assert alone.codes(client) == [error]
+    assert alone.replica.log.size_bytes == in_log
+
+
+def test_a_batch_larger_than_a_segment_is_refused() -> None:
+    """BP-28: RECORD_LIST_TOO_LARGE, which is no MESSAGE_TOO_LARGE: it is not split."""
+    alone = LoneBroker(partition(isr=("b1",)), topic=(("internal.segment.bytes", "500"),))
+    client = alone.client()
+    alone.produce(client, size=501)
+    alone.produce(client, size=500)
+
+    assert alone.codes(client) == [E.RECORD_LIST_TOO_LARGE, E.NONE]

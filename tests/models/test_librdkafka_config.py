@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ksim_models.config import Origin, ProducerConfig, ProducerResolution, Setting, by_one_name, resolve_librdkafka
+from ksim_models.config import LibrdkafkaResolution, Origin, ProducerConfig, Setting, by_one_name, resolve_librdkafka
 from ksim_models.librdkafka_config import RELEASE
 from ksim_models.librdkafka_keys import ALIASES, JAVA_NAMES, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
@@ -17,7 +17,7 @@ def written(values: dict[str, object], file: str = "scenario.toml") -> list[Sett
     return [Setting(name, value, Origin(file, line)) for line, (name, value) in enumerate(values.items(), start=1)]
 
 
-def resolve(values: dict[str, object]) -> ProducerResolution:
+def resolve(values: dict[str, object]) -> LibrdkafkaResolution:
     return resolve_librdkafka(written(values))
 
 
@@ -57,8 +57,45 @@ def test_a_default_linger_gives_way_to_a_short_message_time_out() -> None:
     resolution = resolve({"message.timeout.ms": 4})
 
     assert resolution.config is not None
-    assert resolution.config.linger_ms == 3
+    assert resolution.own is not None
+    assert resolution.own.linger_us == 3_900, "0.1 ms less"
     assert any("linger.ms" in note for note in resolution.notes)
+
+
+@pytest.mark.parametrize(
+    ("given", "linger_us", "sticky_ms", "shown"),
+    [
+        (0.5, 500, 1, "0.5"),
+        ("0.5", 500, 1, "0.5"),
+        ("500us", 500, 1, "0.5"),
+        ("0.29", 290, 0, "0.29"),
+        ("2.0", 2_000, 4, "2"),
+        (7, 7_000, 14, "7"),
+        ("0.0009", 0, 0, "0.0009"),
+    ],
+)
+def test_linger_ms_may_have_a_fraction(given: object, linger_us: int, sticky_ms: int, shown: str) -> None:
+    """queue.buffering.max.ms is a double in librdkafka, and cut to microseconds; twice as much, cut to milliseconds, is the sticky partition's time."""
+    resolution = resolve({"linger.ms": given})
+
+    assert resolution.own is not None
+    assert (resolution.own.linger_us, resolution.own.sticky_partitioning_linger_ms) == (linger_us, sticky_ms)
+    assert [str(line.value) for line in resolution.effective if line.name == "linger.ms"] == [shown]
+    assert in_kafka_spelling([Setting("linger.ms", given, Origin("test"))], LIBRDKAFKA_KEYS) == (("linger.ms", shown),)
+
+
+def test_a_fraction_with_a_unit_is_cut_off_behind_the_number() -> None:
+    """strtod."""
+    resolution = resolve_librdkafka([Setting("linger.ms", "0.5s", Origin("p.properties", 1, own_file=True))])
+
+    assert resolution.own is not None
+    assert resolution.own.linger_us == 500_000
+    assert any("is read as 500; librdkafka itself would take it for 0.5" in note for note in resolution.notes)
+
+
+@pytest.mark.parametrize("given", [True, float("nan"), float("inf"), "", "900000.5", "-1"])
+def test_what_is_no_linger(given: object) -> None:
+    assert len(resolve({"linger.ms": given}).problems) == 1
 
 
 @pytest.mark.parametrize(("alias", "name"), ALIASES.items())
@@ -133,6 +170,7 @@ REFUSED: list[tuple[dict[str, object], str, str]] = [
     ({"enable.idempotence": True, "queuing.strategy": "lifo"}, "queuing.strategy", "must be set to `fifo`"),
     ({"enable.gapless.guarantee": True}, "enable.gapless.guarantee", "requires `enable.idempotence`"),
     ({"message.timeout.ms": 100, "linger.ms": 100}, "linger.ms", "must be greater than `linger.ms`"),
+    ({"message.timeout.ms": 100, "linger.ms": "100.5"}, "linger.ms", "must be greater than `linger.ms`"),
     ({"reconnect.backoff.ms": 20_000}, "reconnect.backoff.ms", "`reconnect.backoff.max.ms` must be >="),
 ]
 ACCEPTED: list[dict[str, object]] = [
@@ -142,6 +180,7 @@ ACCEPTED: list[dict[str, object]] = [
     {"message.timeout.ms": 101, "linger.ms": 100},
     {"message.timeout.ms": 0, "linger.ms": 100},
     {"message.timeout.ms": 4},
+    {"message.timeout.ms": 4, "linger.ms": "3.9"},
     {"reconnect.backoff.ms": 20_000, "reconnect.backoff.max.ms": 20_000},
     {"acks": 1, "enable.idempotence": False, "queuing.strategy": "lifo"},
 ]
@@ -204,6 +243,8 @@ WORDS: list[tuple[str, str, str]] = [
     ("retries", "three", "Invalid value"),
     ("enable.idempotence", "yes", 'Expected bool value for "enable.idempotence": true or false'),
     ("partitioner", "murmur3", "Invalid value"),
+    ("linger.ms", "-0.5", 'Configuration property "queue.buffering.max.ms" value -0.5 is outside allowed range 0..900000'),
+    ("queue.buffering.max.ms", "soon", 'Invalid value for configuration property "queue.buffering.max.ms"'),
 ]
 
 

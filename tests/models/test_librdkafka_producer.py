@@ -42,6 +42,17 @@ def test_linger_counts_from_the_first_message_and_what_came_meanwhile_goes_along
     assert client.records() == [[0, 1]]
 
 
+def test_a_linger_of_half_a_millisecond_is_half_a_millisecond() -> None:
+    client = Librdkafka(linger_ms=0.5)
+    client.at(100)
+    client.send()
+    client.at(100.499)
+    assert client.records() == []
+    client.at(100.5)
+
+    assert client.records() == [[0]]
+
+
 def test_a_batch_is_cut_at_batch_num_messages_before_its_linger_is_over_and_the_rest_lingers_on() -> None:
     client = Librdkafka(linger_ms=50, batch_num_messages=3)
     client.send(count=4)

@@ -80,7 +80,7 @@ def test_the_high_watermark_of_a_restart_is_that_of_the_last_checkpoint() -> Non
     for number, at in enumerate((s(1), s(4), s(6))):
         log.append_as_leader(batch(), 0)
         log.advance_high_watermark(number + 1, at)
-    log.come_back_after_a_crash(s(7))
+    log.come_back(s(7), s(7))
 
     assert (log.high_watermark, log.log_end_offset) == (2, 3)
 
@@ -91,6 +91,6 @@ def test_a_checkpoint_interval_of_nothing_leaves_no_checkpoint() -> None:
     for number, at in enumerate((s(1), s(6))):
         log.append_as_leader(batch(), 0)
         log.advance_high_watermark(number + 1, at)
-    log.come_back_after_a_crash(s(7))
+    log.come_back(s(7), s(7))
 
     assert (log.high_watermark, log.log_end_offset) == (0, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Failed, Offered, ProducerId, Refused, Retried, Sent
+from ksim_models.facts import Disconnected, Failed, Offered, ProducerId, Refused, Retried, Sent
 from ksim_models.machine import Closed, Crashed, Note, Resumed, Wake
 from ksim_models.messages import InitProducerIdResponse
 from ksim_models.units import ms
@@ -333,3 +333,77 @@ def test_a_new_batch_finds_an_overdue_request_at_once() -> None:
     client.send()
 
     assert client.outcomes() == [([0], "TimeoutException")]
+
+
+@pytest.mark.parametrize(("kafka", "given_up"), [("3.0.0", [1_301]), ("3.0.1", [201]), ("4.3", [201])])
+def test_a_connection_set_up_that_takes_too_long_is_given_up_when_the_poll_ends(kafka: str, given_up: list[float]) -> None:
+    """N8, KAFKA-12762: it was noticed when something else ended the poll, after request.timeout.ms at the latest."""
+    client = Client(kafka=kafka, request_timeout_ms=1_200, socket_connection_setup_timeout_ms=100, reconnect_backoff_ms=60_000)
+    client.leaders["t-0"] = ("b2", 100)
+    client.send(partition=1)
+    client.answer(offset=0)
+    client.silent = ["b2"]
+    client.at(100)
+    client.send()
+    client.at(1_350)
+
+    assert [at / 1_000 for at, fact in client.facts if isinstance(fact, Disconnected)] == given_up
+
+
+@pytest.mark.parametrize("kafka", ["3.0.0", "3.0.1"])
+def test_a_new_batch_ends_the_poll_and_the_connection_set_up(kafka: str) -> None:
+    """N8, KAFKA-12762: where much is sent, the time-out is noticed a little later, or not at all."""
+    client = Client(kafka=kafka, request_timeout_ms=1_200, socket_connection_setup_timeout_ms=100, reconnect_backoff_ms=60_000)
+    client.leaders["t-0"] = ("b2", 100)
+    client.send(partition=1)
+    client.answer(offset=0)
+    client.silent = ["b2"]
+    client.at(100)
+    client.send()
+    client.at(220)
+    client.send(partition=1)
+
+    assert [at / 1_000 for at, fact in client.facts if isinstance(fact, Disconnected)] == [220 if kafka == "3.0.0" else 201]
+
+
+def confused(kafka: str) -> Client:
+    """Record 0 expired in flight after a retry, so record 1 has the same sequence in the next epoch; then the late answer of record 0 comes."""
+    client = Client(kafka=kafka, enable_idempotence=True, request_timeout_ms=30_000, delivery_timeout_ms=1_000)
+    client.send()
+    client.answer(E.NOT_ENOUGH_REPLICAS)
+    client.at(1_000)
+    client.send(count=1)
+    assert (client.records(), client.bases()) == ([[0], [0], [1]], [(0, 0), (0, 0), (1, 0)])
+    client.answer(offset=0)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("kafka", "outcome"), [("3.0.1", "TimeoutException"), ("3.0.2", "acked"), ("3.1.0", "TimeoutException"), ("3.1.1", "acked"), ("4.3", "acked")]
+)
+def test_a_late_answer_of_an_old_epoch_takes_no_batch_of_the_new_one_out_of_sight(kafka: str, outcome: str) -> None:
+    """KAFKA-13794: where it did, a retry of the new batch ended in an IllegalStateException, and the batch waited for nothing until it expired."""
+    client = confused(kafka)
+    client.answer(E.NOT_ENOUGH_REPLICAS)
+    client.at(1_500)
+    if outcome == "acked":
+        client.answer(offset=1)
+    client.at(3_000)
+
+    assert client.requests == []
+    assert client.outcomes() == [([0], "TimeoutException"), ([1], outcome)]
+
+
+def test_a_batch_out_of_sight_can_be_acknowledged_and_split_all_the_same() -> None:
+    """KAFKA-13794: only its retry needs it to be known as in flight."""
+    client = confused("3.1.0")
+    client.answer(offset=1)
+    assert client.outcomes()[-1] == ([1], "acked")
+
+    client = confused("3.1.0")
+    batch = client.producer.outcomes.in_flight["t-0"][0]
+    batch.add(2, 1, 100)
+    client.answer(E.MESSAGE_TOO_LARGE)
+    client.answer(offset=1)
+
+    assert client.outcomes()[-1] == ([1, 2], "acked")

@@ -13,27 +13,41 @@ from ksim_models.profiles import (
     ClientProfile,
     HeartbeatRetry,
     IdempotenceRule,
+    ReassignmentNeeds,
     RegistrationLeavesIsr,
     broker_profile,
     client_profile,
     parse_release,
 )
+from ksim_models.switches import differing
 
 CLIENT_SWITCHES = [
     # switch, the last release without it, the first one with it
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
     ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
+    ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
+    ("flush_waits_for_parts", "4.0.1", "4.0.2"),
+    ("flush_waits_for_parts", "4.1.0", "4.1.1"),
     ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
+    ("any_epoch_change_skips_backoff", "3.6.0", "3.6.1"),  # KAFKA-16226, A30
+    ("any_epoch_change_skips_backoff", "3.6.2", "3.7.0"),
     ("exponential_backoff", "3.6", "3.7"),  # KIP-580
     ("backoff_is_capped", "3.6", "3.7"),  # KIP-580, N7, N8
     ("equivalent_response_backoff", "3.6", "3.7"),  # M2
     ("leader_hint_in_produce", "3.6", "3.7"),  # KIP-951, M5
+    ("setup_time_out_ends_poll", "3.0.0", "3.0.1"),  # KAFKA-12762, N8
     ("throttle_extends_time_out", "3.7", "3.8"),  # KAFKA-16083, N11
     ("sequences_hear_only_the_first_failure", "3.5", "3.6"),  # I16, I17
+    ("tells_batches_apart_by_epoch", "3.0.1", "3.0.2"),  # KAFKA-13794
+    ("tells_batches_apart_by_epoch", "3.1.0", "3.1.1"),
     ("retries_more_errors", "3.3.1", "3.3.2"),  # KAFKA-14417, I1
+    ("topic_id_resets_epoch", "2.8.0", "2.8.1"),  # M4, H-090
+    ("unknown_topic_id_resets_epoch", "2.8.1", "2.8.2"),  # M4
+    ("unknown_topic_id_resets_epoch", "3.0.0", "3.0.1"),
+    ("produces_by_topic_id", "4.0", "4.1"),  # BP-16
     ("rebootstraps", "3.7", "3.8"),  # M6 i
     ("metrics_keep_overlapping_windows", "3.7", "3.8"),  # X1
     ("send_refuses_after_fatal_error", "3.1.0", "3.1.1"),  # A8, A11
@@ -51,13 +65,17 @@ CLIENT_SWITCHES = [
 ]
 
 BROKER_SWITCHES = [
+    ("demoted_while_shutting_down", "3.3.1", "3.3.2"),  # H-049
     ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
     ("hw_waits_only_for_eligible", "3.5", "3.6"),  # RP-22
     ("min_isr_capped_by_replication", "3.6", "3.7"),  # BP-26
     ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
     ("leader_hint_in_produce", "3.6", "3.7"),  # BP-14
     ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
+    ("reports_failed_directories", "3.6", "3.7"),  # KIP-858
     ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
+    ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
+    ("periodic_elections", "3.9", "4.0"),  # KC-46
     ("drops_newer_epoch_batches", "4.0.0", "4.0.1"),
     ("session_scan_in_slices", "3.9", "4.0"),  # KC-2
     ("old_session_blocks_after_shutdown", "3.9", "4.0"),  # KC-13
@@ -84,12 +102,26 @@ def test_an_isr_shrink_raises_the_leader_epoch_before_3_6_only() -> None:
     assert [version for version in KAFKA_VERSIONS if broker_profile(version).epoch_bump_on_isr_shrink] == ["2.8", "3.0", "3.1", "3.2", "3.3", "3.4", "3.5"]
 
 
+def test_any_change_of_the_leader_epoch_skips_the_backoff_in_two_releases_only() -> None:
+    """A30, KAFKA-16226: in both, the last patch is right again."""
+    asked = ["3.6.0", "3.6.1", "3.6.2", "3.7.0", "3.7.1", "3.7.2", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).any_epoch_change_skips_backoff] == ["3.6.1", "3.7.0"]
+
+
 def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
     client = {name for name, hint in get_type_hints(ClientProfile).items() if hint is bool}
     broker = {name for name, hint in get_type_hints(BrokerProfile).items() if hint is bool}
 
     assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
     assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink"}
+
+
+def test_who_must_be_in_sync_before_a_reassignment_is_complete() -> None:
+    """KC-48, H-077: KAFKA-15665 in 3.8, KAFKA-19975 in 4.3."""
+    needs = {version: broker_profile(version).reassignment_needs for version in ("3.7", "3.8", "4.2", "4.3")}
+
+    assert list(needs.values()) == [ReassignmentNeeds.ADDED, ReassignmentNeeds.ALL, ReassignmentNeeds.ALL, ReassignmentNeeds.ALL_WHERE_FEWER]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +169,16 @@ def test_a_broker_repeats_its_heartbeat_at_a_fixed_distance_since_kafka_19294(ve
 def test_a_minor_release_means_its_last_patch() -> None:
     assert parse_release("3.9") == (3, 9, 2)
     assert parse_release("3.9.0") == (3, 9, 0)
+
+
+@pytest.mark.parametrize(("minor", "newest"), [("4.2", "4.2.1"), ("4.3", "4.3.1")])
+def test_a_patch_that_changed_no_rule_is_known_where_it_is_written_out(minor: str, newest: str) -> None:
+    """The minor release by itself stays what the live twin fetches and what was measured."""
+    assert parse_release(minor) == parse_release(f"{minor}.0")
+    assert parse_release(newest) == (*parse_release(minor)[:2], 1)
+    assert differing(client_profile(minor), client_profile(newest)) == differing(broker_profile(minor), broker_profile(newest)) == []
+    with pytest.raises(ValueError, match=rf'there are {minor}\.0 to {minor}\.1; "{minor}" is {minor}\.0\.'):
+        parse_release(f"{minor}.2")
 
 
 @pytest.mark.parametrize("version", ["2.8", "3.2", "3.2.3"])

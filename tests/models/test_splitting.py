@@ -14,6 +14,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Split
 from ksim_models.profiles import client_profile
 from ksim_models.splitting import split
+from ksim_models.units import ms
 from scripted import Client, Half
 
 LARGE = ErrorCode.MESSAGE_TOO_LARGE
@@ -48,6 +49,22 @@ def test_the_parts_go_at_once_in_order_and_cost_no_attempt() -> None:
     for _ in range(2):
         client.answer(offset=0)
     assert client.outcomes() == [([0, 1], "acked"), ([2, 3], "acked")]
+
+
+def test_a_batch_says_how_large_it_is_without_its_compression() -> None:
+    """What a leader with compression.type = uncompressed writes; each part of a batch says it anew."""
+    client = Client(batch_size=1_024, linger_ms=10, delivery_timeout_ms=60_000, compression_type="lz4")
+    client.producer.accumulator.ratios.by_topic["t"] = 100_000
+    client.calls[0].size = 400
+    client.send(count=4)
+    client.at(10)
+    client.answer(LARGE)
+    client.send(partition=1)
+    plain = client_with(400, 400)
+
+    assert [len(batch.records) * 400 < batch.raw_bytes < len(batch.records) * 450 + 61 for batch in client.sent] == [True] * len(client.sent)
+    assert all(batch.size_bytes < batch.raw_bytes for batch in client.sent)
+    assert [batch.raw_bytes for batch in plain.sent] == [0]
 
 
 def test_a_single_record_that_is_too_large_fails() -> None:
@@ -200,3 +217,20 @@ def test_the_parts_are_new_batches_that_compress_as_the_whole_and_expect_what_wa
     assert [(part.packed_mean, part.packed_spread) for part in parts] == [(raw // 2 * 1_200_000, raw // 2 * 40_000)] * 2
     assert all(part.closed and part.is_full for part in parts), "A44: so they go at once"
     assert (queues.batches_made, queues.ratios.of("my-topic"), queues.memory_taken) == (4, 1_200_000, 5_000)
+
+
+def test_every_record_of_a_part_keeps_its_time_stamp() -> None:
+    """The log goes by it: retention and the forgetting of producers look at the newest of a batch."""
+    client = Client(retries=0, batch_size=1_024, linger_ms=10, delivery_timeout_ms=60_000, compression_type="lz4")
+    client.producer.accumulator.ratios.by_topic["t"] = 100_000
+    client.calls[0].size = 400
+    for at in (0, 2, 4, 6):
+        client.at(at)
+        client.send()
+    client.at(20)
+    (whole,) = [batch.max_timestamp for _, request in client.requests for batch in request.batches]
+    client.answer(LARGE)
+    parts = [batch.max_timestamp for _, request in client.requests for batch in request.batches]
+
+    assert client.records() == [[0, 1, 2, 3], [0, 1], [2, 3]]
+    assert (whole, parts) == (ms(6), [ms(2), ms(6)])

@@ -9,9 +9,11 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from ksim_models.broker_switches import BROKER_SWITCHES
 from ksim_models.config import ProducerConfig, TopicConfig
 from ksim_models.profiles import KAFKA_VERSIONS, BrokerProfile, ClientProfile, broker_profile, client_profile
-from ksim_models.switches import BROKER_SWITCHES, CLIENT_SWITCHES, NOT_SWITCHES, ProducerUse, Switch, TopicUse, differing
+from ksim_models.switch import ProducerUse, Switch, TopicUse
+from ksim_models.switches import CLIENT_SWITCHES, NOT_SWITCHES, differing
 
 PROFILES: tuple[tuple[type[Any], tuple[Switch, ...]], ...] = ((ClientProfile, CLIENT_SWITCHES), (BrokerProfile, BROKER_SWITCHES))
 
@@ -32,8 +34,9 @@ def test_a_sentence_is_there_for_every_position_of_its_switch(profile: type[Any]
         assert set(switch.does) == positions, switch.name
 
 
+SOURCE = r"((KIP|KAFKA)-\d+|pull request \d+)"
 VERBS = frozenset(
-    "appends asks cannot can changes counts doubles drops fails fences follows gives has is keeps leaves learns makes may moves names never only reaches "
+    "appends asks cannot can changes counts doubles drops fails fences follows gets has is keeps leaves learns makes may moves names never only reaches "
     "refuses repeats rises says skips stands stays takes throws times tries returns waits".split()
 )
 """With which the rest of a sentence begins, so that it reads as one."""
@@ -41,7 +44,7 @@ VERBS = frozenset(
 
 @pytest.mark.parametrize("switch", [*CLIENT_SWITCHES, *BROKER_SWITCHES], ids=lambda switch: switch.name)
 def test_every_sentence_says_where_it_comes_from(switch: Switch) -> None:
-    assert re.fullmatch(r"(KIP|KAFKA)-\d+(, (KIP|KAFKA)-\d+)*", switch.cited)
+    assert re.fullmatch(rf"{SOURCE}(, {SOURCE})*", switch.cited)
     for before in switch.does:
         for after in switch.does:
             sentence = switch.sentence(before, after, ("2.8", "4.3"))
@@ -57,15 +60,18 @@ def test_a_start_takes_equally_long_in_every_release() -> None:
 
 
 def test_two_releases_differ_in_what_changed_between_them() -> None:
-    assert [found.switch.name for found in differing(client_profile("3.6.0"), client_profile("3.6.1"))] == ["new_epoch_skips_backoff"]
+    assert [found.switch.name for found in differing(client_profile("3.6.0"), client_profile("3.6.1"))] == [
+        "new_epoch_skips_backoff",
+        "any_epoch_change_skips_backoff",
+    ]
     assert differing(client_profile("4.3"), client_profile("4.3")) == []
     assert "KAFKA-19012" in differing(client_profile("3.9.1"), client_profile("3.9.2"))[0].sentence
     assert [found.switch.name for found in differing(broker_profile("3.9.0"), broker_profile("3.9.1"))] == ["drops_newer_epoch_batches"]
 
 
 def test_a_sentence_turns_round_with_its_releases() -> None:
-    (forth,) = differing(client_profile("3.6.0"), client_profile("3.6.1"))
-    (back,) = differing(client_profile("3.6.1"), client_profile("3.6.0"))
+    forth, _ = differing(client_profile("3.6.0"), client_profile("3.6.1"))
+    back, _ = differing(client_profile("3.6.1"), client_profile("3.6.0"))
 
     assert forth.sentence == (
         "In 3.6.0 a retry for which a newer leader is known waits for its backoff nevertheless; in 3.6.1 it is sent at once (KAFKA-15415)."
@@ -81,7 +87,9 @@ IDLE: list[tuple[str, ProducerConfig, ProducerConfig]] = [
     ("authorization_errors_end_no_producer", PLAIN, ProducerConfig()),
     ("request_timeout_is_timed_out", replace(PLAIN, acks=0), replace(PLAIN, acks=1)),
     ("leader_hint_in_produce", replace(PLAIN, acks=0), PLAIN),
+    ("tells_batches_apart_by_epoch", PLAIN, replace(PLAIN, enable_idempotence=True)),
     ("new_epoch_skips_backoff", replace(PLAIN, retries=0), PLAIN),
+    ("any_epoch_change_skips_backoff", replace(PLAIN, retries=0), PLAIN),
     ("batch_size_at_least_one", PLAIN, replace(PLAIN, batch_size=0)),
     ("rebootstraps", replace(PLAIN, metadata_recovery_strategy="none"), PLAIN),
 ]

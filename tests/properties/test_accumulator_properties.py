@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ksim.scenario import Scenario
@@ -140,8 +140,20 @@ def facts_of(data: dict[str, Any]) -> list[tuple[int, object]]:
     return [(at, fact) for at, fact in simulation.history if not isinstance(fact, Ended)]  # Which tells the number of events.
 
 
+FOUND = {
+    "kafka": "3.9.1",
+    "seed": 0,
+    "topics": {"t": {"partitions": 2}},
+    "producers": {"p1": {"config": {"linger.ms": 1, "batch.size": 1000, "buffer.memory": 20000, "max.block.ms": 50}}},
+    "workload": [{"topic": "t", "records": 5, "rate": 900, "arrivals": "poisson", "key": {"distinct": 30}}],
+    "fault": [{"do": "reset", "between": ["p1", "brokers"], "at": "9ms"}],
+}
+"""A record that was handed over while another batch left opened a batch that no alarm stood for."""
+
+
 @settings(deadline=None, max_examples=60)
 @given(spread_workloads())
+@example(FOUND)
 def test_a_client_that_wakes_for_every_record_sees_the_same(data: dict[str, Any]) -> None:
     """Records over many partitions are handed over together, as if each had been in time."""
     found = facts_of(data)

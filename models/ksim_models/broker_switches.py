@@ -1,0 +1,171 @@
+"""What each switch of a broker's release means to whoever runs it: one plain sentence, where it comes from, and when it cannot matter.
+
+Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sentence here is refused by a test.
+"""
+
+from __future__ import annotations
+
+from ksim_models.profiles import HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
+from ksim_models.switch import Switch, TopicUse
+
+
+def _minimum_fits(use: TopicUse) -> str:
+    return "min.insync.replicas is no larger than the number of replicas" if use.config.min_insync_replicas <= use.replicas else ""
+
+
+def _minimum_is_one(use: TopicUse) -> str:
+    return "min.insync.replicas is 1" if use.config.min_insync_replicas == 1 else ""
+
+
+def _one_replica(use: TopicUse) -> str:
+    return "there is one replica, and nobody follows it" if use.replicas == 1 else ""
+
+
+BROKER_SWITCHES = (
+    Switch(
+        "min_isr_capped_by_replication",
+        "A min.insync.replicas larger than the number of replicas",
+        {False: "refuses every write with acks=all", True: "counts as the number of replicas"},
+        "KAFKA-15583",
+        idle_topic=_minimum_fits,
+    ),
+    Switch(
+        "hw_frozen_below_min_isr",
+        "The high watermark, while fewer replicas than min.insync.replicas are in sync,",
+        {False: "moves on, so acks=1 records of a lone leader are shown to consumers", True: "stands still"},
+        "KIP-966",
+        idle_topic=_minimum_is_one,
+    ),
+    Switch(
+        "hw_waits_only_for_eligible",
+        "The high watermark",
+        {False: "waits for every replica that keeps up, also for one that may not join the ISR", True: "waits only for replicas that could join the ISR"},
+        "KAFKA-15021",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "epoch_bump_on_isr_shrink",
+        "The leader epoch, when the ISR shrinks,",
+        {False: "stays", True: "rises, so that clients and followers ask for metadata"},
+        "KAFKA-15021",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "broker_epoch_in_fetch",
+        "A follower that was restarted meanwhile",
+        {False: "can be taken into the ISR for what it had before", True: "is told from its former self by its broker epoch"},
+        "KIP-903",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "eligible_leader_replicas",
+        "A replica that left the ISR at min.insync.replicas",
+        {False: "is elected only uncleanly", True: "is remembered as eligible, and may be elected without loss"},
+        "KIP-966",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "last_known_leader_needs_acceptable",
+        "The last known leader of a partition without ISR",
+        {False: "is not looked at, or elected even while it is away (4.0)", True: "is elected when it is alive"},
+        "KAFKA-19522",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "session_scan_in_slices",
+        "A broker that fell silent",
+        {False: "is fenced at the end of its session", True: "is fenced up to an eighth of broker.session.timeout.ms after the end of its session"},
+        "KAFKA-17793",
+    ),
+    Switch(
+        "old_session_blocks_after_shutdown",
+        "A broker that is started again at once after a controlled shutdown",
+        {False: "is registered at once", True: "waits until its old session has ended"},
+        "KAFKA-17793",
+    ),
+    Switch(
+        "parked_metadata_fetch_sees_commit",
+        "What the controller decided",
+        {False: "reaches the brokers up to 500 ms later", True: "reaches the brokers when it is committed"},
+        "KIP-1166",
+    ),
+    Switch(
+        "leader_hint_in_produce",
+        "A broker that does not lead the partition any more",
+        {False: "only refuses the request", True: "names the new leader in its refusal"},
+        "KIP-951",
+    ),
+    Switch(
+        "drops_newer_epoch_batches",
+        "A follower that is sent batches of a leader epoch newer than it asked with",
+        {False: "appends them, and its log may differ from the leader's", True: "drops them and asks again"},
+        "KAFKA-18723",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "demoted_while_shutting_down",
+        "A broker that shuts down",
+        {False: "stays leader to its end, though others have taken over", True: "leaves office once others have taken over"},
+        "KAFKA-14296",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "reports_failed_directories",
+        "A broker that loses one of several log directories",
+        {False: "stays leader of what stood there, and fails every request for it", True: "says so to the controller, which moves what stood there"},
+        "KIP-858",
+    ),
+    Switch(
+        "unclean_election_sweep",
+        "Unclean election that is enabled while nobody leads a partition",
+        {False: "waits until something else happens to it", True: "has its turn within unclean.leader.election.interval.ms"},
+        "KAFKA-12670",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "periodic_elections",
+        "Leadership that could go back to the preferred replica",
+        {
+            False: "waits for leader.imbalance.check.interval.seconds from then on",
+            True: "has its turn every leader.imbalance.check.interval.seconds since the controller became active",
+        },
+        "KAFKA-17793",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "reassignment_needs",
+        "A reassignment",
+        {
+            ReassignmentNeeds.ADDED: "is complete when the added replicas are in sync",
+            ReassignmentNeeds.ALL: "is complete when all replicas that stay are in sync",
+            ReassignmentNeeds.ALL_WHERE_FEWER: "is complete when the added replicas are in sync, and where fewer come than go all that stay",
+        },
+        "KAFKA-15665, KAFKA-19975",
+    ),
+    Switch(
+        "clean_shutdown_epoch",
+        "A broker that comes back",
+        {False: "cannot say whether it stopped cleanly", True: "says so with the broker epoch in its clean-shutdown file"},
+        "KAFKA-15582",
+    ),
+    Switch(
+        "registration_leaves_isr",
+        "A broker that registers anew",
+        {
+            RegistrationLeavesIsr.NO: "stays in its ISRs unless it was fenced",
+            RegistrationLeavesIsr.UNMATCHED: "leaves its ISRs where it did not stop cleanly and others remain",
+            RegistrationLeavesIsr.NEW_INCARNATION: "leaves its ISRs where others remain",
+        },
+        "KAFKA-18106",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "heartbeat_retry",
+        "A broker whose heartbeat failed",
+        {
+            HeartbeatRetry.EXPONENTIAL: "repeats it after 100 ms, then ever later",
+            HeartbeatRetry.FIXED: "repeats it every broker.heartbeat.interval.ms",
+        },
+        "KAFKA-19294",
+    ),
+)
