@@ -32,5 +32,5 @@ class Poll:
         lingered = newest_batch_at + self.linger
         if self.timer_at <= now or now in (newest_batch_at, lingered):
             return True
-        self.began_at = max(self.began_at, newest_batch_at, lingered if lingered < now else newest_batch_at)
+        self.began_at = max(self.began_at, lingered if lingered < now else newest_batch_at)
         return self.began_at + self.longest <= now

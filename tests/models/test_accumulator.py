@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ksim_models.accumulator import Accumulator
+from ksim_models.accumulator import Accumulator, topic_of
 from ksim_models.batch import Batch, upper_bound_bytes
 from ksim_models.config import ProducerConfig
 from ksim_models.profiles import client_profile
@@ -190,3 +190,225 @@ def test_the_next_expiry_is_the_earliest_head_or_first_in_flight() -> None:
 
     assert queues.next_expiry({"t-1": [flying]}) == ms(1003)
     assert queues.next_expiry({}) == ms(1007)
+
+
+def test_every_wait_and_every_compression_has_a_draw_of_its_own() -> None:
+    """A28, A14: by the batch and its attempt; the parts of a batch compress as the whole would."""
+    drawn: list[tuple[str | int, ...]] = []
+
+    class Recording(Half):
+        def at(self, *what: str | int) -> float:
+            drawn.append(what)
+            return 0.0
+
+    queues = Accumulator("p1", replace(ProducerConfig(), linger_ms=0, compression_type="gzip", retry_backoff_ms=100), client_profile("4.3"), Recording())
+    batch = batch_in(queues)
+    batch.compresses(109, 500_000, 100_000)
+    batch.content = 7
+    for _ in range(2):
+        assert queues.drain("b1", ["t-0"], ms(9_000), anything) == [batch]
+        queues.put_back(batch, ms(10))
+
+    assert drawn == [("compression", "p1", 7), ("retry", "p1", 1, 1), ("retry", "p1", 1, 2)]
+    assert (batch.retry_at, batch.size_bytes) == (ms(10 + 160), 61 + 43), "0.8 of 200 ms, and 0.4 of 109 bytes: the lowest draw"
+    assert queues.ratios.of("t") == 990_000, "each closing counts"
+
+
+def test_a_batch_that_comes_back_stands_in_front_or_by_its_sequence() -> None:
+    """A42."""
+    queues = accumulator()
+    waiting = batch_in(queues)
+    plain, first, third = (Batch(number, "t-0", 1000, 0) for number in (7, 8, 9))
+    first.base_sequence, third.base_sequence = 0, 5
+    queues.put_back(third, ms(3))
+    queues.put_back(first, ms(4))
+    assert list(queues.queues["t-0"]) == [first, third, waiting]
+    queues.put_back(plain, ms(5))
+
+    assert queues.queues["t-0"][0] is plain
+    assert (plain.attempts, plain.last_attempt_at, plain.retried) == (1, ms(5), True)
+
+
+def test_before_3_7_every_retry_waits_equally_long() -> None:
+    """A28, KIP-580."""
+    for kafka, waits in (("3.6", [100, 100, 100]), ("3.7", [100, 200, 400])):
+        queues = accumulator(kafka=kafka, retry_backoff_ms=100, retry_backoff_max_ms=1_000)
+        batch = Batch(1, "t-0", 1000, 0)
+        found = []
+        for attempt in (1, 2, 3):
+            batch.attempts = attempt
+            found.append(queues.backoff_of(batch) // 1_000)
+
+        assert found == waits
+
+
+def test_nothing_queued_and_nothing_in_flight_expires_never() -> None:
+    """A37."""
+    assert accumulator().next_expiry({"t-0": []}) == NEVER
+
+
+def test_memory_is_lent_per_batch_and_told_to_who_measures() -> None:
+    """A15, A23."""
+    queues = accumulator(buffer_memory=5_000)
+    queues.memory_log = []
+    batch = batch_in(queues, at=ms(3))
+    assert (queues.free_memory, queues.memory_taken, queues.newest_at, batch.held, batch.number) == (4_000, 1_000, ms(3), 1_000, 1)
+    queues.release(batch)
+    queues.release(batch)
+
+    assert (queues.free_memory, batch.held) == (5_000, 0)
+    assert queues.memory_log == [(ms(3), -1_000), (None, 1_000), (None, 0)]
+
+
+def test_a_flush_makes_everything_due_at_once() -> None:
+    """A27, A50."""
+    queues = accumulator()
+    batch_in(queues)
+    queues.hurried = 1
+
+    assert queues.look(0, leader) == ({"b1": None}, False, NEVER)
+
+
+def test_the_next_look_is_when_the_first_of_all_queues_has_lingered() -> None:
+    """A26: a partition without a leader does not end the look, nor does an empty queue; a node is named once."""
+    queues = accumulator()
+    for number, at in enumerate((ms(4), ms(2), ms(3), 0)):
+        batch_in(queues, f"t-{number}", at=at)
+    queues.queues["t-3"].clear()
+    assert queues.look(ms(4), lambda partition: ("", -1) if partition == "t-0" else ("b1", 0)) == ({}, True, ms(7))
+    assert queues.filled == [0, 1, 2]
+
+    assert queues.look(ms(8), leader) == ({"b1": None}, False, ms(9))
+
+
+def test_behind_a_batch_that_left_the_next_one_is_due_by_itself() -> None:
+    """A31, A27: what is due and when, after the drain; a retry takes another look."""
+    queues = accumulator()
+    batch_in(queues, at=0)
+    second = batch_in(queues, at=ms(2))
+    queues.drain("b1", ["t-0"], ms(3), anything)
+    assert queues.next_due("t-0", ms(3)) == ms(7)
+    second.attempts = 1
+    assert queues.next_due("t-0", ms(3)) == ms(3)
+    queues.drain("b1", ["t-0"], ms(8), anything)
+
+    assert queues.next_due("t-0", ms(8)) == NEVER
+
+
+def test_an_emptied_queue_takes_its_old_place_among_the_others() -> None:
+    """Our own bookkeeping: the order in which queues came to be is the order of expiry and of the look."""
+    queues = accumulator()
+    for name in ("t-0", "t-1", "t-2"):
+        batch_in(queues, name)
+    queues.drain("b1", ["t-1", "t-0"], ms(9), anything)
+    queues.look(ms(9), leader)
+    assert queues.filled == [2]
+    for name in ("t-1", "t-2", "t-0"):
+        batch_in(queues, name)
+
+    assert queues.filled == [0, 1, 2]
+
+
+def test_a_batch_closed_by_its_drain_counts_once_as_closed_early() -> None:
+    queues = accumulator()
+    batch_in(queues, "t-0")
+    full = batch_in(queues, "t-1")
+    full.closed = True
+    queues.drain("b1", ["t-0", "t-1"], ms(9), anything)
+
+    assert queues.closings == 1
+
+
+def test_without_batch_size_every_record_is_a_batch_of_its_own() -> None:
+    """A15: batch.size = 0 counts as 1."""
+    queues = accumulator(batch_size=0)
+
+    assert queues.batch_size == 1
+    assert batch_in(queues, size=10).capacity == upper_bound_bytes(10)
+
+
+def test_the_name_of_a_topic_may_hold_what_stands_before_the_number_of_a_partition() -> None:
+    """A14: the estimate is per topic."""
+    assert topic_of("my-topic-12") == "my-topic"
+
+
+def test_a_node_is_slow_once_it_has_taken_nothing_for_more_than_its_time() -> None:
+    """A46b: `readyTime - drainTime > partitioner.availability.timeout.ms`; from its first look on, and not while it takes something."""
+    queues = accumulator(partitioner_availability_timeout_ms=100)
+    queues.node_looked_at("b1", ms(10), drains=False)
+    queues.node_looked_at("b2", ms(10), drains=True)
+    assert queues.node_times == {"b1": (ms(10), ms(10)), "b2": (ms(10), ms(10))}
+    for node, drains in (("b1", False), ("b2", True)):
+        queues.node_looked_at(node, ms(110), drains=drains)
+    assert queues.slow_nodes == frozenset()
+    queues.node_looked_at("b1", ms(111), drains=False)
+
+    assert queues.slow_nodes == frozenset({"b1"})
+    queues.node_looked_at("b1", ms(112), drains=True)
+    assert queues.slow_nodes == frozenset()
+
+
+def test_a_drain_of_several_partitions_goes_round_from_the_one_it_stopped_at() -> None:
+    """A31, A34: the index is that of the last partition examined, so a full circle ends one before its beginning."""
+    queues = accumulator(max_request_size=1_000)
+    names = ["t-0", "t-1", "t-2", "t-3"]
+    for name in names:
+        for _ in range(3):
+            batch_in(queues, name, size=400)
+    rounds = [[batch.partition for batch in queues.drain("b1", names, ms(9), anything)] for _ in range(3)]
+    other = [batch.partition for batch in queues.drain("b2", names, ms(9), anything)]
+
+    assert rounds == [["t-0", "t-1"], ["t-2", "t-3"], ["t-0", "t-1"]]
+    assert other == ["t-0", "t-1"], "each node has a place of its own"
+
+
+def test_a_full_circle_begins_again_with_the_last_one_examined() -> None:
+    """A31."""
+    queues = accumulator()
+    names = ["t-0", "t-1", "t-2"]
+    order = []
+    for _ in range(3):
+        for name in names:
+            batch_in(queues, name)
+        order.append([batch.partition for batch in queues.drain("b1", names, ms(9), anything)])
+
+    assert order == [["t-0", "t-1", "t-2"], ["t-2", "t-0", "t-1"], ["t-1", "t-2", "t-0"]]
+
+
+def test_a_drain_looks_at_its_own_partitions_only_however_few_or_many_wait() -> None:
+    """A31: with more queues than the node leads partitions, and with fewer."""
+    queues = accumulator()
+    for name in ("t-0", "t-1", "t-2", "t-3"):
+        batch_in(queues, name)
+
+    assert [batch.partition for batch in queues.drain("b1", ["t-1", "t-3"], ms(9), anything)] == ["t-1", "t-3"]
+    assert [batch.partition for batch in queues.drain("b2", ["t-2"], ms(9), anything)] == ["t-2"]
+    assert queues.drain("b2", ["t-9"], ms(9), anything) == []
+    assert [batch.partition for batch in queues.drain("b3", ["t-5", "t-6", "t-7", "t-8", "t-9", "t-0"], ms(9), anything)] == ["t-0"]
+
+
+def test_one_request_takes_no_more_bytes_than_max_request_size() -> None:
+    """A34: `size + head > max.request.size` breaks; exactly that much goes."""
+    for limit, taken in ((1_011, 1), (1_012, 2)):
+        queues = accumulator(max_request_size=limit)
+        batches = [batch_in(queues, name, size=436) for name in ("t-0", "t-1")]
+        assert [batch.size_bytes for batch in batches] == [506, 506]
+
+        assert len(queues.drain("b1", ["t-0", "t-1"], ms(9), anything)) == taken
+
+
+def test_a_newer_leader_ends_the_backoff_of_the_attempt_that_is_due_and_of_no_later_one() -> None:
+    """A30, A28, A32: from 3.6.1 on; the same epoch with another node is no news."""
+    for kafka, skips in (("3.6.0", False), ("3.6.1", True)):
+        queues = accumulator(kafka=kafka, retry_backoff_ms=100, retry_backoff_max_ms=100)
+        batch = batch_in(queues)
+        queues.look(ms(9), lambda partition: ("b1", 5))
+        queues.drain("b1", ["t-0"], ms(9), anything)
+        queues.put_back(batch, ms(10))
+        assert queues.look(ms(11), lambda partition: ("b2", 5))[0] == {}
+
+        assert queues.look(ms(11), lambda partition: ("b2", 6))[0] == ({"b2": None} if skips else {})
+        assert (queues.drain("b2", ["t-0"], ms(11), anything) == [batch]) is skips
+        if skips:
+            queues.put_back(batch, ms(12))
+            assert queues.look(ms(13), lambda partition: ("b2", 6)) == ({}, False, ms(112))

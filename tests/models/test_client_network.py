@@ -217,3 +217,197 @@ def test_a_look_that_led_to_nothing_leaves_no_trace() -> None:
 
 def test_bootstrap_servers_are_nodes_of_their_own() -> None:
     assert broker_of("bootstrap/broker-1") == "broker-1"
+
+
+def closed(client: Network) -> list[tuple[str, str]]:
+    """(connection that was closed, why it is gone), where each Close comes right before its fact."""
+    found = []
+    for close, note in zip(client.out, client.out[1:], strict=False):
+        if isinstance(close, Close):
+            assert isinstance(note, Note)
+            assert isinstance(note.fact, Disconnected)
+            assert note.fact.connection == close.connection
+            found.append((close.connection, note.fact.why))
+    return found
+
+
+def test_a_connection_that_ends_by_a_time_out_is_closed_and_says_which() -> None:
+    """N4, N8, N10."""
+    client = Network(request_timeout_ms=1_000, socket_connection_setup_timeout_ms=2_000, connections_max_idle_ms=5_000)
+    client.connect("b1")
+    client.send("b1")
+    client.network.ready("b2", 0, client.out)
+    client.network.time_out(ms(1_001), client.out)
+    client.network.time_out(ms(2_001), client.out)
+    client.connect("b3", ms(2_500))
+    client.network.time_out(ms(7_501), client.out)
+
+    assert closed(client) == [("p1->b1#1", "request timed out"), ("p1->b2#2", "connection set-up timed out"), ("p1->b3#3", "idle")]
+
+
+def test_requests_are_timed_out_only_when_a_poll_ended_and_set_ups_at_once() -> None:
+    """N14, N8."""
+    client = Network(request_timeout_ms=1_000, socket_connection_setup_timeout_ms=1_000)
+    client.connect("b1")
+    client.send("b1")
+    client.network.ready("b2", 0, client.out)
+
+    assert [(lost.node, lost.timed_out) for lost in client.network.time_out(ms(1_001), client.out, poll_ended=False)] == [("b2", False)]
+    assert [(lost.node, lost.timed_out) for lost in client.network.time_out(ms(1_001), client.out)] == [("b1", True)]
+
+
+def test_the_connection_that_was_idle_longest_goes_first_and_only_after_more_than_its_time() -> None:
+    """N10: connections.max.idle.ms after its last use, one that is still being checked included; answers are uses."""
+    client = Network(connections_max_idle_ms=1_000)
+    first, second = client.connect("b1"), client.connect("b2", ms(100))
+    client.send("b1", ms(150))
+    client.network.answered(first, ms(200))
+    assert client.network.wake_at == ms(1_001)
+    assert client.network.time_out(ms(1_100), client.out) == []
+    assert client.network.wake_at == ms(1_101)
+    assert [lost.node for lost in client.network.time_out(ms(1_101), client.out)] == ["b2"]
+    assert client.network.wake_at == ms(1_201)
+    assert client.network.time_out(ms(1_200), client.out) == []
+    assert [lost.node for lost in client.network.time_out(ms(1_201), client.out)] == ["b1"]
+
+    assert (client.network.wake_at, [connection for connection, _ in closed(client)]) == (NEVER, [second, first])
+
+
+def test_several_connections_that_have_been_idle_for_too_long_go_together() -> None:
+    """N10."""
+    client = Network(connections_max_idle_ms=1_000)
+    for name in ("b1", "b2"):
+        client.connect(name)
+    client.connect("b3", ms(900))
+
+    assert [lost.node for lost in client.network.time_out(ms(1_500), client.out)] == ["b1", "b2"]
+
+
+def test_where_nothing_may_be_idle_too_long_nothing_is_closed() -> None:
+    """N10: connections.max.idle.ms = -1; and 0 closes what is not in use."""
+    for idle, gone in ((-1, 0), (0, 1)):
+        client = Network(connections_max_idle_ms=idle)
+        client.connect()
+
+        assert len(client.network.time_out(ms(10**9), client.out)) == gone
+
+
+def test_a_throttled_connection_is_not_used_and_its_requests_have_as_much_more_time() -> None:
+    """N11, KAFKA-16083; a shorter throttle later ends no longer one."""
+    client = Network(request_timeout_ms=1_000, max_in_flight_requests_per_connection=5)
+    connection = client.connect()
+    client.send(now=ms(100))
+    client.send(now=ms(200))
+    client.send(now=ms(250))
+    client.network.answered(connection, ms(300), 400)
+    assert client.network.wake_at == ms(200 + 400 + 1_001)
+    client.network.answered(connection, ms(310), 50)
+    assert client.network.wake_at == ms(250 + 450 + 1_001)
+
+    assert not client.network.ready("b1", ms(700) - 1, client.out)
+    assert not client.network.any_ready(["b1"], ms(700) - 1)
+    assert client.network.nodes["b1"].not_before() == ms(700)
+    assert client.network.ready("b1", ms(700), client.out)
+    assert client.network.any_ready(["b2", "b1"], ms(700))
+
+
+def test_before_3_8_a_throttled_request_times_out_as_if_nobody_had_made_it_wait() -> None:
+    """N11, H-037 (KAFKA-16083)."""
+    client = Network(kafka="3.7", request_timeout_ms=1_000)
+    connection = client.connect()
+    client.send(now=ms(100))
+    client.send(now=ms(200))
+    client.network.answered(connection, ms(300), 400)
+
+    assert client.network.wake_at == ms(1_201)
+
+
+def test_a_node_that_is_throttled_is_not_asked() -> None:
+    """N12: canSendRequest; from the moment at which the throttle ends it is."""
+    client = Network()
+    connection = client.connect()
+    client.send()
+    client.network.answered(connection, 0, 100)
+
+    assert client.network.least_loaded(("b1",), ms(100) - 1) is None
+    assert client.network.least_loaded(("b1",), ms(100)) == "b1"
+    assert client.network.least_loaded((), 0) is None
+
+
+def test_when_time_alone_makes_a_node_worth_another_look() -> None:
+    """N7, N11: the end of its backoff or of its throttle; while it connects, only an answer helps."""
+    client = Network(reconnect_backoff_ms=50, reconnect_backoff_max_ms=50)
+    client.network.ready("b1", 0, client.out)
+    assert client.network.nodes["b1"].not_before() == NEVER
+    connection = client.network.nodes["b1"].connection
+    assert connection is not None
+    client.network.lost(connection, ms(7), "refused", client.out)
+
+    assert client.network.nodes["b1"].not_before() == ms(57)
+
+
+def test_beginning_again_closes_every_connection_there_is_and_cancels_what_was_asked() -> None:
+    """M6 (ii), N5."""
+    client = Network()
+    client.connect("b1")
+    request = client.send("b1")
+    client.network.ready("b2", 0, client.out)
+    gone = client.network.close_all(("b1", "b2", "b3"), ms(5), client.out)
+
+    assert [(lost.node, [asked.message for asked in lost.requests], lost.timed_out) for lost in gone] == [("b1", [request], False), ("b2", [], False)]
+    assert closed(client) == [("p1->b1#1", "rebootstrap"), ("p1->b2#2", "rebootstrap")]
+    assert client.network.by_connection == {}
+
+
+def test_every_chance_of_a_connection_has_a_draw_of_its_own() -> None:
+    drawn: list[tuple[str | int, ...]] = []
+
+    class Recording(Half):
+        def at(self, *what: str | int) -> float:
+            drawn.append(what)
+            return 0.0
+
+    out: list[Effect] = []
+    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), Recording())
+    network.ready("bootstrap/b1", 0, out)
+    network.lost("p1->b1#1", ms(10), "refused", out)
+    network.ready("b2", ms(10), out)
+    network.least_loaded(("b1", "b2"), 0)
+
+    assert drawn == [("setup", "p1", "bootstrap/b1", 1), ("reconnect", "p1", "bootstrap/b1", 1), ("setup", "p1", "b2", 2), ("least-loaded", "p1", 2, 0)]
+    assert network.nodes["bootstrap/b1"].retry_at == ms(10 + 40), "the draw is the lowest: 0.8 of 50 ms"
+    assert network.wake_at == ms(10 + 8_000 + 1), "and of 10 s"
+
+
+@pytest.mark.parametrize(("draw", "chosen"), [(0.0, "b1"), (0.34, "b2"), (0.67, "b3"), (0.999, "b3")])
+def test_the_search_for_the_least_loaded_begins_anywhere_and_goes_round(draw: float, chosen: str) -> None:
+    """N12."""
+
+    class Fixed:
+        def at(self, *what: str | int) -> float:
+            return draw
+
+    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), Fixed())
+    assert network.least_loaded(("b1", "b2", "b3"), 0) == chosen
+    network.ready("b1", 0, [])
+
+    assert network.least_loaded(("b1", "b2", "b3"), 0) == "b1", "one that connects is better than one that may"
+
+
+@pytest.mark.parametrize(("kafka", "longest"), [("3.6", ms(59)), ("4.3", ms(50))])
+def test_before_3_7_a_reconnect_may_wait_longer_than_its_maximum(kafka: str, longest: int) -> None:
+    """N7."""
+
+    class Highest:
+        def at(self, *what: str | int) -> float:
+            return 0.999_999
+
+    settings = replace(ProducerConfig(), reconnect_backoff_ms=25, reconnect_backoff_max_ms=50)
+    network = ClientNetwork("p1", settings, client_profile(kafka), Highest())
+    waits = []
+    for number in range(1, 4):
+        network.ready("b1", ms(1_000 * number), [])
+        network.lost(f"p1->b1#{number}", ms(1_000 * number), "refused", [])
+        waits.append(network.nodes["b1"].retry_at - ms(1_000 * number))
+
+    assert waits[2] == longest

@@ -109,3 +109,19 @@ def test_the_batches_of_librdkafka_are_cut_by_their_uncompressed_size() -> None:
 
     assert found[1_500_000] == sent
     assert found[250_000] == [(count, BATCH_OVERHEAD + (size - BATCH_OVERHEAD) // 4) for count, size in sent]
+
+
+def test_what_was_expected_leaves_the_estimate_alone_and_every_change_is_counted() -> None:
+    """A14: neither `r > est` nor `r < est`. What was foreseen of batches is void once the estimate has changed."""
+    ratios = RatioEstimates("lz4")
+    told = []
+    for observed in (1_000_000, 400_000, 995_000, 996_000):
+        ratios.observed("t", observed)
+        told.append((ratios.of("t"), ratios.changes))
+
+    assert told == [(1_000_000, 0), (995_000, 1), (995_000, 1), (1_045_000, 2)]
+
+
+def test_what_is_compressed_takes_a_byte_at_least_and_never_more_than_its_bounds() -> None:
+    assert compressed_bytes(0, 0, 0.5) == 1
+    assert compressed_bytes(499_999_998, 1, 0.999_999) == 499, "at most mean + spread"

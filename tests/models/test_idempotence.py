@@ -182,3 +182,209 @@ def test_a_batch_that_never_had_a_number_leaves_no_gap() -> None:
     idempotence.failed(batch_of(), E.REQUEST_TIMED_OUT, "why", adjust=True)
 
     assert not idempotence.to_bump
+
+
+def test_a_partition_of_an_old_epoch_begins_again_from_zero_and_keeps_its_last_offset() -> None:
+    """I4: sequences from 0, nothing of them acknowledged; only dropping the entry would clear the offset."""
+    idempotence = with_id()
+    (old,) = sent(idempotence, 3)
+    idempotence.succeeded(old, 10)
+    idempotence.given(8, 0)  # Another id, the same epoch: as stale as another epoch.
+    (new,) = sent(idempotence, 2)
+    numbers = idempotence.partitions["t-0"]
+
+    assert (new.producer_id, new.epoch, new.base_sequence) == (8, 0, 0)
+    assert (numbers.next_sequence, numbers.last_acked_sequence, numbers.last_acked_offset) == (2, -1, 12)
+
+
+def test_offsets_and_sequences_of_an_answer_are_those_of_its_last_record() -> None:
+    """I6: base + count - 1, offset 0 included; an older answer lowers neither."""
+    idempotence = with_id()
+    first, second = sent(idempotence, 3, 2)
+    numbers = idempotence.partitions["t-0"]
+    assert (numbers.last_acked_sequence, numbers.last_acked_offset) == (-1, -1)
+    idempotence.succeeded(first, 0)
+    assert (numbers.last_acked_sequence, numbers.last_acked_offset, numbers.in_flight) == (2, 2, [second])
+    idempotence.succeeded(second, 3)
+    idempotence.succeeded(first, 0)  # A late one.
+
+    assert (numbers.last_acked_sequence, numbers.last_acked_offset) == (4, 4)
+
+
+def test_a_retry_goes_on_while_its_partition_is_unresolved_and_nothing_new_does() -> None:
+    """I10, A33 (d)."""
+    idempotence = with_id()
+    first, second = sent(idempotence, 1, 1)
+    first.retried = True
+    idempotence.expired(first)
+    idempotence.failed(first, E.REQUEST_TIMED_OUT, "why", adjust=False)
+
+    assert idempotence.may_drain(second)
+    assert not idempotence.may_drain(batch_of())
+    assert idempotence.may_drain(batch_of(1, "t-1"))
+
+
+@pytest.mark.parametrize(("place", "bump"), [(1, False), (2, True)])
+def test_out_of_order_in_an_unresolved_partition_asks_for_a_new_epoch_only_right_behind_the_gap(place: int, bump: bool) -> None:
+    """I8b: `unresolved and base == the stored sequence`, whatever was acknowledged last."""
+    idempotence = with_id()
+    batches = sent(idempotence, 2, 2, 2)
+    batches[1].retried = True
+    idempotence.expired(batches[1])
+    assert idempotence.partitions["t-0"].unresolved_until == 4
+
+    assert idempotence.may_retry(batches[place], E.OUT_OF_ORDER_SEQUENCE_NUMBER, -1)
+    assert ("t-0" in idempotence.to_bump) is bump
+
+
+def test_an_unknown_producer_id_about_a_batch_that_was_renumbered_on_the_wire_asks_for_nothing() -> None:
+    """I8a: it is sent again as it is."""
+    idempotence = with_id()
+    (batch,) = sent(idempotence, 1)
+    batch.rewritten = True
+
+    assert idempotence.may_retry(batch, E.UNKNOWN_PRODUCER_ID, 0)
+    assert not idempotence.to_bump
+
+
+def test_the_sequence_up_to_which_a_partition_is_unresolved_only_rises() -> None:
+    """I10: max(stored, last sequence + 1), for batches that have a sequence."""
+    idempotence = with_id()
+    first, second = sent(idempotence, 3, 2)
+    unnumbered = batch_of()
+    for batch in (second, first, unnumbered):
+        batch.retried = True
+        idempotence.expired(batch)
+    idempotence.expired(batch_of(1, "t-9"))
+
+    assert idempotence.partitions["t-0"].unresolved_until == 5
+    assert list(idempotence.unresolved) == ["t-0"]
+
+
+def test_a_partition_without_numbers_cannot_be_unresolved() -> None:
+    """I10: its first batch expired before it was drained."""
+    idempotence = with_id()
+    batch = batch_of()
+    batch.retried = True
+    idempotence.expired(batch)
+
+    assert (idempotence.unresolved, idempotence.partitions) == ({}, {})
+
+
+def test_the_first_fatal_error_stays_and_nothing_is_renumbered_behind_it() -> None:
+    """I14."""
+    idempotence = with_id()
+    first, second, third = sent(idempotence, 1, 1, 1)
+    idempotence.failed(first, E.CLUSTER_AUTHORIZATION_FAILED, "one", adjust=True)
+    idempotence.failed(second, E.UNSUPPORTED_VERSION, "two", adjust=True)
+    idempotence.failed(third, E.OUT_OF_ORDER_SEQUENCE_NUMBER, "three", adjust=False)
+
+    assert (idempotence.fatal, idempotence.fatal_text) == ("ClusterAuthorizationException", "one")
+    assert (idempotence.to_bump, idempotence.partitions["t-0"].in_flight) == ({}, [])
+
+
+def test_an_unknown_producer_id_that_is_final_asks_for_a_new_epoch_too() -> None:
+    """I14: it is an out-of-order error for the client (UnknownProducerIdException extends it)."""
+    idempotence = with_id()
+    first, second = sent(idempotence, 1, 1)
+    idempotence.failed(first, E.UNKNOWN_PRODUCER_ID, "why", adjust=False)
+
+    assert list(idempotence.to_bump) == ["t-0"]
+    assert idempotence.bump(on_wire)
+    assert (second.epoch, second.base_sequence, second.rewritten) == (1, 0, False)
+
+
+def test_a_new_epoch_forgets_what_was_acknowledged_and_what_was_unresolved() -> None:
+    """I12: next sequence = the total of what is in flight, last acknowledged -1, no longer unresolved; asked once, bumped once."""
+    idempotence = with_id()
+    first, second, third = sent(idempotence, 1, 2, 3)
+    idempotence.succeeded(first, 0)
+    second.retried = True
+    idempotence.expired(second)
+    idempotence.failed(second, E.INVALID_RECORD, "why", adjust=True)
+    assert idempotence.bump(on_wire)
+    numbers = idempotence.partitions["t-0"]
+
+    assert (numbers.producer_id, numbers.epoch, numbers.next_sequence, numbers.last_acked_sequence) == (7, 1, 3, -1)
+    assert (numbers.unresolved_until, numbers.last_acked_offset, third.base_sequence) == (None, 0, 0)
+    assert (idempotence.to_bump, idempotence.fatal) == ({}, "")
+
+
+@pytest.mark.parametrize(("epoch", "after"), [(LAST_EPOCH - 1, (7, LAST_EPOCH)), (LAST_EPOCH, (-1, -1))])
+def test_the_last_epoch_is_used_before_a_new_id_is_needed(epoch: int, after: tuple[int, int]) -> None:
+    """I12: 32767 is an epoch like any other; behind it what is in flight has no id at all until there is a new one."""
+    idempotence = with_id(epoch=epoch)
+    first, second = sent(idempotence, 1, 1)
+    idempotence.failed(first, E.INVALID_RECORD, "why", adjust=True)
+
+    assert idempotence.bump(on_wire) is (epoch < LAST_EPOCH)
+    assert (idempotence.producer_id, idempotence.epoch) == (second.producer_id, second.epoch) == after
+
+
+def test_a_partition_that_asked_and_has_no_numbers_is_passed_over() -> None:
+    """I12: the epoch rises all the same, and the partitions behind it are renumbered."""
+    idempotence = with_id()
+    (batch,) = sent(idempotence, 1)
+    idempotence.to_bump = {"t-9": None, "t-0": None}
+
+    assert idempotence.bump(on_wire)
+    assert (batch.epoch, "t-9" in idempotence.partitions) == (1, False)
+
+
+def test_the_parts_of_a_batch_stand_where_it_stood() -> None:
+    """A43: between the one before and the one behind."""
+    idempotence = with_id()
+    first, whole, last = sent(idempotence, 1, 2, 1)
+    parts = [batch_of(), batch_of()]
+    idempotence.split(whole, parts)
+
+    assert idempotence.partitions["t-0"].in_flight == [first, *parts, last]
+
+
+def test_only_partitions_with_nothing_in_flight_are_resolved_and_each_in_its_own_way() -> None:
+    """I11: one is closed up, one has a gap, one still waits."""
+    idempotence = with_id()
+    for partition in ("t-0", "t-1", "t-2"):
+        first, second = sent(idempotence, 1, 2, partition=partition)
+        first.retried = True
+        idempotence.expired(first)
+        idempotence.failed(first, E.REQUEST_TIMED_OUT, "why", adjust=False)
+        if partition == "t-0":
+            idempotence.succeeded(second, 5)
+        elif partition == "t-1":
+            idempotence.failed(second, E.REQUEST_TIMED_OUT, "why", adjust=False)
+    idempotence.resolve()
+
+    assert (list(idempotence.to_bump), list(idempotence.unresolved)) == (["t-1"], ["t-2"])
+    assert [idempotence.partitions[partition].unresolved_until for partition in ("t-0", "t-1", "t-2")] == [None, None, 1]
+
+
+def test_before_there_is_an_id_there_is_none() -> None:
+    """RecordBatch.NO_PRODUCER_ID, NO_PRODUCER_EPOCH; an id of 0 is one."""
+    idempotence = Idempotence()
+    assert (idempotence.producer_id, idempotence.epoch, idempotence.has_id) == (-1, -1, False)
+    idempotence.given(0, 0)
+
+    assert idempotence.has_id
+
+
+@pytest.mark.parametrize("fatal", [True, False])
+def test_a_wrong_id_mapping_is_fatal_where_the_release_says_so(fatal: bool) -> None:
+    """I14: from 4.0 on, and so by default."""
+    idempotence = Idempotence(id_mapping_is_fatal=fatal)
+    idempotence.given(7, 0)
+    (batch,) = sent(idempotence, 1)
+    idempotence.failed(batch, E.INVALID_PRODUCER_ID_MAPPING, "why", adjust=True)
+
+    assert bool(idempotence.fatal) is fatal
+    assert E.INVALID_PRODUCER_ID_MAPPING in Idempotence().fatal_errors
+
+
+def test_a_batch_that_never_had_a_number_leaves_no_gap_among_those_that_have() -> None:
+    """I14: it expired in the queue, behind others of its partition."""
+    idempotence = with_id()
+    (numbered,) = sent(idempotence, 1)
+    idempotence.failed(batch_of(), E.REQUEST_TIMED_OUT, "why", adjust=True)
+
+    assert idempotence.to_bump == {}
+    assert idempotence.partitions["t-0"].in_flight == [numbered]

@@ -13,7 +13,7 @@ from ksim_models.held_up import HeldUp
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.machine import Crashed
-from ksim_models.on_failure import REPORT, OnFailure, Reaction
+from ksim_models.on_failure import REPORT, Breaker, OnFailure, Reaction
 from ksim_models.profiles import client_profile
 from ksim_models.units import s
 from scripted import Calls, Client, Half, Librdkafka, Script
@@ -292,3 +292,18 @@ def test_without_a_reaction_nothing_is_kept() -> None:
     assert client.producer.sending.reactions.kept == {}
     assert not client.producer.sending.reactions.wanted
     assert client_profile("4.3").version == "4.3"
+
+
+def test_a_breaker_tells_whose_it_is_and_tries_one_record_from_the_end_of_its_time_on() -> None:
+    out: list[Any] = []
+    circuit = Breaker("p1", 3, OnFailure(Reaction.BREAK, 1, 1_000))
+    circuit.failed(5, 100, out)
+    passed = [circuit.lets_through(number, at, out) for number, at in ((6, 1_099), (7, 1_100), (8, 1_101))]
+    circuit.succeeded(5, out)  # Sent before it opened: it decides nothing any more.
+    circuit.failed(6, 1_102, out)
+    assert len(out) == 2
+    circuit.succeeded(7, out)
+
+    assert passed == [False, True, False]
+    assert [effect.fact for effect in out] == [BreakerChanged("p1", 3, state, failures) for state, failures in (("open", 1), ("half-open", 1), ("closed", 0))]
+    assert circuit.lets_through(9, 1_103, out)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ksim_models.accumulator import Accumulator
+from ksim_models.batch import BATCH_OVERHEAD, record_bytes, upper_bound_bytes
+from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, Split
+from ksim_models.profiles import client_profile
+from ksim_models.splitting import split
 from ksim_models.units import ms
-from scripted import Client
+from scripted import Client, Half
 
 LARGE = ErrorCode.MESSAGE_TOO_LARGE
 
@@ -185,6 +191,32 @@ def test_parts_of_unequal_records_are_filled_one_after_another() -> None:
 
     assert splits(client) == [(1, 2, 2)]
     assert client.producer.accumulator.free_memory == client.producer.accumulator.total_memory
+
+
+def test_the_parts_are_new_batches_that_compress_as_the_whole_and_expect_what_was_seen() -> None:
+    """A43: the estimate is max(1, the ratio that was seen), of their topic; each part has its share of what the whole took. Told with the whole's records."""
+    settings = replace(ProducerConfig(), batch_size=2_500, compression_type="gzip")
+    queues = Accumulator("p1", settings, client_profile("4.3"), Half())
+    whole = queues.new_batch("my-topic-0", upper_bound_bytes(1_000), 7)
+    assert whole is not None
+    for number in range(4):
+        whole.add(number, 1, 1_000)
+    raw = whole.size_bytes - BATCH_OVERHEAD
+    assert raw == 4 * record_bytes(1_000, 0)
+    whole.compresses(raw, 1_200_000, 40_000)
+    queues.new_batch("my-topic-1", 100, 8)
+    queues.queues["my-topic-0"].clear()
+    whole.pack(0.5)
+    whole.ratio = 1_200_000
+
+    told = split(whole, queues, None)
+    parts = list(queues.queues["my-topic-0"])
+
+    assert told == Split("p1", "my-topic-0", range(4), (2, 2))
+    assert [(part.number, part.content, part.created_at, part.estimate, part.held) for part in parts] == [(3, 1, 7, 1_200_000, 0), (4, 1, 7, 1_200_000, 0)]
+    assert [(part.packed_mean, part.packed_spread) for part in parts] == [(raw // 2 * 1_200_000, raw // 2 * 40_000)] * 2
+    assert all(part.closed and part.is_full for part in parts), "A44: so they go at once"
+    assert (queues.batches_made, queues.ratios.of("my-topic"), queues.memory_taken) == (4, 1_200_000, 5_000)
 
 
 def test_every_record_of_a_part_keeps_its_time_stamp() -> None:
