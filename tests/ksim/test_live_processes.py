@@ -24,6 +24,7 @@ KSIM = """
 import os, signal, sys, time
 from pathlib import Path
 from ksim.live.processes import Workplace
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Who runs the tests under nohup has it ignored, and so would this process.
 try:
     with Workplace(root=Path(sys.argv[1])) as workplace:
         child = workplace.start("sleeper", [sys.executable, "-c", "import time; time.sleep(600)"])
