@@ -23,7 +23,7 @@ FLUSH_IN_CALLBACK = "KafkaProducer.flush() invocation inside a callback is not p
 
 
 class Flush:
-    """One call of flush(): it returns when every batch that was incomplete at its beginning has its outcome, whichever that is (A50)."""
+    """One call of flush(): it returns when every batch that was incomplete at its beginning has its outcome, whichever that is (A19, A50)."""
 
     def __init__(self, batches: Sequence[Batch], error: str = "", *, waits_for_parts: bool = True) -> None:
         self.batches = batches

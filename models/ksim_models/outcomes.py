@@ -202,7 +202,7 @@ class Outcomes:
         self.nothing_expires_before = min(self.accumulator.next_expiry(self.in_flight), now + max(1, self.accumulator.delivery_timeout))
 
     def abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
-        """S1.2: in a fatal state every incomplete batch, in flight or not, fails with what caused it. It counts as no error, and no sequence hears of it."""
+        """S1.2, A53: in a fatal state every incomplete batch, in flight or not, fails with what caused it. It counts as no error, no sequence hears of it."""
         waiting = self.accumulator.waiting()
         incomplete = [*waiting, *(batch for batches in self.in_flight.values() for batch in batches)]
         for queue in self.accumulator.queues.values():
