@@ -60,7 +60,7 @@ def applications(draw: st.DrawFn) -> dict[str, Any]:
         "producers": {"p1": {"config": {"linger.ms": draw(st.sampled_from([0, 5])), **(java if client == "java" else librdkafka)}}},
         "workload": workloads,
         "fault": struck,
-        "tail": {"limit": "60s"},
+        "tail": {"limit": "70s"},  # Longer than the longest max.block.ms.
     }
 
 
