@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
@@ -115,9 +114,8 @@ class ClosableProducer(HeldUp):
         self.__init__(self.name, self.profile, self.config, self.bootstrap, self.workloads, self.sending.dice)  # type: ignore[misc]
         self.network.connections_made = connections
         self.accumulator.batches_made = batches
-        self.sending.offered, self.sending.warmed_up, self.sending.begun = old.offered, old.warmed_up, True
-        _go_on(old.threads, self.sending.threads, now)
-        self.sending.awake = [thread for thread in self.sending.threads if not (thread.arrivals.warm_up and thread.is_done)]
+        self.sending.begun = True
+        self.sending.go_on_from(old, now)
         self.wake_at = now
 
 
@@ -165,13 +163,5 @@ class ClosableLibrdkafka(LibrdkafkaProducer):
         self._be_born(now, self.bootstrap, self.workloads)
         self.alive, self.closing, self.gives_up_at = True, False, NEVER
         self.brokers.connections_made = connections
-        self.sending.offered, self.sending.warmed_up = old.offered, old.warmed_up
-        _go_on(old.threads, self.sending.threads, now)
-        self.sending.awake = [thread for thread in self.sending.threads if not (thread.arrivals.warm_up and thread.is_done)]
+        self.sending.go_on_from(old, now)
         self.wake_at = now
-
-
-def _go_on(before: Sequence[Thread], threads: Sequence[Thread], now: Micros) -> None:
-    """What fell due meanwhile is handed over now, as after a pause."""
-    for old, thread in zip(before, threads, strict=True):
-        thread.next, thread.stopped, thread.free_at = old.next, old.gave_up, now
