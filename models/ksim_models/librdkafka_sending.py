@@ -81,17 +81,12 @@ class LibrdkafkaSending(Application):
     @property
     def wake_at(self) -> Micros:
         """The next moment at which a record makes a difference: a queue is no longer empty, a batch is full, or there is no room."""
-        at = NEVER
-        for thread in self.awake:
-            due = self._difference_at(thread)
-            if due is not None and due < at:
-                at = due
-        return at
+        return min(map(self._difference_at, self.awake), default=NEVER)
 
-    def _difference_at(self, thread: Thread) -> Micros | None:
+    def _difference_at(self, thread: Thread) -> Micros:
         at = thread.next_time()
         queue = self._only_queue(thread)
-        if at is None or queue is None:
+        if at == NEVER or queue is None:
             return at
         arrivals = thread.arrivals
         assert arrivals.size is not None
@@ -107,7 +102,7 @@ class LibrdkafkaSending(Application):
             room = min(room, missing - 1)
         index = thread.next + room
         if index >= arrivals.total:
-            return lingers_until if lingers_until != NEVER else None
+            return lingers_until
         return min(lingers_until, max(arrivals.time_of(index), thread.free_at))
 
     def _flows(self, queue: PartitionQueue) -> bool:
