@@ -50,7 +50,6 @@ def _cut(batch: Batch, target: int, estimate: int) -> list[Batch]:
     """Record by record, as they would be sent for the first time."""
     parts: list[Batch] = []
     owners = dict(batch.owners)
-    raw = 0
     for position, (number, size) in enumerate(zip(batch.records, _sizes(batch), strict=True)):
         if not parts or not parts[-1].room_for(size)[0]:
             parts.append(_part_of(batch, position, max(target, upper_bound_bytes(size)), estimate))
@@ -58,11 +57,10 @@ def _cut(batch: Batch, target: int, estimate: int) -> list[Batch]:
         parts[-1].add(number, 1, size)
         if position in owners:
             parts[-1].belongs_to(owners[position])
+    raw = sum(part.size_bytes - BATCH_OVERHEAD for part in parts)
     for part in parts:
         part.closed = True
-        raw += part.size_bytes - BATCH_OVERHEAD
-    for part in parts:  # Simplified: the records of a batch compress alike.
-        part.packed_mean = batch.packed_mean * (part.size_bytes - BATCH_OVERHEAD) // raw
+        part.packed_mean = batch.packed_mean * (part.size_bytes - BATCH_OVERHEAD) // raw  # Simplified: the records of a batch compress alike.
         part.packed_spread = batch.packed_spread * (part.size_bytes - BATCH_OVERHEAD) // raw
     return parts
 
