@@ -109,7 +109,7 @@ class ClientMetadata:
             self.due_at = max(self.retry_at, self.succeeded_at + self.max_age)
 
     def asked(self, now: Micros) -> tuple[str, ...]:
-        """The topics to ask for (M3). Every answer may create a topic that is not there (allowAutoTopicCreation): the brokers here never do."""
+        """The topics to ask for (M3). The brokers may create what is not there (allowAutoTopicCreation, auto.create.topics.enable)."""
         self.asking = True
         self._schedule()
         self.asking_for_new_only = not self.update_requested and now < self.succeeded_at + self.max_age

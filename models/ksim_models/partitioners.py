@@ -47,7 +47,7 @@ class Partitioner(ABC):
     def choose(self, topic: str, partitions: Sequence[str]) -> str:
         """Where the next record goes."""
 
-    def new_batch(self, topic: str, previous: str, partitions: Sequence[str]) -> None:
+    def new_batch(self, topic: str, previous: str, partitions: Sequence[str]) -> None:  # noqa: B027  # Who is never told has nothing to do.
         """Partitioner.onNewBatch, where it `asks_again`: the record that was meant for `previous` found no room there."""
 
     def completes_switch(self, topic: str, partitions: Sequence[str]) -> bool:
