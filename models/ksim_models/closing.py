@@ -80,8 +80,7 @@ class ClosableProducer(HeldUp):
         if in_callback and self.profile.flush_in_callback_throws:
             return Flush((), FLUSH_IN_CALLBACK)
         self.waits_for_itself = in_callback
-        incomplete = [*self.accumulator.waiting(), *(batch for batches in self.outcomes.in_flight.values() for batch in batches)]
-        flush = Flush(incomplete, waits_for_parts=self.profile.flush_waits_for_parts)
+        flush = Flush(self.outcomes.incomplete, waits_for_parts=self.profile.flush_waits_for_parts)
         if not flush.is_over:
             self.flushes.append(flush)
             self.accumulator.hurried += 1

@@ -55,6 +55,11 @@ class Outcomes:
         self.records_retried = self.records_failed = 0
         """The totals of Kafka's record-retry and record-error sensors (S13)."""
 
+    @property
+    def incomplete(self) -> list[Batch]:
+        """Every batch without an outcome, queued or in flight (A50)."""
+        return [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]
+
     # An answer, or a request that will have none.
 
     def complete(self, batch: Batch, result: ProduceResult, text: str, now: Micros, out: list[Effect]) -> bool:
@@ -183,8 +188,6 @@ class Outcomes:
 
     def expire(self, now: Micros, out: list[Effect]) -> None:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
-        if now < self.nothing_expires_before:
-            return
         queued = self.accumulator.take_expired(now)
         flying: list[Batch] = []
         for waiting in self.in_flight.values():
@@ -203,8 +206,7 @@ class Outcomes:
 
     def abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2, A53: in a fatal state every incomplete batch, in flight or not, fails with what caused it. It counts as no error, no sequence hears of it."""
-        waiting = self.accumulator.waiting()
-        incomplete = [*waiting, *(batch for batches in self.in_flight.values() for batch in batches)]
+        waiting, incomplete = self.accumulator.waiting(), self.incomplete
         for queue in self.accumulator.queues.values():
             queue.clear()
         self.in_flight.clear()

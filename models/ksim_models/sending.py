@@ -210,11 +210,12 @@ class Sending(Application):
         flaw = arrivals.flaws.get(thread.record) if arrivals.flaws else None
         if flaw is not None and not blocked_before:
             out.append(struck(flaw, self.producer, thread.number))
-        if self.closed and (not blocked_before or self._has_partition(arrivals)):
+        partitions = self.metadata.topics.get(arrivals.topic, ())
+        has_partition = len(partitions) > (arrivals.partition or 0)
+        if self.closed and (not blocked_before or has_partition):
             self.refuse(thread, *(CLOSED_MEANWHILE if blocked_before else CLOSED_BEFORE), now, out)
             return
-        partitions = self.metadata.topics.get(arrivals.topic)
-        if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
+        if not has_partition:
             if self._is_refused_by_metadata(thread, now, out, blocked_before=blocked_before):
                 return
             self.metadata.want(arrivals.topic, now)
@@ -301,11 +302,6 @@ class Sending(Application):
     def _sticks(self, thread: Thread) -> bool:
         """Its partition is the built-in choice, which goes by bytes."""
         return self.partitioner.by_bytes and thread.arrivals.partition is None and not (thread.arrivals.keyed and self.partitioner.places_keys)
-
-    def _has_partition(self, arrivals: Arrivals) -> bool:
-        """The metadata knows where the records can go."""
-        count = len(self.metadata.topics.get(arrivals.topic, ()))
-        return count > (arrivals.partition or 0)
 
     def _is_refused_by_metadata(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool) -> bool:
         """A3: an invalid name is remembered; that a topic is not for this client shows again with every answer of the brokers."""
