@@ -16,7 +16,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.machine import Dice
 from ksim_models.partitioners import BuiltIn
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 NO_NODES: frozenset[str] = frozenset()
 
@@ -62,7 +62,7 @@ class Accumulator:
         """Bytes of buffer.memory that batches ever took."""
         self.closings = 0
         """How many batches left while they still took records: what was foreseen of their partitions holds no longer."""
-        self.newest_at: Micros = -(2**62)
+        self.newest_at: Micros = LONG_AGO
         """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
         self.places: dict[str, tuple[list[str], dict[str, int]]] = {}

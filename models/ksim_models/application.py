@@ -12,7 +12,7 @@ from ksim_models.arrivals import Arrivals
 from ksim_models.facts import Offered, Refused
 from ksim_models.machine import Effect, Note
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT, Breaker, Reaction
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import LONG_AGO, NEVER, Micros
 
 
 class Thread:
@@ -49,7 +49,7 @@ class Thread:
         self.due_of = -1
         self.due_at: Micros = 0
         """When record `due_of` has its time: each turn asks for the same one several times."""
-        self.free_at: Micros = -(2**62)
+        self.free_at: Micros = LONG_AGO
         """When the last send() returned."""
         self.outstanding = 0
         self.blocked_on = ""

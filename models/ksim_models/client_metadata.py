@@ -15,9 +15,8 @@ from ksim_models.facts import Learned
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.messages import NO_LEADER, MetadataResponse, TopicMetadata
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import MILLISECOND, NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 
-LONG_AGO: Micros = -(2**60)
 UNKNOWN = (NO_LEADER, -1)
 
 

@@ -6,7 +6,7 @@ The id is kept nowhere and ends with its producer: one that starts again is anot
 
 from __future__ import annotations
 
-from ksim_models.client_metadata import LONG_AGO, ClientMetadata
+from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -17,7 +17,7 @@ from ksim_models.messages import InitProducerIdRequest, InitProducerIdResponse
 from ksim_models.outcomes import Outcomes
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
-from ksim_models.units import Micros, ms
+from ksim_models.units import LONG_AGO, Micros, ms
 
 AUTHORIZATION = (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 COORDINATOR = (

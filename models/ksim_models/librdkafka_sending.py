@@ -17,9 +17,8 @@ from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL,
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, Message, PartitionQueue
 from ksim_models.machine import Dice, Effect
 from ksim_models.reactions import Reactions
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
-LONG_AGO: Micros = -(2**60)
 MURMUR2_OF_NOTHING = 0x106E08D9
 FNV_PRIME = 16_777_619
 FNV_OFFSET = 2_166_136_261

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
-from ksim_models.client_metadata import LONG_AGO, ClientMetadata
+from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -35,7 +35,7 @@ from ksim_models.outcomes import Outcomes
 from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import LONG_AGO, NEVER, Micros
 
 CONSTRUCTED_AT: Micros = 0
 """From then on the I/O thread runs: it asks for metadata and for a producer id, whether there is a record or not (S1.4, Metadata.bootstrap)."""

@@ -24,7 +24,7 @@ from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 
 class Sending(Application):
@@ -123,11 +123,11 @@ class Sending(Application):
 
     def last_use(self, topic: str, now: Micros) -> Micros:
         """When a record for this topic was last handed over, or waits to be: what metadata.max.idle.ms counts from (M1)."""
-        at = -NEVER
+        at = LONG_AGO
         for thread in self.threads:
             if thread.arrivals.topic == topic:
                 called = thread.arrivals.count_until(now)
-                at = max(at, now if thread.blocked_on else thread.arrivals.time_of(called - 1) if called else -NEVER)
+                at = max(at, now if thread.blocked_on else thread.arrivals.time_of(called - 1) if called else LONG_AGO)
         return at
 
     # Take.
