@@ -13,7 +13,7 @@ from ksim_models.application import Thread
 from ksim_models.batch import BATCH_OVERHEAD, record_bytes
 from ksim_models.compression import compressed_bytes
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.messages import Records
+from ksim_models.messages import Records, topic_of
 from ksim_models.units import LONG_AGO, NEVER, Micros
 
 MOST_IN_FLIGHT_PER_PARTITION = 5
@@ -89,7 +89,7 @@ class MessageBatch:
 class PartitionQueue:
     def __init__(self, partition: str, config: LibrdkafkaConfig) -> None:
         self.partition = partition
-        self.topic = partition.rpartition("-")[0]
+        self.topic = topic_of(partition)
         self.linger = config.linger_us
         self.batch_messages = config.batch_num_messages
         self.batch_bytes = config.batch_size

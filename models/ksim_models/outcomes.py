@@ -16,7 +16,7 @@ from ksim_models.facts import Acked, Failed, Offered, Retried
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Effect, Note
 from ksim_models.measurements import Errored
-from ksim_models.messages import ProduceResult, Records
+from ksim_models.messages import ProduceResult, Records, topic_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.splitting import is_to_be_split, split
@@ -241,7 +241,7 @@ def _failures(batch: Batch, error: ErrorCode, result: ProduceResult, text: str) 
     text = result.error_message or text
     if not result.record_errors:
         if error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
-            text = f"Not authorized to access topics: [{batch.partition.rpartition('-')[0]}]"
+            text = f"Not authorized to access topics: [{topic_of(batch.partition)}]"
         elif error is ErrorCode.CLUSTER_AUTHORIZATION_FAILED:
             text = "The producer is not authorized to do idempotent sends"
         return ((batch.records, error.exception, text),)

@@ -30,6 +30,7 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
+    topic_of,
 )
 from ksim_models.outcomes import Outcomes
 from ksim_models.polling import Poll
@@ -255,7 +256,7 @@ class Producer:
         if unknown:
             for partition, queue in self.accumulator.queues.items():
                 if queue and not self.metadata.leader_of(partition)[0]:
-                    self.metadata.add(partition.rpartition("-")[0], now)
+                    self.metadata.add(topic_of(partition), now)
             self.metadata.request_update()
             self._maybe_update_metadata(now, out)
         taken = more = False
