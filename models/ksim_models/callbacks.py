@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ksim_models.application import Thread
 from ksim_models.machine import Effect
+from ksim_models.refusals import CLOSED_BEFORE, CLOSED_WHILE_ALLOCATING, Refusal
 from ksim_models.units import NEVER, Micros
 
 
@@ -25,13 +26,13 @@ class Sending(Protocol):
     def tell_offered(self, thread: Thread, out: list[Effect]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """A send() inside a callback that will end in vain."""
 
     thread: Thread
-    error: str
-    text: str
+    waits_for: str
+    refusal: Refusal
 
 
 class Callbacks:
@@ -55,15 +56,26 @@ class Callbacks:
         self.sending.send_one(caller, at, out)
         thread.outstanding += caller.outstanding
         if caller.blocked_on:
-            error, text = self.sending.impatience(caller)
+            self.held.append(Held(caller, caller.blocked_on, self.sending.impatience(caller)))
             self.sending.unblock(caller)
-            self.held.append(Held(caller, error, text))
 
     def release(self, now: Micros, out: list[Effect]) -> None:
         """Those whose patience has ended."""
         while self.held and self.held[0].thread.patience_ends <= now:
             held = self.held.popleft()
-            self.sending.refuse(held.thread, held.error, held.text, now, out)
+            self.sending.refuse(held.thread, *held.refusal, now, out)
+
+    def close(self, now: Micros) -> None:
+        """A54: close() ends the wait for memory at once, and the callbacks behind it find the producer closed (A2)."""
+        ends = now
+        for place, held in enumerate(self.held):
+            if place:
+                held.thread.sent_at = held.thread.patience_ends = ends
+                held.refusal = CLOSED_BEFORE
+            elif held.waits_for == "memory":
+                held.thread.patience_ends = now
+                held.refusal = CLOSED_WHILE_ALLOCATING
+            ends = held.thread.patience_ends
 
     def close_books(self, out: list[Effect]) -> None:
         for held in list(self.held)[:1]:  # Those behind it had not been called.

@@ -95,8 +95,8 @@ class ClosableProducer(HeldUp):
 
     def _end_if_possible(self, now: Micros, out: list[Effect]) -> None:
         """A51, A52: nothing queued and nothing unanswered, or the time is over: then every incomplete batch fails, whatever the brokers make of it."""
-        is_late = now >= self.gives_up_at
-        if not is_late and (any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())):
+        is_late, held = now >= self.gives_up_at, self.sending.callbacks.held
+        if not is_late and (held or any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())):
             self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             return
         if is_late:

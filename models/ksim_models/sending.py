@@ -351,6 +351,7 @@ class Sending(Application):
         """close() begins: the application sends nothing more, and who waits for memory is told so (A54)."""
         self.closed = True
         self.stop()
+        self.callbacks.close(now)
         for thread in self.threads:
             if thread.blocked_on == "memory":
                 self.unblock(thread)
