@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from ksim_models.arrivals import Arrivals, Flaw
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -35,12 +37,35 @@ from ksim_models.producer import Producer
 from ksim_models.profiles import client_profile
 from ksim_models.units import Micros
 
+Lines = list[tuple[str, str]]
+"""A script: what the test does, and everything that then happens."""
+S_SET: dict[str, Any] = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 1_500, "max_in_flight_requests_per_connection": 100, "buffer_memory": 1_048_576}
+"""The settings of Kafka's SenderTest."""
+IN_ORDER: dict[str, Any] = {"max_in_flight_requests_per_connection": 1}
+PATIENT: dict[str, Any] = {"delivery_timeout_ms": 60_000}
+
+
+def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
+    """A row of a table of vectors, under the settings of Kafka's SenderTest but for `config`."""
+    return pytest.param(S_SET | config, list(script), id=title)
+
 
 class Half:
     """Dice that always fall in the middle: no jitter."""
 
     def at(self, *what: str | int) -> float:
         return 0.5
+
+
+class Recording(Half):
+    """Dice that always fall as low as they can, and remember what they were thrown for."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[str | int, ...]] = []
+
+    def at(self, *what: str | int) -> float:
+        self.drawn.append(what)
+        return 0.0
 
 
 class Calls:

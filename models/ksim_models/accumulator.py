@@ -11,18 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ksim_models.backoff import exponential_backoff
 from ksim_models.batch import Batch
-from ksim_models.compression import NOT_COMPRESSED, RatioEstimates
+from ksim_models.compression import RatioEstimates
 from ksim_models.config import ProducerConfig
 from ksim_models.machine import Dice
+from ksim_models.messages import topic_of
 from ksim_models.partitioners import BuiltIn
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 NO_NODES: frozenset[str] = frozenset()
-
-
-def topic_of(partition: str) -> str:
-    return partition.rpartition("-")[0]
 
 
 class Accumulator:
@@ -37,7 +34,6 @@ class Accumulator:
         self.delivery_timeout = ms(config.delivery_timeout_ms)
         self.max_request_size = config.max_request_size
         self.ratios = RatioEstimates(config.compression_type)
-        self.compresses = config.compression_type != "none"
         self.availability_timeout = ms(config.partitioner_availability_timeout_ms)
         self.node_times: dict[str, tuple[Micros, Micros]] = {}
         """Node -> when it last had something ready, and when it could last be drained; only with partitioner.availability.timeout.ms (A46b)."""
@@ -63,7 +59,7 @@ class Accumulator:
         """Bytes of buffer.memory that batches ever took."""
         self.closings = 0
         """How many batches left while they still took records: what was foreseen of their partitions holds no longer."""
-        self.newest_at: Micros = -(2**62)
+        self.newest_at: Micros = LONG_AGO
         """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
         self.places: dict[str, tuple[list[str], dict[str, int]]] = {}
@@ -96,7 +92,8 @@ class Accumulator:
         return batch
 
     def estimate_for(self, partition: str) -> int:
-        return self.ratios.of(topic_of(partition)) if self.compresses else NOT_COMPRESSED
+        """A14."""
+        return self.ratios.of(topic_of(partition))
 
     def _queue(self, partition: str) -> deque[Batch]:
         """The queue that something is about to be put into."""
@@ -248,10 +245,9 @@ class Accumulator:
 
     def _compress(self, batch: Batch) -> None:
         """A14: every closing counts for the estimate, that of a retry too (ProducerBatch.close)."""
-        topic = topic_of(batch.partition)
         if not batch.packed:
             batch.ratio = batch.pack(self.dice.at("compression", self.producer, batch.content))
-        self.ratios.observed(topic, batch.ratio)
+        self.ratios.observed(topic_of(batch.partition), batch.ratio)
 
     def _is_backing_off(self, batch: Batch, now: Micros) -> bool:
         return batch.attempts != batch.attempts_at_leader_change and now < batch.retry_at

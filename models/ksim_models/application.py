@@ -1,15 +1,18 @@
 """The application above a producer: threads that call send() when their time comes, and wait where send() blocks.
 
-Kafka: KafkaProducer.doSend (A1 to A8). One thread per workload.
+Kafka: KafkaProducer.doSend (A1 to A8); rd_kafka_produce in librdkafka. One thread per workload.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from ksim_models.arrivals import Arrivals
-from ksim_models.on_failure import Breaker, Reaction
-from ksim_models.units import NEVER, Micros
+from ksim_models.facts import Offered, Refused
+from ksim_models.machine import Effect, Note
+from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT, Breaker, Reaction
+from ksim_models.units import LONG_AGO, NEVER, Micros
 
 
 class Thread:
@@ -46,7 +49,7 @@ class Thread:
         self.due_of = -1
         self.due_at: Micros = 0
         """When record `due_of` has its time: each turn asks for the same one several times."""
-        self.free_at: Micros = -(2**62)
+        self.free_at: Micros = LONG_AGO
         """When the last send() returned."""
         self.outstanding = 0
         self.blocked_on = ""
@@ -96,3 +99,86 @@ class Thread:
     @property
     def is_done(self) -> bool:
         return self.has_offered and not self.blocked_on and not self.again
+
+
+class Application:
+    """The threads above one producer, of either client, and the numbers of the records that they hand over."""
+
+    def __init__(self, producer: str, workloads: Sequence[Arrivals]) -> None:
+        self.producer = producer
+        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
+        self.awake = list(self.threads)
+        """All but those whose warm-up is over."""
+        self.offered = 0
+        """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
+        self.warmed_up = 0
+
+    @property
+    def is_done(self) -> bool:
+        return all(thread.is_done for thread in self.threads)
+
+    @property
+    def all_offered(self) -> bool:
+        return all(thread.has_offered for thread in self.threads)
+
+    def first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
+        first: tuple[Thread, Micros] | None = None
+        for thread in self.awake:
+            due = thread.next_time()
+            if due <= now and (first is None or due < first[1]):
+                first = thread, due
+        return first
+
+    def call(self, thread: Thread, at: Micros) -> None:
+        """send() is called: the record gets its number, unless it had one before."""
+        thread.sent_at = at
+        if thread.again:
+            thread.number, thread.record = thread.again.popleft()
+            return
+        thread.record = thread.next
+        thread.next += 1
+        if thread.arrivals.warm_up:
+            self.warmed_up += 1
+            thread.number = -self.warmed_up
+        else:
+            thread.number = self.offered
+            self.offered += 1
+
+    def lets_through(self, thread: Thread, at: Micros, out: list[Effect]) -> bool:
+        """What the application's circuit breaker refuses never reaches the client."""
+        if thread.breaker is None or thread.breaker.lets_through(thread.number, at, out):
+            return True
+        self.tell_refused(thread, BREAKER_OPEN, BREAKER_OPEN_TEXT, out)
+        return False
+
+    def tell_offered(self, thread: Thread, out: list[Effect]) -> None:
+        """The record whose send() was called last, where it gets into no batch."""
+        if thread.number >= 0:
+            out.append(Note(Offered(self.producer, range(thread.number, thread.number + 1), thread.sent_at, 0)))
+
+    def tell_refused(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
+        self.tell_offered(thread, out)
+        if thread.number >= 0:
+            out.append(Note(Refused(self.producer, range(thread.number, thread.number + 1), error, text)))
+
+    def let_sleep(self) -> None:
+        """Those whose warm-up is over."""
+        self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+
+    def stop(self) -> None:
+        """Nothing more is handed over."""
+        for thread in self.threads:
+            thread.stopped = True
+            thread.again.clear()
+
+    def resumed(self, now: Micros) -> None:
+        """The threads were frozen too: what they had to send meanwhile they send now."""
+        for thread in self.threads:
+            thread.free_at = now
+
+    def go_on_from(self, before: Application, now: Micros) -> None:
+        """Another process goes on where this one's application had come to: what fell due meanwhile is handed over now, as after a pause."""
+        self.offered, self.warmed_up = before.offered, before.warmed_up
+        for old, thread in zip(before.threads, self.threads, strict=True):
+            thread.next, thread.stopped, thread.free_at = old.next, old.gave_up, now
+        self.let_sleep()

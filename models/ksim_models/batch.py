@@ -68,7 +68,7 @@ def room_in(capacity: int, used: int, count: int, size: int, estimate: int = NOT
 def uneventful(capacity: int, used: int, count: int, size: int, estimate: int, bytes_left: int) -> int:
     """How many more records of `size` bytes come before one may fill the batch, or all may take more than `bytes_left`: rather too few than too many."""
     room = room_in(capacity, used, count, size, estimate)[0] - 1
-    tier = next(tier for tier in TIERS if count < tier) - count
+    tier = TIERS[bisect_right(TIERS, count)] - count
     each = record_bytes(size, count)
     return min(room, tier, bytes_left // (each if estimate == NOT_COMPRESSED else expected_bytes(each, estimate) + 1))
 
@@ -232,7 +232,7 @@ class Batch:
             self.record_sizes = [self.record_size] * self.count + [size] * count
         delta = self.count
         while count:
-            some = min(count, (64 if delta < 64 else 8192 if delta < 8192 else TIERS[2]) - delta)
+            some = min(count, TIERS[bisect_right(TIERS, delta)] - delta)
             self.size_bytes += some * record_bytes(size, delta)
             delta, count = delta + some, count - some
         self.count = delta

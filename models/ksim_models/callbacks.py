@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ksim_models.application import Thread
-from ksim_models.facts import Offered
-from ksim_models.machine import Effect, Note
+from ksim_models.machine import Effect
+from ksim_models.refusals import CLOSED_BEFORE, CLOSED_WHILE_ALLOCATING, Refusal
 from ksim_models.units import NEVER, Micros
 
 
@@ -23,17 +23,16 @@ class Sending(Protocol):
     def unblock(self, thread: Thread) -> None: ...
     def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None: ...
     def impatience(self, thread: Thread) -> tuple[str, str]: ...
+    def tell_offered(self, thread: Thread, out: list[Effect]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """A send() inside a callback that will end in vain."""
 
     thread: Thread
-    called_at: Micros
-    until: Micros
-    error: str
-    text: str
+    waits_for: str
+    refusal: Refusal
 
 
 class Callbacks:
@@ -46,28 +45,38 @@ class Callbacks:
     @property
     def held_until(self) -> Micros:
         """The next moment at which a held-up send() gives up; NEVER while the I/O thread is free."""
-        return self.held[0].until if self.held else NEVER
+        return self.held[0].thread.patience_ends if self.held else NEVER
 
     def send_again(self, thread: Thread, index: int, number: int, now: Micros, out: list[Effect]) -> None:
         """By the callback of this record's failed send. The callbacks behind one that is held up come when it has given up."""
-        at = self.held[-1].until if self.held else now
+        at = self.held[-1].thread.patience_ends if self.held else now
         caller = Thread(thread.index, thread.arrivals, self.sending.producer)
         caller.number, caller.record = number, index
         caller.sent_at, caller.patience_ends = at, at + self.sending.max_block
         self.sending.send_one(caller, at, out)
         thread.outstanding += caller.outstanding
         if caller.blocked_on:
-            error, text = self.sending.impatience(caller)
+            self.held.append(Held(caller, caller.blocked_on, self.sending.impatience(caller)))
             self.sending.unblock(caller)
-            self.held.append(Held(caller, at, caller.patience_ends, error, text))
 
     def release(self, now: Micros, out: list[Effect]) -> None:
         """Those whose patience has ended."""
-        while self.held and self.held[0].until <= now:
+        while self.held and self.held[0].thread.patience_ends <= now:
             held = self.held.popleft()
-            self.sending.refuse(held.thread, held.error, held.text, now, out)
+            self.sending.refuse(held.thread, *held.refusal, now, out)
+
+    def close(self, now: Micros) -> None:
+        """A54: close() ends the wait for memory at once, and the callbacks behind it find the producer closed (A2)."""
+        ends = now
+        for place, held in enumerate(self.held):
+            if place:
+                held.thread.sent_at = held.thread.patience_ends = ends
+                held.refusal = CLOSED_BEFORE
+            elif held.waits_for == "memory":
+                held.thread.patience_ends = now
+                held.refusal = CLOSED_WHILE_ALLOCATING
+            ends = held.thread.patience_ends
 
     def close_books(self, out: list[Effect]) -> None:
         for held in list(self.held)[:1]:  # Those behind it had not been called.
-            number = held.thread.number
-            out.append(Note(Offered(self.sending.producer, range(number, number + 1), held.called_at, 0)))
+            self.sending.tell_offered(held.thread, out)

@@ -15,9 +15,8 @@ from ksim_models.facts import Learned
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.messages import NO_LEADER, MetadataResponse, TopicMetadata
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import MILLISECOND, NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 
-LONG_AGO: Micros = -(2**60)
 UNKNOWN = (NO_LEADER, -1)
 
 
@@ -109,7 +108,7 @@ class ClientMetadata:
             self.due_at = max(self.retry_at, self.succeeded_at + self.max_age)
 
     def asked(self, now: Micros) -> tuple[str, ...]:
-        """The topics to ask for (M3). Every answer may create a topic that is not there (allowAutoTopicCreation): the brokers here never do."""
+        """The topics to ask for (M3). The brokers may create what is not there (allowAutoTopicCreation, auto.create.topics.enable)."""
         self.asking = True
         self._schedule()
         self.asking_for_new_only = not self.update_requested and now < self.succeeded_at + self.max_age

@@ -16,7 +16,7 @@ from ksim_models.facts import Connected, Disconnected
 from ksim_models.machine import Close, Dice, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest
 from ksim_models.profiles import ClientProfile
-from ksim_models.units import MILLISECOND, NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 
 BOOTSTRAP = "bootstrap/"
 """Bootstrap servers are nodes of their own until metadata has named the brokers, as in Kafka (ids -1, -2 ...)."""
@@ -55,14 +55,14 @@ class NodeConnection:
         self.failures = 0
         """Disconnects since it was last ready (N7)."""
         self.failed_setups = 0
-        self.attempted_at: Micros = -(2**62)
-        self.retry_at: Micros = -(2**62)
+        self.attempted_at: Micros = LONG_AGO
+        self.retry_at: Micros = LONG_AGO
         """Not before: the reconnect backoff."""
         self.deadline: Micros = NEVER
         """Of the connection set-up, while it lasts."""
-        self.throttled_until: Micros = -(2**62)
+        self.throttled_until: Micros = LONG_AGO
         """A broker's quota: nothing is sent before (N11). It outlives the connection."""
-        self.active_at: Micros = -(2**62)
+        self.active_at: Micros = LONG_AGO
         """When something last went over the connection (N10)."""
 
     def not_before(self) -> Micros:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.application import Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
@@ -81,8 +80,7 @@ class ClosableProducer(HeldUp):
         if in_callback and self.profile.flush_in_callback_throws:
             return Flush((), FLUSH_IN_CALLBACK)
         self.waits_for_itself = in_callback
-        incomplete = [*self.accumulator.waiting(), *(batch for batches in self.outcomes.in_flight.values() for batch in batches)]
-        flush = Flush(incomplete, waits_for_parts=self.profile.flush_waits_for_parts)
+        flush = Flush(self.outcomes.incomplete, waits_for_parts=self.profile.flush_waits_for_parts)
         if not flush.is_over:
             self.flushes.append(flush)
             self.accumulator.hurried += 1
@@ -97,8 +95,8 @@ class ClosableProducer(HeldUp):
 
     def _end_if_possible(self, now: Micros, out: list[Effect]) -> None:
         """A51, A52: nothing queued and nothing unanswered, or the time is over: then every incomplete batch fails, whatever the brokers make of it."""
-        is_late = now >= self.gives_up_at
-        if not is_late and (any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())):
+        is_late, held = now >= self.gives_up_at, self.sending.callbacks.held
+        if not is_late and (held or any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())):
             self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             return
         if is_late:
@@ -115,9 +113,8 @@ class ClosableProducer(HeldUp):
         self.__init__(self.name, self.profile, self.config, self.bootstrap, self.workloads, self.sending.dice)  # type: ignore[misc]
         self.network.connections_made = connections
         self.accumulator.batches_made = batches
-        self.sending.offered, self.sending.warmed_up, self.sending.begun = old.offered, old.warmed_up, True
-        _go_on(old.threads, self.sending.threads, now)
-        self.sending.awake = [thread for thread in self.sending.threads if not (thread.arrivals.warm_up and thread.is_done)]
+        self.sending.begun = True
+        self.sending.go_on_from(old, now)
         self.wake_at = now
 
 
@@ -165,13 +162,5 @@ class ClosableLibrdkafka(LibrdkafkaProducer):
         self._be_born(now, self.bootstrap, self.workloads)
         self.alive, self.closing, self.gives_up_at = True, False, NEVER
         self.brokers.connections_made = connections
-        self.sending.offered, self.sending.warmed_up = old.offered, old.warmed_up
-        _go_on(old.threads, self.sending.threads, now)
-        self.sending.awake = [thread for thread in self.sending.threads if not (thread.arrivals.warm_up and thread.is_done)]
+        self.sending.go_on_from(old, now)
         self.wake_at = now
-
-
-def _go_on(before: Sequence[Thread], threads: Sequence[Thread], now: Micros) -> None:
-    """What fell due meanwhile is handed over now, as after a pause."""
-    for old, thread in zip(before, threads, strict=True):
-        thread.next, thread.stopped, thread.free_at = old.next, old.gave_up, now

@@ -85,29 +85,20 @@ def send_range(sending: Sending, thread: Thread, partition: str, now: Micros, ou
 
 def _hand_over(thread: Thread, batch: Batch, count: int) -> None:
     """Note when each of the next `count` records was offered. Those that were due while send() was blocked all came when it returned."""
-    first, free_at = thread.next, thread.free_at
-    at = thread.arrivals.time_of(first)
-    if at < free_at:
-        late = min(count, thread.arrivals.count_until(free_at) - first)
-        batch_count = batch.count
-        batch.offered(free_at, 0, late)
+    arrivals, first, last, before = thread.arrivals, thread.next, thread.next + count, batch.count
+    at = arrivals.time_of(first)
+    if at < thread.free_at:
+        late = min(count, arrivals.count_until(thread.free_at) - first)
+        batch.offered(thread.free_at, 0, late)
         batch.count += late  # Only while the times are noted.
-        if late < count:
-            _hand_over_in_time(thread, batch, first + late, count - late, thread.arrivals.time_of(first + late))
-        batch.count = batch_count
-    else:
-        _hand_over_in_time(thread, batch, first, count, at)
-
-
-def _hand_over_in_time(thread: Thread, batch: Batch, first: int, count: int, at: Micros) -> None:
-    """at: the time of the first."""
-    arrivals = thread.arrivals
-    step = arrivals.step_of(first, count)
-    if step is not None:
-        batch.offered(at, step, count)
-        return
-    before = batch.count
-    for index in range(first, first + count):
-        batch.offered(arrivals.time_of(index), 0, 1)
-        batch.count += 1
+        first += late
+        at = arrivals.time_of(first) if first < last else at
+    if first < last:
+        step = arrivals.step_of(first, last - first)
+        if step is not None:
+            batch.offered(at, step, last - first)
+        else:
+            for index in range(first, last):
+                batch.offered(arrivals.time_of(index), 0, 1)
+                batch.count += 1
     batch.count = before

@@ -64,7 +64,7 @@ class Idempotence:
 
     def may_drain(self, batch: Batch) -> bool:
         """A33 (b) to (e)."""
-        if self.producer_id < 0 or self.fatal:
+        if not self.has_id or self.fatal:
             return False
         sequence = self.partitions.get(batch.partition)
         if sequence is None:

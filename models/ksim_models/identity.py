@@ -6,7 +6,7 @@ The id is kept nowhere and ends with its producer: one that starts again is anot
 
 from __future__ import annotations
 
-from ksim_models.client_metadata import LONG_AGO, ClientMetadata
+from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -17,7 +17,7 @@ from ksim_models.messages import InitProducerIdRequest, InitProducerIdResponse
 from ksim_models.outcomes import Outcomes
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
-from ksim_models.units import Micros, ms
+from ksim_models.units import LONG_AGO, Micros, ms
 
 AUTHORIZATION = (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 COORDINATOR = (
@@ -59,10 +59,6 @@ class Identity:
         """Constant retry.backoff.ms. Simplified: Java's whole I/O thread sleeps, here only this request waits."""
         self.slept = False
 
-    @property
-    def is_known(self) -> bool:
-        return self.idempotence.producer_id >= 0
-
     def may_go_on(self, now: Micros, out: list[Effect]) -> bool:
         """S1. Without an id nothing is drained and nothing expires (A41)."""
         idempotence = self.idempotence
@@ -77,7 +73,7 @@ class Identity:
             idempotence.bump(lambda batch: batch in in_flight.get(batch.partition, ()))
             if idempotence.has_id:
                 out.append(Note(ProducerId(self.producer, idempotence.producer_id, idempotence.epoch, "epoch bump")))
-        if idempotence.producer_id >= 0:
+        if idempotence.has_id:
             return True
         if not self.asked and self.sleeps_until <= now:
             self._ask(now, out)

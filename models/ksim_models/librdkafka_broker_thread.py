@@ -11,7 +11,7 @@ from enum import Enum
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_queue import MessageBatch, PartitionQueue
 from ksim_models.machine import Dice
-from ksim_models.units import MILLISECOND, NEVER, SECOND, Micros, ms
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, SECOND, Micros, ms
 
 API_VERSIONS_WITHIN: Micros = 10 * SECOND
 """api.version.request.timeout.ms."""
@@ -70,7 +70,7 @@ class BrokerThread:
         self.connects = 0
         self.draws = 0
         self.next_backoff_ms = config.reconnect_backoff_ms
-        self.reconnect_at: Micros = -(2**62)
+        self.reconnect_at: Micros = LONG_AGO
         self.connect_at: Micros = NEVER
         self.attempted_at: Micros = 0
         self.last_sent_at: Micros | None = None

@@ -11,7 +11,7 @@ from ksim_models.librdkafka_broker_thread import BrokerThread, Request, State
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.machine import Dice, Effect, Open
 from ksim_models.messages import MetadataRequest
-from ksim_models.units import MILLISECOND, NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 
 BOOTSTRAP = "bootstrap/"
 """A bootstrap server is nobody's leader; it is given up as soon as metadata has named the brokers."""
@@ -30,7 +30,7 @@ class Brokers:
         self.connections_made = 0
         self.choices = 0
         self.connect_any_interval = ms(max(11, min(config.reconnect_backoff_ms // 2, 1_000)))
-        self.connected_any_at: Micros = -(2**60)
+        self.connected_any_at: Micros = LONG_AGO
         self.connect_any_at: Micros = NEVER
         """To be looked at again, for it was too soon."""
 

@@ -13,8 +13,8 @@ from ksim_models.application import Thread
 from ksim_models.batch import BATCH_OVERHEAD, record_bytes
 from ksim_models.compression import compressed_bytes
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.messages import Records
-from ksim_models.units import NEVER, Micros
+from ksim_models.messages import Records, topic_of
+from ksim_models.units import LONG_AGO, NEVER, Micros
 
 MOST_IN_FLIGHT_PER_PARTITION = 5
 """RD_KAFKA_IDEMP_MAX_INFLIGHT: with idempotence, counted in messages (section 7.1)."""
@@ -39,7 +39,7 @@ class Message:
         self.id = 0
         """Of its partition, from 1; 0 while it has none."""
         self.retries = 0
-        self.backoff_until: Micros = -(2**62)
+        self.backoff_until: Micros = LONG_AGO
         self.last_id = 0
         """Of the batch it was the first of: with idempotence the same batch must be built again."""
         self.sends = 0
@@ -89,7 +89,7 @@ class MessageBatch:
 class PartitionQueue:
     def __init__(self, partition: str, config: LibrdkafkaConfig) -> None:
         self.partition = partition
-        self.topic = partition.rpartition("-")[0]
+        self.topic = topic_of(partition)
         self.linger = config.linger_us
         self.batch_messages = config.batch_num_messages
         self.batch_bytes = config.batch_size

@@ -9,19 +9,16 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from ksim_models.application import Thread
+from ksim_models.application import Application, Thread
 from ksim_models.arrivals import Arrivals
-from ksim_models.facts import Offered, Refused
 from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
 from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, UNKNOWN_PARTITION, UNKNOWN_TOPIC, VALUE_SERIALIZATION, text_of
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, Message, PartitionQueue
-from ksim_models.machine import Dice, Effect, Note
-from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
+from ksim_models.machine import Dice, Effect
 from ksim_models.reactions import Reactions
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
-LONG_AGO: Micros = -(2**60)
 MURMUR2_OF_NOTHING = 0x106E08D9
 FNV_PRIME = 16_777_619
 FNV_OFFSET = 2_166_136_261
@@ -56,16 +53,14 @@ class Topic:
         self.sticky_draws = 0
 
 
-class LibrdkafkaSending:
+class LibrdkafkaSending(Application):
     def __init__(self, producer: str, config: LibrdkafkaConfig, workloads: Sequence[Arrivals], dice: Dice, want_topic: Callable[[str, Micros], None]) -> None:
         """want_topic: called when a topic is produced to for the first time."""
-        self.producer = producer
+        super().__init__(producer, workloads)
         self.config = config
         self.dice = dice
         self.want_topic = want_topic
-        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
         self.reactions = Reactions(self.threads)
-        self.awake = list(self.threads)
         self.topics: dict[str, Topic] = {}
         self.linger = config.linger_us
         self.patience = ms(config.delivery_timeout_ms) if config.delivery_timeout_ms else NEVER
@@ -75,37 +70,22 @@ class LibrdkafkaSending:
         self.messages_held = 0
         self.bytes_held = 0
         """In queues and in flight: until the delivery report."""
-        self.offered = 0
-        self.warmed_up = 0
         self.fatal = ""
         """The error after which nothing more is taken (L7)."""
         self.is_up: Callable[[str], bool] = lambda broker: False
         """Whether there is a connection to a broker."""
-
-    @property
-    def is_done(self) -> bool:
-        return all(thread.is_done for thread in self.threads)
-
-    @property
-    def all_offered(self) -> bool:
-        return all(thread.has_offered for thread in self.threads)
 
     # When.
 
     @property
     def wake_at(self) -> Micros:
         """The next moment at which a record makes a difference: a queue is no longer empty, a batch is full, or there is no room."""
-        at = NEVER
-        for thread in self.awake:
-            due = self._difference_at(thread)
-            if due is not None and due < at:
-                at = due
-        return at
+        return min(map(self._difference_at, self.awake), default=NEVER)
 
-    def _difference_at(self, thread: Thread) -> Micros | None:
+    def _difference_at(self, thread: Thread) -> Micros:
         at = thread.next_time()
         queue = self._only_queue(thread)
-        if at is None or queue is None:
+        if at == NEVER or queue is None:
             return at
         arrivals = thread.arrivals
         assert arrivals.size is not None
@@ -121,7 +101,7 @@ class LibrdkafkaSending:
             room = min(room, missing - 1)
         index = thread.next + room
         if index >= arrivals.total:
-            return lingers_until if lingers_until != NEVER else None
+            return lingers_until
         return min(lingers_until, max(arrivals.time_of(index), thread.free_at))
 
     def _flows(self, queue: PartitionQueue) -> bool:
@@ -145,40 +125,15 @@ class LibrdkafkaSending:
     def take(self, now: Micros, out: list[Effect]) -> bool:
         """Hand over all records whose time has come, in the order of their times. True if there were any."""
         called = False
-        while (first := self._first_due(now)) is not None:
+        while (first := self.first_due(now)) is not None:
             thread, at = first
             called = True
-            self._call(thread, at)
-            if thread.breaker is None or thread.breaker.lets_through(thread.number, at, out):
+            self.call(thread, at)
+            if self.lets_through(thread, at, out):
                 self._produce(thread, at, out)
-            else:
-                self._tell_refused(thread, at, BREAKER_OPEN, BREAKER_OPEN_TEXT, out)
             if thread.arrivals.warm_up and thread.is_done:
                 self.awake.remove(thread)
         return called
-
-    def _call(self, thread: Thread, at: Micros) -> None:
-        """produce() is called: the record gets its number, unless it had one before."""
-        thread.sent_at = at
-        if thread.again:
-            thread.number, thread.record = thread.again.popleft()
-            return
-        thread.record = thread.next
-        thread.next += 1
-        if thread.arrivals.warm_up:
-            self.warmed_up += 1
-            thread.number = -self.warmed_up
-        else:
-            thread.number = self.offered
-            self.offered += 1
-
-    def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
-        first: tuple[Thread, Micros] | None = None
-        for thread in self.awake:
-            due = thread.next_time()
-            if due is not None and due <= now and (first is None or due < first[1]):
-                first = thread, due
-        return first
 
     def _produce(self, thread: Thread, at: Micros, out: list[Effect], waiter: Thread | None = None) -> None:
         """waiter: the thread whose window the record counts in, where another one calls."""
@@ -225,16 +180,9 @@ class LibrdkafkaSending:
         return ""
 
     def _refuse(self, thread: Thread, at: Micros, error: str, out: list[Effect]) -> None:
-        self._tell_refused(thread, at, error, UNSERIALIZABLE_TEXT if error == VALUE_SERIALIZATION else text_of(error), out)
+        self.tell_refused(thread, error, UNSERIALIZABLE_TEXT if error == VALUE_SERIALIZATION else text_of(error), out)
         if thread.reacts:
             self.reactions.refused(thread, thread.number, at, out)
-
-    def _tell_refused(self, thread: Thread, at: Micros, error: str, text: str, out: list[Effect]) -> None:
-        if thread.number < 0:
-            return
-        records = range(thread.number, thread.number + 1)
-        out.append(Note(Offered(self.producer, records, at, 0)))
-        out.append(Note(Refused(self.producer, records, error, text)))
 
     def topic_of(self, name: str, now: Micros) -> Topic:
         topic = self.topics.get(name)
@@ -292,7 +240,7 @@ class LibrdkafkaSending:
                 queue.put(message)
         return failed
 
-    # Outcomes, and a pause of the whole process.
+    # Outcomes.
 
     def finished(self, messages: Sequence[Message], now: Micros) -> None:
         for message in messages:
@@ -314,16 +262,6 @@ class LibrdkafkaSending:
         caller = Thread(thread.index, thread.arrivals, self.producer)
         caller.number, caller.record, caller.sent_at = message.number, index, now
         self._produce(caller, now, out, thread)
-
-    def stop(self) -> None:
-        """The application hands over nothing more."""
-        for thread in self.threads:
-            thread.stopped = True
-            thread.again.clear()
-
-    def resumed(self, now: Micros) -> None:
-        for thread in self.threads:
-            thread.free_at = now
 
     @property
     def has_unassigned(self) -> bool:

@@ -15,7 +15,7 @@ from ksim_models.application import Thread
 from ksim_models.batch import BATCH_OVERHEAD, estimated_bytes, record_bytes, uneventful, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.partitioners import BuiltIn, Partitioner
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import LONG_AGO, NEVER, Micros
 
 
 class Foreseen:
@@ -61,7 +61,7 @@ class Lookahead:
         self.overdue_from: Micros = NEVER
         self.known: tuple[object, ...] = ()
         """What the foresight was built on; anything else makes it void."""
-        self.at: Micros = -NEVER
+        self.at: Micros = LONG_AGO
         """The next record that makes a difference, as far as was looked."""
         self.next: list[int] = []
         """Per thread, the first record that was not looked at yet."""
@@ -69,7 +69,7 @@ class Lookahead:
         self.memory_taken = 0
         self.lingering: deque[Micros] = deque()
         """When the batches that will be opened have lingered."""
-        self.opens_at: Micros = -NEVER
+        self.opens_at: Micros = LONG_AGO
         """When the last of them will be opened."""
 
     def next_difference(self, threads: Sequence[Thread], now: Micros, until: Micros, overdue_from: Micros) -> Micros:
@@ -109,7 +109,7 @@ class Lookahead:
         self.foreseen_partitioner = None
         self.lingering.clear()
         self.memory_taken = self.accumulator.memory_taken
-        self.opens_at = -NEVER
+        self.opens_at = LONG_AGO
 
     def _look(self, threads: list[Thread], now: Micros, bound: Micros) -> Micros:
         if self.at < NEVER:

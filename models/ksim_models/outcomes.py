@@ -16,7 +16,7 @@ from ksim_models.facts import Acked, Failed, Offered, Retried
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Effect, Note
 from ksim_models.measurements import Errored
-from ksim_models.messages import ProduceResult, Records
+from ksim_models.messages import ProduceResult, Records, topic_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.splitting import is_to_be_split, split
@@ -54,6 +54,11 @@ class Outcomes:
         """Batches whose callbacks hold the I/O thread up: their memory is given back behind them (S13)."""
         self.records_retried = self.records_failed = 0
         """The totals of Kafka's record-retry and record-error sensors (S13)."""
+
+    @property
+    def incomplete(self) -> list[Batch]:
+        """Every batch without an outcome, queued or in flight (A50)."""
+        return [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]
 
     # An answer, or a request that will have none.
 
@@ -183,8 +188,6 @@ class Outcomes:
 
     def expire(self, now: Micros, out: list[Effect]) -> None:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
-        if now < self.nothing_expires_before:
-            return
         queued = self.accumulator.take_expired(now)
         flying: list[Batch] = []
         for waiting in self.in_flight.values():
@@ -203,8 +206,7 @@ class Outcomes:
 
     def abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2, A53: in a fatal state every incomplete batch, in flight or not, fails with what caused it. It counts as no error, no sequence hears of it."""
-        waiting = self.accumulator.waiting()
-        incomplete = [*waiting, *(batch for batches in self.in_flight.values() for batch in batches)]
+        waiting, incomplete = self.accumulator.waiting(), self.incomplete
         for queue in self.accumulator.queues.values():
             queue.clear()
         self.in_flight.clear()
@@ -239,7 +241,7 @@ def _failures(batch: Batch, error: ErrorCode, result: ProduceResult, text: str) 
     text = result.error_message or text
     if not result.record_errors:
         if error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
-            text = f"Not authorized to access topics: [{batch.partition.rpartition('-')[0]}]"
+            text = f"Not authorized to access topics: [{topic_of(batch.partition)}]"
         elif error is ErrorCode.CLUSTER_AUTHORIZATION_FAILED:
             text = "The producer is not authorized to do idempotent sends"
         return ((batch.records, error.exception, text),)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence, Sized
+from copy import copy
+from typing import Self
 
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
@@ -37,16 +39,15 @@ class Partitioner(ABC):
         self.asks_again = asks_again
         """Up to 3.9, for a class: where a new batch is needed it is told, and asked a second time."""
 
-    @abstractmethod
-    def fork(self) -> Partitioner:
+    def fork(self) -> Self:
         """To try out what it will do."""
+        return copy(self)
 
     @abstractmethod
     def choose(self, topic: str, partitions: Sequence[str]) -> str:
         """Where the next record goes."""
 
-    @abstractmethod
-    def new_batch(self, topic: str, previous: str, partitions: Sequence[str]) -> None:
+    def new_batch(self, topic: str, previous: str, partitions: Sequence[str]) -> None:  # noqa: B027  # Who is never told has nothing to do.
         """Partitioner.onNewBatch, where it `asks_again`: the record that was meant for `previous` found no room there."""
 
     def completes_switch(self, topic: str, partitions: Sequence[str]) -> bool:
@@ -80,31 +81,17 @@ class Place:
         self.switches = 0
         """How often a new one was drawn."""
 
-    def copy(self) -> Place:
-        other = Place()
-        other.partition, other.bytes, other.switches = self.partition, self.bytes, self.switches
-        return other
 
+class Sticky(Partitioner):
+    """To one partition per topic, until something makes it switch."""
 
-class BuiltIn(Partitioner):
-    """From 3.3 on, where no class is named (A46): by bytes, and rather to short queues than to long ones (A46a)."""
-
-    by_bytes = True
-
-    def __init__(self, producer: str, config: ProducerConfig, metadata: ClientMetadata, dice: Dice) -> None:
-        super().__init__(producer, metadata, dice, asks_again=False)
-        self.config = config
-        self.places_keys = not config.partitioner_ignore_keys
-        self.adapts = config.partitioner_adaptive_partitioning_enable
-        self.batch_size = max(1, config.batch_size)
+    def __init__(self, producer: str, metadata: ClientMetadata, dice: Dice, *, asks_again: bool) -> None:
+        super().__init__(producer, metadata, dice, asks_again=asks_again)
         self.places: dict[str, Place] = {}
-        self.loads: dict[str, tuple[list[int], list[str]]] = {}
-        """Topic -> cumulative weights, and whose they are; only where some partition is to be preferred."""
 
-    def fork(self) -> BuiltIn:
-        other = BuiltIn(self.producer, self.config, self.metadata, self.dice)
-        other.places = {topic: place.copy() for topic, place in self.places.items()}
-        other.loads = self.loads
+    def fork(self) -> Self:
+        other = super().fork()
+        other.places = {topic: copy(place) for topic, place in self.places.items()}
         return other
 
     def choose(self, topic: str, partitions: Sequence[str]) -> str:
@@ -114,8 +101,22 @@ class BuiltIn(Partitioner):
             self._switch(topic, place, partitions)
         return place.partition
 
-    def new_batch(self, topic: str, previous: str, partitions: Sequence[str]) -> None:
-        """It is never told."""
+    @abstractmethod
+    def _switch(self, topic: str, place: Place, partitions: Sequence[str]) -> None: ...
+
+
+class BuiltIn(Sticky):
+    """From 3.3 on, where no class is named (A46): by bytes, and rather to short queues than to long ones (A46a)."""
+
+    by_bytes = True
+
+    def __init__(self, producer: str, config: ProducerConfig, metadata: ClientMetadata, dice: Dice) -> None:
+        super().__init__(producer, metadata, dice, asks_again=False)
+        self.places_keys = not config.partitioner_ignore_keys
+        self.adapts = config.partitioner_adaptive_partitioning_enable
+        self.batch_size = max(1, config.batch_size)
+        self.loads: dict[str, tuple[list[int], list[str]]] = {}
+        """Topic -> cumulative weights, and whose they are; only where some partition is to be preferred."""
 
     def completes_switch(self, topic: str, partitions: Sequence[str]) -> bool:
         place = self.places[topic]
@@ -201,25 +202,12 @@ def frequencies(sizes: Sequence[int], names: Sequence[str], count: int) -> tuple
     return weights, list(names[:count])
 
 
-class StickyByBatch(Partitioner):
+class StickyByBatch(Sticky):
     """DefaultPartitioner and UniformStickyPartitioner (A47, A49): to one partition until a new batch is needed there, then to any other."""
 
     def __init__(self, producer: str, metadata: ClientMetadata, dice: Dice, *, places_keys: bool) -> None:
         super().__init__(producer, metadata, dice, asks_again=True)
         self.places_keys = places_keys
-        self.places: dict[str, Place] = {}
-
-    def fork(self) -> StickyByBatch:
-        other = StickyByBatch(self.producer, self.metadata, self.dice, places_keys=self.places_keys)
-        other.places = {topic: place.copy() for topic, place in self.places.items()}
-        return other
-
-    def choose(self, topic: str, partitions: Sequence[str]) -> str:
-        place = self.places.get(topic)
-        if place is None:
-            place = self.places[topic] = Place()
-            self._switch(topic, place, partitions)
-        return place.partition
 
     def new_batch(self, topic: str, previous: str, partitions: Sequence[str]) -> None:
         """StickyPartitionCache.nextPartition; a record with a key may be the cause too."""
@@ -249,10 +237,9 @@ class RoundRobin(Partitioner):
         self.counters: dict[str, int] = {}
         self.previous: tuple[str, str] | None = None
 
-    def fork(self) -> RoundRobin:
-        other = RoundRobin(self.producer, self.metadata, self.dice, asks_again=self.asks_again, remembers=self.remembers)
+    def fork(self) -> Self:
+        other = super().fork()
         other.counters = dict(self.counters)
-        other.previous = self.previous
         return other
 
     def choose(self, topic: str, partitions: Sequence[str]) -> str:
@@ -271,12 +258,9 @@ class RoundRobin(Partitioner):
 
 def partitioner_of(producer: str, config: ProducerConfig, profile: ClientProfile, metadata: ClientMetadata, dice: Dice) -> Partitioner:
     """As the client would construct it: before 3.3 there is always a class, DefaultPartitioner if none is named."""
-    match config.partitioner_class:
-        case cls if cls == ROUND_ROBIN:
-            return RoundRobin(producer, metadata, dice, asks_again=not profile.asks_partitioner_once, remembers=profile.round_robin_remembers)
-        case cls if cls == UNIFORM_STICKY:
-            return StickyByBatch(producer, metadata, dice, places_keys=False)
-        case None if profile.uniform_sticky:
-            return BuiltIn(producer, config, metadata, dice)
-        case _:
-            return StickyByBatch(producer, metadata, dice, places_keys=True)
+    name = config.partitioner_class
+    if name == ROUND_ROBIN:
+        return RoundRobin(producer, metadata, dice, asks_again=not profile.asks_partitioner_once, remembers=profile.round_robin_remembers)
+    if name is None and profile.uniform_sticky:
+        return BuiltIn(producer, config, metadata, dice)
+    return StickyByBatch(producer, metadata, dice, places_keys=name != UNIFORM_STICKY)

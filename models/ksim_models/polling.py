@@ -5,7 +5,7 @@ Kafka: Sender.sendProducerData, NetworkClient.poll; the wakeup at the end of Kaf
 
 from __future__ import annotations
 
-from ksim_models.units import MILLISECOND, NEVER, Micros
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros
 
 
 class Poll:
@@ -17,7 +17,7 @@ class Poll:
         self.linger = linger
         self.longest = request_timeout + MILLISECOND
         """No poll lasts longer than request.timeout.ms."""
-        self.began_at: Micros = -(2**60)
+        self.began_at: Micros = LONG_AGO
         self.timer_at: Micros = NEVER
         """When something falls due: a batch, a retry, metadata, a connection that may be tried again."""
 

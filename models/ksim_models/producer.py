@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
-from ksim_models.client_metadata import LONG_AGO, ClientMetadata
+from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -30,12 +30,13 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
+    topic_of,
 )
 from ksim_models.outcomes import Outcomes
 from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import LONG_AGO, NEVER, Micros
 
 CONSTRUCTED_AT: Micros = 0
 """From then on the I/O thread runs: it asks for metadata and for a producer id, whether there is a record or not (S1.4, Metadata.bootstrap)."""
@@ -89,7 +90,7 @@ class Producer:
         at = self.arrivals_matter_at = self.sending.wake_at(self.looked_at, self.look_again_at)
         if not self.sending.begun:
             return min(at, CONSTRUCTED_AT)
-        if self.idempotence is None or self.idempotence.producer_id >= 0:  # Without a producer id nothing is drained and nothing expires (A41).
+        if self.idempotence is None or self.idempotence.has_id:  # Without a producer id nothing is drained and nothing expires (A41).
             if self.look_again_at < at:
                 at = self.look_again_at
             if self.outcomes.nothing_expires_before < at:
@@ -115,13 +116,13 @@ class Producer:
         """N8: before KAFKA-12762 a poll did not end for them, unless metadata was due: then it lasted reconnect.backoff.ms only."""
         if self.profile.setup_time_out_ends_poll:
             return False
-        return self.metadata.due_at > self.looked_at and (self.identity is None or self.identity.is_known)
+        return self.metadata.due_at > self.looked_at and (self.idempotence is None or self.idempotence.has_id)
 
     def _wants_a_node_at(self) -> Micros:
         """When a connection may be tried or used again: for metadata that is due, for a producer id, for batches whose leader could not be sent to."""
         metadata, identity, looked_at = self.metadata, self.identity, self.looked_at
         at = metadata.due_at
-        if self.idempotence is not None and identity is not None and self.idempotence.producer_id < 0:
+        if identity is not None and not identity.idempotence.has_id:
             nodes = list(metadata.nodes)
             if looked_at < identity.sleeps_until < at:
                 at = identity.sleeps_until
@@ -170,8 +171,6 @@ class Producer:
                 self.alive = False
                 self.wake_at = None
                 return out
-            case _:
-                pass
         if self.nothing_times_out_before <= now:
             for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
@@ -257,7 +256,7 @@ class Producer:
         if unknown:
             for partition, queue in self.accumulator.queues.items():
                 if queue and not self.metadata.leader_of(partition)[0]:
-                    self.metadata.add(partition.rpartition("-")[0], now)
+                    self.metadata.add(topic_of(partition), now)
             self.metadata.request_update()
             self._maybe_update_metadata(now, out)
         taken = more = False

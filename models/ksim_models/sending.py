@@ -8,27 +8,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
-from ksim_models.application import Thread
+from ksim_models.application import Application, Thread
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, Batch, room_in, upper_bound_bytes
 from ksim_models.callbacks import Callbacks
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Blocked, Offered, Refused
+from ksim_models.facts import Blocked
 from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
 from ksim_models.handover import send_range, send_uneventful
 from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Dice, Effect, Note
-from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
 from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 
-class Sending:
+class Sending(Application):
     def __init__(
         self,
         producer: str,
@@ -39,23 +38,17 @@ class Sending:
         workloads: Sequence[Arrivals],
         dice: Dice,
     ) -> None:
-        self.producer = producer
+        super().__init__(producer, workloads)
         self.config = config
         self.profile = profile
         self.accumulator = accumulator
         self.metadata = metadata
         self.dice = dice
         self.max_block = ms(config.max_block_ms)
-        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
         self.reactions = Reactions(self.threads)
-        self.awake = list(self.threads)
-        """All but those whose warm-up is over."""
         self.partitioner = partitioner_of(producer, config, profile, metadata, dice)
         if isinstance(self.partitioner, BuiltIn) and self.partitioner.adapts:
             accumulator.partitioner = self.partitioner
-        self.offered = 0
-        """Records handed over so far: the number of the next one. Those of the warm-up have negative numbers and are no part of the history."""
-        self.warmed_up = 0
         self.begun = False
         """The client has had something to do."""
         self.blocked = 0
@@ -70,14 +63,6 @@ class Sending:
         """close() has begun."""
         self._zero_is_endless = config.batch_size == 0 and profile.uniform_sticky and not profile.batch_size_at_least_one
         """3.3.0 and 3.3.1 (KAFKA-14303): the sticky partition changes before every append, and append looks again for ever."""
-
-    @property
-    def is_done(self) -> bool:
-        return all(thread.is_done for thread in self.threads)
-
-    @property
-    def all_offered(self) -> bool:
-        return all(thread.has_offered for thread in self.threads)
 
     # When.
 
@@ -138,11 +123,11 @@ class Sending:
 
     def last_use(self, topic: str, now: Micros) -> Micros:
         """When a record for this topic was last handed over, or waits to be: what metadata.max.idle.ms counts from (M1)."""
-        at = -NEVER
+        at = LONG_AGO
         for thread in self.threads:
             if thread.arrivals.topic == topic:
                 called = thread.arrivals.count_until(now)
-                at = max(at, now if thread.blocked_on else thread.arrivals.time_of(called - 1) if called else -NEVER)
+                at = max(at, now if thread.blocked_on else thread.arrivals.time_of(called - 1) if called else LONG_AGO)
         return at
 
     # Take.
@@ -157,9 +142,9 @@ class Sending:
                 elif now >= thread.patience_ends:
                     self._give_up(thread, now, out)
                 first_waits = first_waits or thread.blocked_on == "memory"
-            self.awake = [thread for thread in self.awake if not (thread.arrivals.warm_up and thread.is_done)]
+            self.let_sleep()
         alone = len(self.awake) == 1 and self.awake[0].steady and self.awake[0].arrivals.partition is None and not self.awake[0].arrivals.warm_up
-        while (first := self._first_due(now)) is not None:
+        while (first := self.first_due(now)) is not None:
             thread, at = first
             self.begun = True
             partition = self._only_partition(thread)
@@ -169,39 +154,12 @@ class Sending:
             if alone and send_uneventful(self, thread, now):
                 continue
             self.call(thread, at)
-            if thread.breaker is None or self._is_let_through(thread, at, out):
+            if self.lets_through(thread, at, out):
                 self.send_one(thread, at, out)
 
-    def _first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
-        first: tuple[Thread, Micros] | None = None
-        for thread in self.awake:
-            due = thread.next_time()
-            if due <= now and (first is None or due < first[1]):
-                first = thread, due
-        return first
-
     def call(self, thread: Thread, at: Micros) -> None:
-        """send() is called: the record gets its number, unless it had one before."""
-        thread.sent_at, thread.patience_ends = at, at + self.max_block
-        if thread.again:
-            thread.number, thread.record = thread.again.popleft()
-            return
-        thread.record = thread.next
-        thread.next += 1
-        if thread.arrivals.warm_up:
-            self.warmed_up += 1
-            thread.number = -self.warmed_up
-        else:
-            thread.number = self.offered
-            self.offered += 1
-
-    def _is_let_through(self, thread: Thread, at: Micros, out: list[Effect]) -> bool:
-        """By the application's circuit breaker; what it refuses never reaches the client."""
-        assert thread.breaker is not None
-        if thread.breaker.lets_through(thread.number, at, out):
-            return True
-        self._tell_refused(thread, BREAKER_OPEN, BREAKER_OPEN_TEXT, out)
-        return False
+        super().call(thread, at)
+        thread.patience_ends = at + self.max_block
 
     def _try_again(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         """A send() that was blocked: has what it waits for come, or its patience ended? What comes at the last moment still counts."""
@@ -227,16 +185,9 @@ class Sending:
         return no_metadata(topic, thread.arrivals.partition, len(known), waited, error)
 
     def refuse(self, thread: Thread, error: str, text: str, now: Micros, out: list[Effect]) -> None:
-        self._tell_refused(thread, error, text, out)
+        self.tell_refused(thread, error, text, out)
         if thread.reacts:
             self.reactions.refused(thread, thread.number, now, out)
-
-    def _tell_refused(self, thread: Thread, error: str, text: str, out: list[Effect]) -> None:
-        if thread.number < 0:
-            return
-        records = range(thread.number, thread.number + 1)
-        out.append(Note(Offered(self.producer, records, thread.sent_at, 0)))
-        out.append(Note(Refused(self.producer, records, error, text)))
 
     def unblock(self, thread: Thread) -> None:
         self.blocked -= 1
@@ -259,11 +210,12 @@ class Sending:
         flaw = arrivals.flaws.get(thread.record) if arrivals.flaws else None
         if flaw is not None and not blocked_before:
             out.append(struck(flaw, self.producer, thread.number))
-        if self.closed and (not blocked_before or self._has_partition(arrivals)):
+        partitions = self.metadata.topics.get(arrivals.topic, ())
+        has_partition = len(partitions) > (arrivals.partition or 0)
+        if self.closed and (not blocked_before or has_partition):
             self.refuse(thread, *(CLOSED_MEANWHILE if blocked_before else CLOSED_BEFORE), now, out)
             return
-        partitions = self.metadata.topics.get(arrivals.topic)
-        if not partitions or (arrivals.partition is not None and arrivals.partition >= len(partitions)):
+        if not has_partition:
             if self._is_refused_by_metadata(thread, now, out, blocked_before=blocked_before):
                 return
             self.metadata.want(arrivals.topic, now)
@@ -351,11 +303,6 @@ class Sending:
         """Its partition is the built-in choice, which goes by bytes."""
         return self.partitioner.by_bytes and thread.arrivals.partition is None and not (thread.arrivals.keyed and self.partitioner.places_keys)
 
-    def _has_partition(self, arrivals: Arrivals) -> bool:
-        """The metadata knows where the records can go."""
-        count = len(self.metadata.topics.get(arrivals.topic, ()))
-        return count > (arrivals.partition or 0)
-
     def _is_refused_by_metadata(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool) -> bool:
         """A3: an invalid name is remembered; that a topic is not for this client shows again with every answer of the brokers."""
         topic = thread.arrivals.topic
@@ -391,7 +338,7 @@ class Sending:
             return partitions[arrivals.key_hash_of(thread.record) % len(partitions)]
         return self.partitioner.choose(arrivals.topic, partitions) if len(partitions) > 1 else partitions[0]
 
-    # Outcomes, and a pause of the whole process.
+    # Outcomes.
 
     def failed(self, batch: Batch, now: Micros, out: list[Effect]) -> None:
         """The callbacks of its records, in their order (S18)."""
@@ -403,9 +350,9 @@ class Sending:
     def close(self, now: Micros, out: list[Effect]) -> None:
         """close() begins: the application sends nothing more, and who waits for memory is told so (A54)."""
         self.closed = True
+        self.stop()
+        self.callbacks.close(now)
         for thread in self.threads:
-            thread.stopped = True
-            thread.again.clear()
             if thread.blocked_on == "memory":
                 self.unblock(thread)
                 self.refuse(thread, *CLOSED_WHILE_ALLOCATING, now, out)
@@ -417,11 +364,6 @@ class Sending:
                 self.unblock(thread)
                 self.refuse(thread, *CLOSED_MEANWHILE, now, out)
         self.close_books(out)
-
-    def resumed(self, now: Micros) -> None:
-        """The application's threads were frozen too: what they had to send meanwhile they send now."""
-        for thread in self.threads:
-            thread.free_at = now
 
     def finished(self, batch: Batch, now: Micros) -> None:
         """A batch has its outcome: threads that waited for their sends go on now."""
@@ -437,5 +379,5 @@ class Sending:
         """A record whose send() never returned was offered; it has no outcome."""
         self.callbacks.close_books(out)
         for thread in self.threads:
-            if thread.blocked_on and thread.number >= 0:
-                out.append(Note(Offered(self.producer, range(thread.number, thread.number + 1), thread.sent_at, 0)))
+            if thread.blocked_on:
+                self.tell_offered(thread, out)

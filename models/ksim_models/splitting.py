@@ -5,11 +5,12 @@ Kafka: Sender.completeBatch on MESSAGE_TOO_LARGE, RecordAccumulator.splitAndReen
 
 from __future__ import annotations
 
-from ksim_models.accumulator import Accumulator, topic_of
+from ksim_models.accumulator import Accumulator
 from ksim_models.batch import BATCH_OVERHEAD, Batch, upper_bound_bytes
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Split
 from ksim_models.idempotence import Idempotence
+from ksim_models.messages import topic_of
 from ksim_models.sequences import next_sequence
 
 
@@ -50,7 +51,6 @@ def _cut(batch: Batch, target: int, estimate: int) -> list[Batch]:
     """Record by record, as they would be sent for the first time."""
     parts: list[Batch] = []
     owners = dict(batch.owners)
-    raw = 0
     for position, (number, size) in enumerate(zip(batch.records, _sizes(batch), strict=True)):
         if not parts or not parts[-1].room_for(size)[0]:
             parts.append(_part_of(batch, position, max(target, upper_bound_bytes(size)), estimate))
@@ -58,11 +58,10 @@ def _cut(batch: Batch, target: int, estimate: int) -> list[Batch]:
         parts[-1].add(number, 1, size)
         if position in owners:
             parts[-1].belongs_to(owners[position])
+    raw = sum(part.size_bytes - BATCH_OVERHEAD for part in parts)
     for part in parts:
         part.closed = True
-        raw += part.size_bytes - BATCH_OVERHEAD
-    for part in parts:  # Simplified: the records of a batch compress alike.
-        part.packed_mean = batch.packed_mean * (part.size_bytes - BATCH_OVERHEAD) // raw
+        part.packed_mean = batch.packed_mean * (part.size_bytes - BATCH_OVERHEAD) // raw  # Simplified: the records of a batch compress alike.
         part.packed_spread = batch.packed_spread * (part.size_bytes - BATCH_OVERHEAD) // raw
     return parts
 

@@ -7,6 +7,8 @@ Micros = int
 MILLISECOND: Micros = 1_000
 SECOND: Micros = 1_000_000
 NEVER: Micros = 2**62
+LONG_AGO: Micros = -NEVER
+"""Before anything happened."""
 
 
 def ms(count: int) -> Micros:

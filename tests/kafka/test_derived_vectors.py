@@ -8,19 +8,10 @@ import pytest
 
 from ksim_models.facts import Failed
 from ksim_models.machine import Effect, Note
-from scripted import Client
+from scripted import IN_ORDER, PATIENT, S_SET, Client, Lines, vector
 
-S_SET: dict[str, Any] = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 1_500, "max_in_flight_requests_per_connection": 100, "buffer_memory": 1_048_576}
-IN_ORDER: dict[str, Any] = {"max_in_flight_requests_per_connection": 1}
-PATIENT: dict[str, Any] = {"delivery_timeout_ms": 60_000}
 IDEMPOTENT: dict[str, Any] = {"enable_idempotence": True}
 OUT_OF_ORDER = "OUT_OF_ORDER_SEQUENCE_NUMBER"
-
-Script = list[tuple[str, str]]
-
-
-def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    return pytest.param(S_SET | config, list(script), id=title)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +75,7 @@ def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
         ),
     ],
 )
-def test_what_follows_from_the_code(config: dict[str, Any], script: Script) -> None:
+def test_what_follows_from_the_code(config: dict[str, Any], script: Lines) -> None:
     Client(**config).play(script)
 
 

@@ -14,15 +14,15 @@ from ksim_models.batch import Batch
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Acked, Failed
 from ksim_models.idempotence import LAST_EPOCH, Idempotence
+from ksim_models.machine import Received
 from ksim_models.messages import InitProducerIdRequest, InitProducerIdResponse, ProduceRequest
 from ksim_models.sequences import next_sequence
-from scripted import Client
+from scripted import Client, Lines
 
 SETTINGS: dict[str, Any] = {"enable_idempotence": True, "request_timeout_ms": 5_000, "delivery_timeout_ms": 120_000}
 IN_ORDER: dict[str, Any] = {"max_in_flight_requests_per_connection": 1, "retries": 10}
 BRIEF: dict[str, Any] = {"delivery_timeout_ms": 1_500}
 OUT_OF_ORDER = "OUT_OF_ORDER_SEQUENCE_NUMBER"
-Script = list[tuple[str, str]]
 
 
 def vector(title: str, config: dict[str, Any], *script: tuple[str, str], epoch: int = 0) -> Any:
@@ -421,7 +421,7 @@ def client_of(epoch: int = 0, **config: Any) -> Client:
         ),
     ],
 )
-def test_sequences_epochs_and_ids(config: dict[str, Any], epoch: int, script: Script) -> None:
+def test_sequences_epochs_and_ids(config: dict[str, Any], epoch: int, script: Lines) -> None:
     client_of(epoch, **config).play(script)
 
 
@@ -453,8 +453,6 @@ def test_pv_052_a_retriable_error_is_waited_out_with_a_constant_backoff() -> Non
 
 
 def _answer(connection: str, error: E) -> Any:
-    from ksim_models.machine import Received
-
     return Received(connection, InitProducerIdResponse(error, -1 if error else 7, -1 if error else 0))
 
 

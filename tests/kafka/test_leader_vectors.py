@@ -15,12 +15,11 @@ from ksim_models.machine import Closed, Effect, Received
 from ksim_models.messages import ApiVersionsResponse, MetadataRequest, MetadataResponse, ProduceRequest
 from ksim_models.profiles import client_profile
 from ksim_models.units import ms
-from scripted import Client, Half
+from scripted import Client, Half, Lines
 
 S_SET: dict[str, Any] = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 60_000, "max_in_flight_requests_per_connection": 100}
 BACKOFF: dict[str, Any] = {"retry_backoff_ms": 10, "retry_backoff_max_ms": 100}
 THREE = ("append p0", ""), ("append p1", ""), ("send p2", "sent 0; sent 1; sent 2")
-Script = list[tuple[str, str]]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ Script = list[tuple[str, str]]
         ),
     ],
 )
-def test_a_leader_changes(kafka: str, script: Script) -> None:
+def test_a_leader_changes(kafka: str, script: Lines) -> None:
     """KIP-951, KAFKA-15415."""
     client = Client(kafka=kafka, partitions=3, **S_SET | BACKOFF | ({"retry_backoff_max_ms": 10} if kafka < "3.7" else {}))
     client.play(script)

@@ -15,17 +15,7 @@ from ksim_models.facts import Failed, Retried
 from ksim_models.messages import ProduceResult
 from ksim_models.outcomes import _failures
 from ksim_models.units import ms
-from scripted import Client
-
-S_SET: dict[str, Any] = {"request_timeout_ms": 5_000, "delivery_timeout_ms": 1_500, "max_in_flight_requests_per_connection": 100, "buffer_memory": 1_048_576}
-IN_ORDER: dict[str, Any] = {"max_in_flight_requests_per_connection": 1}
-PATIENT: dict[str, Any] = {"delivery_timeout_ms": 60_000}
-
-Script = list[tuple[str, str]]
-
-
-def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    return pytest.param(S_SET | config, list(script), id=title)
+from scripted import IN_ORDER, PATIENT, S_SET, Client, Lines, vector
 
 
 @pytest.mark.parametrize(
@@ -125,7 +115,7 @@ def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
         ),
     ],
 )
-def test_retry_expiry_and_order(config: dict[str, Any], script: Script) -> None:
+def test_retry_expiry_and_order(config: dict[str, Any], script: Lines) -> None:
     Client(**config).play(script)
 
 

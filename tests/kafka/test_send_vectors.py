@@ -12,6 +12,7 @@ from ksim_models.config import Origin, Setting, resolve_producer
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Failed, Offered, Refused
 from ksim_models.machine import Crashed, Effect, Restarted, Terminated, Wake
+from ksim_models.on_failure import REPORT, OnFailure, Reaction
 from ksim_models.profiles import client_profile
 from scripted import Client, Half, Script
 
@@ -163,9 +164,11 @@ def test_protocol_and_strategy_may_be_written_in_any_case(key: str, value: str) 
 # flush() and close().
 
 
-def closable(**config: Any) -> Client:
+def closable(on_failure: OnFailure = REPORT, **config: Any) -> Client:
     """As `Client`, and it can be closed."""
     client = Client(**config)
+    for call in client.calls:
+        call.on_failure = on_failure
     machine = ClosableProducer("p1", client.producer.profile, client.config, ["b1", "b2"], list[Arrivals](client.calls), Half())
     Script.__init__(client, client.calls, machine)
     client.producer = machine
@@ -197,6 +200,21 @@ def test_pv_203_close_ends_a_send_that_waits_for_metadata_with_exactly_kafka_exc
 
         assert refusals(client) == [(1_000, "KafkaException", "Producer closed while send in progress")]
         assert not client.producer.alive
+
+
+def test_a54_close_ends_a_callback_that_waits_for_memory_and_the_next_one_finds_the_producer_closed() -> None:
+    """The I/O thread is held up by the first of them; behind it both have the outcome that send() gave."""
+    client = closable(OnFailure(Reaction.RESEND), retries=0, max_block_ms=300, buffer_memory=300, batch_size=300, linger_ms=5, delivery_timeout_ms=60_000)
+    client.send(count=2)
+    client.at(5)
+    client.answer(E.INVALID_RECORD)
+    client.at(10)
+    assert refusals(client) == []
+    close(client)
+
+    assert [(at, error) for at, error, _ in refusals(client)] == [(10, "KafkaException"), (10, "IllegalStateException")]
+    assert has_ended(client)
+    assert client.producer.accumulator.free_memory == 300
 
 
 @pytest.mark.parametrize(("kafka", "error"), [("4.1", "KafkaException"), ("4.0", ""), ("3.9", "")])

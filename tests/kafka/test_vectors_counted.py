@@ -1,17 +1,8 @@
-"""Every behavioural vector of the Java producer is named by a test, or says why it cannot be one.
-
-The ids are those of the vectors distilled from Kafka's own tests, section by section; where an id is missing none was given.
-A vector is named by a test function (test_pv_055_...), by the docstring of one, or by the title of a row in a table of tests ("PV-055 ...").
-"""
+"""Every behavioural vector of the Java producer is named by a test, or says why it cannot be one (tests/vectors.py)."""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
+from vectors import Vectors, sources
 
 SECTIONS = {
     "1 retry, expiry, ordering": "001 002 004 005 007 008 010 011 013 014 016 017 019 020",
@@ -27,64 +18,23 @@ SECTIONS = {
 TRANSACTIONAL = "075 100-184 190-197 199 200 202 206 217 229 230"
 """They come with transactions."""
 
-
-def ids(text: str) -> Iterator[str]:
-    """ "001 004-006" is PV-001, PV-004, PV-005 and PV-006."""
-    for word in text.split():
-        first, _, last = word.partition("-")
-        for number in range(int(first), int(last or first) + 1):
-            yield f"PV-{number:03}"
-
-
-def named(source: str) -> tuple[set[str], set[str]]:
-    """The vectors that the tests of one file name, and those it calls inexpressible."""
-    tested: set[str] = set()
-    inexpressible: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            tested.update(f"PV-{number}" for number in re.findall(r"pv_(\d{3})", node.name))
-            tested.update(mentioned(ast.get_docstring(node) or ""))
-        elif isinstance(node, ast.Call):
-            titles = [word.value for word in node.keywords if word.arg == "id"] + node.args[:1]
-            tested.update(one for title in titles if isinstance(title, ast.Constant) and isinstance(title.value, str) for one in mentioned(title.value))
-        elif isinstance(node, ast.keyword) and node.arg == "ids" and isinstance(node.value, ast.List):
-            tested.update(one for title in node.value.elts if isinstance(title, ast.Constant) for one in mentioned(str(title.value)))
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(target, ast.Name) and target.id == "INEXPRESSIBLE" for target in targets):
-                inexpressible.update(one for key in node.value.keys if isinstance(key, ast.Constant) for one in mentioned(str(key.value)))
-    return tested, inexpressible
-
-
-def mentioned(text: str) -> list[str]:
-    return re.findall(r"PV-\d{3}", text)
-
-
-def uncounted(sources: Iterable[str]) -> list[str]:
-    """The vectors that no test names and nothing excuses."""
-    counted = set(ids(TRANSACTIONAL))
-    for source in sources:
-        counted.update(*named(source))
-    return [one for text in SECTIONS.values() for one in ids(text) if one not in counted]
-
-
-def sources() -> dict[str, str]:
-    return {path.name: path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("test_*.py")) if path != Path(__file__)}
+PRODUCER = Vectors("PV", SECTIONS, excused=TRANSACTIONAL)
+SOURCES = sources(but=__file__)
 
 
 def test_every_vector_is_named_by_a_test_or_says_why_it_is_not() -> None:
-    assert uncounted(sources().values()) == []
-    assert sum(1 for text in SECTIONS.values() for _ in ids(text)) == 182
+    assert PRODUCER.uncounted(SOURCES.values()) == []
+    assert len(PRODUCER.known) == 182
 
 
 def test_what_is_inexpressible_is_not_tested_too() -> None:
-    for name, source in sources().items():
-        tested, inexpressible = named(source)
+    for name, source in SOURCES.items():
+        tested, inexpressible = PRODUCER.named(source)
 
         assert tested & inexpressible == set(), name
 
 
 def test_a_hole_would_show() -> None:
     """The checker turns red: on a vector that was renamed away, and on one that only a comment mentions."""
-    assert uncounted([text.replace("PV-055", "PV-999").replace("pv_055", "pv_999") for text in sources().values()]) == ["PV-055"]
-    assert named('# PV-055\nTABLE = {"PV-055": 1}\nINEXPRESSIBLE = {"PV-020": "why"}\n') == (set(), {"PV-020"})
+    assert PRODUCER.uncounted([text.replace("PV-055", "PV-999").replace("pv_055", "pv_999") for text in SOURCES.values()]) == ["PV-055"]
+    assert PRODUCER.named('# PV-055\nTABLE = {"PV-055": 1}\nINEXPRESSIBLE = {"PV-020": "why"}\n') == (set(), {"PV-020"})

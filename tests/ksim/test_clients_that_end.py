@@ -69,6 +69,13 @@ def test_the_heal_brings_no_client_back(client: str) -> None:
     assert found.verdict.records["offered"] == 51
 
 
+def test_librdkafka_does_not_wake_for_what_a_closed_application_would_have_sent() -> None:
+    """The second record would have filled a batch while the first one waits for its answer."""
+    found = run({"do": "shutdown", "at": "0ms"}, client="librdkafka", producer={"batch.size": 300, "linger.ms": 0}, every="1ms", size=1_000)
+
+    assert (found.verdict.records["offered"], found.verdict.records["ok"]) == (1, 1)
+
+
 def test_close_with_a_time_fails_what_has_no_answer_by_then() -> None:
     """A52: what the brokers make of it is another matter."""
     found = _cut_and_closed("java")

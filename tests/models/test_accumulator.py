@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from ksim_models.accumulator import Accumulator, topic_of
+from ksim_models.accumulator import Accumulator
 from ksim_models.batch import Batch, upper_bound_bytes
 from ksim_models.config import ProducerConfig
+from ksim_models.messages import topic_of
 from ksim_models.profiles import client_profile
 from ksim_models.units import NEVER, ms
-from scripted import Half
+from scripted import Half, Recording
 
 
 def leader(partition: str) -> tuple[str, int]:
@@ -194,14 +195,8 @@ def test_the_next_expiry_is_the_earliest_head_or_first_in_flight() -> None:
 
 def test_every_wait_and_every_compression_has_a_draw_of_its_own() -> None:
     """A28, A14: by the batch and its attempt; the parts of a batch compress as the whole would."""
-    drawn: list[tuple[str | int, ...]] = []
-
-    class Recording(Half):
-        def at(self, *what: str | int) -> float:
-            drawn.append(what)
-            return 0.0
-
-    queues = Accumulator("p1", replace(ProducerConfig(), linger_ms=0, compression_type="gzip", retry_backoff_ms=100), client_profile("4.3"), Recording())
+    dice = Recording()
+    queues = Accumulator("p1", replace(ProducerConfig(), linger_ms=0, compression_type="gzip", retry_backoff_ms=100), client_profile("4.3"), dice)
     batch = batch_in(queues)
     batch.compresses(109, 500_000, 100_000)
     batch.content = 7
@@ -209,7 +204,7 @@ def test_every_wait_and_every_compression_has_a_draw_of_its_own() -> None:
         assert queues.drain("b1", ["t-0"], ms(9_000), anything) == [batch]
         queues.put_back(batch, ms(10))
 
-    assert drawn == [("compression", "p1", 7), ("retry", "p1", 1, 1), ("retry", "p1", 1, 2)]
+    assert dice.drawn == [("compression", "p1", 7), ("retry", "p1", 1, 1), ("retry", "p1", 1, 2)]
     assert (batch.retry_at, batch.size_bytes) == (ms(10 + 160), 61 + 43), "0.8 of 200 ms, and 0.4 of 109 bytes: the lowest draw"
     assert queues.ratios.of("t") == 990_000, "each closing counts"
 

@@ -15,7 +15,7 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import MetadataResponse, PartitionMetadata, TopicMetadata
 from ksim_models.profiles import client_profile
 from ksim_models.units import ms
-from scripted import Half
+from scripted import Half, Recording
 
 
 def metadata(*, kafka: str = "4.3", **config: Any) -> ClientMetadata:
@@ -320,16 +320,10 @@ def test_a_refresh_of_that_very_age_is_a_full_one() -> None:
 
 
 def test_every_wait_has_a_draw_of_its_own() -> None:
-    drawn: list[tuple[str | int, ...]] = []
-
-    class Recording(Half):
-        def at(self, *what: str | int) -> float:
-            drawn.append(what)
-            return 0.0
-
-    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("4.3"), Recording())
+    dice = Recording()
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("4.3"), dice)
     known.failed(ms(10))
     known.failed(ms(20))
 
-    assert drawn == [("refresh", "p1", 1), ("refresh", "p1", 2)]
+    assert dice.drawn == [("refresh", "p1", 1), ("refresh", "p1", 2)]
     assert known.due_at == ms(20 + 160), "the draw is the lowest: 0.8 of 200 ms"

@@ -14,7 +14,7 @@ from ksim_models.machine import Close, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest, MetadataRequest
 from ksim_models.profiles import client_profile
 from ksim_models.units import NEVER, ms
-from scripted import Half
+from scripted import Half, Recording
 
 
 class Network:
@@ -360,21 +360,15 @@ def test_beginning_again_closes_every_connection_there_is_and_cancels_what_was_a
 
 
 def test_every_chance_of_a_connection_has_a_draw_of_its_own() -> None:
-    drawn: list[tuple[str | int, ...]] = []
-
-    class Recording(Half):
-        def at(self, *what: str | int) -> float:
-            drawn.append(what)
-            return 0.0
-
+    dice = Recording()
     out: list[Effect] = []
-    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), Recording())
+    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), dice)
     network.ready("bootstrap/b1", 0, out)
     network.lost("p1->b1#1", ms(10), "refused", out)
     network.ready("b2", ms(10), out)
     network.least_loaded(("b1", "b2"), 0)
 
-    assert drawn == [("setup", "p1", "bootstrap/b1", 1), ("reconnect", "p1", "bootstrap/b1", 1), ("setup", "p1", "b2", 2), ("least-loaded", "p1", 2, 0)]
+    assert dice.drawn == [("setup", "p1", "bootstrap/b1", 1), ("reconnect", "p1", "bootstrap/b1", 1), ("setup", "p1", "b2", 2), ("least-loaded", "p1", 2, 0)]
     assert network.nodes["bootstrap/b1"].retry_at == ms(10 + 40), "the draw is the lowest: 0.8 of 50 ms"
     assert network.wake_at == ms(10 + 8_000 + 1), "and of 10 s"
 

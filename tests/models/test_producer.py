@@ -335,9 +335,8 @@ def test_a_new_batch_finds_an_overdue_request_at_once() -> None:
     assert client.outcomes() == [([0], "TimeoutException")]
 
 
-@pytest.mark.parametrize(("kafka", "given_up"), [("3.0.0", [1_301]), ("3.0.1", [201]), ("4.3", [201])])
-def test_a_connection_set_up_that_takes_too_long_is_given_up_when_the_poll_ends(kafka: str, given_up: list[float]) -> None:
-    """N8, KAFKA-12762: it was noticed when something else ended the poll, after request.timeout.ms at the latest."""
+def connecting_to_a_silent_leader(kafka: str) -> Client:
+    """Since 100 ms."""
     client = Client(kafka=kafka, request_timeout_ms=1_200, socket_connection_setup_timeout_ms=100, reconnect_backoff_ms=60_000)
     client.leaders["t-0"] = ("b2", 100)
     client.send(partition=1)
@@ -345,6 +344,13 @@ def test_a_connection_set_up_that_takes_too_long_is_given_up_when_the_poll_ends(
     client.silent = ["b2"]
     client.at(100)
     client.send()
+    return client
+
+
+@pytest.mark.parametrize(("kafka", "given_up"), [("3.0.0", [1_301]), ("3.0.1", [201]), ("4.3", [201])])
+def test_a_connection_set_up_that_takes_too_long_is_given_up_when_the_poll_ends(kafka: str, given_up: list[float]) -> None:
+    """N8, KAFKA-12762: it was noticed when something else ended the poll, after request.timeout.ms at the latest."""
+    client = connecting_to_a_silent_leader(kafka)
     client.at(1_350)
 
     assert [at / 1_000 for at, fact in client.facts if isinstance(fact, Disconnected)] == given_up
@@ -353,13 +359,7 @@ def test_a_connection_set_up_that_takes_too_long_is_given_up_when_the_poll_ends(
 @pytest.mark.parametrize("kafka", ["3.0.0", "3.0.1"])
 def test_a_new_batch_ends_the_poll_and_the_connection_set_up(kafka: str) -> None:
     """N8, KAFKA-12762: where much is sent, the time-out is noticed a little later, or not at all."""
-    client = Client(kafka=kafka, request_timeout_ms=1_200, socket_connection_setup_timeout_ms=100, reconnect_backoff_ms=60_000)
-    client.leaders["t-0"] = ("b2", 100)
-    client.send(partition=1)
-    client.answer(offset=0)
-    client.silent = ["b2"]
-    client.at(100)
-    client.send()
+    client = connecting_to_a_silent_leader(kafka)
     client.at(220)
     client.send(partition=1)
 
