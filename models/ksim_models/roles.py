@@ -61,8 +61,8 @@ class Roles:
         self.page_cache = page_cache
         self.logs = logs
         self.topic_ids = topic_ids
-        self.directories = directories
         """Of every log: the id of the topic it belongs to, as its partition.metadata file has it."""
+        self.directories = directories
         self.image = image
         self.replicas = replicas
         self.leading = leading
