@@ -109,7 +109,7 @@ _BROKER_KEYS = (
         "log.dir.failure.timeout.ms",
     ),
     *playing_no_part("it changes nothing in a simulated start or shutdown", "controlled.shutdown.max.retries", until=(4, 0, 0)),
-    *playing_no_part("compaction is not simulated, and nothing here is deleted by hand", "delete.topic.enable"),
+    *playing_no_part("an administrator deletes topics here whatever it says", "delete.topic.enable"),
     *playing_no_part(
         THE_SCENARIO_SAYS,
         "broker.id",
