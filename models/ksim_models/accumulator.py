@@ -14,15 +14,12 @@ from ksim_models.batch import Batch
 from ksim_models.compression import NOT_COMPRESSED, RatioEstimates
 from ksim_models.config import ProducerConfig
 from ksim_models.machine import Dice
+from ksim_models.messages import topic_of
 from ksim_models.partitioners import BuiltIn
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
 NO_NODES: frozenset[str] = frozenset()
-
-
-def topic_of(partition: str) -> str:
-    return partition.rpartition("-")[0]
 
 
 class Accumulator:

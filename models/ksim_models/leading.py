@@ -30,6 +30,7 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
+    topic_of,
 )
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
@@ -118,7 +119,7 @@ class Leading:
         parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
-            if unknown and batch.partition.rpartition("-")[0] in unknown:
+            if unknown and topic_of(batch.partition) in unknown:
                 error, base_offset = ErrorCode.UNKNOWN_TOPIC_ID, NO_OFFSET
             else:
                 error, base_offset = self._append(batch, request.acks, now, out)

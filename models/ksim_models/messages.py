@@ -21,6 +21,10 @@ NO_OFFSET = -1
 NO_LEADER = ""
 
 
+def topic_of(partition: str) -> str:
+    return partition.rpartition("-")[0]
+
+
 @message
 class RecordBatch:
     """Records sent together. A leader stamps `base_offset` and `leader_epoch` when it appends."""

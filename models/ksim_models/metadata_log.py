@@ -12,7 +12,7 @@ from dataclasses import replace
 from ksim_models.config import BrokerConfig, TopicConfig, altered, overlaid, topic_config
 from ksim_models.elections import PartitionState
 from ksim_models.facts import BrokerChanged, PartitionChanged, ReplicasChanged, TopicChanged
-from ksim_models.messages import BrokerRecord, ClearElrRecord, ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, TopicRecord
+from ksim_models.messages import BrokerRecord, ClearElrRecord, ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, TopicRecord, topic_of
 from ksim_models.units import NEVER, Micros, ms
 
 Change = BrokerChanged | PartitionChanged | ReplicasChanged | TopicChanged
@@ -132,7 +132,3 @@ class MetadataLog:
 
     def config_of(self, partition: str) -> TopicConfig:
         return self.topic_configs[topic_of(partition)]
-
-
-def topic_of(partition: str) -> str:
-    return partition.rpartition("-")[0]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from ksim_models.elections import Assignment, Election, PartitionChangeBuilder, PartitionState
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import PartitionChanged, ReplicasChanged
-from ksim_models.messages import AlterPartitionItem, AlterPartitionResult
-from ksim_models.metadata_log import Change, MetadataLog, topic_of
+from ksim_models.messages import AlterPartitionItem, AlterPartitionResult, topic_of
+from ksim_models.metadata_log import Change, MetadataLog
 from ksim_models.profiles import BrokerProfile
 from ksim_models.units import Micros
 

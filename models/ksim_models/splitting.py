@@ -5,11 +5,12 @@ Kafka: Sender.completeBatch on MESSAGE_TOO_LARGE, RecordAccumulator.splitAndReen
 
 from __future__ import annotations
 
-from ksim_models.accumulator import Accumulator, topic_of
+from ksim_models.accumulator import Accumulator
 from ksim_models.batch import BATCH_OVERHEAD, Batch, upper_bound_bytes
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Split
 from ksim_models.idempotence import Idempotence
+from ksim_models.messages import topic_of
 from ksim_models.sequences import next_sequence
 
 

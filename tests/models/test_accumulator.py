@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ksim_models.accumulator import Accumulator, topic_of
+from ksim_models.accumulator import Accumulator
 from ksim_models.batch import Batch, upper_bound_bytes
 from ksim_models.config import ProducerConfig
+from ksim_models.messages import topic_of
 from ksim_models.profiles import client_profile
 from ksim_models.units import NEVER, ms
 from scripted import Half
