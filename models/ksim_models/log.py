@@ -16,8 +16,6 @@ from ksim_models.page_cache import PageCache
 from ksim_models.producer_state import ProducerState
 from ksim_models.units import NEVER, Micros, ms
 
-__all__ = ["EpochCache", "Log", "Segment", "bytes_in_log"]
-
 AT_ONCE: Micros = -NEVER
 ONE_DAY: Micros = ms(86_400_000)
 
