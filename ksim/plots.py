@@ -5,6 +5,7 @@ Drawn with matplotlib.figure alone, without pyplot and without a clock: the same
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from ksim_models.facts import Acked, Failed, Fault, Offered, PartitionChanged, R
 from ksim_models.units import SECOND
 
 STYLE: Any = {"svg.hashsalt": "ksim", "font.family": "DejaVu Sans", "path.simplify": False}
+TITLE_WIDTH = 110
+
+
+def title_of(run: Run) -> str:
+    """In lines that the picture is wide enough for."""
+    return textwrap.fill(f"{run.plan.title}  (seed {run.plan.seed}: {run.verdict.verdict})", TITLE_WIDTH)
 
 
 def save_timeline(run: Run, path: str | Path) -> None:
@@ -45,7 +52,7 @@ def save_timeline(run: Run, path: str | Path) -> None:
         axes.set_xlim(0, run.simulated_us / SECOND)
         axes.set_xlabel("simulated seconds" if run.history.run.get("how") == "simulated" else "seconds")
         axes.set_ylabel("records")
-        axes.set_title(f"{run.plan.title}  (seed {run.plan.seed}: {run.verdict.verdict})", loc="left", fontsize=12)
+        axes.set_title(title_of(run), loc="left", fontsize=12)
         axes.legend(loc="center right", frameon=False)
         figure.savefig(str(path), dpi=130, metadata=None if str(path).endswith(".png") else {"Date": None})
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ksim.metrics_alerts import watched
 from ksim.metrics_series import Line, Series
-from ksim.plots import STYLE, shade_faults
+from ksim.plots import STYLE, shade_faults, title_of
 from ksim.runs import Run
 from ksim_models.units import SECOND
 
@@ -55,7 +55,7 @@ def save_metrics(run: Run, path: str | Path, names: Sequence[str] = (), step: st
     with matplotlib.rc_context(STYLE):
         height = 1.3 + 1.65 * len(panels)
         figure = Figure(figsize=(11, height), facecolor="white")
-        above, below = 0.75 / height, 0.55 / height
+        above, below = 0.8 / height, 0.55 / height
         each = (1 - above - below) / len(panels)
         for number, (unit, lines) in enumerate(panels):
             axes = figure.add_axes((0.09, 1 - above - each * (number + 1) + 0.1 * each, 0.62, 0.8 * each))
@@ -66,7 +66,7 @@ def save_metrics(run: Run, path: str | Path, names: Sequence[str] = (), step: st
                 axes.tick_params(labelbottom=False)
             else:
                 axes.set_xlabel("simulated seconds" if run.history.run.get("how") == "simulated" else "seconds")
-        figure.text(0.09, 1 - 0.38 / height, f"{run.plan.title}  (seed {run.plan.seed}: {run.verdict.verdict})", fontsize=12)
+        figure.text(0.09, 1 - 0.12 / height, title_of(run), fontsize=12, verticalalignment="top")
         figure.savefig(str(path), dpi=130, metadata=None if str(path).endswith(".png") else {"Date": None})
 
 
@@ -103,7 +103,9 @@ def _draw(axes: Any, unit: str, lines: Sequence[Line]) -> None:
     if unit != "MiB" and axes.get_yscale() == "linear":
         low = min(low, 0.0)
     space = max((high - low) * 0.1, 0.05 if high <= 1 else high * 0.01)
-    if axes.get_yscale() == "linear":
+    if not low and not high:
+        axes.set_ylim(-0.05, 1)  # Nothing happened: a flat line on the ground, and no scale of hundredths.
+    elif axes.get_yscale() == "linear":
         axes.set_ylim(low - space, high + space)
     else:
         axes.set_ylim(0, high * 3)
@@ -111,9 +113,8 @@ def _draw(axes: Any, unit: str, lines: Sequence[Line]) -> None:
         axes.yaxis.get_major_locator().set_params(integer=True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    axes.legend(
-        loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, title=f"{left} that move less are left out" if left else None, title_fontsize=8
-    )
+    heading = f"{left} that move {'less' if high > low else 'no more'} are left out" if left else None
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8, title=heading, title_fontsize=8)
 
 
 def _most_moving(lines: Sequence[Line]) -> tuple[list[Line], int]:

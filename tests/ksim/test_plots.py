@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ksim.metrics_series import Line, Series
-from ksim.plots import save_rates, save_timeline
+from ksim.plots import TITLE_WIDTH, save_rates, save_timeline, title_of
 from ksim.plots_metrics import chosen, save_metrics
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
@@ -49,3 +49,10 @@ def test_metrics_of_one_unit_share_a_panel_and_any_other_has_one_of_its_own() ->
         ("metadata-age", ["metadata-age"]),
         ("request-size-avg", ["request-size-avg"]),
     ]
+
+
+def test_a_long_title_takes_several_lines_of_the_pictures_width() -> None:
+    lines = title_of(simulate(Scenario.load("outage-breaker"))).splitlines()
+
+    assert len(lines) == 2
+    assert max(len(line) for line in lines) <= TITLE_WIDTH
