@@ -6,6 +6,7 @@ Names are resolved at the instant when a fault begins, and the history says to w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Protocol
 
@@ -227,8 +228,7 @@ class Faults:
                 return living, lambda: self._restart(living, clients=fault.duration is not None)
             case "pause":
                 awake = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name) and not world.is_frozen(name))
-                for name in awake:
-                    world.pause(name)
+                self._for_each(awake, world.pause)
                 return awake, lambda: self._for_each(awake, world.resume)
             case "restart":
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
@@ -239,8 +239,7 @@ class Faults:
                 return world.delete_records(fault.partition, fault.before), None
             case "cut":
                 pairs = self._directed(fault)
-                for a, b in pairs:
-                    world.cut(a, b)
+                self._for_pairs(pairs, world.cut)
                 return self._paths(fault), lambda: self._for_pairs(pairs, world.mend)
             case "reset":
                 touched = tuple(f"{a} <-> {b}" for a, b in self._pairs(fault) if world.reset(a, b))
@@ -259,18 +258,17 @@ class Faults:
     def _administer(self, fault: FaultPlan) -> None:
         """What an administrator asks for: begun when the cluster has answered."""
         self.firing += 1
+        world, partition = self.world, fault.partition or ""
         match fault.do:
-            case "elect" | "reassign":
-                assert fault.partition is not None
-                if fault.do == "elect":
-                    self.world.elect(fault.partition, fault.kind, lambda why: self._answered(fault, str(fault.partition), why))
-                else:
-                    self.world.reassign(fault.partition, fault.to, lambda why: self._answered(fault, str(fault.partition), why))
+            case "elect":
+                world.elect(partition, fault.kind, partial(self._answered, fault, partition))
+            case "reassign":
+                world.reassign(partition, fault.to, partial(self._answered, fault, partition))
             case "alter":
                 kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
-                self.world.alter(kind, name, fault.settings, lambda why: self._answered(fault, name or "brokers", why))
+                world.alter(kind, name, fault.settings, partial(self._answered, fault, name or "brokers"))
             case _:
-                self.world.recreate_topic(fault.topic, lambda why: self._answered(fault, fault.topic, why), lambda: self._recreated(fault))
+                world.recreate_topic(fault.topic, partial(self._answered, fault, fault.topic), partial(self._recreated, fault))
 
     def _answered(self, fault: FaultPlan, what: str, why_not: str) -> None:
         if why_not or fault.do != "recreate-topic":

@@ -16,7 +16,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
 from ksim_models.log import Log
 from ksim_models.machine import Closed, Crashed, Effect, Event, Machine, Note, Received, Restarted, Send
-from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord
+from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord, topic_of
 from ksim_models.units import Micros, show
 
 
@@ -117,9 +117,6 @@ class Invariants:
 
     # What the rules ask.
 
-    def partitions(self) -> Sequence[str]:
-        return list(self.newest)
-
     def log_of(self, broker: str, partition: str) -> Log | None:
         return self.by_name[broker].logs.get(partition)
 
@@ -208,7 +205,7 @@ class Invariants:
         log: Sequence[MetadataRecord] = self.controller.metadata_log
         for record in log[self.records_seen :] if len(log) > self.records_seen else ():
             if isinstance(record, RemoveTopicRecord):
-                for partition in [name for name in self.newest if name.rpartition("-")[0] == record.topic]:
+                for partition in [name for name in self.newest if topic_of(name) == record.topic]:
                     self.left_alone[partition] = None
                     del self.newest[partition]
                     self.committed.pop(partition, None)

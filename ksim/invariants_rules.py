@@ -10,7 +10,7 @@ from __future__ import annotations
 from ksim.invariants import Committed, Invariants, Rule, Seen
 from ksim_models.broker import Broker
 from ksim_models.log import Log
-from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord
+from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
 from ksim_models.sequences import next_sequence
 
 
@@ -209,7 +209,7 @@ def brokers_believe_what_the_controller_wrote(cluster: Invariants) -> None:
             if isinstance(record, PartitionRecord):
                 known.partitions[record.partition] = record
             elif isinstance(record, RemoveTopicRecord):
-                known.partitions = {name: kept for name, kept in known.partitions.items() if name.rpartition("-")[0] != record.topic}
+                known.partitions = {name: kept for name, kept in known.partitions.items() if topic_of(name) != record.topic}
         known.offset = offset
         if broker.image.partitions != known.partitions:
             cluster.broken("MetadataLogMatching", f"{broker.name} believes {broker.image.partitions}, and the log says {known.partitions}")
@@ -224,7 +224,7 @@ def somebody_is_left_to_recover_from(cluster: Invariants) -> None:
 
 def nothing_committed_is_gone_everywhere(cluster: Invariants) -> None:
     """NoCommittedRecordLostGlobally. Excepted: every replica that had it lost its power; unclean election; the last replica standing."""
-    for partition in cluster.partitions():
+    for partition in cluster.newest:
         committed = _bound(cluster, partition)
         if committed is not None and not any(
             log.log_end_offset >= committed.end

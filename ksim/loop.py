@@ -230,14 +230,8 @@ class Loop:
     def _lose(self, connection: Connection, cell: Cell, now: Micros) -> None:
         """This end learns that the connection is gone."""
         if cell.connections.pop(connection.name, None) is not None:
-            self._mark_closed(connection, cell)
+            connection.close_at(cell)
             self.tell(cell, Closed(connection.name), now)
-
-    def _mark_closed(self, connection: Connection, cell: Cell) -> None:
-        if cell is connection.forth.sender:
-            connection.open_at_opener = False
-        else:
-            connection.open_at_acceptor = False
 
     def hang_up(self, connection: Connection, cell: Cell) -> None:
         """`cell` closes: it hears no more of it; the other side learns behind all that was sent before.
@@ -245,9 +239,8 @@ class Loop:
         Closing takes back nothing: what a cut holds is repeated by the closer's system, and arrives before the end does when the cut is mended.
         """
         cell.connections.pop(connection.name, None)
-        self._mark_closed(connection, cell)
-        wire = connection.forth if cell is connection.forth.sender else connection.back
-        self._put(wire, Closed(connection.name), self.now)
+        connection.close_at(cell)
+        self._put(connection.wire_from(cell), Closed(connection.name), self.now)
 
     def break_connection(self, connection: Connection) -> None:
         """A reset from outside: both sides learn, each behind what was under way to it."""
@@ -267,7 +260,7 @@ class Loop:
             connection.unheard = True
         else:
             connection.forgotten_by = None
-            self._put(connection.back if cell is connection.forth.receiver else connection.forth, Closed(connection.name), self.now)
+            self._put(connection.wire_from(cell), Closed(connection.name), self.now)
 
     # Faults.
 
@@ -285,11 +278,11 @@ class Loop:
         cell.down, cell.dark, cell.leaving = True, True, False
         for connection in cell.connections.values():
             connection.forgotten_by = cell
-            towards = connection.forth if cell is connection.forth.receiver else connection.back
-            away = connection.back if towards is connection.forth else connection.forth
+            away = connection.wire_from(cell)
+            towards = connection.wire_from(away.receiver)
             away.held.clear()  # Nobody repeats it.
             connection.unheard = tells_when_back or bool(towards.held)
-            self._mark_closed(connection, cell)
+            connection.close_at(cell)
             cell.callers.append(connection)
         cell.connections.clear()
 

@@ -70,5 +70,14 @@ class Connection:
         self.unheard = False
         """Something was sent to it since, and is sent again and again."""
 
+    def wire_from(self, cell: Cell) -> Wire:
+        return self.forth if cell is self.forth.sender else self.back
+
+    def close_at(self, cell: Cell) -> None:
+        if cell is self.forth.sender:
+            self.open_at_opener = False
+        else:
+            self.open_at_acceptor = False
+
     def is_open_at(self, cell: Cell) -> bool:
         return self.open_at_opener if cell is self.forth.sender else self.open_at_acceptor

@@ -34,7 +34,7 @@ from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
-from ksim_models.messages import ProduceRequest, RecordBatch
+from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
 from ksim_models.producer import Producer
 from ksim_models.sequences import next_sequence
 from ksim_models.units import Micros, ms
@@ -158,7 +158,7 @@ class Simulation:
         capped = self.plan.broker_profile.min_isr_capped_by_replication
 
         def min_isr(partition: str) -> int:
-            given = topics[partition.rpartition("-")[0]]
+            given = topics[topic_of(partition)]
             return min(given, len(self.controller.replicas_of(partition)) or given) if capped else given
 
         invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ksim_models.config import BrokerConfig
 from ksim_models.controller import Controller, NewTopic
@@ -26,15 +25,10 @@ from ksim_models.messages import (
 )
 from ksim_models.profiles import BrokerProfile, broker_profile
 from ksim_models.units import Micros, ms
+from scripted import Half
 
 CAUGHT_UP = 1_000_000
 SESSION_GONE = ms(9_001)
-
-
-@dataclass
-class AlwaysHalf:
-    def at(self, *what: str | int) -> float:
-        return 0.5
 
 
 class LoneController:
@@ -53,7 +47,7 @@ class LoneController:
         profile = broker_profile(version) if isinstance(version, str) else version
         topic = NewTopic("t", tuple(assignment), given)
         contact = first_contact or dict.fromkeys(brokers, 0)
-        self.controller = Controller("controller-1", profile, config or BrokerConfig(), AlwaysHalf(), brokers, [topic], first_contact=contact)
+        self.controller = Controller("controller-1", profile, config or BrokerConfig(), Half(), brokers, [topic], first_contact=contact)
         self.now: Micros = 0
         self.epochs = {broker: number for number, broker in enumerate(brokers, start=1)}
         self.incarnations = dict.fromkeys(brokers, 0)

@@ -169,7 +169,7 @@ class Broker:
         leading = self.leading
         if leading.answers or self.unmuted or leading.proposals:
             self._settle(now, out)
-        if leading.disk_failed or self.following.disk_failed or self.directories.look_at <= now:
+        if self.directories.look_at <= now:
             self._lose_directories(now, out)
         if self.membership.may_stop and self.running:
             self._end(now, out)
@@ -196,7 +196,6 @@ class Broker:
 
     def _lose_directories(self, now: Micros, out: list[Effect]) -> None:
         """A write has failed. Without any directory, or without that of the metadata log, the process halts (Exit.halt); else the controller is told."""
-        self.leading.disk_failed = self.following.disk_failed = False
         lost = self.directories.notice()
         if not self.running or not lost:
             return

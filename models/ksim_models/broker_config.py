@@ -5,14 +5,14 @@ Kafka: KafkaConfig.validateValues, LogConfig (section 9 of the broker's rule boo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ksim_models.broker_keys import BROKER_FAMILIES, BROKER_KEYS, DYNAMIC_BROKER_SETTINGS, TOPIC_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 from ksim_models.profiles import BrokerProfile
-from ksim_models.settings import LONG_MAX, Catalogue, Effective, Kind, Problem, Reading, Setting, Wrong, parse_value, read_settings
+from ksim_models.settings import LONG_MAX, Catalogue, ConfigKey, Effective, Kind, Problem, Reading, Setting, Wrong, parse_value, read_settings, spelt
 
 HOUR_MS = 3_600_000
 
@@ -105,7 +105,7 @@ class BrokerResolution:
 
 @dataclass(frozen=True, slots=True)
 class TopicResolution:
-    """What was set for a topic, in Kafka's own spelling and units, for `topic_config`; empty where there are problems."""
+    """What was set, in Kafka's own spelling and units, for `topic_config` or `altered`; empty where there are problems."""
 
     given: tuple[tuple[str, str], ...]
     problems: tuple[Problem, ...]
@@ -133,10 +133,7 @@ def resolve_topic(settings: Sequence[Setting], profile: BrokerProfile) -> TopicR
     """Settle a topic's own settings, weakest first. Its effective settings name only what was set: the rest is each broker's. Never raises."""
     reading = read_settings(settings, TOPIC, profile.release, profile.version)
     _note_compression(reading)
-    problems, notes = tuple(reading.problems), tuple(reading.notes)
-    effective = tuple(line for line in reading.effective() if line.name in reading.written)
-    given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective if TOPIC_KEYS[line.name].field in TopicConfig.__slots__)
-    return TopicResolution(() if problems else given, problems, notes, effective)
+    return _what_was_set(reading)
 
 
 def resolve_broker_change(settings: Sequence[Setting], profile: BrokerProfile) -> TopicResolution:
@@ -147,10 +144,13 @@ def resolve_broker_change(settings: Sequence[Setting], profile: BrokerProfile) -
         if setting.name in BROKER_KEYS and setting.name not in DYNAMIC_BROKER_SETTINGS:
             message = f"{setting.name} is read-only: a broker takes it when it starts, so it cannot be altered. Possible: {possible}."
             reading.problems.append(Problem(setting.name, possible, None, message, setting.origin))
-    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    return _what_was_set(reading)
+
+
+def _what_was_set(reading: Reading) -> TopicResolution:
     effective = tuple(line for line in reading.effective() if line.name in reading.written)
-    given = tuple((line.name, _in_kafka_spelling(line.value)) for line in effective)
-    return TopicResolution(() if problems else given, problems, notes, effective)
+    given = tuple((line.name, spelt(line.value)) for line in effective)
+    return TopicResolution(() if reading.problems else given, tuple(reading.problems), tuple(reading.notes), effective)
 
 
 def _note_compression(reading: Reading) -> None:
@@ -176,13 +176,7 @@ def topic_config(given: Sequence[tuple[str, str]], broker: BrokerConfig) -> Topi
         "flush_messages": broker.log_flush_interval_messages,
         "flush_ms": broker.log_flush_scheduler_interval_ms if broker.log_flush_interval_ms is None else broker.log_flush_interval_ms,
     }
-    for name, text in given:
-        key = TOPIC_KEYS[name]
-        value = parse_value(key, text)
-        assert not isinstance(value, Wrong), f"{name}={text}"
-        if key.field in TopicConfig.__slots__:
-            fields[key.field] = value
-    config = TopicConfig(**fields)
+    config = TopicConfig(**fields | _fields(given, TOPIC_KEYS, TopicConfig))
     return config if config.internal_segment_bytes is None else replace(config, segment_bytes=config.internal_segment_bytes)
 
 
@@ -199,14 +193,19 @@ def _retention_ms(broker: BrokerConfig) -> int:
 
 def altered(config: BrokerConfig, settings: Sequence[tuple[str, str]]) -> BrokerConfig:
     """The same with these settings, by Kafka's names, which were checked (`resolve_broker`); one that plays no part changes nothing."""
-    fields: dict[str, Any] = {}
-    for name, text in settings:
-        key = BROKER_KEYS[name]
-        value = parse_value(key, text)
-        assert not isinstance(value, Wrong), f"{name}={text}"
-        if key.field in BrokerConfig.__slots__:
-            fields[key.field] = value
+    fields = _fields(settings, BROKER_KEYS, BrokerConfig)
     return replace(config, **fields) if fields else config
+
+
+def _fields(given: Sequence[tuple[str, str]], keys: Mapping[str, ConfigKey], config: type[BrokerConfig | TopicConfig]) -> dict[str, Any]:
+    """What is valid already, as the fields of that configuration; what is none of them plays no part."""
+    fields = {}
+    for name, text in given:
+        value = parse_value(keys[name], text)
+        assert not isinstance(value, Wrong), f"{name}={text}"
+        if keys[name].field in config.__slots__:
+            fields[keys[name].field] = value
+    return fields
 
 
 def overlaid(given: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -230,10 +229,6 @@ def _note_flush(reading: Reading) -> None:
             "log.flush.interval.ms is looked at every log.flush.scheduler.interval.ms, whose default is never (but for once, 30 s after a start):"
             " set that too, or nothing is flushed."
         )
-
-
-def _in_kafka_spelling(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 UNKNOWN = "A name that nothing knows would change nothing, so it is taken for a mistake."

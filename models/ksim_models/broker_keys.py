@@ -96,22 +96,20 @@ _BROKER_KEYS = (
         NO_SERVICE_TIMES, "num.io.threads", "num.network.threads", "queued.max.requests", "background.threads", "num.recovery.threads.per.data.dir"
     ),
     *playing_no_part("segments roll without jitter here", "log.roll.jitter.ms", "log.roll.jitter.hours"),
-    *playing_no_part(
-        ONE_CLOCK,
-        "log.message.timestamp.type",
-    ),
+    *playing_no_part(ONE_CLOCK, "log.message.timestamp.type"),
     *playing_no_part(ONE_CLOCK, "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", since=(3, 6, 0)),
     *playing_no_part(ONE_CLOCK, "log.message.timestamp.difference.max.ms", until=(4, 0, 0)),
-    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", until=(4, 0, 0)),
-    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "log.message.downconversion.enable"),
-    *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage"),
+    *playing_no_part(
+        FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", "log.message.downconversion.enable", until=(4, 0, 0)
+    ),
+    *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage", until=(4, 0, 0)),
     *playing_no_part(
         "it changes nothing in a simulated start or shutdown",
         "initial.broker.registration.timeout.ms",
         "log.dir.failure.timeout.ms",
-        "controlled.shutdown.max.retries",
     ),
-    *playing_no_part("compaction is not simulated, and nothing here is deleted by hand", "delete.topic.enable"),
+    *playing_no_part("it changes nothing in a simulated start or shutdown", "controlled.shutdown.max.retries", until=(4, 0, 0)),
+    *playing_no_part("an administrator deletes topics here whatever it says", "delete.topic.enable"),
     *playing_no_part(
         THE_SCENARIO_SAYS,
         "broker.id",
@@ -128,9 +126,9 @@ _BROKER_KEYS = (
         "inter.broker.listener.name",
         "controller.listener.names",
         "controller.quorum.voters",
-        "controller.quorum.bootstrap.servers",
-        "zookeeper.connect",
     ),
+    *playing_no_part(THE_SCENARIO_SAYS, "controller.quorum.bootstrap.servers", since=(3, 9, 0)),
+    *playing_no_part(THE_SCENARIO_SAYS, "zookeeper.connect", until=(4, 0, 0)),
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
 )
 
@@ -145,32 +143,18 @@ UNCHECKED = frozenset(
 )
 """Numbers for which KafkaConfig and LogConfig have no validator."""
 
-LIVES: dict[str, tuple[Release, Release | None]] = {
-    "unclean.leader.election.interval.ms": ((3, 9, 0), None),
-    "controller.quorum.bootstrap.servers": ((3, 9, 0), None),
-    "controlled.shutdown.max.retries": (ALWAYS, (4, 0, 0)),
-    "leader.imbalance.per.broker.percentage": (ALWAYS, (4, 0, 0)),
-    "zookeeper.connect": (ALWAYS, (4, 0, 0)),
-    "log.message.downconversion.enable": (ALWAYS, (4, 0, 0)),
-    "message.downconversion.enable": (ALWAYS, (4, 0, 0)),
-}
-"""Settings that came with a release, or went with one: (since, until)."""
-
-
 RAISED = {"log.segment.bytes": ((4, 0, 0), 1_048_576), "segment.bytes": ((4, 1, 0), 1_048_576)}
 """KIP-1030: from which release on a segment is at least how large."""
 
 
 def _as_kafka_has_it(key: ConfigKey) -> ConfigKey:
-    since, until = LIVES.get(key.name, (key.since, key.until))
-    return replace(key, since=since, until=until, raised=RAISED.get(key.name), stricter=NO_RANGE if key.name in UNCHECKED else key.stricter)
+    return replace(key, raised=RAISED.get(key.name), stricter=NO_RANGE if key.name in UNCHECKED else key.stricter)
 
 
 BROKER_KEYS: dict[str, ConfigKey] = {key.name: _as_kafka_has_it(key) for key in _BROKER_KEYS}
 
 DYNAMIC_BROKER_SETTINGS = frozenset(
-    name
-    for name in (
+    (
         *("min.insync.replicas", "unclean.leader.election.enable", "message.max.bytes", "compression.type", "producer.id.expiration.ms"),
         *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "log.cleanup.policy", "log.segment.bytes"),
         *("log.roll.ms", "log.roll.hours", "log.roll.jitter.ms", "log.flush.interval.messages", "log.flush.interval.ms"),
@@ -178,7 +162,6 @@ DYNAMIC_BROKER_SETTINGS = frozenset(
         *("num.io.threads", "num.network.threads", "num.replica.fetchers", "num.recovery.threads.per.data.dir", "background.threads"),
         *("advertised.listeners", "max.connections", "max.connections.per.ip"),
     )
-    if name in BROKER_KEYS
 )
 """What may be altered while a broker runs (DynamicBrokerConfig). Of a topic every setting may."""
 
@@ -225,8 +208,7 @@ _TOPIC_KEYS = (
     *playing_no_part(ONE_CLOCK, "message.timestamp.type"),
     *playing_no_part(ONE_CLOCK, "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", since=(3, 6, 0)),
     *playing_no_part(ONE_CLOCK, "message.timestamp.difference.max.ms", until=(4, 0, 0)),
-    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", until=(4, 0, 0)),
-    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.downconversion.enable"),
+    *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", "message.downconversion.enable", until=(4, 0, 0)),
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )
 

@@ -20,7 +20,7 @@ class Directories:
         self.noticed: dict[int, None] = {}
         """Those of which this life of the process knows; what stands there is offline."""
         self.look_at: Micros = NEVER
-        """The next checkpoint of high watermarks writes to every directory."""
+        """When a write fails next: that of the checkpoint of high watermarks, which goes to every directory, or one that has just been tried."""
 
     def place(self, partition: str) -> int:
         """A new log goes where the fewest are, among the directories that work."""

@@ -57,8 +57,6 @@ class Following:
     ) -> None:
         self.broker = broker
         self.directories = directories
-        self.disk_failed = False
-        """A write went wrong: the broker looks after its directories."""
         self.profile = profile
         self.backoff = ms(config.replica_fetch_backoff_ms)
         self.max_wait_ms = config.replica_fetch_wait_max_ms
@@ -72,15 +70,13 @@ class Following:
     def wake_at(self) -> Micros:
         at = NEVER
         for fetcher in self.fetchers.values():
-            due = fetcher.asked_at + self.patience if fetcher.asked_at is not None else self._due(fetcher)
+            due = self._due(fetcher) if fetcher.asked_at is None else fetcher.asked_at + self.patience
             if due < at:
                 at = due
         return at
 
     def _due(self, fetcher: Fetcher) -> Micros:
-        """When this fetcher has something to do by itself."""
-        if fetcher.asked_at is not None:
-            return fetcher.asked_at + self.patience
+        """When this fetcher, which waits for no answer, has something to do by itself."""
         if not fetcher.asked_epochs or (fetcher.connection is not None and not fetcher.open):
             return NEVER
         if fetcher.connection is None or len(fetcher.delayed) < len(fetcher.asked_epochs):
@@ -170,16 +166,15 @@ class Following:
         """RP-4, RP-7."""
         log = replica.log
         before = log.log_end_offset
-        if fetched.error:
-            if fetched.error is ErrorCode.OFFSET_OUT_OF_RANGE:
-                self._meet_out_of_range(replica, fetched, now, out)
-                fetcher.to_name[replica.partition] = None  # Met without a failure, it is not delayed.
-                return
+        if fetched.error is ErrorCode.OFFSET_OUT_OF_RANGE:
+            self._meet_out_of_range(replica, fetched, now, out)
+            fetcher.to_name[replica.partition] = None  # Met without a failure, it is not delayed.
+        elif fetched.error:
             fetcher.delayed[replica.partition] = now + self.backoff
             fetcher.forgotten[replica.partition] = None  # The session does not hold it meanwhile.
             fetcher.asked_epochs[replica.partition] = -1
         elif self.directories.broken and self.directories.is_broken(replica.partition) and (fetched.batches or fetched.diverging_end_offset >= 0):
-            self.disk_failed = True
+            self.directories.look_at = now
         elif fetched.diverging_end_offset >= 0:
             replica.truncate_where_diverging(fetched.diverging_epoch, fetched.diverging_end_offset, now)
             fetcher.to_name[replica.partition] = None
@@ -205,11 +200,8 @@ class Following:
     def _meet_out_of_range(self, replica: Replica, fetched: FetchedPartition, now: Micros, out: list[Effect]) -> None:
         """RP-36. Simplified: where the leader's log starts and ends comes with the error; Kafka asks for it with ListOffsets, one or two round trips."""
         log = replica.log
-        before = log.log_end_offset
-        if fetched.log_end_offset < before:
+        if fetched.log_end_offset < log.log_end_offset:
             log.truncate_to(fetched.log_end_offset, now)
-        elif fetched.log_start_offset > before:
+        elif fetched.log_start_offset > log.log_end_offset:
             log.start_anew_at(fetched.log_start_offset)
             out.append(Note(LogStartMoved(self.broker, replica.partition, log.log_start_offset, "leader")))
-        if log.log_end_offset < before:
-            out.append(Note(Truncated(self.broker, replica.partition, log.log_end_offset, before)))

@@ -108,10 +108,6 @@ class Leadership:
         self.settle(isr, partition_epoch, recovering)
         self._new_epoch(now)
 
-    @property
-    def pending(self) -> bool:
-        return self.in_flight
-
     def settle(self, isr: tuple[str, ...], partition_epoch: int, recovering: bool) -> None:
         """The controller's word: what was in flight is over (RP-57, RP-58)."""
         self.committed = self.maximal = isr

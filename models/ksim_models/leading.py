@@ -30,6 +30,7 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
+    topic_of,
 )
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
@@ -90,8 +91,6 @@ class Leading:
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
         self.proposals: list[Replica] = []
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
-        self.disk_failed = False
-        """A write went wrong: the broker looks after its directories."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
 
@@ -120,11 +119,12 @@ class Leading:
         parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
-            if unknown and batch.partition.rpartition("-")[0] in unknown:
-                parked.results[batch.partition] = self._reject(batch, ErrorCode.UNKNOWN_TOPIC_ID, out)
-                continue
-            error, base_offset = self._append(batch, request.acks, now, out)
+            if unknown and topic_of(batch.partition) in unknown:
+                error, base_offset = ErrorCode.UNKNOWN_TOPIC_ID, NO_OFFSET
+            else:
+                error, base_offset = self._append(batch, request.acks, now, out)
             if error:
+                out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
                 parked.results[batch.partition] = self._refusal(batch.partition, error)
             elif request.acks == -1:
                 parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
@@ -150,10 +150,6 @@ class Leading:
         topics = self.image.topics
         return tuple(name for name, topic_id in request.topic_ids if name not in topics or topics[name].topic_id != topic_id)
 
-    def _reject(self, batch: RecordBatch, error: ErrorCode, out: list[Effect]) -> ProduceResult:
-        out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
-        return self._refusal(batch.partition, error)
-
     def _wait_for_commit(self, partition: str, required: int, parked: ParkedProduce) -> None:
         """In the order of offsets: a retry that was recognised as a duplicate needs less than what was appended since."""
         queue = self.committing.setdefault(partition, deque())
@@ -170,7 +166,7 @@ class Leading:
         if replica is None or leadership is None:
             error = self._absence(batch.partition)
         elif self.directories.broken and self.directories.is_broken(batch.partition):
-            error, self.disk_failed = ErrorCode.KAFKA_STORAGE_ERROR, True
+            error, self.directories.look_at = ErrorCode.KAFKA_STORAGE_ERROR, now
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
             error = ErrorCode.NOT_ENOUGH_REPLICAS
         elif batch.size_bytes > replica.config.max_message_bytes or (written := bytes_in_log(batch, replica.config)) > replica.config.max_message_bytes:
@@ -184,7 +180,6 @@ class Leading:
                 return NONE, known_offset
             error = REFUSALS.get(answer, NONE)
         if error or replica is None or leadership is None:
-            out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
             return error, NO_OFFSET
         log = replica.log
         for session in self.sessions.values():
@@ -206,13 +201,12 @@ class Leading:
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
         """Where the log starts is told with what the log itself refused, and with too small an ISR (BP-49)."""
-        hint = self._leader_hint(partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
         log_start = -1 if error in WITHOUT_LOG_START else self.replicas[partition].log.log_start_offset
-        return ProduceResult(partition, error, NO_OFFSET, log_start, *hint)
+        return ProduceResult(partition, error, NO_OFFSET, log_start, *self._leader_hint(partition, error))
 
-    def _leader_hint(self, partition: str) -> tuple[str, int]:
+    def _leader_hint(self, partition: str, error: ErrorCode) -> tuple[str, int]:
         """BP-14, KIP-951: the leader this broker knows goes with every NOT_LEADER_OR_FOLLOWER, also where the request had been parked."""
-        if not self.profile.leader_hint_in_produce:
+        if error is not ErrorCode.NOT_LEADER_OR_FOLLOWER or not self.profile.leader_hint_in_produce:
             return NO_LEADER, -1
         known = self.image.partitions[partition]
         return known.leader, known.leader_epoch
@@ -274,7 +268,7 @@ class Leading:
     def abandon(self, replica: Replica) -> None:
         """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
         error = self._absence(replica.partition)
-        hint = self._leader_hint(replica.partition) if error is ErrorCode.NOT_LEADER_OR_FOLLOWER else (NO_LEADER, -1)
+        hint = self._leader_hint(replica.partition, error)
         for _, parked in self.committing.pop(replica.partition, ()):
             if replica.partition in parked.waiting and parked.settle(replica.partition, error, *hint):
                 self._answer_produce(parked)

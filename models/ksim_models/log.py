@@ -16,8 +16,6 @@ from ksim_models.page_cache import PageCache
 from ksim_models.producer_state import ProducerState
 from ksim_models.units import NEVER, Micros, ms
 
-__all__ = ["EpochCache", "Log", "Segment", "bytes_in_log"]
-
 AT_ONCE: Micros = -NEVER
 ONE_DAY: Micros = ms(86_400_000)
 
@@ -210,6 +208,10 @@ class Log:
     def size_bytes(self) -> int:
         return sum(segment.size_bytes for segment in self.segments)
 
+    def with_ends(self) -> Iterable[tuple[Segment, int]]:
+        """Each segment with the base offset of the next, the last one with the log end."""
+        return zip(self.segments, [*(segment.base_offset for segment in self.segments[1:]), self.log_end_offset], strict=True)
+
     def _attend(self, batch: RecordBatch, now: Micros) -> None:
         """Before an append: is the segment full or old, has the system saved the file meanwhile, when will it next?"""
         active, config = self.active, self.config
@@ -327,8 +329,7 @@ class Log:
     def _recover_producers(self, now: Micros) -> None:
         """PS-52, PS-55: each segment that is scanned ends with a snapshot, and the last of these is what the broker starts with: one batch per producer."""
         producers = self.producers
-        ends = [segment.base_offset for segment in self.segments[1:]] + [self.log_end_offset]
-        for segment, end in zip(self.segments, ends, strict=True):
+        for segment, end in self.with_ends():
             if end > self.recovery_point or segment is self.active:
                 start = producers.reload(self.log_start_offset, segment.base_offset, now, self.forget_producers_after)
                 self._remember(self.between(start, end))

@@ -22,7 +22,7 @@ INITIAL_DELAY: Micros = ms(30_000)
 
 
 class Task:
-    """Runs at `first`, and then every `every`; the runs before `useful_from` would find nothing, and are left out."""
+    """Runs at `first`, and then every `every`; runs that would find nothing are left out."""
 
     __slots__ = ("at", "every", "first")
 
@@ -48,7 +48,6 @@ class LogTasks:
         first = booted_at if long_ago else booted_at + INITIAL_DELAY
         self.broker = broker
         self.replicas = replicas
-        self.first = first
         self.flusher = Task(first, _period(config.log_flush_scheduler_interval_ms))
         self.retention = Task(first, _period(config.log_retention_check_interval_ms))
         check = _period(config.producer_id_expiration_check_interval_ms)

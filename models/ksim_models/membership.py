@@ -148,6 +148,10 @@ class Membership:
     def report(self, offline_replicas: tuple[str, ...], now: Micros, out: list[Effect]) -> None:
         """With a heartbeat at once (OfflineDirEvent)."""
         self.offline_replicas = offline_replicas
+        self._beat_at_once(now, out)
+
+    def _beat_at_once(self, now: Micros, out: list[Effect]) -> None:
+        """Behind the answer to the heartbeat that is under way, if one is."""
         self.at_once = self.heartbeat_at == NEVER
         if not self.at_once:
             self.heartbeat_at = min(self.heartbeat_at, now)
@@ -160,9 +164,7 @@ class Membership:
     def begin_shutdown(self, now: Micros, out: list[Effect]) -> None:
         """KC-23: ask at once whether this broker may go."""
         self.shutdown_until = now + CONTROLLED_SHUTDOWN_AT_MOST
-        self.at_once = self.heartbeat_at == NEVER
-        self.heartbeat_at = min(self.heartbeat_at, now) if not self.at_once else NEVER
-        self.wake(now, out)
+        self._beat_at_once(now, out)
 
     def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
         if self.leaving:

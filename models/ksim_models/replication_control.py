@@ -28,15 +28,13 @@ class ReplicationControl:
         """Out of every ISR, and out of the ELR too where it may have lost records (KC-20, KC-23, KC-54)."""
         for state in list(self._log.partitions.values()):
             if broker in state.isr or (lost_records and broker in state.elr):
-                target_isr = tuple(replica for replica in state.isr if replica != broker)
-                self.change(state, why, now, target_isr=target_isr, leaving=broker, lost_records=lost_records)
+                self.change(state, why, now, leaving=broker, lost_records=lost_records)
 
     def replicas_go_offline(self, broker: str, partitions: tuple[str, ...], now: Micros) -> None:
         """KIP-858: out of the ISR and of office there, and only there."""
         for state in [self._log.partitions[partition] for partition in partitions if partition in self._log.partitions]:
             if broker in state.isr:
-                target_isr = tuple(replica for replica in state.isr if replica != broker)
-                self.change(state, f"directory of {broker} failed", now, target_isr=target_isr, leaving=broker)
+                self.change(state, f"directory of {broker} failed", now, leaving=broker)
 
     def balance(self, now: Micros) -> None:
         """KC-46: leadership goes back to the preferred replica where that is in sync. KRaft has no threshold of imbalance."""
@@ -65,7 +63,9 @@ class ReplicationControl:
         assignment: Assignment | None = None,
         election: Election | None = None,
     ) -> bool:
-        """True where there was something to change."""
+        """True where there was something to change. leaving: a broker that goes out of the ISR, and may not lead."""
+        if leaving:
+            target_isr = tuple(replica for replica in state.isr if replica != leaving)
         config = self._log.config_of(state.partition)
         change = PartitionChangeBuilder(
             partition=state,

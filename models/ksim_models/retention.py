@@ -5,72 +5,54 @@ Kafka: LogManager.cleanupLogs, UnifiedLog.deleteOldSegments. Every replica does 
 
 from __future__ import annotations
 
-from ksim_models.log import Log
+from collections.abc import Iterator
+from itertools import takewhile
+
+from ksim_models.log import Log, Segment
 from ksim_models.units import Micros, ms
 
 
 def clean_up(log: Log, now: Micros) -> str:
     """Delete what may go: what stands before the log start, then by size, then by age. Answers the setting that moved the log start, "" where none did."""
-    before = log.log_start_offset
-    _remove_before_start(log, now)
     why = ""
-    if _remove_by_size(log, now) and log.log_start_offset > before:
-        why, before = "retention.bytes", log.log_start_offset
-    if _remove_by_age(log, now) and log.log_start_offset > before:
-        why = "retention.ms"
+    for setting, count_of in (("", _before_start), ("retention.bytes", _too_large), ("retention.ms", _too_old)):
+        before, count = log.log_start_offset, count_of(log, now)
+        if count:
+            log.remove_segments(count, now)
+        if log.log_start_offset > before:
+            why = setting
     return why
 
 
-def _remove_before_start(log: Log, now: Micros) -> None:
-    count = 0
-    for following in log.segments[1:]:
-        if following.base_offset > log.log_start_offset:
-            break
-        count += 1
-    if count:
-        log.remove_segments(count, now)
+def _before_start(log: Log, now: Micros) -> int:
+    return sum(1 for _ in takewhile(lambda following: following.base_offset <= log.log_start_offset, log.segments[1:]))
 
 
-def _remove_by_size(log: Log, now: Micros) -> bool:
+def _too_large(log: Log, now: Micros) -> int:
     limit = log.config.retention_bytes
     too_much = log.size_bytes - limit
     count = 0
     if limit >= 0 and too_much >= 0:
-        for segment in log.segments[: _committed(log)]:
+        for segment, _ in _committed(log):
             too_much -= segment.size_bytes
             if too_much < 0:
                 break
             count += 1
-    return _remove(log, count, now)
-
-
-def _remove_by_age(log: Log, now: Micros) -> bool:
-    limit = log.config.retention_ms
-    count = 0
-    if limit >= 0:
-        for position in range(_committed(log)):
-            batches = log.between(log.segments[position].base_offset, _end_of(log, position))
-            if not batches or now - max(batch.max_timestamp for batch in batches) <= ms(limit):
-                break
-            count += 1
-    return _remove(log, count, now)
-
-
-def _remove(log: Log, count: int, now: Micros) -> bool:
-    if count:
-        log.remove_segments(count, now)
-    return count > 0
-
-
-def _committed(log: Log) -> int:
-    """How many segments end at or below the high watermark: the others stay, whatever their age. An empty last one stays too."""
-    count = 0
-    for position, segment in enumerate(log.segments):
-        if _end_of(log, position) > log.high_watermark or (segment is log.active and not segment.size_bytes):
-            break
-        count += 1
     return count
 
 
-def _end_of(log: Log, position: int) -> int:
-    return log.segments[position + 1].base_offset if position + 1 < len(log.segments) else log.log_end_offset
+def _too_old(log: Log, now: Micros) -> int:
+    limit = log.config.retention_ms
+    count = 0
+    if limit >= 0:
+        for segment, end in _committed(log):
+            batches = log.between(segment.base_offset, end)
+            if not batches or now - max(batch.max_timestamp for batch in batches) <= ms(limit):
+                break
+            count += 1
+    return count
+
+
+def _committed(log: Log) -> Iterator[tuple[Segment, int]]:
+    """Segments that end at or below the high watermark, with their ends: the others stay, whatever their age. An empty last one stays too."""
+    return takewhile(lambda each: each[1] <= log.high_watermark and (each[0] is not log.active or each[0].size_bytes), log.with_ends())

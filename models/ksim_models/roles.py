@@ -19,7 +19,7 @@ from ksim_models.log import Log
 from ksim_models.log_tasks import LogTasks
 from ksim_models.machine import Effect, Note
 from ksim_models.membership import Membership
-from ksim_models.messages import NO_LEADER, AlterPartitionItem, AlterPartitionResult, MetadataRecord, PartitionRecord
+from ksim_models.messages import NO_LEADER, AlterPartitionItem, AlterPartitionResult, MetadataRecord, PartitionRecord, topic_of
 from ksim_models.page_cache import PageCache
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
@@ -61,8 +61,8 @@ class Roles:
         self.page_cache = page_cache
         self.logs = logs
         self.topic_ids = topic_ids
-        self.directories = directories
         """Of every log: the id of the topic it belongs to, as its partition.metadata file has it."""
+        self.directories = directories
         self.image = image
         self.replicas = replicas
         self.leading = leading
@@ -119,10 +119,10 @@ class Roles:
             self.tasks.watch(replica.log, now)
 
     def _topic_config(self, partition: str) -> TopicConfig:
-        return topic_config(self.image.topics[partition.rpartition("-")[0]].config, self.config)
+        return topic_config(self.image.topics[topic_of(partition)].config, self.config)
 
     def _take_role(self, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
-        topic_id = self.image.topics[record.partition.rpartition("-")[0]].topic_id
+        topic_id = self.image.topics[topic_of(record.partition)].topic_id
         if self.topic_ids.get(record.partition, topic_id) != topic_id:
             self._drop(record.partition, now)  # It was deleted and made again while this broker was away.
         replica = self.replicas.get(record.partition) or self._host(record, topic_id, now)

@@ -34,6 +34,7 @@ __all__ = [
     "parse_value",
     "playing_no_part",
     "read_settings",
+    "spelt",
 ]
 
 
@@ -166,6 +167,9 @@ def in_kafka_spelling(settings: Iterable[Setting], keys: Mapping[str, ConfigKey]
     for setting in settings:
         key = keys.get(setting.name)
         value = parse_value(key, setting.value) if key is not None and key.kind is not Kind.ANYTHING else None
-        plain = setting.value if value is None or isinstance(value, Wrong) else value
-        found[setting.name] = str(plain).lower() if isinstance(plain, bool) else str(plain)
+        found[setting.name] = spelt(setting.value if value is None or isinstance(value, Wrong) else value)
     return tuple(found.items())
+
+
+def spelt(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,11 +30,7 @@ class TopicUse:
     replicas: int
 
 
-def _always(_: ProducerUse) -> str:
-    return ""
-
-
-def _anywhere(_: TopicUse) -> str:
+def _never_idle(_: object) -> str:
     return ""
 
 
@@ -48,14 +44,11 @@ class Switch:
     does: Mapping[object, str]
     """A value of the switch -> what such a release does: the rest of the sentence."""
     cited: str
-    idle: Callable[[ProducerUse], str] = _always
+    idle: Callable[[ProducerUse], str] = _never_idle
     """Of the client's switches: why it cannot matter to this producer; empty where it can, or where nobody can say."""
-    idle_topic: Callable[[TopicUse], str] = _anywhere
+    idle_topic: Callable[[TopicUse], str] = _never_idle
     """Of the brokers' switches: why it cannot matter to this topic."""
 
     def sentence(self, before: object, after: object, releases: tuple[str, str]) -> str:
         subject = self.about[0].lower() + self.about[1:]
         return f"In {releases[0]} {subject} {self.does[before]}; in {releases[1]} it {self.does[after]} ({self.cited})."
-
-
-# Why a switch cannot matter.

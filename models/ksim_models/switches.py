@@ -5,7 +5,7 @@ Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sent
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from ksim_models.broker_switches import BROKER_SWITCHES
 from ksim_models.profiles import BrokerProfile, ClientProfile, IdempotenceRule
@@ -273,8 +273,5 @@ def differing(one: ClientProfile | BrokerProfile, other: ClientProfile | BrokerP
     assert type(one) is type(other)
     table = CLIENT_SWITCHES if isinstance(one, ClientProfile) else BROKER_SWITCHES
     releases = one.version, other.version
-    before = {made.name: getattr(one, made.name) for made in fields(one)}
-    after = {made.name: getattr(other, made.name) for made in fields(other)}
-    return [
-        Differing(switch, switch.sentence(before[switch.name], after[switch.name], releases)) for switch in table if before[switch.name] != after[switch.name]
-    ]
+    positions = [(switch, getattr(one, switch.name), getattr(other, switch.name)) for switch in table]
+    return [Differing(switch, switch.sentence(before, after, releases)) for switch, before, after in positions if before != after]

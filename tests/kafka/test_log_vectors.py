@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ksim_models.config import TopicConfig
-from ksim_models.log import EpochCache, Log
+from ksim_models.epoch_cache import EpochCache
+from ksim_models.log import Log
 from ksim_models.messages import RecordBatch
 from ksim_models.replica import Replica
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ksim_models.config import TopicConfig
-from ksim_models.log import EpochCache, Log
+from ksim_models.epoch_cache import EpochCache
+from ksim_models.log import Log
 from ksim_models.messages import RecordBatch
 from ksim_models.page_cache import PageCache
 from ksim_models.producer_state import Answer, ProducerState

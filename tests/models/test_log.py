@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksim_models.log import EpochCache, Log
+from ksim_models.epoch_cache import EpochCache
+from ksim_models.log import Log
 from ksim_models.messages import RecordBatch
 from ksim_models.units import s
 
