@@ -69,8 +69,7 @@ class TappedLibrdkafka:
     def _see(self, fact: object, now: Micros) -> None:
         match fact:
             case Offered():
-                times = fact.times or [fact.first_at + index * fact.step for index in range(len(fact.records))]
-                self.held += [(at, 1) for at in times]
+                self.held += [(at, 1) for at in fact.moments()]
             case Acked() | Failed() | Refused():
                 self.held.append((now, -len(fact.records)))
             case Sent():
