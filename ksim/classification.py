@@ -20,6 +20,7 @@ CLASSES = ("ok", "absent", *ANOMALIES)
 """torn and aborted_read need transactions: without them no record falls under these."""
 
 DEADLY = ("crash", "power-loss", "shutdown")
+"""These end a machine's process."""
 
 Copy = tuple[int, int, int]
 """Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""

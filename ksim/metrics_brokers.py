@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 
+from ksim.classification import DEADLY
 from ksim.history import History
 from ksim.metrics_series import Line
 from ksim.plan import Plan
@@ -17,7 +18,6 @@ from ksim_models.config import topic_config
 from ksim_models.facts import BrokerChanged, Fault, PartitionChanged
 from ksim_models.units import MILLISECOND, SECOND, Micros
 
-DEADLY = ("crash", "power-loss", "shutdown")
 CHANGED_BY_ITS_LEADER = "AlterPartition"
 """Only these are marked: what the controller takes out of an ISR when it fences a broker is not (AlterPartitionListener)."""
 TICK: Micros = 5 * SECOND

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ksim.metrics import NOT_COUNTED
 from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
 from ksim_models.facts import Refused, Retried, Split
@@ -19,8 +20,6 @@ from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, Me
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
 
-NOT_COUNTED = frozenset({"IllegalArgumentException", "IllegalStateException", "NullPointerException", "CircuitBreakerOpenException"})
-"""What send() throws without counting it: only ApiException, KafkaException and InterruptException are (KafkaProducer.doSend); or a breaker does before it."""
 NANOSECONDS_OF_A_MICRO = 1_000
 LONG_AGO: Micros = -(2**62)
 
