@@ -16,7 +16,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from tables import BLUE, GREEN, GREY, ORANGE, Check, Page, mean, options  # noqa: E402
 
-from ksim import Scenario, ScenarioError, simulate  # noqa: E402
+from ksim import Scenario, simulate  # noqa: E402
 from ksim_models.facts import Acked, Disconnected, Fault, PartitionChanged  # noqa: E402
 
 SESSION, HEARTBEAT, REQUEST, LAG = 9.0, 2.0, 30.0, 30.0
@@ -100,14 +100,6 @@ def scenario_of(fault: str, seed: int) -> Scenario:
     return Scenario(**data)
 
 
-def is_simulated(fault: str) -> bool:
-    try:
-        simulate(scenario_of(fault, 0), seed=0)
-    except ScenarioError:
-        return False
-    return True
-
-
 def observe(fault: str, seed: int) -> Seen:
     history = simulate(scenario_of(fault, seed), seed=seed).history
     began = moved = shrunk = noticed = None
@@ -125,7 +117,7 @@ def observe(fault: str, seed: int) -> Seen:
             moved = at if moved is None and fact.leader not in ("", "broker-1") else moved
             shrunk = at if shrunk is None and "broker-2" not in fact.isr else shrunk
     assert began is not None
-    gaps = [(later - max(earlier, began), later) for earlier, later in pairwise(acks) if later > began]
+    gaps = [(later - earlier, later) for earlier, later in pairwise(acks) if later > began]
     moments = [None if at is None else (at - began) / 1e6 for at in (moved, shrunk, noticed)]
     return Seen(moments[0], moments[1], moments[2], (max(gaps)[1] - began) / 1e6)
 
@@ -163,15 +155,8 @@ def draw(figure: Any, checks: Sequence[Check]) -> None:
     axes.set_xlabel("seconds after the fault: earliest, mean, latest; grey and black: from Kafka's defaults")
 
 
-def missing(checks: Sequence[Check]) -> str:
-    if any(check.row.startswith("shutdown") for check in checks):
-        return ""
-    return "**Not there:** an orderly shutdown (SIGTERM: less than 1 s). A simulation refuses it by name; its rows appear here as soon as it does not."
-
-
 PAGE = Page(
     HERE,
-    blocks={"missing": missing},
     draw=draw,
     size=(10, 5),
     decimals=3,
@@ -183,8 +168,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = ("kill -9", "follower does not fetch") if given.quick else FAULTS
     checks: list[Check] = []
     for fault in wanted:
-        if fault == "shutdown" and not is_simulated(fault):
-            continue
         seen = given.each(partial(observe, fault), range(3 if given.quick else SEEDS))
         for row in ROWS:
             if row.fault == fault:
