@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
+from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS
 from ksim_models.facts import Fault, PartitionChanged
 from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
@@ -22,10 +23,8 @@ from ksim_models.units import NEVER, Micros, s
 if TYPE_CHECKING:
     from ksim.plan import Plan
 
-FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
-RECORD_FAULTS = ("unserializable", "oversize")
 PATH_FAULTS = ("cut", "reset", "slow")
-DOWN = ("crash", "power-loss", "shutdown", "pause", "restart", "disk-full", "disk-error")
+DOWN = (*DEADLY, "pause", "restart", *DISK_FAULTS)
 INSTANT = ("reset", "restart", "delete-records")
 ADMINISTERED = ("elect", "alter", "reassign")
 """They count 1 when they took effect."""

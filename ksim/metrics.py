@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from ksim.breakers import breaker_figures
-from ksim.classification import DEADLY
 from ksim.history import History
+from ksim.plan import DEADLY
 from ksim.population import Population, Producer, count
 from ksim.ranges import latest
 from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused, Sent

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp
 
-from ksim.classification import DEADLY
 from ksim.history import History
 from ksim.metrics_series import Line
-from ksim.plan import Plan
+from ksim.plan import DEADLY, Plan
 from ksim_models.config import topic_config
 from ksim_models.facts import BrokerChanged, Fault, PartitionChanged
 from ksim_models.units import MILLISECOND, SECOND, Micros

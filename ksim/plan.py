@@ -163,6 +163,13 @@ class CountTrigger:
     partition: str = ""
 
 
+FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
+RECORD_FAULTS = ("unserializable", "oversize")
+DISK_FAULTS = ("disk-full", "disk-error")
+DEADLY = ("crash", "power-loss", "shutdown")
+"""These end a machine's process."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
     index: int

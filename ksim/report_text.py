@@ -10,8 +10,8 @@ from fractions import Fraction
 from typing import TextIO
 
 from ksim.classification import CLASSES
+from ksim.plan import FRAME_FAULTS, RECORD_FAULTS
 from ksim.report import Report
-from ksim.scenario_shape import FRAME_FAULTS, RECORD_FAULTS
 from ksim_models.units import SECOND
 
 Line = tuple[str, str]
