@@ -11,17 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
-from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS
+from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, Plan
 from ksim_models.facts import Fault, PartitionChanged
 from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
-
-if TYPE_CHECKING:
-    from ksim.plan import Plan
 
 PATH_FAULTS = ("cut", "reset", "slow")
 DOWN = (*DEADLY, "pause", "restart", *DISK_FAULTS)

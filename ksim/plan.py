@@ -263,9 +263,6 @@ class AlertPlan:
     above: bool
     lasting: Micros
 
-    def __str__(self) -> str:
-        return f"{self.metric} {'above' if self.above else 'below'} {float(self.limit):g}" + (f" for {self.lasting // 1000} ms" if self.lasting else "")
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
