@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ksim.history import History, HistoryError
+from ksim.plan import DEADLY
 from ksim.population import Population, Producer, count
 from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, union
 from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Refused, Sent
@@ -18,8 +19,6 @@ from ksim_models.units import Micros
 ANOMALIES = ("lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
 CLASSES = ("ok", "absent", *ANOMALIES)
 """torn and aborted_read need transactions: without them no record falls under these."""
-
-DEADLY = ("crash", "power-loss", "shutdown")
 
 Copy = tuple[int, int, int]
 """Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""

@@ -114,8 +114,4 @@ def beginnings(run: Run) -> Iterator[tuple[str, Micros]]:
 
 
 def offered_at(run: Run) -> dict[tuple[str, int], Micros]:
-    offered: dict[tuple[str, int], Micros] = {}
-    for _, fact in run.history.of(Offered):
-        for place, number in enumerate(fact.records):
-            offered[fact.producer, number] = fact.times[place] if fact.times else fact.first_at + place * fact.step
-    return offered
+    return {(fact.producer, number): at for _, fact in run.history.of(Offered) for number, at in zip(fact.records, fact.moments(), strict=True)}

@@ -125,12 +125,7 @@ def _client(history: History, record: Record) -> tuple[str, str]:
 
 def _first_offer(history: History, record: Record) -> Micros:
     """The history learns of an offer when its batch leaves: much may have happened by then that concerns the record."""
-    return next(_offered_at(fact, record) for _, fact in history.of(Offered) if fact.producer == record.producer and record.number in fact.records)
-
-
-def _offered_at(fact: Offered, record: Record) -> Micros:
-    place = fact.records.index(record.number)
-    return fact.times[place] if fact.times else fact.first_at + place * fact.step
+    return next(fact.moment_of(record.number) for _, fact in history.of(Offered) if fact.producer == record.producer and record.number in fact.records)
 
 
 def _partition(history: History, record: Record) -> str:
@@ -173,7 +168,7 @@ class Road:
     def on_offered(self, at: Micros, fact: Offered) -> None:
         if self._is_mine(fact):
             again = " again" if self.done else ""
-            self.offered_at = _offered_at(fact, self.record)
+            self.offered_at = fact.moment_of(self.record.number)
             self._add(self.offered_at, f"{self.record.producer} hands it{again} to send()", HANDED_OVER, order=1 if again else -1)
             self.done = False
 

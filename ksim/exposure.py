@@ -11,21 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
+from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, Plan
 from ksim_models.facts import Fault, PartitionChanged
 from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
 
-if TYPE_CHECKING:
-    from ksim.plan import Plan
-
-FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
-RECORD_FAULTS = ("unserializable", "oversize")
 PATH_FAULTS = ("cut", "reset", "slow")
-DOWN = ("crash", "power-loss", "shutdown", "pause", "restart", "disk-full", "disk-error")
+DOWN = (*DEADLY, "pause", "restart", *DISK_FAULTS)
 INSTANT = ("reset", "restart", "delete-records")
 ADMINISTERED = ("elect", "alter", "reassign")
 """They count 1 when they took effect."""

@@ -11,11 +11,11 @@ from itertools import product
 from typing import Protocol
 
 from ksim.dice import Dice
-from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, Plan, Who
+from ksim.plan import DEADLY, CountTrigger, FaultPlan, FrameTrigger, Plan, Who
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
-DOWN = ("crash", "power-loss", "shutdown", "pause")
+DOWN = (*DEADLY, "pause")
 
 ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic")
 Answered = Callable[[str], None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ksim.classification import ANOMALIES, Classified, classify
 from ksim.history import History
 from ksim.population import Producer
-from ksim.ranges import Runs, both, runs_of, union
+from ksim.ranges import Runs, both, runs_of, total, union
 from ksim_models.facts import Acked, Appended, Became, Failed, Refused
 from ksim_models.units import Micros
 
@@ -45,7 +45,7 @@ def _anomalies(history: History, result: Classified) -> Iterator[Harm]:
         moments: list[Micros] = []
         records = 0
         for producer, runs in result.classes[name].items():
-            records += sum(stop - first for first, stop in runs)
+            records += total(runs)
             told = result.population.producers[producer]
             if name in OF_AN_APPEND:
                 if appends is None:
@@ -87,11 +87,10 @@ def _appends(history: History) -> dict[str, list[tuple[Micros, Appended]]]:
 
 def _appended_at(name: str, appends: Iterable[tuple[Micros, Appended]], runs: Runs) -> Micros | None:
     """When the first of these records was appended; the second time, where being there twice is the harm."""
-    seen: dict[str, Runs] = {}
+    seen: Runs = []
     for at, fact in appends:
         batch = both(union(runs_of(fact.records)), runs)
-        if batch and (name != "duplicated" or both(batch, seen.get("", []))):
+        if batch and (name != "duplicated" or both(batch, seen)):
             return at
-        if batch:
-            seen[""] = union([*seen.get("", []), *batch])
+        seen = union([*seen, *batch])
     return None

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ksim.dice import Dice
-from ksim.plan import FaultPlan, FrameTrigger, Who
-from ksim.scenario_shape import FRAME_FAULTS
+from ksim.plan import FRAME_FAULTS, FaultPlan, FrameTrigger, Who
 from ksim_models.units import Micros
 
 Carried = tuple[Sequence[str], Sequence[str]]

@@ -172,7 +172,7 @@ class Lives:
     def _offered_at(self, producer: str, number: int, otherwise: Micros) -> Micros:
         for offer in reversed(self._offers.get(producer, ())):  # It is told just before the batch is sent, so this is one of the last.
             if number in offer.records:
-                return _moment(offer, number)
+                return offer.moment_of(number)
         return otherwise
 
     def _heard(self, batch: Batch, at: Micros) -> None:
@@ -248,16 +248,10 @@ class Lives:
         for producer, offers in self._offers.items():
             seen = union(self._named.get(producer, ()))
             for offer in offers:
-                self.others += [Batch(producer, "", _moment(offer, first)) for first, _ in minus(runs_of(offer.records), seen)]
+                self.others += [Batch(producer, "", offer.moment_of(first)) for first, _ in minus(runs_of(offer.records), seen)]
 
     def _settle_flights(self) -> None:
         for batch in self.batches.values():
             for flight in batch.flights:
                 if flight.stop == NEVER and batch.stop != NEVER:
                     flight.stop = flight.start + UNHEARD
-
-
-def _moment(offer: Offered, number: int) -> Micros:
-    """When this record was handed to send()."""
-    index = offer.records.index(number)
-    return offer.times[index] if offer.times else offer.first_at + index * offer.step

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from ksim.breakers import breaker_figures
 from ksim.history import History
+from ksim.plan import DEADLY
 from ksim.population import Population, Producer, count
 from ksim.ranges import latest
 from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused, Sent
@@ -23,9 +24,8 @@ T = TypeVar("T")
 
 MANY = 20_000  # From here on numpy is worth its import.
 QUANTILES = {"p50": 500, "p95": 950, "p99": 990, "p999": 999}  # In thousandths.
-NOT_COUNTED = frozenset({BREAKER_OPEN, "IllegalArgumentException", "IllegalStateException"})
-"""What send() throws without counting it (A8), and what never came as far as send()."""
-DEADLY = ("crash", "power-loss", "shutdown")
+NOT_COUNTED = frozenset({BREAKER_OPEN, "IllegalArgumentException", "IllegalStateException", "NullPointerException"})
+"""What send() throws without counting it: only ApiException, KafkaException and InterruptException are (A8); and what never came as far as send()."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ from math import exp
 
 from ksim.history import History
 from ksim.metrics_series import Line
-from ksim.plan import Plan
+from ksim.plan import DEADLY, Plan
 from ksim_models.config import topic_config
-from ksim_models.facts import BrokerChanged, Fault, PartitionChanged
+from ksim_models.facts import BrokerChanged, Fault, PartitionChanged, ReplicasChanged
 from ksim_models.units import MILLISECOND, SECOND, Micros
 
-DEADLY = ("crash", "power-loss", "shutdown")
 CHANGED_BY_ITS_LEADER = "AlterPartition"
 """Only these are marked: what the controller takes out of an ISR when it fences a broker is not (AlterPartitionListener)."""
 TICK: Micros = 5 * SECOND
@@ -50,6 +49,7 @@ class _Partition:
     leader: str
     isr: tuple[str, ...]
     replicas: int
+    """Those being added do not count before they are there (OngoingReassignmentState.replicationFactor)."""
     minimum: int
 
 
@@ -65,9 +65,11 @@ class _Cluster:
     partitions: dict[str, _Partition]
     brokers: dict[str, _Broker]
     controllers: dict[str, bool]
+    capped: bool
+    """No more replicas must be in sync than there are."""
     values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
 
-    def see(self, at: Micros, fact: Fault | PartitionChanged | BrokerChanged) -> None:
+    def see(self, at: Micros, fact: Fault | PartitionChanged | ReplicasChanged | BrokerChanged) -> None:
         match fact:
             case PartitionChanged():
                 partition = self.partitions.get(fact.partition)
@@ -77,6 +79,9 @@ class _Cluster:
                         if len(fact.isr) != len(partition.isr):
                             (meters.shrinks if len(fact.isr) < len(partition.isr) else meters.expands).mark(at)
                     partition.leader, partition.isr = fact.leader, fact.isr
+            case ReplicasChanged():
+                if fact.partition in self.partitions:
+                    self.partitions[fact.partition].replicas = len(fact.replicas) - len(fact.adding)
             case BrokerChanged():
                 if fact.state in ("registered", "unfenced") and fact.broker in self.brokers and not self.brokers[fact.broker].up:
                     self.brokers[fact.broker] = _Broker(OneMinuteRate(at), OneMinuteRate(at))
@@ -97,16 +102,19 @@ class _Cluster:
             if broker.up:
                 led = [partition for partition in self.partitions.values() if partition.leader == name]
                 self._say("UnderReplicatedPartitions", name, at, sum(len(partition.isr) < partition.replicas for partition in led))
-                self._say("UnderMinIsrPartitionCount", name, at, sum(len(partition.isr) < partition.minimum for partition in led))
+                self._say("UnderMinIsrPartitionCount", name, at, sum(len(partition.isr) < self._least(partition) for partition in led))
                 self._say("IsrShrinksPerSec", name, at, broker.shrinks.read(at))
                 self._say("IsrExpandsPerSec", name, at, broker.expands.read(at))
+
+    def _least(self, partition: _Partition) -> int:
+        return min(partition.minimum, partition.replicas) if self.capped else partition.minimum
 
     def _say(self, metric: str, node: str, at: Micros, value: float) -> None:
         self.values.setdefault((metric, node), []).append((at // MILLISECOND, value))
 
 
 def read_brokers(plan: Plan, history: History, at: Sequence[Micros]) -> list[Line]:
-    facts = list(history.of(Fault, PartitionChanged, BrokerChanged))
+    facts = list(history.of(Fault, PartitionChanged, ReplicasChanged, BrokerChanged))
     simulated = history.run.get("how", "simulated") == "simulated"
     if not simulated and not any(isinstance(fact, PartitionChanged) for _, fact in facts):
         return []  # Nobody looked inside.
@@ -115,6 +123,7 @@ def read_brokers(plan: Plan, history: History, at: Sequence[Micros]) -> list[Lin
         _partitions(plan),
         {broker.name: _Broker(OneMinuteRate(began), OneMinuteRate(began)) for broker in plan.brokers},
         dict.fromkeys(plan.controllers[:1], True),
+        plan.broker_profile.min_isr_capped_by_replication,
     )
     place = 0
     for moment in at:
@@ -135,6 +144,5 @@ def _partitions(plan: Plan) -> dict[str, _Partition]:
         if topic.exists:
             for name, replicas in zip(topic.partitions, topic.assignment, strict=True):
                 minimum = topic_config(topic.given, plan.brokers[0].config).min_insync_replicas
-                capped = min(minimum, len(replicas)) if plan.broker_profile.min_isr_capped_by_replication else minimum
-                found[name] = _Partition(replicas[0], replicas, len(replicas), capped)
+                found[name] = _Partition(replicas[0], replicas, len(replicas), minimum)
     return found

@@ -6,7 +6,8 @@ Kafka: section 6.2 of the client's rule book. A retry shows when it leaves again
 from __future__ import annotations
 
 from ksim.history import History
-from ksim.metrics_samples import NOT_COUNTED, ClientSamples, Sample
+from ksim.metrics import NOT_COUNTED
+from ksim.metrics_samples import ClientSamples, Sample
 from ksim.metrics_windows import Windows
 from ksim.plan import Plan
 from ksim_models.facts import Failed, Refused, Sent

@@ -20,9 +20,6 @@ from ksim_models.machine import Closed, Crashed, Effect, Event, Note, Open, Rece
 from ksim_models.messages import ProduceRequest
 from ksim_models.units import MILLISECOND, Micros
 
-OF_THE_CLIENT_TOO = frozenset({"tx", "rx"})
-"""Of each broker, and summed up over all of them."""
-
 
 class TappedLibrdkafka:
     """A producer of librdkafka that is listened to. What it does is not changed."""
@@ -31,6 +28,9 @@ class TappedLibrdkafka:
         self.producer = producer
         self.name = producer.name
         self.taken = ClientSamples(producer.name, "librdkafka")
+        """Round trips are its only samples; what is counted are levels that rise."""
+        for name in ("tx", "rx"):  # Of each broker, and summed up over all of them.
+            self.taken.levels[name, ""] = []
         self.nodes: dict[str, str] = {}
         """Connection -> its broker."""
         self.unanswered: dict[str, deque[Micros]] = {}
@@ -45,8 +45,8 @@ class TappedLibrdkafka:
         effects = self.producer.handle(event, now)
         if type(event) is Received and self.unanswered.get(event.connection):
             sent_at = self.unanswered[event.connection].popleft()
-            self._take(now, "rx", self.nodes[event.connection], 1)
-            self._take(now, "rtt", self.nodes[event.connection], now - sent_at)
+            self._count(now, "rx", "", self.nodes[event.connection])
+            self.taken.samples.append((now, "rtt", self.nodes[event.connection], now - sent_at))
         elif type(event) is Closed:
             self.unanswered.pop(event.connection, None)
         elif type(event) is Crashed and self.taken.ended_at is None:
@@ -56,33 +56,34 @@ class TappedLibrdkafka:
                 self._see(effect.fact, now)
             elif type(effect) is Open:
                 self.nodes[effect.connection] = self.producer.brokers.by_connection[effect.connection].name
-                self._take(now, "connects", self.nodes[effect.connection], 1)
+                self._count(now, "connects", self.nodes[effect.connection])
             elif type(effect) is Send:
-                self._take(now, "tx", self.nodes[effect.connection], 1)
+                self._count(now, "tx", "", self.nodes[effect.connection])
                 if not (type(effect.message) is ProduceRequest and not effect.message.acks):
                     self.unanswered.setdefault(effect.connection, deque()).append(now)
         for thread in self.producer.brokers:
-            self._level(now, "outbuf_cnt", thread.name, len(thread.out))
-            self._level(now, "waitresp_cnt", thread.name, len(thread.waiting))
+            self._stands(now, "outbuf_cnt", thread.name, len(thread.out))
+            self._stands(now, "waitresp_cnt", thread.name, len(thread.waiting))
         return effects
 
     def _see(self, fact: object, now: Micros) -> None:
         match fact:
             case Offered():
-                times = fact.times or [fact.first_at + index * fact.step for index in range(len(fact.records))]
-                self.held += [(at, 1) for at in times]
+                self.held += [(at, 1) for at in fact.moments()]
             case Acked() | Failed() | Refused():
                 self.held.append((now, -len(fact.records)))
             case Sent():
-                self._take(now, "txmsgs", "", len(fact.records))
+                self._count(now, "txmsgs", "", by=len(fact.records))
             case Disconnected():
                 self.unanswered.pop(fact.connection, None)
-                self._take(now, "disconnects", self.nodes[fact.connection], 1)
+                self._count(now, "disconnects", self.nodes[fact.connection])
 
-    def _take(self, now: Micros, name: str, node: str, value: float) -> None:
-        self.taken.samples.append((now, name, node, value))
+    def _count(self, now: Micros, name: str, *nodes: str, by: int = 1) -> None:
+        for node in nodes:
+            level = self.taken.levels.setdefault((name, node), [])
+            level.append((now, (level[-1][1] if level else 0) + by))
 
-    def _level(self, now: Micros, name: str, node: str, value: int) -> None:
+    def _stands(self, now: Micros, name: str, node: str, value: int) -> None:
         level = self.taken.levels.setdefault((name, node), [])
         if (level[-1][1] if level else 0) != value:
             level.append((now, value))
@@ -100,29 +101,20 @@ class TappedLibrdkafka:
 def read_librdkafka(taken: ClientSamples, at: Sequence[Micros]) -> list[Line]:
     alive = [moment for moment in at if taken.ended_at is None or moment < taken.ended_at]
     at_ms = tuple(moment // MILLISECOND for moment in alive)
-    lines = []
-    for name in LIBRDKAFKA_GAUGES:
-        for (gauge, node), level in taken.levels.items():
-            if gauge == name:
-                lines.append(Line(name, taken.client, node, "", at_ms, tuple(levels_at(level, alive))))
-    for name in LIBRDKAFKA_TOTALS:
-        nodes = [label for _, sensor, label, _ in taken.samples if sensor == name]
-        for node in dict.fromkeys(["", *nodes] if name in OF_THE_CLIENT_TOO else nodes):
-            total, level = 0.0, []
-            for moment, sensor, label, value in taken.samples:
-                if sensor == name and node in ("", label):
-                    total += value
-                    level.append((moment, total))
-            lines.append(Line(name, taken.client, node, "", at_ms, tuple(levels_at(level, alive))))
+    lines = [
+        Line(name, taken.client, node, "", at_ms, tuple(levels_at(level, alive)))
+        for name in (*LIBRDKAFKA_GAUGES, *LIBRDKAFKA_TOTALS)
+        for (of, node), level in taken.levels.items()
+        if of == name
+    ]
     return [*lines, *_round_trips(taken, alive, at_ms)]
 
 
 def _round_trips(taken: ClientSamples, alive: Sequence[Micros], at_ms: tuple[int, ...]) -> list[Line]:
     """In microseconds, of the answers that came since the reading before; NaN where none did (librdkafka says 0)."""
     found: dict[str, list[tuple[Micros, float]]] = {}
-    for moment, sensor, node, value in taken.samples:
-        if sensor == "rtt":
-            found.setdefault(node, []).append((moment, value))
+    for moment, _, node, value in taken.samples:
+        found.setdefault(node, []).append((moment, value))
     lines = []
     for node, trips in found.items():
         averages, most, place = [], [], 0

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ksim.metrics import NOT_COUNTED
 from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
 from ksim_models.facts import Refused, Retried, Split
@@ -19,8 +20,6 @@ from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, Me
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
 
-NOT_COUNTED = frozenset({"IllegalArgumentException", "IllegalStateException", "NullPointerException", "CircuitBreakerOpenException"})
-"""What send() throws without counting it: only ApiException, KafkaException and InterruptException are (KafkaProducer.doSend); or a breaker does before it."""
 NANOSECONDS_OF_A_MICRO = 1_000
 LONG_AGO: Micros = -(2**62)
 
@@ -48,15 +47,12 @@ class ClientSamples:
     """The only metrics that can be told; empty: all of them."""
 
 
+@dataclass(slots=True)
 class Exchange:
-    """A connection, as its client sees it: to which node, since when it stands, and the requests that have no answer."""
+    """A connection, as its client sees it: to which node, and when the requests were sent that have no answer."""
 
-    __slots__ = ("node", "requests", "stands")
-
-    def __init__(self, node: str) -> None:
-        self.node = node
-        self.requests: deque[tuple[object, Micros]] = deque()
-        self.stands = False
+    node: str
+    unanswered: deque[Micros] = field(default_factory=deque)
 
 
 class Tapped:
@@ -104,11 +100,10 @@ class Tapped:
     def _see_event(self, event: Event, now: Micros) -> None:
         if type(event) is Received:
             exchange = self.exchanges.get(event.connection)
-            if exchange is not None and exchange.requests:
+            if exchange is not None and exchange.unanswered:
                 self._answered(exchange, event.message, now)
         elif type(event) is Opened:
             if event.connection in self.exchanges:
-                self.exchanges[event.connection].stands = True
                 self._take(now, "connections-created", 1)
         elif type(event) is Closed:
             self._gone(event.connection, now)
@@ -116,7 +111,7 @@ class Tapped:
             self.taken.ended_at = now
 
     def _answered(self, exchange: Exchange, message: object, now: Micros) -> None:
-        _, sent_at = exchange.requests.popleft()
+        sent_at = exchange.unanswered.popleft()
         self._take(now, "responses-received", 1)
         self._take(now, "node.responses-received", 1, exchange.node)
         assert isinstance(message, (ApiVersionsResponse, MetadataResponse, InitProducerIdResponse, ProduceResponse))
@@ -134,8 +129,8 @@ class Tapped:
         if exchange is not None:
             self._take(now, "connections-closed", 1)
             self._level(now, "connection-count", -1)
-            if exchange.requests:
-                self._level(now, "requests-in-flight", -len(exchange.requests))
+            if exchange.unanswered:
+                self._level(now, "requests-in-flight", -len(exchange.unanswered))
 
     # What goes.
 
@@ -161,7 +156,7 @@ class Tapped:
                 self._take(now, "records-per-request", drained.pop(exchange.node))
             if not message.acks:
                 return
-        exchange.requests.append((message, now))
+        exchange.unanswered.append(now)
         self._level(now, "requests-in-flight", 1)
 
     # What is measured.
@@ -193,6 +188,7 @@ class Tapped:
 
     def _look_at_waiters(self, now: Micros) -> None:
         """BufferPool.allocate: the wait is recorded when it is over."""
+        before = len(self.waiting)
         still: dict[tuple[int, int], Micros] = {}
         for thread in self.producer.sending.threads:
             if thread.blocked_on == "memory":
@@ -200,10 +196,8 @@ class Tapped:
                 still[call] = self.waiting.pop(call, now)
         for since in self.waiting.values():
             self._take(now, "bufferpool-wait-time", (now - since) * NANOSECONDS_OF_A_MICRO)
-        if len(still) != len(self.waiting) or still.keys() != self.waiting.keys():
-            before = self.taken.levels.get(("waiting-threads", ""), [(0, 0.0)])[-1][1]
-            if before != len(still):
-                self.taken.levels.setdefault(("waiting-threads", ""), []).append((now, len(still)))
+        if len(still) != before:
+            self._level(now, "waiting-threads", len(still) - before)
         self.waiting = still
 
     # The books.

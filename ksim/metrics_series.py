@@ -159,12 +159,10 @@ def read_client(taken: ClientSamples, at: Sequence[Micros]) -> list[Line]:
     lines = reader.lines(alive)
     if taken.told:
         return [line for line in lines if line.metric in taken.told]
+    at_ms = tuple(moment // MILLISECOND for moment in alive)
     for gauge in GAUGES:
-        if gauge == "metadata-age":
-            lines.append(_age(taken, alive))
-        else:
-            values = levels_at(taken.levels.get((gauge, ""), []), alive)
-            lines.append(Line(gauge, taken.client, "", "", tuple(moment // MILLISECOND for moment in alive), tuple(values)))
+        values = _ages(taken, alive) if gauge == "metadata-age" else levels_at(taken.levels.get((gauge, ""), []), alive)
+        lines.append(Line(gauge, taken.client, "", "", at_ms, tuple(values)))
     return lines
 
 
@@ -215,10 +213,10 @@ class _Reader:
         return found
 
 
-def levels_at(level: Level, at: Iterable[Micros]) -> list[float]:
-    """What stood at each of these moments; 0 before the first change."""
+def levels_at(level: Level, at: Iterable[Micros], before: float = 0.0) -> list[float]:
+    """What stood at each of these moments; `before` the first change."""
     values: list[float] = []
-    place, value = 0, 0.0
+    place, value = 0, before
     for moment in at:
         while place < len(level) and level[place][0] <= moment:
             value = level[place][1]
@@ -227,13 +225,7 @@ def levels_at(level: Level, at: Iterable[Micros]) -> list[float]:
     return values
 
 
-def _age(taken: ClientSamples, alive: Sequence[Micros]) -> Line:
+def _ages(taken: ClientSamples, alive: Sequence[Micros]) -> list[float]:
     """In seconds; NaN before the first answer, where Kafka says how long ago 1970 was."""
-    at_ms, values = [], []
-    place = -1
-    for moment in alive:
-        while place + 1 < len(taken.refreshed) and taken.refreshed[place + 1] <= moment:
-            place += 1
-        at_ms.append(moment // MILLISECOND)
-        values.append((moment // MILLISECOND - taken.refreshed[place] // MILLISECOND) * MILLISECOND / SECOND if place >= 0 else nan)
-    return Line("metadata-age", taken.client, "", "", tuple(at_ms), tuple(values))
+    refreshed = levels_at([(at, at // MILLISECOND) for at in taken.refreshed], alive, before=nan)
+    return [(moment // MILLISECOND - since_ms) * MILLISECOND / SECOND for moment, since_ms in zip(alive, refreshed, strict=True)]

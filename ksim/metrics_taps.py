@@ -21,8 +21,4 @@ def tap(producer: Producer | LibrdkafkaProducer, plan: ProducerPlan, brokers: Br
     if isinstance(producer, LibrdkafkaProducer):
         return TappedLibrdkafka(producer)
     sizes = RequestSizes(producer.name, plan.profile.release, brokers.release)
-    return Tapped(producer, sizes, windows_of(plan))
-
-
-def windows_of(plan: ProducerPlan) -> Windows:
-    return Windows(overlapping_are_kept=plan.profile.metrics_keep_overlapping_windows)
+    return Tapped(producer, sizes, Windows(overlapping_are_kept=plan.profile.metrics_keep_overlapping_windows))

@@ -111,15 +111,12 @@ class WindowedCount(WindowedSum):
         return total + 1
 
 
-class Avg(Sampled):
+class Avg(WindowedSum):
     """NaN where nothing was recorded (X2)."""
-
-    def updated(self, total: float, value: float) -> float:
-        return total + value
 
     def combined(self) -> float:
         events = sum(window.events for window in self.ring)
-        return sum(window.value for window in self.ring) / events if events else nan
+        return super().combined() / events if events else nan
 
 
 class Max(Sampled):

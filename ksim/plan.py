@@ -163,6 +163,13 @@ class CountTrigger:
     partition: str = ""
 
 
+FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
+RECORD_FAULTS = ("unserializable", "oversize")
+DISK_FAULTS = ("disk-full", "disk-error")
+DEADLY = ("crash", "power-loss", "shutdown")
+"""These end a machine's process."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
     index: int
@@ -255,9 +262,6 @@ class AlertPlan:
     limit: Fraction
     above: bool
     lasting: Micros
-
-    def __str__(self) -> str:
-        return f"{self.metric} {'above' if self.above else 'below'} {float(self.limit):g}" + (f" for {self.lasting // 1000} ms" if self.lasting else "")
 
 
 @dataclass(frozen=True, slots=True)

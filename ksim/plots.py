@@ -88,7 +88,7 @@ def save_rates(table: Table, path: str | Path, of: Sequence[str] = ("lost", "dup
 
 
 def _offered(run: Run) -> list[tuple[float, int]]:
-    moments = sorted(at for _, fact in run.history.of(Offered) for at in (fact.times or [fact.first_at + i * fact.step for i in range(len(fact.records))]))
+    moments = sorted(at for _, fact in run.history.of(Offered) for at in fact.moments())
     return [(0.0, 0), *((at / SECOND, count) for count, at in enumerate(moments, 1))]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import TextIO
 
+from ksim.classification import CLASSES
+from ksim.plan import FRAME_FAULTS, RECORD_FAULTS
 from ksim.report import Report
 from ksim_models.units import SECOND
 
@@ -17,8 +19,7 @@ Line = tuple[str, str]
 
 DIGEST_CHARACTERS = 12
 ALWAYS_SHOWN = ("ok", "lost", "duplicated")
-CLASSES = ("ok", "absent", "lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
-HIT = dict.fromkeys(("lose-request", "lose-response", "hang", "delay", "answer"), "frame") | dict.fromkeys(("unserializable", "oversize"), "record")
+HIT = dict.fromkeys(FRAME_FAULTS, "frame") | dict.fromkeys(RECORD_FAULTS, "record")
 STYLE = {"held": "green", "violated": "red", "inconclusive": "yellow"}
 MEANING = {
     "ok": "acknowledged, once in the log, in order, readable",

@@ -7,24 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim.plan import CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
+from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
 from ksim.scenario_admin import read_wish
 from ksim.scenario_names import BROKER, CONNECTED, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
-from ksim.scenario_shape import (
-    APIS,
-    EXAMPLES,
-    FAULT,
-    FAULT_ARGUMENTS,
-    FRAME_FAULTS,
-    LATER_FAULT_ARGUMENTS,
-    LATER_FAULTS,
-    NEEDED_ARGUMENTS,
-    RECORD_FAULTS,
-    Key,
-)
+from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
@@ -34,8 +23,7 @@ API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
 OFFSET = whole(-1, MOST_RECORDS)
 EVERY_FAULT = ("name", "do", "at", "when")
-TAKES_DOWN = ("crash", "power-loss", "shutdown", "disk-full", "disk-error")
-DISK_FAULTS = ("disk-full", "disk-error")
+TAKES_DOWN = (*DEADLY, *DISK_FAULTS)
 
 
 def read_faults(

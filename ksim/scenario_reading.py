@@ -115,6 +115,18 @@ class Table:
     def has(self, *names: str) -> bool:
         return any(name in self.content for name in names)
 
+    def inner(self, name: str, shape: Shape, needed: Iterable[str], example: str) -> Table | None:
+        """The table that may stand in place of a bare value; None where none does."""
+        given = self.content.get(name)
+        if not isinstance(given, dict):
+            return None
+        inner = self.reading.table((*self.path, name), given, shape)
+        assert inner is not None
+        for key in needed:
+            if not inner.has(key):
+                inner.problem("", f"{name_of(inner.path)}: {key} is missing.", given=shown(given), possible=example)
+        return inner
+
     def take(self, name: str, kind: Kind[T]) -> T | None:
         """The value, or None where it is absent or was reported."""
         if name not in self.content:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ksim import scenario_shape as shapes
 from ksim.metrics_names import NAMES
+from ksim.plan import RECORD_FAULTS
 from ksim.scenario_shape import Shape
 from ksim.scenario_values import Schema
 
@@ -75,7 +76,7 @@ def _fault() -> Object:
     triggers = [_table(shapes.FRAME_TRIGGER, request={"enum": [*shapes.APIS]}, response={"enum": [*shapes.APIS]})]
     triggers += [_table(shape, needed=[kind]) for kind, shape in shapes.COUNT_TRIGGERS.items()]
     table = _table(shapes.FAULT, needed=["do"], do={"enum": [*shapes.FAULT_ARGUMENTS]}, when={"oneOf": triggers})
-    of_a_record: Object = {"properties": {"do": {"enum": [*shapes.RECORD_FAULTS]}}}
+    of_a_record: Object = {"properties": {"do": {"enum": [*RECORD_FAULTS]}}}
     return {**table, "anyOf": [{"required": ["at"]}, {"required": ["when"]}, of_a_record]}
 
 

@@ -261,8 +261,6 @@ EXAMPLES: Mapping[str, str] = {
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
-FRAME_FAULTS = frozenset({"lose-request", "lose-response", "hang", "delay", "answer"})
-RECORD_FAULTS = ("unserializable", "oversize")
 LATER_FAULTS = (
     "slow-disk",
     "slow-cpu",

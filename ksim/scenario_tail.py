@@ -60,15 +60,10 @@ def read_network(reading: Reading, content: object, names: Names) -> NetworkPlan
 
 
 def _latency(table: Table) -> Latency | None:
-    given = table.content.get("latency")
-    if not isinstance(given, dict):
+    latency = table.inner("latency", LATENCY, LATENCY, '{ median = "0.5ms", p99 = "3ms" }')
+    if latency is None:
         constant = table.take("latency", DURATION)
         return None if constant is None else Latency(constant, constant)
-    latency = table.reading.table((*table.path, "latency"), given, LATENCY)
-    assert latency is not None
-    for name in LATENCY:
-        if not latency.has(name):
-            latency.problem("", f"{name_of(latency.path)}: {name} is missing.", given=shown(given), possible='{ median = "0.5ms", p99 = "3ms" }')
     median, p99 = latency.take("median", DURATION), latency.take("p99", DURATION)
     if median is None or p99 is None:
         return None

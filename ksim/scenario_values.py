@@ -119,10 +119,6 @@ def _rate(value: object) -> Fraction:
     return amount
 
 
-def _figure(value: object) -> Fraction:
-    return exact(value)
-
-
 def _skew(value: object) -> Fraction:
     amount = exact(value)
     if not 0 <= amount <= 10:
@@ -164,7 +160,7 @@ DURATION = Kind('a duration: "250ms", "1.5s" (us, ms, s, min, h or d), or a bare
 POSITIVE_DURATION = Kind('a duration above zero: "250ms", "1.5s" (us, ms, s, min, h or d), or a bare number of ms', _positive_duration, QUANTITY_SCHEMA)
 SIZE = Kind('a size: "16KiB", "1MB" (B, KiB, MiB, GiB, kB, MB or GB), or a bare number of bytes', _size, QUANTITY_SCHEMA)
 RATE = Kind("a number of records per second, above 0", _rate, {"type": "number", "exclusiveMinimum": 0})
-FIGURE = Kind("a number", _figure, {"type": "number"})
+FIGURE = Kind("a number", exact, {"type": "number"})
 SKEW = Kind("a Zipf exponent from 0 to 10", _skew, {"type": "number", "minimum": 0, "maximum": 10})
 RATIO = Kind("a ratio above 0, at most 2", _ratio, {"type": "number", "exclusiveMinimum": 0, "maximum": 2})
 PROBABILITY = Kind("a number above 0, at most 1", _probability, {"type": "number", "exclusiveMinimum": 0, "maximum": 1})

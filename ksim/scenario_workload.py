@@ -22,6 +22,7 @@ from ksim_models.units import SECOND, Micros
 
 DEFAULT_SIZE_BYTES = 100
 ON_FAILURE = {reaction.value: reaction for reaction in (Reaction.REPORT, Reaction.RESEND, Reaction.STOP)}
+EXAMPLE_OF_A_BURST = '{ burst = 50, every = "1s" }'
 EXAMPLE_OF_A_BREAKER = '{ open_after = 5, half_open = "10s" }'
 
 
@@ -110,18 +111,18 @@ def _arrivals(table: Table) -> Arrivals:
     given = table.content.get("arrivals", "steady")
     counted = table.exactly_one("records", "for")
     records, lasting = table.take("records", COUNT), table.take("for", POSITIVE_DURATION)
-    if isinstance(given, dict):
-        burst = _burst(table, given)
+    if burst := table.inner("arrivals", ARRIVALS, ARRIVALS, EXAMPLE_OF_A_BURST):
+        size, every = burst.take("burst", COUNT), burst.take("every", POSITIVE_DURATION)
         if table.has("rate", "every"):
             key = "rate" if table.has("rate") else "every"
             table.problem(key, f"bursts come as arrivals says, so {key} has no place beside them.", possible="arrivals = { burst = 50, every = ... } alone")
             return nothing
-        if burst is None or not counted or (records is None and lasting is None):
+        if size is None or every is None or not counted or (records is None and lasting is None):
             return nothing
-        count = records if records is not None else _at_most(table, burst.size * math.ceil(Fraction(lasting or 0, burst.every)))
-        return Arrivals(count, Fraction(burst.every, burst.size), burst)
+        count = records if records is not None else _at_most(table, size * math.ceil(Fraction(lasting or 0, every)))
+        return Arrivals(count, Fraction(every, size), Burst(size, every))
     if given not in ("steady", "poisson"):
-        table.problem("arrivals", f"arrivals = {shown(given)} is not possible.", names=("steady", "poisson", '{ burst = 50, every = "1s" }'))
+        table.problem("arrivals", f"arrivals = {shown(given)} is not possible.", names=("steady", "poisson", EXAMPLE_OF_A_BURST))
     spaced = table.exactly_one("rate", "every")
     rate, every = table.take("rate", RATE), table.take("every", DURATION)
     if not counted or not spaced or (rate is None and every is None) or (records is None and lasting is None):
@@ -158,48 +159,30 @@ def _at_most(table: Table, records: int) -> int:
     return records
 
 
-def _burst(table: Table, given: dict[str, object]) -> Burst | None:
-    burst = table.reading.table((*table.path, "arrivals"), given, ARRIVALS)
-    assert burst is not None
-    for name in ("burst", "every"):
-        if not burst.has(name):
-            burst.problem("", f"arrivals: {name} is missing.", given=shown(given), possible='{ burst = 50, every = "1s" }')
-    size, every = burst.take("burst", COUNT), burst.take("every", POSITIVE_DURATION)
-    return Burst(size, every) if size is not None and every is not None else None
-
-
 def _size(table: Table) -> tuple[int, int]:
-    given = table.content.get("size")
-    if isinstance(given, dict):
-        sizes = table.reading.table((*table.path, "size"), given, RECORD_SIZE)
-        assert sizes is not None
-        if not sizes.has("mean"):
-            sizes.problem("", "size: mean is missing.", given=shown(given), possible="{ mean = 1000, spread = 200 }")
-        mean, spread = sizes.take("mean", SIZE), sizes.take("spread", SIZE) or 0
-        if mean is not None and spread > mean:
-            sizes.problem(
-                "spread", f"size: the spread {spread} is larger than the mean {mean}: some records would be smaller than nothing.", possible=f"0 to {mean}"
-            )
-        return mean or 0, spread
-    size = table.take("size", SIZE)
-    return DEFAULT_SIZE_BYTES if size is None else size, 0
+    sizes = table.inner("size", RECORD_SIZE, ["mean"], "{ mean = 1000, spread = 200 }")
+    if sizes is None:
+        size = table.take("size", SIZE)
+        return DEFAULT_SIZE_BYTES if size is None else size, 0
+    mean, spread = sizes.take("mean", SIZE), sizes.take("spread", SIZE) or 0
+    if mean is not None and spread > mean:
+        sizes.problem(
+            "spread", f"size: the spread {spread} is larger than the mean {mean}: some records would be smaller than nothing.", possible=f"0 to {mean}"
+        )
+    return mean or 0, spread
 
 
 def _compression(table: Table) -> tuple[int, int] | None:
     """(mean, spread) in millionths; None where nothing is said."""
-    given = table.content.get("compression_ratio")
-    if isinstance(given, dict):
-        ratios = table.reading.table((*table.path, "compression_ratio"), given, COMPRESSION_RATIO)
-        assert ratios is not None
-        if not ratios.has("mean"):
-            ratios.problem("", "compression_ratio: mean is missing.", given=shown(given), possible="{ mean = 0.4, spread = 0.1 }")
-        mean, spread = ratios.take("mean", RATIO), ratios.take("spread", RATIO) or 0
-        if mean is not None and spread >= mean:
-            problem = "compression_ratio: the spread is not smaller than the mean: some batches would be compressed to nothing."
-            ratios.problem("spread", problem, possible=f"less than {shown(given['mean'])}")
-        return mean or DEFAULT_RATIO, spread
-    ratio = table.take("compression_ratio", RATIO)
-    return None if ratio is None else (ratio, 0)
+    ratios = table.inner("compression_ratio", COMPRESSION_RATIO, ["mean"], "{ mean = 0.4, spread = 0.1 }")
+    if ratios is None:
+        ratio = table.take("compression_ratio", RATIO)
+        return None if ratio is None else (ratio, 0)
+    mean, spread = ratios.take("mean", RATIO), ratios.take("spread", RATIO) or 0
+    if mean is not None and spread >= mean:
+        problem = "compression_ratio: the spread is not smaller than the mean: some batches would be compressed to nothing."
+        ratios.problem("spread", problem, possible=f"less than {shown(ratios.content['mean'])}")
+    return mean or DEFAULT_RATIO, spread
 
 
 def tell_of_compression(reading: Reading, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> None:
@@ -217,13 +200,9 @@ def tell_of_compression(reading: Reading, workloads: Sequence[WorkloadPlan], pro
 
 
 def _keys(table: Table) -> Keys:
-    given = table.content.get("key", "none")
-    if isinstance(given, dict):
-        keys = table.reading.table((*table.path, "key"), given, RECORD_KEY)
-        assert keys is not None
-        if not keys.has("distinct"):
-            keys.problem("", "key: distinct is missing.", given=shown(given), possible="{ distinct = 50, skew = 1.0 }")
+    if keys := table.inner("key", RECORD_KEY, ["distinct"], "{ distinct = 50, skew = 1.0 }"):
         return Keys(keys.take("distinct", COUNT) or 1, keys.take("skew", SKEW) or Fraction(0))
+    given = table.content.get("key", "none")
     if given not in ("none", "fixed"):
         table.problem("key", f"key = {shown(given)} is not possible.", names=("none", "fixed", "{ distinct = 50, skew = 1.0 }"))
     return Keys(1) if given == "fixed" else Keys()
@@ -239,15 +218,10 @@ def _window(table: Table) -> int | None:
 
 
 def _on_failure(table: Table) -> OnFailure:
-    given = table.content.get("on_failure", "report")
-    if isinstance(given, dict):
-        breaker = table.reading.table((*table.path, "on_failure"), given, BREAKER)
-        assert breaker is not None
-        for name in BREAKER:
-            if not breaker.has(name):
-                breaker.problem("", f"on_failure: {name} is missing.", given=shown(given), possible=EXAMPLE_OF_A_BREAKER)
+    if breaker := table.inner("on_failure", BREAKER, BREAKER, EXAMPLE_OF_A_BREAKER):
         open_after, half_open = breaker.take("open_after", COUNT), breaker.take("half_open", POSITIVE_DURATION)
         return OnFailure(Reaction.BREAK, open_after or 1, half_open or 1)
+    given = table.content.get("on_failure", "report")
     if not isinstance(given, str) or given not in ON_FAILURE:
         table.problem("on_failure", f"on_failure = {shown(given)} is not possible.", names=(*ON_FAILURE, EXAMPLE_OF_A_BREAKER))
         return REPORT

@@ -220,6 +220,5 @@ def _first_not_ok(result: Classified) -> str | None:
 def _offered_at(producer: Producer, number: int) -> int:
     for first, stop, (_, fact) in producer.offers:
         if first <= number < stop and isinstance(fact, Offered):
-            place = fact.records.index(number)
-            return fact.times[place] if fact.times else fact.first_at + place * fact.step
+            return fact.moment_of(number)
     raise AssertionError(f"{producer.name}/{number} was never offered")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from ksim.scenario import Scenario, names
 from ksim.simulation import simulate
+from loading import load
 
 HERE = Path(__file__).resolve().parents[1] / "experiments" / "acks-and-idempotence"
 
@@ -40,11 +40,7 @@ def test_the_pages_numbers_are_those_of_the_results() -> None:
 
 
 METRICS = HERE.parent / "which-metric-moves"
-SPEC = importlib.util.spec_from_file_location("which_metric_moves", METRICS / "run.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-which_metric_moves = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(which_metric_moves)
+which_metric_moves = load(METRICS / "run.py")
 MOVES = json.loads((METRICS / "results.json").read_text(encoding="utf-8"))
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("hazards", ROOT / "experiments" / "hazards" / "hazards.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-hazards = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(hazards)
+from loading import load
 
+ROOT = Path(__file__).parents[1]
+hazards = load(ROOT / "experiments" / "hazards" / "hazards.py")
 CATALOGUE = hazards.catalogue()
 SCENARIOS = sorted((ROOT / "experiments" / "hazards" / "scenarios").glob("*.toml"))
 PRODUCERS = (  # Sections A, B, G, J and K: the client, the network, idempotence, mistakes, overload.

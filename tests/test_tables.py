@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loading import load
+
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 NAMES = sorted(path.name for path in EXPERIMENTS.glob("q*-*"))
-
-
-def load(path: Path) -> Any:
-    """A script as a module. Where its folder's own modules are found is put back, so that no test depends on another."""
-    spec = importlib.util.spec_from_file_location(path.parent.name.replace("-", "_") + "_" + path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
 
 
 def experiment(name: str) -> Any:

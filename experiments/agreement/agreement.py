@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with Live(f"kraft:{version}", say=_say) as live:
                 for key, row in _measured(live, version, chosen.clients.split(","), wanted, chosen.runs):
                     results[key] = row
-                    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+                    RESULTS.write_text(written(results), encoding="utf-8")
     PAGE.write_text("\n".join(_page(results)).rstrip() + "\n", encoding="utf-8")
     return 0
 
@@ -98,9 +98,14 @@ def _row(found: Comparison, twins: Sequence[Run]) -> dict[str, Any]:
         "live": {name: sorted(twin.verdict.records[name] for twin in twins) for name in COUNTS},
         "simulated": {row.what: row.simulated for row in found.classes},
         "timing": {row.what: [row.simulated, row.live, row.agreement] for row in found.timing},
-        "partings": [{"class": one.name, "record": one.record, "simulated": one.simulated, "live": one.live} for one in found.partings],
+        "partings": found.as_data()["partings"],
         "speed": round(found.wall_ms[1] / found.wall_ms[0]) if found.wall_ms[0] else None,
     }
+
+
+def written(results: dict[str, dict[str, Any]]) -> str:
+    """A line per row, so that a difference shows which rows were measured again."""
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(row, sort_keys=True)}" for key, row in sorted(results.items())) + "\n}\n"
 
 
 # The page.

@@ -68,7 +68,7 @@ def observe(task: tuple[int, int, int, int, int]) -> Found:
     sizes, holds = [], []
     for at, fact in simulate(scenario, seed=seed).history.of(Offered, Sent):
         if isinstance(fact, Offered):
-            began[fact.records[0]] = fact.times[0] if fact.times else fact.first_at
+            began[fact.records[0]] = fact.moments()[0]
         else:
             assert fact.attempt == 1
             sizes.append(len(fact.records))

@@ -143,7 +143,10 @@ class LiveWorld:
             self._do(self._administer(lambda ask, broker: ask.alter_topic(broker, self.naming.real(name), changes), answered))
         else:
             self.altered.setdefault(name, {}).update(dict.fromkeys(changes))
-            self._do(self._administer(lambda ask, broker: ask.alter_broker(broker, name or None, changes), answered))
+            self._alter_broker(name, changes, answered)
+
+    def _alter_broker(self, name: str, changes: Mapping[str, str | None], answered: Answered) -> None:
+        self._do(self._administer(lambda ask, broker: ask.alter_broker(broker, name or None, changes), answered))
 
     def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
         raise AssertionError("refused before: topics are not created again here")
@@ -222,7 +225,7 @@ class LiveWorld:
             self.restart(name)
         altered, self.altered = self.altered, {}
         for name, changes in altered.items():
-            self._do(self._administer(lambda ask, broker, name=name, changes=changes: ask.alter_broker(broker, name or None, changes), lambda why: None))  # type: ignore[misc]
+            self._alter_broker(name, changes, lambda why: None)
 
     # Paths.
 

@@ -26,6 +26,15 @@ class Offered:
     step: int
     times: tuple[int, ...] = ()
 
+    def moment_of(self, number: int) -> int:
+        """When this record was handed to send()."""
+        place = self.records.index(number)
+        return self.times[place] if self.times else self.first_at + place * self.step
+
+    def moments(self) -> list[int]:
+        """Of each record."""
+        return [*self.times] or [self.first_at + place * self.step for place in range(len(self.records))]
+
 
 @message
 class Refused:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +13,7 @@ from ksim.invariants_rules import RULES
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim_models.errors import ErrorCode
+from loading import load
 from mutations import PLANTED
 from storms import DEEDS, storm
 
@@ -121,12 +120,7 @@ def test_a_check_that_no_schedule_needs_is_seen_missing_by_the_test_of_its_rule(
 
 def found_in(file: str, name: str) -> Callable[..., None]:
     """A test of another file; imported by its path, so that it is not collected here."""
-    spec = importlib.util.spec_from_file_location(f"of_{name}", Path(__file__).parents[1] / file)
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Callable[..., None] = getattr(module, name)
+    found: Callable[..., None] = getattr(load(Path(__file__).parents[1] / file), name)
     return found
 
 

@@ -294,6 +294,14 @@ def test_under_replicated_and_under_min_isr_partitions_are_those_of_their_leader
     assert {*range(30_000, under.at_ms[-1], 1_000)} <= {*found.line("UnderReplicatedPartitions", node="broker-2").at_ms}
 
 
+def test_a_partition_is_under_replicated_against_the_replicas_that_a_reassignment_left_it() -> None:
+    """Those being added do not count before they are there."""
+    faults = '[[fault]]\nat = "1s"\ndo = "reassign"\npartition = "payments-0"\nto = ["broker-1", "broker-2"]\n'
+    found = ten(faults=faults).series("50ms")
+
+    assert max(found.line("UnderReplicatedPartitions", node="broker-1").values) == 0
+
+
 def test_offline_partitions_are_the_active_controllers() -> None:
     faults = '[[fault]]\nat = "1s"\ndo = "crash"\nwho = "brokers"\nfor = "30s"\n'
     found = ten(faults=faults).series()
