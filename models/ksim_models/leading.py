@@ -7,7 +7,7 @@ Append and producer state are one step; so are a follower's state, the ISR and t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ksim_models.config import BrokerConfig
 from ksim_models.directories import Directories
@@ -22,6 +22,8 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
     NO_LEADER,
     NO_OFFSET,
+    NO_PRODUCER_ID,
+    NO_SEQUENCE,
     DeleteRecordsRequest,
     FetchPartition,
     FetchRequest,
@@ -31,6 +33,7 @@ from ksim_models.messages import (
     RecordBatch,
     topic_of,
 )
+from ksim_models.parked import OwnAppend, ParkedProduce, Then
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
@@ -48,28 +51,6 @@ WITHOUT_LOG_START = (
 )
 
 
-class ParkedProduce:
-    """An acks=all request that waits for its records to be committed (BP-41). One slow partition holds the whole answer (BP-43)."""
-
-    __slots__ = ("connection", "deadline", "request", "results", "waiting")
-
-    def __init__(self, connection: str, request: ProduceRequest, deadline: Micros) -> None:
-        self.connection = connection
-        self.request = request
-        self.deadline = deadline
-        self.results: dict[str, ProduceResult] = {}
-        self.waiting: dict[str, tuple[int, int]] = {}
-        """Partition -> base offset, and where the log started when it was appended."""
-
-    def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
-        """This partition has its result; True when it was the last."""
-        self.results[partition] = ProduceResult(partition, error, *self.waiting.pop(partition), leader, leader_epoch)
-        return not self.waiting
-
-    def response(self) -> ProduceResponse:
-        return ProduceResponse(tuple([self.results[batch.partition] for batch in self.request.batches]))
-
-
 class Leading(FollowerFetches):
     def __init__(
         self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image, directories: Directories
@@ -84,6 +65,7 @@ class Leading(FollowerFetches):
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
+        self.own_appends = 0
 
     @property
     def wake_at(self) -> Micros:
@@ -121,7 +103,54 @@ class Leading(FollowerFetches):
                 parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
             else:
                 parked.results[batch.partition] = ProduceResult(batch.partition, error, base_offset, self.replicas[batch.partition].log.log_start_offset)
-        for batch in request.batches:
+        self._wait(parked)
+        if not parked.waiting:
+            return parked.response()
+        self._park(parked, now, out)
+        return None
+
+    def append_internal(
+        self,
+        partition: str,
+        payload: tuple[object, ...],
+        size_bytes: int,
+        *,
+        acks: int,
+        timeout_ms: int,
+        then: Callable[[ErrorCode, int, Micros, list[Effect]], None],
+        now: Micros,
+        out: list[Effect],
+        producer: tuple[int, int] | None = None,
+    ) -> None:
+        """Records of an internal topic that this broker leads. `then` is told (error, base offset) when they are committed, refused, or have waited too long:
+        always after this call. What has waited too long is in the log all the same, and may yet be committed (TC-4).
+
+        acks: -1, or 1: no minimum of the ISR counts, but the commit is waited for all the same (GC-9).
+        producer: id and epoch, where they are part of a transaction.
+        """
+        pid, epoch = producer or (NO_PRODUCER_ID, -1)
+        sequence = NO_SEQUENCE if producer is None else 0
+        batch = RecordBatch(
+            partition, "", range(len(payload)), size_bytes, pid, epoch, sequence, max_timestamp=now, transactional=producer is not None, payload=payload
+        )
+        self.append_own((batch,), acks, timeout_ms, lambda results, at, out: then(results[0].error, results[0].base_offset, at, out), now, out)
+
+    def append_own(self, batches: tuple[RecordBatch, ...], acks: int, timeout_ms: int, then: Then, now: Micros, out: list[Effect]) -> None:
+        """Records that no client sends: a coordinator's, or the marks of a transaction's end. Each partition by itself; told when all are settled."""
+        self.own_appends += 1
+        own = OwnAppend(f"own append {self.own_appends}", ProduceRequest(acks, timeout_ms, batches), now + timeout_ms * MILLISECOND, then)
+        for batch in batches:
+            error, base_offset = self._append(batch, acks, now, out)
+            if error:
+                own.refuse(batch.partition, error)
+            else:
+                own.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
+        self._wait(own)
+        self._park(own, now, out)
+
+    def _wait(self, parked: ParkedProduce) -> None:
+        """For the commit of what was appended, where it is not committed already."""
+        for batch in parked.request.batches:
             if batch.partition in parked.waiting:
                 required = parked.waiting[batch.partition][0] + len(batch.records)  # For a duplicate: the end of the original (BP-27).
                 replica = self.replicas[batch.partition]
@@ -129,12 +158,13 @@ class Leading(FollowerFetches):
                     parked.settle(batch.partition, self._committed_code(replica))
                 else:
                     self._wait_for_commit(batch.partition, required, parked)
+
+    def _park(self, parked: ParkedProduce, now: Micros, out: list[Effect]) -> None:
+        self.parked[parked.connection] = parked
         if not parked.waiting:
-            return parked.response()
-        self.parked[connection] = parked
-        if parked.deadline <= now:
+            self._answer_produce(parked)
+        elif parked.deadline <= now:
             self._time_out(parked, out)  # timeout_ms = 0: it never waits.
-        return None
 
     def _unknown_topics(self, request: ProduceRequest) -> tuple[str, ...]:
         """BP-16: topics that are known here under another id."""
@@ -164,7 +194,7 @@ class Leading(FollowerFetches):
             error = ErrorCode.MESSAGE_TOO_LARGE  # As it came, and again as it is to be written (UnifiedLog.append).
         elif written > replica.config.segment_bytes:
             error = ErrorCode.RECORD_LIST_TOO_LARGE
-        elif batch.producer_id >= 0:
+        elif batch.producer_id >= 0 and batch.producer:
             answer, known_offset = replica.log.producers.judge(batch)
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
@@ -178,7 +208,8 @@ class Leading(FollowerFetches):
             if follower is not None and follower.log_end_offset == log.log_end_offset:
                 follower.idled(log.log_end_offset, session.fetched_at)
         stamped = log.append_as_leader(batch, replica.leader_epoch, now)
-        out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
+        if batch.producer:  # Else it is no record of anybody's.
+            out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
@@ -206,7 +237,8 @@ class Leading(FollowerFetches):
         """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
         for batch in parked.request.batches:
             if batch.partition in parked.waiting:
-                out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
+                if batch.producer:
+                    out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
                 parked.settle(batch.partition, ErrorCode.REQUEST_TIMED_OUT)
         self._answer_produce(parked)
 
