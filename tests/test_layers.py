@@ -46,6 +46,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
+    ("coordination_facts",),
     ("messages",),
     (
         "machine",
