@@ -252,7 +252,7 @@ class Leading(FollowerFetches):
         if batch.marker is not None:
             marker = MarkerWritten(self.broker, batch.partition, batch.producer_id, batch.producer_epoch, batch.marker.committed, stamped.base_offset)
             out.append(Note(marker))
-        elif batch.producer:  # Else it is no record of anybody's.
+        elif not batch.payload:  # Else it is no record of anybody's.
             out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
@@ -294,7 +294,7 @@ class Leading(FollowerFetches):
         """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
         for batch in parked.request.batches:
             if batch.partition in parked.waiting:
-                if batch.producer:
+                if not batch.payload and batch.marker is None:
                     out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
                 parked.settle(batch.partition, ErrorCode.REQUEST_TIMED_OUT)
         self._answer_produce(parked)
