@@ -26,17 +26,16 @@ def clean(draw: st.DrawFn) -> tuple[list[Line], Logs]:
     """A producer whose transactions follow each other, over one to three partitions; each ends as it was told."""
     lines: list[Line] = []
     logs: Logs = {f"payments-{number}": [] for number in range(draw(st.integers(1, 3)))}
-    offered = now = 0
+    offered = 0
     for number in range(1, draw(st.integers(1, 5)) + 1):
-        now += 1
-        lines.append((now, Transaction("p1", number, "begin")))
+        lines.append((number, Transaction("p1", number, "begin")))
         touched = draw(st.lists(st.tuples(st.sampled_from(sorted(logs)), st.integers(1, 4)), min_size=1, max_size=5))
         for partition, size in touched:
             records = range(offered, offered + size)
             offered += size
             end = _end(logs[partition])
             lines += [
-                (now, Offered("p1", records, now, 0)),
+                (now, Offered("p1", records, number, 0)),
                 (now, Sent("p1", partition, records, "broker-1", "c", 1)),
                 (now, Acked("p1", partition, records, end)),
             ]
@@ -44,7 +43,7 @@ def clean(draw: st.DrawFn) -> tuple[list[Line], Logs]:
         fate = draw(st.sampled_from(["committed", "committed", "aborted"]))
         for partition in dict(touched):
             logs[partition].append(LoggedBatch(_end(logs[partition]), 0, "", range(1), 7, number, -1, True, "commit" if fate == "committed" else "abort"))
-        lines.append((now, Transaction("p1", number, fate)))
+        lines.append((number, Transaction("p1", number, fate)))
     return lines, logs
 
 
