@@ -35,9 +35,9 @@ def clean(draw: st.DrawFn) -> tuple[list[Line], Logs]:
             offered += size
             end = _end(logs[partition])
             lines += [
-                (now, Offered("p1", records, number, 0)),
-                (now, Sent("p1", partition, records, "broker-1", "c", 1)),
-                (now, Acked("p1", partition, records, end)),
+                (number, Offered("p1", records, number, 0)),
+                (number, Sent("p1", partition, records, "broker-1", "c", 1)),
+                (number, Acked("p1", partition, records, end)),
             ]
             logs[partition].append(LoggedBatch(end, 0, "p1", records, 7, number, 0, True))
         fate = draw(st.sampled_from(["committed", "committed", "aborted"]))
