@@ -1,6 +1,6 @@
 """Every broker, controller and topic setting that is known here: its type, range and default, and which of them play no part.
 
-Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of the broker's rule book).
+Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of the broker's rule book; CFG-1).
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ _BROKER_KEYS = (
     ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
     ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
     _boolean("controlled.shutdown.enable", True),
+    _int("initial.broker.registration.timeout.ms", 60_000, unit=Unit.MS),
+    ConfigKey("log.dir.failure.timeout.ms", Kind.LONG, ((ALWAYS, 30_000),), Unit.MS, 1, LONG_MAX, since=(3, 8, 0)),
     ConfigKey("log.dirs", Kind.TEXT, ((ALWAYS, None),)),
     _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
     _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
@@ -103,11 +105,6 @@ _BROKER_KEYS = (
         FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", "log.message.downconversion.enable", until=(4, 0, 0)
     ),
     *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage", until=(4, 0, 0)),
-    *playing_no_part(
-        "it changes nothing in a simulated start or shutdown",
-        "initial.broker.registration.timeout.ms",
-        "log.dir.failure.timeout.ms",
-    ),
     *playing_no_part("it changes nothing in a simulated start or shutdown", "controlled.shutdown.max.retries", until=(4, 0, 0)),
     *playing_no_part("an administrator deletes topics here whatever it says", "delete.topic.enable"),
     *playing_no_part(
@@ -136,6 +133,7 @@ NO_RANGE = "Kafka checks no range here, but nothing could run with this"
 UNCHECKED = frozenset(
     (
         *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "default.replication.factor", "request.timeout.ms"),
+        "initial.broker.registration.timeout.ms",
         *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
         *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
         "replica.high.watermark.checkpoint.interval.ms",
