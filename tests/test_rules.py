@@ -1,4 +1,4 @@
-"""Every rule that the models cite is named by a test: a rule without a test is a claim. And every rule of the broker's book is cited, or said to be simplified."""
+"""Every rule that the models cite is named by a test: a rule without a test is a claim. Every rule of the broker's book is cited, or listed as simplified."""
 
 from __future__ import annotations
 

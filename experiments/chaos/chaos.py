@@ -1,7 +1,8 @@
 """Random chaos with every invariant looked at: `python experiments/chaos/chaos.py --seeds 0..999`.
 
-Each seed is a cluster, a configuration, a workload and up to eight faults, drawn (`drawn.py`). A seed fails where an invariant does not hold, something of ours breaks,
-an anomaly shows that the configuration does not allow, or at the end of a run that grew quiet replicas differ. What fails is shrunk and printed as a scenario.
+Each seed is a cluster, a configuration, a workload and up to eight faults, drawn (`drawn.py`). A seed fails where an invariant does not hold,
+something of ours breaks, an anomaly shows that the configuration does not allow, or replicas differ at the end of a run that grew quiet.
+What fails is shrunk and printed as a scenario.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def _inline(value: Any) -> str:
 
 
 def drawn(seed: int) -> dict[str, Any]:
+    """The scenario of this seed."""
     return Drawing(seed).scenario()
 
 
@@ -149,7 +151,7 @@ def page(results: dict[str, Any]) -> str:
         "",
         "| seeds | held | violated, as the configuration allows | inconclusive | failed |",
         "|---|---|---|---|---|",
-        f"| {results['seeds']}: {sum(counts.values()):,} | {counts.get('held', 0):,} | {counts.get('violated', 0):,} | {counts.get('inconclusive', 0):,} | {failed:,} |",
+        f"| {results['seeds']}: {sum(counts.values()):,} | {' | '.join(f'{counts.get(verdict, 0):,}' for verdict in VERDICTS)} | {failed:,} |",
         "",
         "A failing seed is shrunk and printed as a scenario file. What was found this way stands as a test in `tests/ksim/test_chaos_finds.py`.",
     ]

@@ -127,7 +127,7 @@ class Drawing:
     def _fault(self, index: int) -> dict[str, Any]:
         draw = self.random
         kinds = ("machine", "machine", "machine", "link", "link", "frame", "admin", "admin", "disk")
-        fault = getattr(self, f"_{draw.choice(kinds)}_fault")()
+        fault: dict[str, Any] = getattr(self, f"_{draw.choice(kinds)}_fault")()
         if "when" not in fault:
             fault["at"] = f"{draw.randrange(self.calm_until)}ms"
         return {"name": str(index)} | fault

@@ -9,7 +9,7 @@ JITTER = 0.2
 
 
 def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float, *, capped: bool = True, jitter: float = JITTER) -> int:
-    """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by the jitter (20 %) either way, cut to whole ms, never above the maximum.
+    """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by the jitter either way, cut to whole ms, never above the maximum.
 
     draw: uniform in [0, 1). capped: false before 3.7, where the maximum bounds the doubling only: the wait may be up to 20 % longer than it,
     and is the initial one for ever where that is the larger.

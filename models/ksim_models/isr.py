@@ -129,7 +129,7 @@ class Leadership:
         self.maximal = tuple(replica for replica in (self.leader, *self.followers) if replica == name or replica in self.committed)
 
     def out_of_sync(self, leader_end: int, now: Micros, lag_limit: Micros) -> tuple[str, ...]:
-        """RP-50: members that are neither at the log end nor were so within the lag limit. Where nothing is written nobody falls behind, not even the dead (RP-51)."""
+        """RP-50: members that are neither at the log end nor were so within the lag limit. Without writes not even the dead fall behind (RP-51)."""
         if self.in_flight:
             return ()
         return tuple(name for name, follower in self.followers.items() if name in self.committed and not follower.is_caught_up(leader_end, now, lag_limit))

@@ -235,12 +235,12 @@ class Leading:
     # Commit.
 
     def _committed_code(self, replica: Replica) -> ErrorCode:
-        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now; a shrink under way still counts in full (BP-46)."""
+        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now; a shrink under way does not count (BP-46)."""
         assert replica.leadership is not None
         return NONE if len(replica.leadership.maximal) >= replica.min_isr else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
 
     def advance(self, replica: Replica, now: Micros, out: list[Effect]) -> None:
-        """Move the high watermark as far as the replicas allow (RP-20, RP-24; alone in the ISR, to the log end: RP-28), and acknowledge what it passes (RP-25)."""
+        """Move the high watermark as far as the replicas allow (RP-20, RP-24; alone to the log end, RP-28), and acknowledge what it passes (RP-25)."""
         leadership = replica.leadership
         assert leadership is not None
         if self.profile.hw_frozen_below_min_isr and len(leadership.committed) < replica.min_isr:
@@ -275,7 +275,7 @@ class Leading:
                 self._answer_produce(parked)
 
     def abandon(self, replica: Replica) -> None:
-        """Leadership is lost, or given up by who shuts down: every request that waits is answered NOT_LEADER_OR_FOLLOWER (BP-47, BP-48). Its records may survive."""
+        """Leadership is lost, also by shutting down: every request that waits is answered NOT_LEADER_OR_FOLLOWER (BP-47, BP-48). Its records may survive."""
         error = self._absence(replica.partition)
         hint = self._leader_hint(replica.partition, error)
         for _, parked in self.committing.pop(replica.partition, ()):
@@ -348,7 +348,7 @@ class Leading:
             self.proposals.append(replica)
 
     def check_isr(self, now: Micros) -> None:
-        """RP-50: once per half lag limit, followers that fell behind are proposed out: who reaches the controller and nobody else ends alone in the ISR (KC-71)."""
+        """RP-50: once per half lag limit, followers that fell behind are proposed out: who reaches only the controller ends alone in the ISR (KC-71)."""
         for replica in self.replicas.values():
             if replica.leadership is not None:
                 out_of_sync = replica.leadership.out_of_sync(replica.log.log_end_offset, now, self.lag_limit)

@@ -134,7 +134,7 @@ def test_bp_12_kc_73_a_deposed_leader_takes_what_a_better_informed_producer_send
 
     assert alone.codes(client) == [E.NONE]
     assert [told.error for answer in alone.answers("b2->b1#1", object) for told in getattr(answer, "partitions", ())] == [E.UNKNOWN_LEADER_EPOCH]
-    assert "leader_epoch" not in ProduceRequest.__slots__
+    assert "leader_epoch" not in ProduceRequest.__annotations__
 
 
 # Followers.
@@ -393,7 +393,7 @@ def test_ps_51_a_deleted_segment_takes_no_producer_out_of_memory() -> None:
 
 def test_kc_52_kc_56_the_last_member_of_an_isr_stays_in_it_or_goes_into_the_elr() -> None:
     """Without eligible leader replicas it is elected again, cleanly, whatever its disk has lost."""
-    told = {}
+    told: dict[str, tuple[object, ...]] = {}
     for version in ("4.0", "4.1"):
         cluster = LoneController(version, given=TWO)
         cluster.fence("2", "3", "1")
