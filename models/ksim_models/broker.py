@@ -104,7 +104,9 @@ class Broker:
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
-        self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
+        self.membership = Membership(
+            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
+        )
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
             self.name,
@@ -147,10 +149,10 @@ class Broker:
                 if inbound is None:
                     self._on_response(event.connection, event.message, now, out)
                 else:
-                    inbound.active_at = now
                     if inbound.busy:
-                        inbound.queue.append(event.message)
+                        inbound.queue.append(event.message)  # Not read yet: its connection is muted (BP-1).
                     else:
+                        inbound.active_at = now
                         self._serve(event.connection, inbound, event.message, now, out)
             case Wake():
                 self._on_wake(now, out)
@@ -171,8 +173,8 @@ class Broker:
             self._settle(now, out)
         if self.directories.look_at <= now:
             self._lose_directories(now, out)
-        if self.membership.may_stop and self.running:
-            self._end(now, out)
+        if self.membership.given_up and self.running:
+            self._leave(now, out)
         return out
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
@@ -185,6 +187,14 @@ class Broker:
         elif not self.roles.shutting_down:
             self.roles.shutting_down = True
             self.membership.begin_shutdown(now, out)
+
+    def _leave(self, now: Micros, out: list[Effect]) -> None:
+        """Whether it was asked to, or leaves by itself: not registered in time (KC-1), or unable to tell of a failed directory (BP-30)."""
+        if self.membership.may_stop:
+            self._end(now, out)
+        else:
+            self.membership.given_up = False
+            self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         """BrokerServer.shutdown: requests that wait are dropped, logs are flushed and closed, with the high watermarks and a mark that all is well."""
@@ -253,7 +263,7 @@ class Broker:
             self._close_idle(now, out)
 
     def _close_idle(self, now: Micros, out: list[Effect]) -> None:
-        """The broker's own connections.max.idle.ms (N10): whoever sent nothing for longer is cut off."""
+        """The broker's own connections.max.idle.ms (BP-6, N10): whoever sent nothing and was answered nothing for longer is cut off."""
         max_idle = ms(self.config.connections_max_idle_ms)
         for connection, inbound in list(self.inbound.items()):
             if not inbound.closed and inbound.active_at + max_idle < now:
@@ -359,10 +369,13 @@ class Broker:
             if leading.answers:
                 answers, leading.answers = leading.answers, []
                 for connection, response in answers:
+                    if connection in self.inbound:
+                        self.inbound[connection].active_at = now
                     self._answer(connection, response, out)
             if self.unmuted:
                 connection = self.unmuted.popleft()
                 inbound = self.inbound[connection]
+                inbound.active_at = now
                 self._serve(connection, inbound, inbound.queue.popleft(), now, out)
             if leading.proposals:
                 proposals, leading.proposals = leading.proposals, []

@@ -295,7 +295,7 @@ class Log:
         self.epochs.truncate_from_start(to)
 
     def remove_segments(self, count: int, now: Micros) -> None:
-        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later."""
+        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later. No producer is forgotten (PS-51)."""
         if count == len(self.segments):
             self.roll(now)
         gone, self.segments = self.segments[:count], self.segments[count:]
@@ -393,7 +393,8 @@ class Log:
     def come_back(self, now: Micros, tasks_from: Micros) -> None:
         """The process loads it (LR-6 to LR-10). tasks_from: when its checkpoints are written for the first time.
 
-        After a crash the page cache has every appended record (LR-3); after a power loss the file ends where the disk had it.
+        After a crash the page cache has every appended record (LR-3), so the same replica may lead again at once (LR-12);
+        after a power loss the file ends where the disk had it.
         """
         if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:
             self.checkpointed = self.high_watermark
