@@ -43,6 +43,7 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
+from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 PRODUCER_IDS_PER_BLOCK = 1000
@@ -137,6 +138,8 @@ class Broker:
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
         if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
+        if leading.readers is not None:
+            at = min(at, leading.readers.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
@@ -245,6 +248,8 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        if self.leading.readers is not None:
+            self.leading.readers.wake(now)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
@@ -306,6 +311,12 @@ class Broker:
                 self._answer(connection, ApiVersionsResponse(), out)
             case InitProducerIdRequest():
                 self._answer(connection, self._new_producer_id(), out)
+            case ConsumerFetchRequest():
+                self.leading.read().fetch(connection, request, now)
+            case ListOffsetsRequest():
+                self.leading.read().list_offsets(connection, request)
+            case OffsetForLeaderEpochRequest():
+                self.leading.read().end_of_epochs(connection, request)
 
     def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
         """The controller is asked, once for each topic while it has not answered."""

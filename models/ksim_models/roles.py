@@ -98,7 +98,7 @@ class Roles:
         if replica is not None:
             replica.leadership = None
             self.leading.abandon(replica)
-            self.leading.tell_followers(partition, now)
+            self.leading.tell_all(partition, now)
 
     def go_offline(self) -> None:
         """ReplicaManager.handleLogDirFailure: these replicas neither lead nor follow here; requests that wait for them run into their time-outs."""
@@ -144,7 +144,7 @@ class Roles:
         if new_epoch:
             role = "leader" if leads else "follower"
             out.append(Note(Became(self.broker, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
-            self.leading.tell_followers(record.partition, now)
+            self.leading.tell_all(record.partition, now)
 
     def _host(self, record: PartitionRecord, topic_id: int, now: Micros) -> Replica:
         config = self._topic_config(record.partition)
