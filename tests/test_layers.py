@@ -54,6 +54,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
         "broker_config",
         "producer_config",
         "broker_keys",
+        "coordinator_keys",
         "producer_keys",
         "idempotence_setting",
         "librdkafka_config",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ksim_models.coordinator_keys import COORDINATOR_KEYS
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -130,6 +131,7 @@ _BROKER_KEYS = (
     *playing_no_part(THE_SCENARIO_SAYS, "controller.quorum.bootstrap.servers", since=(3, 9, 0)),
     *playing_no_part(THE_SCENARIO_SAYS, "zookeeper.connect", until=(4, 0, 0)),
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
+    *COORDINATOR_KEYS,
 )
 
 NO_RANGE = "Kafka checks no range here, but nothing could run with this"

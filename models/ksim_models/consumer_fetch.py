@@ -61,6 +61,15 @@ class Readers:
             self._unpark(parked)
             self.answer(parked.connection, ConsumerFetchResponse(tuple(self._read(parked.request))))
 
+    def serve(self, connection: str, request: ConsumerFetchRequest | ListOffsetsRequest | OffsetForLeaderEpochRequest, now: Micros) -> None:
+        match request:
+            case ConsumerFetchRequest():
+                self.fetch(connection, request, now)
+            case ListOffsetsRequest():
+                self.list_offsets(connection, request)
+            case OffsetForLeaderEpochRequest():
+                self.end_of_epochs(connection, request)
+
     # Fetch.
 
     def fetch(self, connection: str, request: ConsumerFetchRequest, now: Micros) -> None:

@@ -160,6 +160,10 @@ class Log:
             self.log_end_offset,
             leader_epoch,
             batch.max_timestamp,
+            0,
+            batch.transactional,
+            batch.marker,
+            batch.payload,
         )
         self.append_as_follower(stamped, now)
         return stamped

@@ -334,11 +334,12 @@ class MetadataFetchRequest:
 
 @message
 class CreateTopicsRequest:
-    """A broker asks for topics that a client named and nobody has created."""
+    """A broker asks for topics that a client named and nobody has created, or that a coordinator needs."""
 
     topics: tuple[str, ...]
     partitions: int
     replication: int
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @message
