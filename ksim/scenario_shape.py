@@ -82,6 +82,12 @@ PRODUCER: Shape = {
     "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
 }
+CONSUMER: Shape = {
+    "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
+    "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "config": CONFIG,
+    "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
+}
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),
     "every": key(kinds.POSITIVE_DURATION, "From burst to burst"),
@@ -192,7 +198,7 @@ SCENARIO: Shape = {
     "cluster": Key("Brokers and controllers.", {"type": "object"}),
     "topics": Key("Topics by name.", {"type": "object"}),
     "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
-    "consumers": later("Consumers"),
+    "consumers": Key("Consumers by name.", {"type": "object"}),
     "applications": later("Applications that consume, transform and produce"),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),

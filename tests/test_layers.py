@@ -44,9 +44,10 @@ PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("closing",),
     ("held_up",),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
+    ("consumer_facts",),
     ("messages",),
     (
         "machine",
@@ -59,6 +60,8 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
         "idempotence_setting",
         "librdkafka_config",
         "librdkafka_keys",
+        "consumer_config",
+        "consumer_keys",
     ),
     ("settings",),
     ("setting_names",),

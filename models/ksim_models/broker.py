@@ -45,6 +45,7 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
+from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 PRODUCER_IDS_PER_BLOCK = 1000
@@ -143,6 +144,8 @@ class Broker:
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
         if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
+        if leading.readers is not None:
+            at = min(at, leading.readers.wake_at)
         if self.coordination.in_use:
             at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
@@ -261,6 +264,8 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        if self.leading.readers is not None:
+            self.leading.readers.wake(now)
         if self.coordination.in_use:
             self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
@@ -324,6 +329,8 @@ class Broker:
                 self._answer(connection, ApiVersionsResponse(), now, out)
             case InitProducerIdRequest():
                 self._answer(connection, self._new_producer_id(), now, out)
+            case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
+                self.leading.read().serve(connection, request, now)
             case _:
                 answer = self.coordination.apis[type(request)](connection, request, now, out)
                 if answer is not None:

@@ -198,6 +198,28 @@ class Log:
             taken += 1
         return tuple(batches[first:taken])
 
+    def read_until(self, offset: int, end: int, limit_bytes: int, *, at_least_one: bool) -> tuple[RecordBatch, ...]:
+        """For a consumer: batches from `offset` on that end at `end` at the latest, at most `limit_bytes`, but one in any case where that is asked for."""
+        taken: list[RecordBatch] = []
+        size = 0
+        for number in range(self._position(offset), len(self.batches)):
+            batch = self.batches[number]
+            size += batch.size_bytes
+            if batch.next_offset > end or (size > limit_bytes and (taken or not at_least_one)):
+                break
+            taken.append(batch)
+        return tuple(taken)
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Where read_committed consumers stop."""
+        return self.high_watermark
+
+    def aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """The aborted transactions that overlap these offsets: (producer id, first offset)."""
+        del start, end
+        return ()
+
     def _position(self, offset: int) -> int:
         """Of the batch that holds this offset."""
         return bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
