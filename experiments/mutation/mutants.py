@@ -104,7 +104,8 @@ def _page(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "# Planted bugs, and how many the tests catch"
     yield ""
     yield "Written by `make mutants`: mutmut changes the rules one operator, constant or argument at a time,"
-    yield "and `planted.py` runs in a fork of one collected pytest session the tests that reach it, the quickest first, until one fails or `--seconds` of them have passed."
+    yield "and `planted.py` runs in a fork of one collected pytest session the tests that reach it,"
+    yield "the quickest first, until one fails or `--seconds` of them have passed."
     yield "So a share is a lower bound: slower tests, and those in other folders, may catch more. A mutant that runs for ever counts as caught."
     yield "The names of the survivors stand in `results.json`; some of them change nothing (equivalent mutants):"
     yield from EQUIVALENT
