@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from ksim.history import History
 from ksim.ranges import Runs, both, latest, minus, runs_of, union
-from ksim_models.facts import FinalLog, LoggedBatch, Offered, Read, Transaction
+from ksim_models.consumer_facts import Read
+from ksim_models.facts import FinalLog, LoggedBatch, Offered, Transaction
 
 Copy = tuple[int, int, int]
 """Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""

@@ -14,7 +14,7 @@ from operator import itemgetter
 from ksim.atomicity import Copied
 from ksim.history import History
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
-from ksim_models.facts import CommittedOffset, Processed
+from ksim_models.consumer_facts import CommittedOffset, Processed
 
 FIGURES = ("processed_once", "processed_twice", "skipped", "unprocessed")
 

@@ -8,7 +8,8 @@ import pytest
 
 from ksim.history import History
 from ksim.verdict import Verdict, judge
-from ksim_models.facts import Acked, Ended, Failed, FinalLog, LoggedBatch, Offered, Read, Refused, Sent, Transaction
+from ksim_models.consumer_facts import Read
+from ksim_models.facts import Acked, Ended, Failed, FinalLog, LoggedBatch, Offered, Refused, Sent, Transaction
 
 JAVA = {"acks": "all", "enable.idempotence": True, "client": "java", "transactional.id": "t"}
 CONSUMERS = {"committed": {"isolation.level": "read_committed"}, "all": {"isolation.level": "read_uncommitted"}}

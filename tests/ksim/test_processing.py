@@ -9,7 +9,8 @@ import pytest
 from ksim.history import History
 from ksim.report import report_on_history
 from ksim.verdict import judge
-from ksim_models.facts import Acked, CommittedOffset, Ended, FinalLog, LoggedBatch, Offered, Processed
+from ksim_models.consumer_facts import CommittedOffset, Processed
+from ksim_models.facts import Acked, Ended, FinalLog, LoggedBatch, Offered
 
 CONFIG: dict[str, Any] = {
     "producers": {"feed": {"acks": "all"}, "copier": {"acks": "all"}},
