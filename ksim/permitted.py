@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 ALL = -1
+A_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Effective:
     unclean_election: bool
     unflushed_power_loss: bool
     """The scenario lets a machine lose its power, and some broker does not flush every record before it answers."""
+    forgets_producers: bool
+    """A broker may have forgotten a producer when it retries: producer.id.expiration.ms is shorter than its delivery time-out."""
     threads: int
     """Workloads of this producer that write to this topic: each is a thread of its own."""
 
@@ -37,6 +40,8 @@ class Permission:
     source: str
 
 
+FORGOTTEN = "producer.id.expiration.ms is shorter than the producer's delivery time-out"
+
 PERMITTED = (
     Permission("lost", "acks=0", lambda c: c.acks == 0, "client S22, broker section 1.5"),
     Permission("lost", "acks=1", lambda c: c.acks == 1, "broker section 1.5: the leader fails before a follower fetched it"),
@@ -45,6 +50,8 @@ PERMITTED = (
     Permission("lost", "a power loss: no acknowledgement waits for a flush (flush.messages > 1)", lambda c: c.unflushed_power_loss, "LR-2, LR-4; H-094"),
     Permission("ghost", "a failed send says nothing about the log", lambda c: True, "client S21"),
     Permission("duplicated", "enable.idempotence=false", lambda c: not c.idempotence and c.retries > 0 and c.acks != 0, "client section 3.6"),
+    Permission("duplicated", FORGOTTEN, lambda c: c.forgets_producers, "broker PS-19, PS-50"),
+    Permission("reordered", FORGOTTEN, lambda c: c.forgets_producers, "broker PS-13, PS-50: who is not remembered may start anywhere"),
     Permission("reordered", "acks=0", lambda c: c.acks == 0, "client section 3.6: unread bytes of an old connection are served beside those of the new one"),
     Permission(
         "reordered",
@@ -113,8 +120,14 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         min_insync_replicas=min([_number(value, 1) for value in of_topic("min.insync.replicas")] or [1], default=1) if replicas != 1 else 1,
         unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
         unflushed_power_loss=_has_power_loss(run) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
+        forgets_producers=any(_number(settings.get("producer.id.expiration.ms"), A_DAY_MS) < _patience(own) for settings in brokers),
         threads=_threads(run, producer, partition.rpartition("-")[0]),
     )
+
+
+def _patience(producer: Mapping[str, object]) -> int:
+    """Java's delivery.timeout.ms, or what of librdkafka's settings stands for it."""
+    return _number(producer.get("delivery.timeout.ms"), 120_000)
 
 
 def _threads(run: Mapping[str, object], producer: str, topic: str) -> int:

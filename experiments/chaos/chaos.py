@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results.json"
 EVERY = (1, 5, 13, 29)
 """How often the invariants are looked at, in steps: by the seed, so that some runs are seen in every detail and many runs are seen at all."""
-SHRINKS_AT_MOST = 300
+SHRINKS_AT_MOST = 120
 
 
 def check(data: dict[str, Any], every: int) -> tuple[str, str]:
@@ -175,6 +175,8 @@ def main() -> int:
         one(done, counts)
         if chosen.minutes and time.monotonic() - began > 60 * chosen.minutes:
             break
+    if chosen.show:
+        return 0
     print(f"{first}..{done}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     if chosen.write:
         seeds = f"{first}..{done}"

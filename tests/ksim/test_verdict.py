@@ -265,6 +265,16 @@ def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allo
     assert verdict.verdict == "violated"
 
 
+@pytest.mark.parametrize(("expiration_ms", "allowed"), [(1_999, True), (2_000, False), (None, False)])
+@pytest.mark.parametrize("facts", [DUPLICATED, REORDERED])
+def test_ps_50_a_producer_that_a_broker_forgets_before_it_retries_is_not_protected(facts: Any, expiration_ms: Any, allowed: Any) -> None:
+    brokers = {"broker-1": {} if expiration_ms is None else {"producer.id.expiration.ms": expiration_ms}}
+    config = {"producers": {"p1": SAFE | {"delivery.timeout.ms": 2_000}}, "topics": TOPICS, "brokers": brokers}
+    verdict = judge(history_of(*facts, config=config))
+
+    assert [anomaly.allowed for anomaly in verdict.anomalies] == [allowed]
+
+
 @pytest.mark.parametrize(
     ("client", "epochs", "allowed"),
     [
