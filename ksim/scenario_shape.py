@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ksim import scenario_values as kinds
 from ksim.breakers import BREAKER_FIGURES
+from ksim.processing import FIGURES
 from ksim.scenario_values import Kind, Schema
 from ksim_models.page_cache import PowerLossKeeps
 
@@ -292,4 +293,4 @@ RECORDS = "offered refused accepted acked failed unknown sends ok absent lost gh
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
-EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")
+EXPECTED_NAMES = (*RECORDS, *METRICS, *FIGURES, *LATENCIES, "unavailable_ms", "verdict")

@@ -34,7 +34,8 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop",),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
-    ("population", "lives", "breakers"),
+    ("processing",),
+    ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
@@ -57,7 +58,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
 APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
-HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})
+HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
 DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "world", "simulation", "live"})
 

@@ -80,6 +80,59 @@ class Failed:
 
 
 @message
+class Transaction:
+    """A step of a producer's transaction, as its application sees it; `number` counts from 1.
+
+    phase: "begin", "send-offsets", "commit", "abort" (called), "committed", "aborted", "failed" (this call threw: `error`, `message`; `call` says which).
+    """
+
+    producer: str
+    number: int
+    phase: str
+    call: str = ""
+    error: str = ""
+    message: str = ""
+    offsets: tuple[tuple[str, int], ...] = ()
+    """With "send-offsets": (partition, next offset to read)."""
+    group: str = ""
+
+
+@message
+class Processed:
+    """An application has read these records of `producer` (the first stands at `base_offset`), and sent for each in turn one of `writer`'s records `made`."""
+
+    application: str
+    partition: str
+    base_offset: int
+    producer: str
+    records: Records
+    writer: str
+    made: Records
+
+
+@message
+class Read:
+    """A consumer's application was given these records by poll(); the first stands at `base_offset`."""
+
+    consumer: str
+    partition: str
+    producer: str
+    records: Records
+    base_offset: int
+
+
+@message
+class CommittedOffset:
+    """A commit of offsets by a consumer, or (`transaction` > 0) with a producer's transaction, has an outcome: `error` is empty where it succeeded."""
+
+    client: str
+    group: str
+    offsets: tuple[tuple[str, int], ...]
+    error: str = ""
+    transaction: int = 0
+
+
+@message
 class BreakerChanged:
     """An application's circuit breaker is "open", "half-open" or "closed" from now on; `failures`: in a row, up to now.
 
@@ -119,6 +172,9 @@ class LoggedBatch:
     producer_id: int
     producer_epoch: int
     base_sequence: int
+    transactional: bool = False
+    marker: str = ""
+    """"commit" or "abort": the end of this producer id's transaction here, which takes an offset and has no records."""
 
 
 @message
@@ -364,7 +420,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, BreakerChanged, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Transaction, Processed, Read, CommittedOffset, BreakerChanged, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,
