@@ -118,7 +118,7 @@ BROKER_SWITCHES = (
     Switch(
         "exits_with_untold_directories",
         "A broker that lost a log directory and cannot reach the controller",
-        {False: "stays up", True: "shuts down after log.dir.failure.timeout.ms"},
+        {False: "stays up", True: "leaves after log.dir.failure.timeout.ms"},
         "KAFKA-15649",
     ),
     Switch(
