@@ -17,6 +17,7 @@ from ksim.simulation import simulate
 from ksim_models.facts import (
     Acked,
     Blocked,
+    Connected,
     Deduplicated,
     Disconnected,
     Ended,
@@ -280,6 +281,15 @@ def test_a_crashed_controller_elects_nobody_until_it_is_back() -> None:
 
     assert min(at for at, fact in found.history.of(PartitionChanged) if fact.leader == "broker-2") > ms(20_000)
     assert found.verdict.records["lost"] == 0
+
+
+@pytest.mark.parametrize(("mended", "heard"), [("1500ms", 2_000), ("4900ms", 5_000), ("5100ms", 7_000), ("7100ms", 11_000)])
+def test_who_connects_into_a_cut_is_heard_when_its_system_calls_again(mended: str, heard: int) -> None:
+    """Linux since 6.5: the first five calls are a second apart, then each pause is twice the one before (measured)."""
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.socket.connection.setup.timeout.ms = 30000\n")
+    found = run(f'[[fault]]\nat = "0ms"\ndo = "cut"\nbetween = ["p1", "brokers"]\nfor = "{mended}"\n', base)
+
+    assert heard <= next(at / 1000 for at, _ in found.history.of(Connected)) < heard + 10
 
 
 def test_a_partition_that_does_not_exist_is_refused_after_max_block_ms() -> None:
