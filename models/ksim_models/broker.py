@@ -77,7 +77,11 @@ class Broker:
         """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
         self.topic_ids: dict[str, int] = {}
         """Beside every log, and as durable."""
-        self.directories = Directories(len((config.log_dirs or "").split(",")), ms(config.replica_high_watermark_checkpoint_interval_ms))
+        self.directories = Directories(
+            len((config.log_dirs or "").split(",")),
+            ms(config.replica_high_watermark_checkpoint_interval_ms),
+            ms(config.metadata_max_idle_interval_ms),
+        )
         self.page_cache = page_cache or PageCache()
         self.power_loss_keeps = power_loss_keeps
         self.incarnation = 0

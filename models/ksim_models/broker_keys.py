@@ -76,7 +76,7 @@ _BROKER_KEYS = (
     _not_yet("controller.quorum.election.timeout.ms", Kind.INT, 1_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("controller.quorum.fetch.timeout.ms", Kind.INT, 2_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("controller.quorum.election.backoff.max.ms", Kind.INT, 1_000, "controllers that fail over", unit=Unit.MS),
-    _not_yet("metadata.max.idle.interval.ms", Kind.INT, 500, "no-op records of an idle controller", unit=Unit.MS),
+    _int("metadata.max.idle.interval.ms", 500, unit=Unit.MS),
     _boolean("auto.leader.rebalance.enable", True),
     ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
     ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
