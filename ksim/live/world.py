@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ksim.faults import Answered, Frames, Resolve
@@ -30,6 +31,8 @@ NOT_HERE = {
     "recreate-topic": "a replay does not create topics again",
     "disk-full": "a replay leaves the disks alone",
     "disk-error": "a replay leaves the disks alone",
+    "slow-disk": "a replay does not slow down a real disk",
+    "slow-cpu": "a replay does not slow down a real processor",
 }
 """What no live cluster of ours can be done to, and why."""
 
@@ -117,6 +120,9 @@ class LiveWorld:
 
     def replicas_of(self, partition: str) -> tuple[str, ...]:
         return self._replicas[partition]
+
+    def slow_machine(self, name: str, part: str, factor: Fraction) -> None:
+        raise AssertionError("refused before: see why_not")
 
     def fail_disk(self, name: str, partition: str) -> None:
         raise AssertionError("refused before: disks are not broken here")
