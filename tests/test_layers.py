@@ -31,7 +31,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict", "first_harm", "transcript"),
     ("world",),
     ("faults", "frames", "invariants"),
-    ("loop",),
+    ("loop", "costs"),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
     ("processing",),

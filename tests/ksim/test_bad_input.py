@@ -266,7 +266,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 LATER = [
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
-    ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
     ("racks", "[cluster]\nracks = ['a']", "racks"),
@@ -278,7 +277,6 @@ LATER = [
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("slow-disk", "slow-cpu")),
 ]
 
 
