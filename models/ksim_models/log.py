@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
+from ksim_models.checkpoint import Checkpoint
 from ksim_models.config import TopicConfig
 from ksim_models.epoch_cache import EpochCache
 from ksim_models.messages import RecordBatch
@@ -38,39 +39,6 @@ class Segment:
         self.size_bytes = 0
         self.first_timestamp: Micros = 0
         """Of its first batch: segment.ms counts from there."""
-
-
-class Checkpoint:
-    """A number that a task writes into a file every so often, and fsyncs: the file holds what it was when the last such moment passed."""
-
-    __slots__ = ("changed_at", "every", "first", "now_is", "written")
-
-    def __init__(self, every: Micros) -> None:
-        self.every = every or NEVER
-        self.first: Micros = 0
-        self.now_is = 0
-        self.written = 0
-        self.changed_at: Micros = 0
-
-    def _written_by(self, now: Micros) -> int:
-        """How often the task has run."""
-        return (now - self.first) // self.every
-
-    def set(self, value: int, now: Micros) -> None:
-        self.written = self.read(now)
-        self.now_is, self.changed_at = value, now
-
-    def read(self, now: Micros) -> int:
-        """What the file says."""
-        return self.now_is if max(-1, self._written_by(now)) > max(-1, self._written_by(self.changed_at)) else self.written
-
-    def write(self, now: Micros) -> None:
-        """As a clean shutdown does."""
-        self.written, self.changed_at = self.now_is, now
-
-    def boot(self, value: int, now: Micros, first: Micros) -> None:
-        """A new process reads the file; its task runs for the first time at `first`."""
-        self.written, self.now_is, self.changed_at, self.first = self.read(now), value, now, first
 
 
 class Log:
@@ -198,6 +166,18 @@ class Log:
             taken += 1
         return tuple(batches[first:taken])
 
+    def read_until(self, offset: int, end: int, limit_bytes: int, *, at_least_one: bool) -> tuple[RecordBatch, ...]:
+        """For a consumer: batches from `offset` on that end at `end` at the latest, at most `limit_bytes`, but one in any case where that is asked for."""
+        taken: list[RecordBatch] = []
+        size = 0
+        for number in range(self._position(offset), len(self.batches)):
+            batch = self.batches[number]
+            size += batch.size_bytes
+            if batch.next_offset > end or (size > limit_bytes and (taken or not at_least_one)):
+                break
+            taken.append(batch)
+        return tuple(taken)
+
     def _position(self, offset: int) -> int:
         """Of the batch that holds this offset."""
         return bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
@@ -300,7 +280,7 @@ class Log:
         self.epochs.truncate_from_start(to)
 
     def remove_segments(self, count: int, now: Micros) -> None:
-        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later."""
+        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later. No producer is forgotten (PS-51)."""
         if count == len(self.segments):
             self.roll(now)
         gone, self.segments = self.segments[:count], self.segments[count:]
@@ -414,7 +394,8 @@ class Log:
     def come_back(self, now: Micros, tasks_from: Micros) -> None:
         """The process loads it (LR-6 to LR-10). tasks_from: when its checkpoints are written for the first time.
 
-        After a crash the page cache has every appended record (LR-3); after a power loss the file ends where the disk had it.
+        After a crash the page cache has every appended record (LR-3), so the same replica may lead again at once (LR-12);
+        after a power loss the file ends where the disk had it.
         """
         if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:
             self.checkpointed = self.high_watermark

@@ -130,7 +130,10 @@ class InitProducerIdResponse:
 
 @message
 class ProduceRequest:
-    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44)."""
+    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44).
+
+    No leader epoch goes with it: a leader that was deposed cannot see that the producer knows a newer one (BP-12).
+    """
 
     acks: int
     timeout_ms: int

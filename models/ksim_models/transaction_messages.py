@@ -12,6 +12,8 @@ from ksim_models.messages import NO_PRODUCER_ID, RecordBatch
 
 TRANSACTION_STATE = "__transaction_state"
 CONSUMER_OFFSETS = "__consumer_offsets"
+NO_TOPIC_ID = -1
+"""Of a topic that is named only."""
 
 
 # Any client, and the broker that may know.
@@ -148,7 +150,7 @@ class ConsumerFetchPartition:
     partition: str
     fetch_offset: int
     current_leader_epoch: int
-    topic_id: int = 0
+    topic_id: int = NO_TOPIC_ID
 
 
 @message
