@@ -233,7 +233,10 @@ class Leading(FollowerFetches):
     def _append(
         self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect], proof: Verification | None = None, *, strictly: bool = False
     ) -> tuple[ErrorCode, int]:
-        """BP-22, BP-24, BP-28, BP-29: in this order; the size of the ISR concerns acks=all only (BP-25). proof, strictly: what `ProducerState` asks of a transaction's batches and markers."""
+        """BP-22, BP-24, BP-28, BP-29: in this order; the size of the ISR concerns acks=all only (BP-25).
+
+        proof, strictly: what `ProducerState` asks of a transaction's batches and markers.
+        """
         replica = self.replicas.get(batch.partition)
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
