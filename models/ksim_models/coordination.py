@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ksim_models.config import BrokerConfig
+from ksim_models.group_coordinator import GroupCoordinator
 from ksim_models.image import Image
 from ksim_models.internal_topics import Coordinator, InternalTopics
 from ksim_models.leading import Leading
 from ksim_models.machine import Effect
 from ksim_models.messages import CreateTopicsRequest, topic_of
 from ksim_models.profiles import BrokerProfile
-from ksim_models.transaction_messages import FindCoordinatorRequest, FindCoordinatorResponse
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, FindCoordinatorRequest, FindCoordinatorResponse
 from ksim_models.units import NEVER, Micros
 
 Handler = Callable[[str, Any, Micros, list[Effect]], object | None]
@@ -42,15 +43,19 @@ class Coordination:
         """By the internal topic whose partitions they follow."""
         self.apis: dict[type, Handler] = {FindCoordinatorRequest: self._find_coordinator}
         """Every kind of request that ends up here."""
+        groups = GroupCoordinator(profile, config, self.topics, leading, reply)
+        self.coordinators[CONSUMER_OFFSETS] = groups
+        self.apis.update(groups.apis)
         self.in_use = False
         """False on a broker that coordinates nothing: then nobody need ask for `wake_at`."""
 
     @property
     def wake_at(self) -> Micros:
-        return NEVER
+        return min((coordinator.wake_at for coordinator in self.coordinators.values()), default=NEVER)
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
-        pass
+        for coordinator in self.coordinators.values():
+            coordinator.wake(now, out)
 
     # What becomes of the partitions of internal topics.
 

@@ -22,6 +22,10 @@ COORDINATOR_KEYS = (
     _int("offsets.topic.num.partitions", 50),
     _int("offsets.topic.replication.factor", 3, high=SHORT_MAX),
     _int("offsets.topic.segment.bytes", 104_857_600, unit=Unit.BYTES),
+    _int("offsets.commit.timeout.ms", 5_000, unit=Unit.MS),
+    _int("group.initial.rebalance.delay.ms", 3_000, unit=Unit.MS, low=0),
+    _int("group.min.session.timeout.ms", 6_000, unit=Unit.MS, low=0),
+    _int("group.max.session.timeout.ms", 1_800_000, unit=Unit.MS, low=0),
     *playing_no_part("a coordinator loads what it has to at once, whatever its size", "transaction.state.log.load.buffer.size", "offsets.load.buffer.size"),
     *playing_no_part("the topic's records have no codec here", "offsets.topic.compression.codec"),
 )
