@@ -175,6 +175,19 @@ class Leading(FollowerFetches):
 
         self.append_own((batch,), acks, timeout_ms, told, now, out, proof)
 
+    def await_commit(
+        self, partition: str, timeout_ms: int, then: Callable[[ErrorCode, int, Micros, list[Effect]], None], now: Micros, out: list[Effect]
+    ) -> None:
+        """Until all that stands in a partition that this broker leads is committed, or has waited too long."""
+        self.own_appends += 1
+        batch = RecordBatch(partition, "", range(0), 0)
+        request = ProduceRequest(1, timeout_ms, (batch,))
+        own = OwnAppend(f"own append {self.own_appends}", request, now + timeout_ms * MILLISECOND, lambda results, at, out: then(results[0].error, -1, at, out))
+        log = self.replicas[partition].log
+        own.waiting[partition] = log.log_end_offset, log.log_start_offset
+        self._wait(own)
+        self._park(own, now, out)
+
     def append_own(
         self,
         batches: tuple[RecordBatch, ...],
