@@ -74,6 +74,9 @@ class ApiVersionsResponse:
     """What the broker speaks. `throttle_ms`, here and below: for so long the client shall send nothing, its quota is used up (N11)."""
 
     throttle_ms: int = 0
+    features_epoch: int = -1
+    """Of the cluster's finalized features; the newest counts (T40)."""
+    transaction_version: int = 0
 
 
 @message
