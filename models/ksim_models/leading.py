@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from ksim_models.config import BrokerConfig
 from ksim_models.consumer_fetch import Readers
@@ -25,8 +24,6 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
     NO_LEADER,
     NO_OFFSET,
-    NO_PRODUCER_ID,
-    NO_SEQUENCE,
     DeleteRecordsRequest,
     FetchPartition,
     FetchRequest,
@@ -36,9 +33,9 @@ from ksim_models.messages import (
     RecordBatch,
     topic_of,
 )
-from ksim_models.parked import OwnAppend, ParkedProduce, Then
+from ksim_models.parked import OwnAppend, ParkedProduce, Then, own_batch
 from ksim_models.producer_state import Answer, ProducerState
-from ksim_models.producer_transactions import Verification
+from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
@@ -63,13 +60,6 @@ WITHOUT_LOG_START = (
 )
 INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
 """Not for clients to write (Topic.isInternal)."""
-
-
-class Checked(NamedTuple):
-    """What a transaction's coordinator said of its partitions (`verification`)."""
-
-    errors: dict[str, ErrorCode]
-    proofs: dict[str, Verification]
 
 
 class Leading(FollowerFetches):
@@ -164,16 +154,24 @@ class Leading(FollowerFetches):
         acks: -1, or 1: no minimum of the ISR counts, but the commit is waited for all the same (GC-9).
         producer: id and epoch, where they are part of a transaction; proof: that its coordinator allowed it.
         """
-        pid, epoch = producer or (NO_PRODUCER_ID, -1)
-        sequence = NO_SEQUENCE if producer is None else 0
-        batch = RecordBatch(
-            partition, "", range(len(payload)), size_bytes, pid, epoch, sequence, max_timestamp=now, transactional=producer is not None, payload=payload
-        )
 
         def told(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
             then(results[0].error, results[0].base_offset, now, out)
 
-        self.append_own((batch,), acks, timeout_ms, told, now, out, proof)
+        self.append_own((own_batch(partition, payload, size_bytes, now, producer),), acks, timeout_ms, told, now, out, proof)
+
+    def await_commit(
+        self, partition: str, timeout_ms: int, then: Callable[[ErrorCode, int, Micros, list[Effect]], None], now: Micros, out: list[Effect]
+    ) -> None:
+        """Until all that stands in a partition that this broker leads is committed, or has waited too long."""
+        self.own_appends += 1
+        batch = RecordBatch(partition, "", range(0), 0)
+        request = ProduceRequest(1, timeout_ms, (batch,))
+        own = OwnAppend(f"own append {self.own_appends}", request, now + timeout_ms * MILLISECOND, lambda results, at, out: then(results[0].error, -1, at, out))
+        log = self.replicas[partition].log
+        own.waiting[partition] = log.log_end_offset, log.log_start_offset
+        self._wait(own)
+        self._park(own, now, out)
 
     def append_own(
         self,

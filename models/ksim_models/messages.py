@@ -76,6 +76,8 @@ class ApiVersionsResponse:
     throttle_ms: int = 0
     transaction_version: int = 0
     """Of the cluster's finalized features (KIP-584): 2 lets a client that can speak transaction version 2 (T42)."""
+    features_epoch: int = -1
+    """Of those features; the newest counts (T40)."""
 
 
 @message

@@ -109,6 +109,22 @@ class ClientProfile:
     """3.0.2, 3.1.1, 3.2 (KAFKA-13794): before, the late answer of a batch let go of another one in flight that had its sequence in a newer epoch."""
     retries_more_errors: bool
     """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
+    transactions_v2: bool
+    """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
+    illegal_steps_are_illegal_states: bool
+    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    illegal_steps_poison: bool
+    """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
+    pins_timed_out_calls: bool
+    """3.1.1, 3.2 (KAFKA-13412, T9): a call that timed out must be repeated before another one; before, the states decided."""
+    failed_sends_abort: bool
+    """3.2 (KAFKA-13418, A10): an error that send() itself finds makes the transaction one to be aborted; before, it could be committed without the record."""
+    exhausted_retries_are_abortable: bool
+    """4.1 (KIP-1050, T12): a batch that was tried in vain leaves a TransactionAbortableException behind."""
+    failed_abort_is_fatal: bool
+    """4.1 (KIP-1050): TRANSACTION_ABORTABLE for an abort; before, the abort failed and no other call was possible."""
+    offset_commit_retries_all: bool
+    """3.8 (KAFKA-16047, T25a): TxnOffsetCommit is sent again for whatever is retriable; before, for few errors by name."""
     topic_id_resets_epoch: bool
     """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
     unknown_topic_id_resets_epoch: bool
@@ -196,6 +212,8 @@ class BrokerProfile:
     """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
     periodic_elections: bool
     """4.0 (KC-46): balancing leaders and unclean elections have their turn every interval; before, an interval after there was something to do."""
+    offsets_are_read_when_committed: bool
+    """4.0 (KIP-848's coordinator, GC-9): offsets and groups are written with acks=1, and count when the high watermark has passed them; before, acks=-1."""
     reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
@@ -264,6 +282,14 @@ def client_profile(version: str) -> ClientProfile:
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
+        transactions_v2=release >= (4, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_poison=release >= (3, 6, 0),
+        pins_timed_out_calls=release >= (3, 1, 1),
+        failed_sends_abort=release >= (3, 2, 0),
+        exhausted_retries_are_abortable=release >= (4, 1, 0),
+        failed_abort_is_fatal=release >= (4, 1, 0),
+        offset_commit_retries_all=release >= (3, 8, 0),
         topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
         unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
         produces_by_topic_id=release >= (4, 1, 0),
@@ -299,6 +325,7 @@ def broker_profile(version: str) -> BrokerProfile:
         exits_with_untold_directories=release >= (3, 8, 0),
         unclean_election_sweep=release >= (3, 9, 0),
         periodic_elections=release >= (4, 0, 0),
+        offsets_are_read_when_committed=release >= (4, 0, 0),
         reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,

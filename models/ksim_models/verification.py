@@ -11,11 +11,11 @@ from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.image import Image
 from ksim_models.internal_topics import InternalTopics
-from ksim_models.leading import Checked, Leading
+from ksim_models.leading import Leading
 from ksim_models.machine import Effect
 from ksim_models.messages import ProduceRequest
 from ksim_models.peers import Peers
-from ksim_models.producer_transactions import Verification
+from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import (
