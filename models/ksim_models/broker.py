@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig
+from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
-from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost
 from ksim_models.following import Following
 from ksim_models.image import Image
@@ -31,14 +31,13 @@ from ksim_models.messages import (
     DeleteRecordsRequest,
     FetchRequest,
     FetchResponse,
-    InitProducerIdRequest,
-    InitProducerIdResponse,
     MetadataFetchResponse,
     MetadataRecord,
     MetadataRequest,
     ProduceRequest,
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
+from ksim_models.parked import OwnAnswer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
@@ -104,6 +103,19 @@ class Broker:
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
+        self.coordination = Coordination(
+            self.name,
+            self.profile,
+            self.config,
+            self.image,
+            self.replicas,
+            self.leading,
+            self._ask_for_topics,
+            self._reply,
+            self._name_connection,
+            self._next_producer_id,
+            start_at,
+        )
         self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
@@ -120,6 +132,7 @@ class Broker:
             self.following,
             self.membership,
             self.tasks,
+            self.coordination,
         )
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
@@ -137,6 +150,8 @@ class Broker:
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
         if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
+        if self.coordination.in_use:
+            at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
@@ -157,7 +172,7 @@ class Broker:
             case Opened():
                 self._on_opened(event, now, out)
             case Closed():
-                self._on_closed(event.connection, now)
+                self._on_closed(event.connection, now, out)
             case Crashed():
                 self._on_crashed(event.power_lost, now, out)
             case Terminated():
@@ -245,6 +260,8 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        if self.coordination.in_use:
+            self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
@@ -258,7 +275,7 @@ class Broker:
         for connection, inbound in list(self.inbound.items()):
             if not inbound.closed and inbound.active_at + max_idle < now:
                 out.append(Close(connection))
-                self._on_closed(connection, now)
+                self._on_closed(connection, now, out)
         active = [inbound.active_at for inbound in self.inbound.values() if not inbound.closed]
         self.idle_check_at = min(active) + max_idle + MILLISECOND if active else NEVER
 
@@ -273,8 +290,10 @@ class Broker:
             self.membership.opened(now, out)
         elif event.connection in self.following.by_connection:
             self.following.opened(event.connection, self.membership.epoch, now, out)
+        else:
+            self.coordination.opened(event.connection, now, out)
 
-    def _on_closed(self, connection: str, now: Micros) -> None:
+    def _on_closed(self, connection: str, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is not None:
             inbound.closed = True  # The request at hand is finished all the same (BP-3).
@@ -282,8 +301,10 @@ class Broker:
                 del self.inbound[connection]
         elif connection == self.membership.connection:
             self.membership.closed(now)
-        else:
+        elif connection in self.following.by_connection:
             self.following.closed(connection, now)
+        else:
+            self.coordination.closed(connection, now, out)
 
     # Requests.
 
@@ -291,39 +312,56 @@ class Broker:
         inbound.busy = True
         match request:
             case ProduceRequest():
+                if request.transactional_id and self.coordination.check(connection, request, now, out):
+                    return  # Its coordinator is asked first.
                 response = self.leading.produce(connection, request, now, out)
                 if request.acks == 0:
                     self._finish_unanswered(connection, inbound, any(result.error for result in response.results) if response else False, out)
                 elif response is not None:
-                    self._answer(connection, response, out)
+                    self._answer(connection, response, now, out)
             case FetchRequest():
                 self.leading.fetch(connection, request, now, out)
             case MetadataRequest():
-                self._answer(connection, self.image.describe(request.topics), out)
+                self._answer(connection, self.image.describe(request.topics), now, out)
                 if self.config.auto_create_topics_enable:
                     self._create_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
-                self._answer(connection, ApiVersionsResponse(), out)
-            case InitProducerIdRequest():
-                self._answer(connection, self._new_producer_id(), out)
+                self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
+            case _:
+                answer = self.coordination.apis[type(request)](connection, request, now, out)
+                if answer is not None:
+                    self._answer(connection, answer, now, out)
+
+    def _reply(self, connection: str, response: object) -> None:
+        """To a request that had to wait; sent when the event at hand is settled."""
+        self.leading.answers.append((connection, response))
 
     def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
         """The controller is asked, once for each topic while it has not answered."""
+        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic))
+        if missing:
+            self._ask_for_topics(CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor), out)
+
+    def _ask_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
         connection = self.membership.connection
-        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic) and self.creating.get(topic) != connection)
+        missing = tuple(topic for topic in request.topics if self.creating.get(topic) != connection)
         if missing and connection is not None and self.membership.open:
             self.creating.update(dict.fromkeys(missing, connection))
-            out.append(Send(connection, CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor)))
+            out.append(Send(connection, CreateTopicsRequest(missing, request.partitions, request.replication, request.settings)))
 
-    def _new_producer_id(self) -> InitProducerIdResponse:
+    def _next_producer_id(self) -> int:
         """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
         block = self.incarnation * 1000 + self.number
         self.producer_ids_given += 1
-        return InitProducerIdResponse(ErrorCode.NONE, block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1, 0)
+        return block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1
 
-    def _answer(self, connection: str, response: object, out: list[Effect]) -> None:
+    def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is None:
+            if isinstance(response, OwnAnswer):
+                response.then(response.results, now, out)
+            else:
+                self.coordination.answered_myself(connection, response, now, out)
             return
         if not inbound.closed:
             out.append(Send(connection, response))
@@ -359,7 +397,7 @@ class Broker:
             if leading.answers:
                 answers, leading.answers = leading.answers, []
                 for connection, response in answers:
-                    self._answer(connection, response, out)
+                    self._answer(connection, response, now, out)
             if self.unmuted:
                 connection = self.unmuted.popleft()
                 inbound = self.inbound[connection]
@@ -375,12 +413,13 @@ class Broker:
             case FetchResponse():
                 self.following.received(connection, message, self.membership.epoch, now, out)
             case _ if connection != self.membership.connection:
-                pass  # It came behind our own closing.
+                self.coordination.received(connection, message, now, out)  # Or it came behind our own closing.
             case BrokerHeartbeatResponse():
                 self.membership.heartbeat_answered(message, now)
             case MetadataFetchResponse():
                 self.membership.metadata_came(message, out)
                 self.roles.apply(message.records, now, out)
+                self.coordination.metadata_changed(now, out)
             case CreateTopicsResponse():
                 for topic in message.topics:
                     self.creating.pop(topic, None)
@@ -404,4 +443,6 @@ class Broker:
     def settled(self) -> bool:
         """Running, unfenced, nothing asked of the controller."""
         membership = self.membership
+        if self.coordination.in_use and not self.coordination.is_settled:
+            return False
         return self.running and not membership.fenced and not membership.leaving and not membership.items and not membership.asked_items

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ksim_models.coordinator_keys import COORDINATOR_KEYS
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -31,7 +32,7 @@ def _not_yet(name: str, kind: Kind, default: Value, missing: str, *, unit: Unit 
     return ConfigKey(name, kind, ((ALWAYS, default),), unit, low, choices=choices, not_yet=missing)
 
 
-NO_TRANSACTIONS = "there are no transactions here yet"
+NO_TRANSACTIONS = "two-phase commit with another coordinator is not simulated"
 NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
@@ -130,6 +131,7 @@ _BROKER_KEYS = (
     *playing_no_part(THE_SCENARIO_SAYS, "controller.quorum.bootstrap.servers", since=(3, 9, 0)),
     *playing_no_part(THE_SCENARIO_SAYS, "zookeeper.connect", until=(4, 0, 0)),
     *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
+    *COORDINATOR_KEYS,
 )
 
 NO_RANGE = "Kafka checks no range here, but nothing could run with this"
@@ -177,8 +179,7 @@ BROKER_FAMILIES = (
     ("offsets.", NO_CONSUMERS),
     ("group.", NO_CONSUMERS),
     ("share.", NO_CONSUMERS),
-    ("transaction", NO_TRANSACTIONS),
-    ("add.partitions.to.txn.", NO_TRANSACTIONS),
+    ("transaction.two.phase.commit.", NO_TRANSACTIONS),
     ("log.cleaner.", "compaction is not simulated"),
     ("log.index.", "an index changes nothing in what becomes of a record"),
     ("socket.", "the network is simulated"),

@@ -160,6 +160,10 @@ class Log:
             self.log_end_offset,
             leader_epoch,
             batch.max_timestamp,
+            0,
+            batch.transactional,
+            batch.marker,
+            batch.payload,
         )
         self.append_as_follower(stamped, now)
         return stamped
@@ -249,6 +253,7 @@ class Log:
             self.high_watermark = min(self.high_watermark, offset)
             self.epochs.truncate_from_end(offset)
             self._reload_producers(now)
+            self._settle_transactions()
         else:
             self.epochs.truncate_from_end(self.log_end_offset)
 
@@ -304,6 +309,7 @@ class Log:
             self.move_start(base, now)
         del self.batches[: self._position(base)]
         self.producers.drop_snapshots(segment.base_offset for segment in gone)
+        self.producers.transactions.drop_before(base)
 
     # Producers.
 
@@ -345,6 +351,21 @@ class Log:
             self.checkpointed = self.high_watermark
             self.touched_at = now
         self.high_watermark = to
+        if self.producers.transactions.undecided:
+            self._settle_transactions()
+
+    def _settle_transactions(self) -> None:
+        self.producers.transactions.high_watermark_moved(self.high_watermark)
+
+    @property
+    def last_stable_offset(self) -> int:
+        """PS-42: up to here a reader of committed records may go."""
+        unstable = self.producers.transactions.first_unstable_offset
+        return self.high_watermark if unstable is None else min(max(unstable, self.log_start_offset), self.high_watermark)
+
+    def aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """(producer id, first offset) of the aborted transactions a reader of these offsets must know of."""
+        return self.producers.transactions.aborted_between(start, end)
 
     # The disk.
 
@@ -410,6 +431,7 @@ class Log:
         else:
             self._recover_producers(now)
         self.high_watermark = max(self.log_start_offset, min(self.checkpointed, self.log_end_offset))
+        self._settle_transactions()
         self.recovery_points.boot(self.recovery_point, now, tasks_from)
         self.starts.boot(self.log_start_offset, now, tasks_from)
 

@@ -213,6 +213,34 @@ class BrokerProfile:
     reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
+    transaction_version: int
+    """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
+    verifies_transactions: bool
+    """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    verifies_offset_commits: bool
+    """3.7 (PS-11): offsets of a transaction are tested too."""
+    open_transaction_has_epoch: bool
+    """4.0 (PS-11): a transaction that is open is the batch's own only in the batch's epoch."""
+    old_epoch_before_proof: bool
+    """3.9.2, 4.0.2, 4.1.2, 4.2 (KAFKA-19690, PS-11): an old epoch is INVALID_PRODUCER_EPOCH, not INVALID_TXN_STATE."""
+    old_epoch_unasked: bool
+    """4.1 (PS-62): a leader refuses an old epoch at once, without asking the coordinator."""
+    strict_first_sequence: bool
+    """4.1 (PS-13a): the first batch of a producer of transaction version 2 has sequence 0."""
+    transaction_abortable: bool
+    """3.8 (KIP-890, TC-33): a partition that is not in the transaction is TRANSACTION_ABORTABLE; before, INVALID_TXN_STATE."""
+    pending_transition_first: bool
+    """4.0 (TC-30): what a coordinator is writing is waited for before producer id and epoch are looked at."""
+    fence_takes_two_epochs: bool
+    """4.0.0 (KAFKA-19367, TC-24): fencing a transaction of version 2 raises the epoch twice."""
+    remembers_failed_fence: bool
+    """Up to 4.1 (TC-25): so does transaction version 2."""
+    fence_changes_exhausted_id: bool
+    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
+    strict_marker_epoch: bool
+    """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
+    offsets_append_acks_1: bool
+    """4.0 (GC-9): the group coordinator's appends need no minimum of the ISR."""
     start_up_ms: int
     """From the start of the process to its registration. Measured until electable (live-facts S5): 2.1-3.1 s with 4.3.0.
     3.9.1 took 6.2-10.6 s, but on a loaded machine: not taken for a rule."""
@@ -294,6 +322,20 @@ def broker_profile(version: str) -> BrokerProfile:
         periodic_elections=release >= (4, 0, 0),
         reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
+        transaction_version=2 if release >= (4, 0, 0) else 0,
+        verifies_transactions=release >= (3, 6, 0),
+        verifies_offset_commits=release >= (3, 7, 0),
+        open_transaction_has_epoch=release >= (4, 0, 0),
+        old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
+        old_epoch_unasked=release >= (4, 1, 0),
+        strict_first_sequence=release >= (4, 1, 0),
+        transaction_abortable=release >= (3, 8, 0),
+        pending_transition_first=release >= (4, 0, 0),
+        fence_takes_two_epochs=release == (4, 0, 0),
+        remembers_failed_fence=release < (4, 2, 0),
+        fence_changes_exhausted_id=release >= (4, 3, 0),
+        strict_marker_epoch=release >= (4, 2, 0),
+        offsets_append_acks_1=release >= (4, 0, 0),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,
     )
