@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ksim import scenario_values as kinds
 from ksim.breakers import BREAKER_FIGURES
+from ksim.processing import FIGURES
 from ksim.scenario_values import Kind, Schema
 from ksim_models.page_cache import PowerLossKeeps
 
@@ -80,6 +81,12 @@ PRODUCER: Shape = {
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
     "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
+}
+CONSUMER: Shape = {
+    "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
+    "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "config": CONFIG,
+    "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
 }
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),
@@ -162,6 +169,7 @@ FAULT: Shape = {
     "latency": key(kinds.POSITIVE_DURATION, "Added"),
     "bandwidth": later("A slower link"),
     "by": key(kinds.POSITIVE_DURATION, "How late"),
+    "factor": key(kinds.FACTOR, "So many times as long its work takes"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
     "partition": key(kinds.TEXT, "Only this partition of the request; of elect, reassign and delete-records the partition"),
@@ -180,7 +188,11 @@ MODEL: Shape = {
     "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
     "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
-    "append": later("How long an append takes"),
+    "append": key(kinds.DURATION, "A broker appends a batch to a log"),
+    "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),
+    "flush": key(kinds.DURATION, "What flush.messages asks for reaches the disk"),
+    "request": key(kinds.DURATION, "A broker or controller handles a request, whatever it is"),
+    "metadata": key(kinds.DURATION, "A broker applies metadata that was committed"),
 }
 ALERT: Shape = {
     "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
@@ -197,7 +209,7 @@ SCENARIO: Shape = {
     "cluster": Key("Brokers and controllers.", {"type": "object"}),
     "topics": Key("Topics by name.", {"type": "object"}),
     "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
-    "consumers": later("Consumers"),
+    "consumers": Key("Consumers by name.", {"type": "object"}),
     "applications": later("Applications that consume, transform and produce"),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
@@ -229,6 +241,8 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "answer": frozenset({"error", "processed", "partition", "for"}),
     "disk-full": frozenset({"who", "partition", "for"}),
     "disk-error": frozenset({"who", "partition", "for"}),
+    "slow-disk": frozenset({"who", "factor", "for"}),
+    "slow-cpu": frozenset({"who", "factor", "for"}),
     "elect": frozenset({"partition", "kind"}),
     "alter": frozenset({"target", "config"}),
     "reassign": frozenset({"partition", "to"}),
@@ -251,6 +265,8 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "answer": ("error",),
     "disk-full": ("who",),
     "disk-error": ("who",),
+    "slow-disk": ("who", "factor"),
+    "slow-cpu": ("who", "factor"),
     "alter": ("target", "config"),
     "reassign": ("to",),
     "delete-records": ("partition", "before"),
@@ -260,6 +276,7 @@ EXAMPLES: Mapping[str, str] = {
     "between": 'between = ["p1", "brokers"]',
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
+    "factor": "factor = 100",
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
     "target": 'target = "payments"',
     "config": "config.min.insync.replicas = 1",
@@ -267,10 +284,6 @@ EXAMPLES: Mapping[str, str] = {
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
-LATER_FAULTS = (
-    "slow-disk",
-    "slow-cpu",
-)
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
     "ListOffsets",
@@ -292,10 +305,8 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor",)
-
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
-EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")
+EXPECTED_NAMES = (*RECORDS, *METRICS, *FIGURES, *LATENCIES, "unavailable_ms", "verdict")

@@ -57,6 +57,16 @@ class Half:
         return 0.5
 
 
+class Drawn(Half):
+    """Dice that fall as was told, one throw after the other."""
+
+    def __init__(self, *falls: float) -> None:
+        self.falls = list(falls)
+
+    def at(self, *what: str | int) -> float:
+        return self.falls.pop(0)
+
+
 class Recording(Half):
     """Dice that always fall as low as they can, and remember what they were thrown for."""
 

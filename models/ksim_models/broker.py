@@ -42,6 +42,7 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
+from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 PRODUCER_IDS_PER_BLOCK = 1000
@@ -73,7 +74,11 @@ class Broker:
         """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
         self.topic_ids: dict[str, int] = {}
         """Beside every log, and as durable."""
-        self.directories = Directories(len((config.log_dirs or "").split(",")), ms(config.replica_high_watermark_checkpoint_interval_ms))
+        self.directories = Directories(
+            len((config.log_dirs or "").split(",")),
+            ms(config.replica_high_watermark_checkpoint_interval_ms),
+            ms(config.metadata_max_idle_interval_ms),
+        )
         self.page_cache = page_cache or PageCache()
         self.power_loss_keeps = power_loss_keeps
         self.incarnation = 0
@@ -116,7 +121,9 @@ class Broker:
             self._next_producer_id,
             start_at,
         )
-        self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
+        self.membership = Membership(
+            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
+        )
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
             self.name,
@@ -150,6 +157,8 @@ class Broker:
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
         if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
+        if leading.readers is not None:
+            at = min(at, leading.readers.wake_at)
         if self.coordination.in_use:
             at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
@@ -162,10 +171,10 @@ class Broker:
                 if inbound is None:
                     self._on_response(event.connection, event.message, now, out)
                 else:
-                    inbound.active_at = now
                     if inbound.busy:
-                        inbound.queue.append(event.message)
+                        inbound.queue.append(event.message)  # Not read yet: its connection is muted (BP-1).
                     else:
+                        inbound.active_at = now
                         self._serve(event.connection, inbound, event.message, now, out)
             case Wake():
                 self._on_wake(now, out)
@@ -186,8 +195,8 @@ class Broker:
             self._settle(now, out)
         if self.directories.look_at <= now:
             self._lose_directories(now, out)
-        if self.membership.may_stop and self.running:
-            self._end(now, out)
+        if self.membership.given_up and self.running:
+            self._leave(now, out)
         return out
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
@@ -200,6 +209,14 @@ class Broker:
         elif not self.roles.shutting_down:
             self.roles.shutting_down = True
             self.membership.begin_shutdown(now, out)
+
+    def _leave(self, now: Micros, out: list[Effect]) -> None:
+        """Whether it was asked to, or leaves by itself: not registered in time (KC-1), or unable to tell of a failed directory (BP-30)."""
+        if self.membership.may_stop:
+            self._end(now, out)
+        else:
+            self.membership.given_up = False
+            self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         """BrokerServer.shutdown: requests that wait are dropped, logs are flushed and closed, with the high watermarks and a mark that all is well."""
@@ -260,6 +277,8 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        if self.leading.readers is not None:
+            self.leading.readers.wake(now)
         if self.coordination.in_use:
             self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
@@ -270,7 +289,7 @@ class Broker:
             self._close_idle(now, out)
 
     def _close_idle(self, now: Micros, out: list[Effect]) -> None:
-        """The broker's own connections.max.idle.ms (N10): whoever sent nothing for longer is cut off."""
+        """The broker's own connections.max.idle.ms (BP-6, N10): whoever sent nothing and was answered nothing for longer is cut off."""
         max_idle = ms(self.config.connections_max_idle_ms)
         for connection, inbound in list(self.inbound.items()):
             if not inbound.closed and inbound.active_at + max_idle < now:
@@ -327,6 +346,8 @@ class Broker:
                     self._create_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
                 self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
+            case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
+                self.leading.read().serve(connection, request, now)
             case _:
                 answer = self.coordination.apis[type(request)](connection, request, now, out)
                 if answer is not None:
@@ -363,6 +384,7 @@ class Broker:
             else:
                 self.coordination.answered_myself(connection, response, now, out)
             return
+        inbound.active_at = now
         if not inbound.closed:
             out.append(Send(connection, response))
             if not inbound.queue:
@@ -401,6 +423,7 @@ class Broker:
             if self.unmuted:
                 connection = self.unmuted.popleft()
                 inbound = self.inbound[connection]
+                inbound.active_at = now
                 self._serve(connection, inbound, inbound.queue.popleft(), now, out)
             if leading.proposals:
                 proposals, leading.proposals = leading.proposals, []

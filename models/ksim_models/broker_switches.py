@@ -120,6 +120,12 @@ BROKER_SWITCHES = (
         "KIP-858",
     ),
     Switch(
+        "exits_with_untold_directories",
+        "A broker that lost a log directory and cannot reach the controller",
+        {False: "stays up", True: "leaves after log.dir.failure.timeout.ms"},
+        "KAFKA-15649",
+    ),
+    Switch(
         "unclean_election_sweep",
         "Unclean election that is enabled while nobody leads a partition",
         {False: "waits until something else happens to it", True: "has its turn within unclean.leader.election.interval.ms"},
@@ -135,6 +141,12 @@ BROKER_SWITCHES = (
         },
         "KAFKA-17793",
         idle_topic=_one_replica,
+    ),
+    Switch(
+        "offsets_are_read_when_committed",
+        "A commit of offsets, while fewer replicas than min.insync.replicas are in sync,",
+        {False: "is refused, and nothing is written", True: "fails after offsets.commit.timeout.ms, and counts all the same when they are in sync again"},
+        "KIP-848",
     ),
     Switch(
         "reassignment_needs",

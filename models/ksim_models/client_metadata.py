@@ -6,10 +6,10 @@ Kafka: Metadata, ProducerMetadata, NetworkClient.DefaultMetadataUpdater; KIP-580
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ksim_models.backoff import exponential_backoff
 from ksim_models.client_network import BOOTSTRAP
-from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Learned
 from ksim_models.machine import Dice, Effect, Note
@@ -20,8 +20,25 @@ from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 UNKNOWN = (NO_LEADER, -1)
 
 
+class MetadataSettings(Protocol):
+    """Of a producer or a consumer."""
+
+    @property
+    def retry_backoff_ms(self) -> int: ...
+    @property
+    def retry_backoff_max_ms(self) -> int: ...
+    @property
+    def metadata_max_age_ms(self) -> int: ...
+    @property
+    def metadata_max_idle_ms(self) -> int: ...
+    @property
+    def metadata_recovery_strategy(self) -> str: ...
+    @property
+    def metadata_recovery_rebootstrap_trigger_ms(self) -> int: ...
+
+
 class ClientMetadata:
-    def __init__(self, client: str, bootstrap: Sequence[str], config: ProducerConfig, profile: ClientProfile, dice: Dice) -> None:
+    def __init__(self, client: str, bootstrap: Sequence[str], config: MetadataSettings, profile: ClientProfile, dice: Dice) -> None:
         self.client = client
         self.profile = profile
         self.dice = dice
@@ -53,6 +70,10 @@ class ClientMetadata:
         self.asking_for_new_only = False
         self.retry_at: Micros = LONG_AGO
         """When the backoff after the last answer or failure ends (M2)."""
+        self.refreshed_at: Micros = LONG_AGO
+        """When it began."""
+        self.looks = 0
+        """How often its length was drawn."""
         self.succeeded_at: Micros = LONG_AGO
         self.tried_since: Micros = NEVER
         """Since when metadata has been due without an answer (M6)."""
@@ -73,7 +94,7 @@ class ClientMetadata:
         if topic not in self.wanted:
             self.new_topics[topic] = None
             self.equivalent = 0
-            self.retry_at = LONG_AGO
+            self.retry_at = self.refreshed_at = LONG_AGO
             self._schedule()
         self.wanted[topic] = now
 
@@ -128,12 +149,33 @@ class ClientMetadata:
         self.equivalent = 0
         self._back_off(now)
 
-    def _back_off(self, now: Micros) -> None:
-        """Simplified: drawn once; Java draws at each look, and for failures and equal answers apart."""
-        self.refreshes += 1
-        draw = self.dice.at("refresh", self.client, self.refreshes)
-        self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
+    def is_due_still(self, now: Micros) -> bool:
+        """Whether a connection lost now counts as a failed update (N6).
+
+        Java looks anew, and draws the length of the backoff anew (Metadata.timeToAllowUpdate): what was due a moment ago need not be. Then nothing has failed,
+        and the next broker is asked as soon as a look finds it due, and so on, until none is left that could be (M6 i).
+        """
+        wanted = self.due_at == self.retry_at or self.succeeded_at + self.max_age <= now
+        if not self.profile.exponential_backoff or self.asking or not wanted:
+            return self.due_at <= now
+        if self.refreshed_at + self._length() <= now:
+            return True
+        self.retry_at = self.refreshed_at + self._length()
         self._schedule()
+        return False
+
+    def _back_off(self, now: Micros) -> None:
+        """Simplified: drawn anew only when a connection is lost; Java draws at each look, and for failures and equal answers apart."""
+        self.refreshes += 1
+        self.looks = 0
+        self.refreshed_at = now
+        self.retry_at = now + self._length()
+        self._schedule()
+
+    def _length(self) -> Micros:
+        draw = self.dice.at("refresh", self.client, self.refreshes, *([self.looks] if self.looks else []))
+        self.looks += 1
+        return ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
 
     # What is learnt.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
+from ksim_models.group_coordinator import GroupCoordinator
 from ksim_models.image import Image
 from ksim_models.internal_topics import Coordinator, InternalTopics
 from ksim_models.leading import Checked, Leading
@@ -88,15 +89,20 @@ class Coordination:
         self.own: dict[str, Told] = {}
         """Requests of this broker to itself."""
         self.own_requests = 0
+        groups = GroupCoordinator(profile, config, self.topics, leading, reply)
+        self.coordinators[CONSUMER_OFFSETS] = groups
+        self.apis.update(groups.apis)
         self.in_use = False
         """False on a broker that coordinates nothing: then nobody need ask for `wake_at`."""
 
     @property
     def wake_at(self) -> Micros:
-        return min(self.transactions.wake_at, self.marker_peers.wake_at, self.verification_peers.wake_at, self.verifying.wake_at)
+        parts = (self.marker_peers.wake_at, self.verification_peers.wake_at, self.verifying.wake_at)
+        return min(*parts, *(coordinator.wake_at for coordinator in self.coordinators.values()))
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
-        self.transactions.wake(now, out)
+        for coordinator in self.coordinators.values():
+            coordinator.wake(now, out)
         self.marker_peers.wake(now, out)
         self.verification_peers.wake(now, out)
         self.verifying.wake(now, out)

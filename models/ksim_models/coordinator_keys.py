@@ -30,6 +30,10 @@ COORDINATOR_KEYS = (
     ConfigKey("transaction.partition.verification.enable", Kind.BOOLEAN, ((ALWAYS, True),), since=(3, 6, 0)),
     _int("add.partitions.to.txn.retry.backoff.ms", 20, unit=Unit.MS, since=(4, 0, 0)),
     _int("add.partitions.to.txn.retry.backoff.max.ms", 100, unit=Unit.MS, low=0, since=(4, 0, 0)),
+    _int("offsets.commit.timeout.ms", 5_000, unit=Unit.MS),
+    _int("group.initial.rebalance.delay.ms", 3_000, unit=Unit.MS, low=0),
+    _int("group.min.session.timeout.ms", 6_000, unit=Unit.MS, low=0),
+    _int("group.max.session.timeout.ms", 1_800_000, unit=Unit.MS, low=0),
     *playing_no_part("a coordinator loads what it has to at once, whatever its size", "transaction.state.log.load.buffer.size", "offsets.load.buffer.size"),
     *playing_no_part("the topic's records have no codec here", "offsets.topic.compression.codec"),
 )

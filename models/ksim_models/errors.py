@@ -1,6 +1,6 @@
 """Kafka's error codes, one table: the code, what a client does with it, the exception an application sees, what it means.
 
-Kafka: org.apache.kafka.common.protocol.Errors and the exception classes behind it (ERR-0, ERR-1); section 10 of the rule book.
+Kafka: org.apache.kafka.common.protocol.Errors and the exception classes behind it (ERR-0 to ERR-2); section 10 of the rule book.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class ErrorCode(IntEnum):
     INCONSISTENT_GROUP_PROTOCOL = 23, FAIL, "InconsistentGroupProtocolException", "The member's protocols do not fit those of the group."
     INVALID_GROUP_ID = 24, FAIL, "InvalidGroupIdException", "The group id is invalid."
     UNKNOWN_MEMBER_ID = 25, FAIL, "UnknownMemberIdException", "The coordinator does not know this member."
+    INVALID_COMMIT_OFFSET_SIZE = 28, FAIL, "InvalidCommitOffsetSizeException", "The offsets, with their metadata, are larger than the broker takes."
     INVALID_SESSION_TIMEOUT = 26, FAIL, "InvalidSessionTimeoutException", "The session time-out lies outside the range that the broker allows."
     REBALANCE_IN_PROGRESS = 27, FAIL, "RebalanceInProgressException", "The group is rebalancing: rejoin."
     TOPIC_AUTHORIZATION_FAILED = 29, FAIL, "TopicAuthorizationException", "No permission for the topic."
@@ -97,6 +98,7 @@ class ErrorCode(IntEnum):
     FETCH_SESSION_ID_NOT_FOUND = 70, RETRY, "FetchSessionIdNotFoundException", "The fetch session is gone: begin a new one."
     INVALID_FETCH_SESSION_EPOCH = 71, RETRY, "InvalidFetchSessionEpochException", "The fetch session's epoch is wrong: begin a new one."
     LISTENER_NOT_FOUND = 72, REFRESH, "ListenerNotFoundException", "The leader has no listener of the name this request came by."
+    GROUP_ID_NOT_FOUND = 69, FAIL, "GroupIdNotFoundException", "There is no group of this id."
     FENCED_LEADER_EPOCH = 74, REFRESH, "FencedLeaderEpochException", "The request's leader epoch is older than the broker's."
     UNKNOWN_LEADER_EPOCH = 75, RETRY, "UnknownLeaderEpochException", "The request's leader epoch is newer than the broker's."
     UNSUPPORTED_COMPRESSION_TYPE = 76, FAIL, "UnsupportedCompressionTypeException", "The requesting client does not support the compression type."

@@ -7,6 +7,7 @@ The second group is internal: it serves explanations, invariants and pictures.
 
 from __future__ import annotations
 
+from ksim_models.consumer_facts import CommittedOffset, PollFailed, Processed, Read
 from ksim_models.coordination_facts import MarkerWritten as MarkerWritten
 from ksim_models.coordination_facts import TransactionState as TransactionState
 from ksim_models.machine import message
@@ -98,41 +99,6 @@ class Transaction:
     offsets: tuple[tuple[str, int], ...] = ()
     """With "send-offsets": (partition, next offset to read)."""
     group: str = ""
-
-
-@message
-class Processed:
-    """An application has read these records of `producer` (the first stands at `base_offset`), and sent for each in turn one of `writer`'s records `made`."""
-
-    application: str
-    partition: str
-    base_offset: int
-    producer: str
-    records: Records
-    writer: str
-    made: Records
-
-
-@message
-class Read:
-    """A consumer's application was given these records by poll(); the first stands at `base_offset`."""
-
-    consumer: str
-    partition: str
-    producer: str
-    records: Records
-    base_offset: int
-
-
-@message
-class CommittedOffset:
-    """A commit of offsets by a consumer, or (`transaction` > 0) with a producer's transaction, has an outcome: `error` is empty where it succeeded."""
-
-    client: str
-    group: str
-    offsets: tuple[tuple[str, int], ...]
-    error: str = ""
-    transaction: int = 0
 
 
 @message
@@ -423,7 +389,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Transaction, Processed, Read, CommittedOffset, BreakerChanged, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Transaction, Processed, Read, CommittedOffset, PollFailed, BreakerChanged, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,

@@ -1,7 +1,8 @@
 """What a broker does for the partitions it leads: append, replicate, commit, acknowledge.
 
 Kafka: ReplicaManager, Partition, DelayedProduce, DelayedFetch.
-Append and producer state are one step; so are a follower's state, the ISR and the high watermark.
+Append and producer state are one step; so are a follower's state, the ISR and the high watermark. No answer waits for a disk, on any replica (LR-2).
+A leader that was deposed and has not heard of it goes on: acks=1 succeeds, acks=all waits for followers that went away (KC-70, KC-72).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ksim_models.config import BrokerConfig
+from ksim_models.consumer_fetch import Readers
 from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
@@ -39,6 +41,7 @@ from ksim_models.producer_state import Answer, ProducerState
 from ksim_models.producer_transactions import Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {
@@ -55,7 +58,11 @@ WITHOUT_LOG_START = (
     ErrorCode.KAFKA_STORAGE_ERROR,
     ErrorCode.MESSAGE_TOO_LARGE,
     ErrorCode.RECORD_LIST_TOO_LARGE,
+    ErrorCode.INVALID_REQUIRED_ACKS,
+    ErrorCode.INVALID_TOPIC_EXCEPTION,
 )
+INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
+"""Not for clients to write (Topic.isInternal)."""
 
 
 class Checked(NamedTuple):
@@ -79,6 +86,8 @@ class Leading(FollowerFetches):
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
+        self.readers: Readers | None = None
+        """The consumers that read here, once there was one."""
         self.own_appends = 0
         self.verifies = False
 
@@ -103,12 +112,16 @@ class Leading(FollowerFetches):
     # Produce.
 
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect], checked: Checked | None = None) -> ProduceResponse | None:
-        """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
+        """Append what may be appended (BP-23: each partition by itself), answer acks=0 and 1 at once (BP-40). None: parked, the answer comes later."""
         parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
             if unknown and topic_of(batch.partition) in unknown:
                 error, base_offset = ErrorCode.UNKNOWN_TOPIC_ID, NO_OFFSET
+            elif not -1 <= request.acks <= 1 and batch.partition in self.image.partitions:
+                error, base_offset = ErrorCode.INVALID_REQUIRED_ACKS, NO_OFFSET  # BP-20
+            elif batch.partition.startswith("__") and batch.partition in self.image.partitions and topic_of(batch.partition) in INTERNAL_TOPICS:
+                error, base_offset = ErrorCode.INVALID_TOPIC_EXCEPTION, NO_OFFSET  # BP-21
             elif checked is not None:
                 error, base_offset = self._append_checked(batch, request, checked, now, out)
             else:
@@ -161,6 +174,19 @@ class Leading(FollowerFetches):
             then(results[0].error, results[0].base_offset, now, out)
 
         self.append_own((batch,), acks, timeout_ms, told, now, out, proof)
+
+    def await_commit(
+        self, partition: str, timeout_ms: int, then: Callable[[ErrorCode, int, Micros, list[Effect]], None], now: Micros, out: list[Effect]
+    ) -> None:
+        """Until all that stands in a partition that this broker leads is committed, or has waited too long."""
+        self.own_appends += 1
+        batch = RecordBatch(partition, "", range(0), 0)
+        request = ProduceRequest(1, timeout_ms, (batch,))
+        own = OwnAppend(f"own append {self.own_appends}", request, now + timeout_ms * MILLISECOND, lambda results, at, out: then(results[0].error, -1, at, out))
+        log = self.replicas[partition].log
+        own.waiting[partition] = log.log_end_offset, log.log_start_offset
+        self._wait(own)
+        self._park(own, now, out)
 
     def append_own(
         self,
@@ -220,7 +246,10 @@ class Leading(FollowerFetches):
     def _append(
         self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect], proof: Verification | None = None, *, strictly: bool = False
     ) -> tuple[ErrorCode, int]:
-        """BP-22, BP-24, BP-28, BP-29: in this order. proof, strictly: what `ProducerState` asks of a transaction's batches and markers."""
+        """BP-22, BP-24, BP-28, BP-29: in this order; the size of the ISR concerns acks=all only (BP-25).
+
+        proof, strictly: what `ProducerState` asks of a transaction's batches and markers.
+        """
         replica = self.replicas.get(batch.partition)
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
@@ -252,7 +281,7 @@ class Leading(FollowerFetches):
         if batch.marker is not None:
             marker = MarkerWritten(self.broker, batch.partition, batch.producer_id, batch.producer_epoch, batch.marker.committed, stamped.base_offset)
             out.append(Note(marker))
-        elif not batch.payload:  # Else it is no record of anybody's.
+        elif batch.producer or not batch.payload:  # What a coordinator writes is no record of anybody's.
             out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
@@ -273,7 +302,7 @@ class Leading(FollowerFetches):
         )
 
     def absence(self, partition: str) -> ErrorCode:
-        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22), or its log is offline."""
+        """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
         if self.directories.is_offline(partition):
             return ErrorCode.KAFKA_STORAGE_ERROR
         return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
@@ -306,12 +335,12 @@ class Leading(FollowerFetches):
     # Commit.
 
     def _committed_code(self, replica: Replica) -> ErrorCode:
-        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now."""
+        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now; a shrink under way does not count (BP-46)."""
         assert replica.leadership is not None
         return NONE if len(replica.leadership.maximal) >= replica.min_isr else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
 
     def advance(self, replica: Replica, now: Micros, out: list[Effect]) -> None:
-        """Move the high watermark as far as the replicas allow (RP-20, RP-24), and acknowledge what it passes (RP-25)."""
+        """Move the high watermark as far as the replicas allow (RP-20, RP-24; alone to the log end, RP-28), and acknowledge what it passes (RP-25)."""
         leadership = replica.leadership
         assert leadership is not None
         if self.profile.hw_frozen_below_min_isr and len(leadership.committed) < replica.min_isr:
@@ -324,6 +353,8 @@ class Leading(FollowerFetches):
             return
         log.advance_high_watermark(to, now)
         out.append(Note(HighWatermark(self.broker, replica.partition, to)))
+        if self.readers is not None:
+            self.readers.tell(replica.partition)
         self.tell_with_next_answer(replica.partition)
         self._acknowledge(replica)
 
@@ -340,7 +371,7 @@ class Leading(FollowerFetches):
                 self._answer_produce(parked)
 
     def abandon(self, replica: Replica) -> None:
-        """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
+        """Leadership is lost, also by shutting down: every request that waits is answered NOT_LEADER_OR_FOLLOWER (BP-47, BP-48). Its records may survive."""
         error = self.absence(replica.partition)
         hint = self._leader_hint(replica.partition, error)
         for _, parked in self.committing.pop(replica.partition, ()):
@@ -413,10 +444,22 @@ class Leading(FollowerFetches):
             self.proposals.append(replica)
 
     def check_isr(self, now: Micros) -> None:
-        """RP-50: once per half lag limit, followers that fell behind are proposed out."""
+        """RP-50: once per half lag limit, followers that fell behind are proposed out: who reaches only the controller ends alone in the ISR (KC-71)."""
         for replica in self.replicas.values():
             if replica.leadership is not None:
                 out_of_sync = replica.leadership.out_of_sync(replica.log.log_end_offset, now, self.lag_limit)
                 if out_of_sync:
                     replica.leadership.propose_shrink(out_of_sync)
                     self.proposals.append(replica)
+
+    def tell_all(self, partition: str, now: Micros) -> None:
+        """Another role, another epoch, or no replica any more."""
+        self.tell_followers(partition, now)
+        if self.readers is not None:
+            self.readers.tell(partition)
+
+    def read(self) -> Readers:
+        """A consumer has come."""
+        if self.readers is None:
+            self.readers = Readers(self.replicas, self.image, self.directories, lambda connection, response: self.answers.append((connection, response)))
+        return self.readers

@@ -76,8 +76,8 @@ class ApiVersionsResponse:
     throttle_ms: int = 0
     transaction_version: int = 0
     """Of the cluster's finalized features (KIP-584): 2 lets a client that can speak transaction version 2 (T42)."""
-    features_epoch: int = 0
-    """Of these features; the newest that a client has heard of counts (T40)."""
+    features_epoch: int = -1
+    """Of those features; the newest counts (T40)."""
 
 
 @message
@@ -132,7 +132,10 @@ class InitProducerIdResponse:
 
 @message
 class ProduceRequest:
-    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44)."""
+    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44).
+
+    No leader epoch goes with it: a leader that was deposed cannot see that the producer knows a newer one (BP-12).
+    """
 
     acks: int
     timeout_ms: int

@@ -243,7 +243,7 @@ class Producer:
         timed_out = lost.timed_out and self.profile.request_timeout_is_timed_out
         error = ErrorCode.REQUEST_TIMED_OUT if timed_out else ErrorCode.NETWORK_EXCEPTION
         text = f"Disconnected from node {broker_of(lost.node).rpartition('-')[2]}{' due to timeout' if timed_out else ''}"  # Kafka names a node by its id.
-        was_due = self.metadata.due_at <= now
+        was_due = self.metadata.is_due_still(now)
         self.metadata.request_update()
         asked = False
         for request in lost.requests:

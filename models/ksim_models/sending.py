@@ -93,9 +93,12 @@ class Sending(Application):
         """The same for records that are alike and go to one partition, by arithmetic."""
         size = thread.arrivals.size
         assert size is not None
+        upper = upper_bound_bytes(size)
+        if upper > self.lookahead.largest_record:
+            return at  # send() will throw (A7).
         batch = self.accumulator.open_batch(partition)
         if batch is None:
-            capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
+            capacity = max(self.accumulator.batch_size, upper)
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
             lingers_until = at + self.accumulator.linger if at < self.overdue_from else at

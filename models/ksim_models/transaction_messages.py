@@ -12,6 +12,8 @@ from ksim_models.messages import NO_PRODUCER_ID, RecordBatch
 
 TRANSACTION_STATE = "__transaction_state"
 CONSUMER_OFFSETS = "__consumer_offsets"
+NO_TOPIC_ID = -1
+"""Of a topic that is named only."""
 
 
 # Any client, and the broker that may know.
@@ -108,6 +110,7 @@ class TxnOffsetCommitRequest:
     member: str = ""
     generation: int = -1
     transaction_version: int = 1
+    instance: str = ""
 
 
 @message
@@ -148,7 +151,7 @@ class ConsumerFetchPartition:
     partition: str
     fetch_offset: int
     current_leader_epoch: int
-    topic_id: int = 0
+    topic_id: int = NO_TOPIC_ID
 
 
 @message
@@ -231,6 +234,8 @@ class JoinGroupRequest:
     topics: tuple[str, ...]
     session_timeout_ms: int
     rebalance_timeout_ms: int
+    protocols: tuple[str, ...] = ("range",)
+    """Assignors, the preferred one first."""
 
 
 @message
@@ -239,8 +244,12 @@ class JoinGroupResponse:
     generation: int = -1
     leader: str = ""
     member: str = ""
-    members: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """For the leader only: (member, topics)."""
+    members: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """For the leader only: (member, its group.instance.id or empty, topics)."""
+    protocol: str = ""
+    """The assignor that all members know and most prefer."""
+    skip_assignment: bool = False
+    """A static leader that came back to a stable group: nothing is to be assigned (KIP-814)."""
     throttle_ms: int = 0
 
 
@@ -279,6 +288,7 @@ class HeartbeatResponse:
 class LeaveGroupRequest:
     group: str
     member: str
+    instance: str = ""
 
 
 @message
@@ -293,6 +303,9 @@ class OffsetCommitRequest:
     offsets: tuple[tuple[str, int], ...]
     member: str = ""
     generation: int = -1
+    instance: str = ""
+    epochs: tuple[int, ...] = ()
+    """Of the last record read of each partition; none: not known."""
 
 
 @message
@@ -313,5 +326,6 @@ class OffsetFetchResponse:
     """error: of the whole request. An offset of -1: nobody has committed any."""
 
     error: ErrorCode
-    results: tuple[tuple[str, ErrorCode, int], ...] = ()
+    results: tuple[tuple[str, ErrorCode, int, int], ...] = ()
+    """(partition, error, offset, leader epoch of the last record read or -1)."""
     throttle_ms: int = 0
