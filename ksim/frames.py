@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from ksim import frames_coordination
 from ksim.dice import Dice
 from ksim.frame_triggers import Carried, FrameFault, fired
 from ksim.loop import Loop
@@ -40,6 +41,7 @@ APIS: dict[type, str] = {
     InitProducerIdRequest: "InitProducerId",
     ApiVersionsRequest: "ApiVersions",
     FetchRequest: "Fetch",
+    **frames_coordination.APIS,
 }
 
 
@@ -198,7 +200,7 @@ class Frames:
             case MetadataRequest():
                 return MetadataResponse((), tuple(TopicMetadata(topic, error, ()) for topic in request.topics))
             case _:
-                raise AssertionError(f"the scenario was checked: {request}")
+                return frames_coordination.refusal(request, error)
 
     def _replaced(self, fault: FrameFault, response: object) -> object:
         """The broker did the work; the client is told otherwise: of every partition, or of the one the fault names."""
@@ -215,7 +217,7 @@ class Frames:
             case MetadataResponse():
                 return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
             case _:
-                raise AssertionError(f"the scenario was checked: {response}")
+                return frames_coordination.replaced(response, error)
 
     def _result(self, fault: FrameFault, result: ProduceResult) -> ProduceResult:
         if fault.plan.partition is not None and result.partition != fault.plan.partition:
@@ -242,4 +244,4 @@ def _carried_by(message: object) -> Carried:
         return (), [batch.partition for batch in message.batches]
     if isinstance(message, FetchRequest):
         return (), [position.partition for position in message.partitions]
-    return (message.topics, ()) if isinstance(message, MetadataRequest) else ((), ())
+    return (message.topics, ()) if isinstance(message, MetadataRequest) else ((), frames_coordination.partitions_of(message))

@@ -39,6 +39,7 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
 from ksim_models.producer import Producer
 from ksim_models.sequences import next_sequence
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
@@ -161,6 +162,8 @@ class Simulation:
 
     def _watch_invariants(self, every: int) -> Invariants:
         topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
+        first = self.plan.brokers[0].config
+        topics |= {TRANSACTION_STATE: first.transaction_state_log_min_isr, CONSUMER_OFFSETS: first.min_insync_replicas}
         capped = self.plan.broker_profile.min_isr_capped_by_replication
 
         def min_isr(partition: str) -> int:

@@ -38,7 +38,7 @@ from ksim_models.producer_state import Answer, ProducerState
 from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
+from ksim_models.topic_creation import INTERNAL_TOPICS
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {
@@ -58,8 +58,6 @@ WITHOUT_LOG_START = (
     ErrorCode.INVALID_REQUIRED_ACKS,
     ErrorCode.INVALID_TOPIC_EXCEPTION,
 )
-INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
-"""Not for clients to write (Topic.isInternal)."""
 
 
 class Leading(FollowerFetches):
