@@ -293,7 +293,7 @@ class Faults:
 
     def _restart(self, names: tuple[str, ...], *, clients: bool) -> None:
         """A client comes back where the scenario says so; the heal brings none back."""
-        producers = set() if clients else {producer.name for producer in self.plan.producers}
+        producers = set() if clients else {client.name for client in (*self.plan.producers, *self.plan.consumers)}
         self._for_each(tuple(name for name in names if name not in producers), self.world.restart)
 
     def _for_each(self, names: tuple[str, ...], do: Callable[[str], None]) -> None:
