@@ -6,18 +6,19 @@ Names are resolved at the instant when a fault begins, and the history says to w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import product
 from typing import Protocol
 
 from ksim.dice import Dice
-from ksim.plan import DEADLY, CountTrigger, FaultPlan, FrameTrigger, Plan, Who
+from ksim.plan import DEADLY, SLOW_PARTS, CountTrigger, FaultPlan, FrameTrigger, Plan, Who
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
 DOWN = (*DEADLY, "pause")
 
-ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic")
+ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic", "delete-records")
 Answered = Callable[[str], None]
 
 Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
@@ -66,6 +67,10 @@ class World(Protocol):
     def cut(self, sender: str, receiver: str) -> None: ...
     def mend(self, sender: str, receiver: str) -> None: ...
     def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
+    def slow_machine(self, name: str, part: str, factor: Fraction) -> None:
+        """The work of its "disk" or its "cpu" takes so many times as long as now."""
+        ...
+
     def reset(self, one: str, other: str) -> int:
         """How many connections there were."""
         ...
@@ -90,8 +95,8 @@ class World(Protocol):
         """Deleted, and created again; `over` is called when every running broker has the new one."""
         ...
 
-    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
-        """Who did it: the leader. () where it could not, and `why_not` said nothing."""
+    def delete_records(self, partition: str, before: int, answered: Answered) -> None:
+        """By the leader; before -1: up to the high watermark."""
         ...
 
     def leader_of(self, partition: str) -> str:
@@ -234,9 +239,6 @@ class Faults:
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
                 self._restart(dead, clients=True)
                 return dead, None
-            case "delete-records":
-                assert fault.partition is not None
-                return world.delete_records(fault.partition, fault.before), None
             case "cut":
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, world.cut)
@@ -248,6 +250,10 @@ class Faults:
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
                 return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+            case "slow-disk" | "slow-cpu":
+                struck, part = self._all(fault.who, fault), SLOW_PARTS[fault.do]
+                self._for_each(struck, lambda name: world.slow_machine(name, part, fault.factor))
+                return struck, lambda: self._for_each(struck, lambda name: world.slow_machine(name, part, 1 / fault.factor))
             case "disk-full" | "disk-error":
                 running = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
                 self._for_each(running, lambda name: world.fail_disk(name, fault.partition or ""))
@@ -264,6 +270,8 @@ class Faults:
                 world.elect(partition, fault.kind, partial(self._answered, fault, partition))
             case "reassign":
                 world.reassign(partition, fault.to, partial(self._answered, fault, partition))
+            case "delete-records":
+                world.delete_records(partition, fault.before, partial(self._answered, fault, world.leader_of(partition)))
             case "alter":
                 kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
                 world.alter(kind, name, fault.settings, partial(self._answered, fault, name or "brokers"))

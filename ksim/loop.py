@@ -61,6 +61,14 @@ class Network(Protocol):
         ...
 
 
+class Work(Protocol):
+    """How long a message is worked on until it counts as received: `ksim.costs`."""
+
+    def takes(self, sender: str, receiver: str, asks: bool, message: object) -> Micros:
+        """asks: it is a request, else an answer."""
+        ...
+
+
 class Interceptor(Protocol):
     """What frame faults do to a message (`ksim.frames`): None lets it pass unharmed."""
 
@@ -78,6 +86,8 @@ class Loop:
         self.cuts: dict[tuple[str, str], int] = {}
         """(from, to) -> how many cuts stand in the way."""
         self.interceptor: Interceptor | None = None
+        self.work: Work | None = None
+        """None: whatever is asked for is done at once."""
         self.events = 0
         self.may_end = False
         """Before this is set nobody asks whether the run is over."""
@@ -88,8 +98,8 @@ class Loop:
         now: Micros = self.environment.now
         return now
 
-    def add(self, machine: Machine) -> None:
-        cell = self.cells[machine.name] = Cell(machine)
+    def add(self, machine: Machine, *, is_client: bool = False) -> None:
+        cell = self.cells[machine.name] = Cell(machine, is_client=is_client)
         self._arm(cell, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -169,7 +179,7 @@ class Loop:
     # Connections.
 
     def _open(self, cell: Cell, name: str, peer: str, now: Micros) -> None:
-        connection = Connection(name, cell, self.cells[peer])
+        connection = Connection(name, cell, self.cells[peer], now)
         connection.open_at_acceptor = False
         cell.connections[name] = connection
         self._put(connection.forth, Opened(name, cell.name, True), now)
@@ -188,6 +198,8 @@ class Loop:
         arrives = now + extra + (delay if delay is not None else self.network.delay(wire.path, event))
         if arrives < wire.free_at:
             arrives = wire.free_at
+        if self.work is not None and type(event) is Received:
+            arrives += self.work.takes(*wire.path, wire is wire.connection.forth, event.message)
         wire.free_at = arrives
         self._schedule(Happening(self._arrive, (wire, event, arrives)), NETWORK, arrives - now)
 
@@ -358,7 +370,10 @@ class Loop:
         self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1
 
     def mend(self, sender: str, receiver: str) -> None:
-        """What was sent into the cut arrives now, in order, also where the sender closed the connection meanwhile."""
+        """What was sent into the cut arrives now, in order, also where the sender closed the connection meanwhile.
+
+        But a client that was connecting is heard only when its system calls again. Simplified: brokers that were are heard now.
+        """
         left = self.cuts.pop((sender, receiver)) - 1
         if left:
             self.cuts[sender, receiver] = left
@@ -366,7 +381,8 @@ class Loop:
         for wire in self._wires_between(sender, receiver):
             held, wire.held = wire.held, []
             for event in held:
-                self._put(wire, event, self.now)
+                waits = type(event) is Opened and wire.connection.forth.sender.is_client
+                self._put(wire, event, self.now, wire.connection.calls_again(self.now) - self.now if waits else 0)
 
     def reset(self, one: str, other: str) -> int:
         """Close all connections between two machines; how many there were."""

@@ -31,10 +31,11 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict", "first_harm", "transcript"),
     ("world",),
     ("faults", "frames", "invariants"),
-    ("loop",),
+    ("loop", "costs"),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
-    ("population", "lives", "breakers"),
+    ("processing",),
+    ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
@@ -46,7 +47,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
-    ("consumer_facts",),
+    ("consumer_facts", "coordination_facts"),
     ("messages",),
     (
         "machine",
@@ -71,7 +72,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
 APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
-HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})
+HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
 DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "world", "simulation", "live"})
 

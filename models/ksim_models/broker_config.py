@@ -49,6 +49,10 @@ class BrokerConfig:
     leader_imbalance_check_interval_seconds: int = 300
     unclean_leader_election_interval_ms: int = 300_000
     controlled_shutdown_enable: bool = True
+    initial_broker_registration_timeout_ms: int = 60_000
+    """A broker that starts and is not registered by then exits (KC-1)."""
+    log_dir_failure_timeout_ms: int = 30_000
+    """A broker that cannot tell the controller of a failed log directory for this long shuts down (BP-30)."""
     log_dirs: str | None = None
     """Several, with commas between them: a broker outlives the failure of any but the first, which also holds the metadata log."""
     producer_id_expiration_ms: int = 86_400_000
@@ -82,6 +86,14 @@ class BrokerConfig:
     group_min_session_timeout_ms: int = 6_000
     group_max_session_timeout_ms: int = 1_800_000
     offsets_topic_segment_bytes: int = 104_857_600
+    transaction_max_timeout_ms: int = 900_000
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int = 10_000
+    transaction_remove_expired_transaction_cleanup_interval_ms: int = 3_600_000
+    transactional_id_expiration_ms: int = 604_800_000
+    transaction_partition_verification_enable: bool = True
+    """3.6 (KIP-890 part 1): a leader asks the coordinator whether a partition is in the transaction."""
+    add_partitions_to_txn_retry_backoff_ms: int = 20
+    add_partitions_to_txn_retry_backoff_max_ms: int = 100
 
 
 @dataclass(frozen=True, slots=True)

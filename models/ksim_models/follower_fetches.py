@@ -75,7 +75,7 @@ class FollowerFetches:
         return told or None
 
     def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
-        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id."""
+        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id. A Produce meets none of them (KC-73)."""
         if position.topic_id != replica.topic_id:
             return ErrorCode.INCONSISTENT_TOPIC_ID
         if position.current_leader_epoch < replica.leader_epoch:

@@ -177,7 +177,7 @@ class Roles:
         return replica
 
     def _lead(self, replica: Replica, record: PartitionRecord, new_epoch: bool, now: Micros, out: list[Effect]) -> None:
-        """RP-70: the new epoch begins at the log end, the high watermark stays what this replica last knew (RP-26)."""
+        """RP-70: the new epoch begins at the log end, the high watermark stays what this replica last knew (RP-26). Nothing is written to mark it (RP-71)."""
         log = replica.log
         if not new_epoch and replica.leadership is not None:
             self._new_isr(replica, record.isr, record.partition_epoch, record.recovering, now, out)
@@ -194,7 +194,10 @@ class Roles:
         self.leading.advance(replica, now, out)
 
     def _follow(self, replica: Replica, record: PartitionRecord, new_epoch: bool, now: Micros, out: list[Effect]) -> None:
-        """RP-72. Nobody to follow while the partition has no leader; who is leaving follows only where it still is in sync (KC-23)."""
+        """RP-72: also how a leader learns that it was deposed (KC-74, BP-48). An ISR that changed interrupts no fetcher (RP-8).
+
+        Nobody to follow while the partition has no leader; who is leaving follows only where it still is in sync (KC-23).
+        """
         replica.leadership = None
         self.leading.abandon(replica)
         if record.leader == NO_LEADER or (self.shutting_down and self.broker not in record.isr):
