@@ -86,7 +86,8 @@ class Failed:
 class Transaction:
     """A step of a producer's transaction, as its application sees it; `number` counts from 1.
 
-    phase: "begin", "send-offsets", "commit", "abort" (called), "committed", "aborted", "failed" (this call threw: `error`, `message`; `call` says which).
+    phase: "begin", "send-offsets", "commit", "abort" (about to be called), "committed", "aborted", "failed" (this call threw: `error`, `message`;
+    `call` says which); "commit-sent": the request for it has left, which the application does not see. Number 0: before the first.
     """
 
     producer: str

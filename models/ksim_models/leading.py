@@ -323,7 +323,7 @@ class Leading(FollowerFetches):
         """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
         for batch in parked.request.batches:
             if batch.partition in parked.waiting:
-                if batch.producer:
+                if not batch.payload and batch.marker is None:
                     out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
                 parked.settle(batch.partition, ErrorCode.REQUEST_TIMED_OUT)
         self._answer_produce(parked)
