@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
-from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, Plan
+from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, SLOW_PARTS, Plan
 from ksim_models.facts import Fault, PartitionChanged
 from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
@@ -58,6 +58,8 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
         for fault in plan.faults:
             if fault.do in ADMINISTERED:
                 result[fault.index] = min(1, len(windows.get(fault.name, [])))
+            elif fault.do in SLOW_PARTS and not plan.model.costs.of(SLOW_PARTS[fault.do]):
+                result[fault.index] = 0  # What takes no time takes none on a slow machine either.
             elif fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
                 result[fault.index] = exposure.touched(windows.get(fault.name, []))
     return result
@@ -111,6 +113,8 @@ class Exposure:
             return [lambda batch: batch.partition.rpartition("-")[0] in window.resolved and batch.start <= window.end]
         if window.do in PATH_FAULTS:
             return [rule for one, other in _ends(window.resolved) for rule in self._path(window, one, other)]
+        if window.do in SLOW_PARTS:
+            return [self._slow(window, name) for name in window.resolved]
         return [self._machine(window, name) for name in window.resolved]
 
     def _machine(self, window: Window, name: str) -> Callable[[Batch], bool]:
@@ -127,6 +131,17 @@ class Exposure:
             return lambda batch: self._needs_controller(batch, window)
         until = window.end if window.do == "pause" else window.begin
         return lambda batch: batch.producer == name and _overlap(batch.start, batch.stop, window.begin, until)
+
+    def _slow(self, window: Window, name: str) -> Callable[[Batch], bool]:
+        """Its answer or its copy had to wait for this machine's work; a disk's work is to write, also what others have read."""
+        begin, end = window.begin, window.end
+        if name not in self.brokers:
+            return lambda batch: self._needs_controller(batch, window)
+        reads = window.do != "slow-disk"
+        return lambda batch: (
+            _in_flight(batch, name, begin, end)
+            or any((wait.follower == name or (reads and wait.leader == name)) and _overlap(wait.start, wait.stop, begin, end) for wait in batch.waits)
+        )
 
     def _path(self, window: Window, one: str, other: str) -> list[Callable[[Batch], bool]]:
         begin, end = window.begin, window.end

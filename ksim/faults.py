@@ -6,12 +6,13 @@ Names are resolved at the instant when a fault begins, and the history says to w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from itertools import product
 from typing import Protocol
 
 from ksim.dice import Dice
-from ksim.plan import DEADLY, CountTrigger, FaultPlan, FrameTrigger, Plan, Who
+from ksim.plan import DEADLY, SLOW_PARTS, CountTrigger, FaultPlan, FrameTrigger, Plan, Who
 from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
 from ksim_models.units import Micros
 
@@ -66,6 +67,10 @@ class World(Protocol):
     def cut(self, sender: str, receiver: str) -> None: ...
     def mend(self, sender: str, receiver: str) -> None: ...
     def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
+    def slow_machine(self, name: str, part: str, factor: Fraction) -> None:
+        """The work of its "disk" or its "cpu" takes so many times as long as now."""
+        ...
+
     def reset(self, one: str, other: str) -> int:
         """How many connections there were."""
         ...
@@ -245,6 +250,10 @@ class Faults:
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
                 return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+            case "slow-disk" | "slow-cpu":
+                struck, part = self._all(fault.who, fault), SLOW_PARTS[fault.do]
+                self._for_each(struck, lambda name: world.slow_machine(name, part, fault.factor))
+                return struck, lambda: self._for_each(struck, lambda name: world.slow_machine(name, part, 1 / fault.factor))
             case "disk-full" | "disk-error":
                 running = tuple(name for name in self._all(fault.who, fault) if not world.is_down(name))
                 self._for_each(running, lambda name: world.fail_disk(name, fault.partition or ""))

@@ -61,6 +61,14 @@ class Network(Protocol):
         ...
 
 
+class Work(Protocol):
+    """How long a message is worked on until it counts as received: `ksim.costs`."""
+
+    def takes(self, sender: str, receiver: str, asks: bool, message: object) -> Micros:
+        """asks: it is a request, else an answer."""
+        ...
+
+
 class Interceptor(Protocol):
     """What frame faults do to a message (`ksim.frames`): None lets it pass unharmed."""
 
@@ -78,6 +86,8 @@ class Loop:
         self.cuts: dict[tuple[str, str], int] = {}
         """(from, to) -> how many cuts stand in the way."""
         self.interceptor: Interceptor | None = None
+        self.work: Work | None = None
+        """None: whatever is asked for is done at once."""
         self.events = 0
         self.may_end = False
         """Before this is set nobody asks whether the run is over."""
@@ -188,6 +198,8 @@ class Loop:
         arrives = now + extra + (delay if delay is not None else self.network.delay(wire.path, event))
         if arrives < wire.free_at:
             arrives = wire.free_at
+        if self.work is not None and type(event) is Received:
+            arrives += self.work.takes(*wire.path, wire is wire.connection.forth, event.message)
         wire.free_at = arrives
         self._schedule(Happening(self._arrive, (wire, event, arrives)), NETWORK, arrives - now)
 

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ksim_models.arrivals import InTransactions
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -120,6 +121,7 @@ class WorkloadPlan:
     compression_given: bool = False
     """False: the ratio is the default."""
     on_failure: OnFailure = REPORT
+    transaction: InTransactions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,9 @@ class CountTrigger:
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
 RECORD_FAULTS = ("unserializable", "oversize")
 DISK_FAULTS = ("disk-full", "disk-error")
+DISK, CPU = "disk", "cpu"
+SLOW_PARTS = {"slow-disk": DISK, "slow-cpu": CPU}
+"""Which part of a machine these faults slow down."""
 DEADLY = ("crash", "power-loss", "shutdown")
 """These end a machine's process."""
 
@@ -202,6 +207,8 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    factor: Fraction = Fraction(1)
+    """`slow-disk`, `slow-cpu`: how many times as long the work takes."""
     kind: str = ""
     """`elect`: "preferred" or "unclean"."""
     to: tuple[str, ...] = ()
@@ -247,9 +254,30 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Costs:
+    """Of broker work, each once."""
+
+    append: Micros = 0
+    """A batch into a leader's log, or what one fetch brought of a partition into a follower's: into the page cache (UnifiedLog.append)."""
+    fetch: Micros = 0
+    """A leader reads what a fetch takes along, beyond handling the request (ReplicaManager.fetchMessages)."""
+    flush: Micros = 0
+    """What flush.messages asks for: the append returns when the disk has it (UnifiedLog.flush)."""
+    request: Micros = 0
+    """Any request of a broker or controller is read, decoded, checked and answered (SocketServer, KafkaApis)."""
+    metadata: Micros = 0
+    """From the moment when a broker has committed metadata until it has applied it (MetadataLoader, BrokerMetadataPublisher)."""
+
+    def of(self, part: str) -> Micros:
+        """All that the disk does, or the cpu."""
+        return self.append + self.flush if part == DISK else self.fetch + self.request + self.metadata
+
+
+@dataclass(frozen=True, slots=True)
 class ModelPlan:
     """What only the simulation needs to be told: how the machines under the brokers behave."""
 
+    costs: Costs = field(default_factory=Costs)
     page_cache: PageCache = field(default_factory=PageCache)
     power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
 

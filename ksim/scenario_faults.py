@@ -6,6 +6,7 @@ Not Kafka's: the fault language of scenario.md section 2, shared by the simulati
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
@@ -13,17 +14,20 @@ from ksim.scenario_admin import read_wish
 from ksim.scenario_names import BROKER, CONNECTED, CONSUMER, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
-from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
+from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, NEEDED_ARGUMENTS
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
-from ksim.scenario_values import DURATION, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
+from ksim.scenario_values import DURATION, FACTOR, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
 from ksim_models.profiles import BrokerProfile
+from ksim_models.units import Micros
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
 OFFSET = whole(-1, MOST_RECORDS)
 EVERY_FAULT = ("name", "do", "at", "when")
 TAKES_DOWN = (*DEADLY, *DISK_FAULTS)
+ROLES = {**dict.fromkeys((*DISK_FAULTS, "slow-disk"), (BROKER,)), "slow-cpu": (BROKER, CONTROLLER)}
+"""Whom a fault can strike, where not everybody."""
 
 
 def read_faults(
@@ -32,9 +36,7 @@ def read_faults(
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
-        later = isinstance(value, dict) and value.get("do") in LATER_FAULTS
-        shape = {**FAULT, **{name: Key("", {}) for name in LATER_FAULT_ARGUMENTS}} if later else FAULT
-        table = reading.table(path, value, shape)
+        table = reading.table(path, value, FAULT)
         if table is None:
             continue
         fault = _fault(table, number, names, [fault.name for fault in faults], profile)
@@ -53,14 +55,11 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
     if do is None:
         table.problem("", f"{name_of(table.path)}: do is missing.", given="no do", possible=listed(FAULT_ARGUMENTS))
         return None
-    if isinstance(do, str) and do in LATER_FAULTS:
-        table.problem("do", f"{name_of(table.path)}: {do} is not yet supported.", possible=listed(FAULT_ARGUMENTS))
-        return None
     if table.choose("do", FAULT_ARGUMENTS, "a fault that is known") is None:
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    roles = (BROKER,) if do in DISK_FAULTS else (BROKER, CONTROLLER, PRODUCER, CONSUMER)
+    roles = ROLES.get(do, (BROKER, CONTROLLER, PRODUCER, CONSUMER))
     who = (read_who(table, "who", table.content["who"], names, roles) or ()) if table.has("who") else ()
     if do == "shutdown" and table.has("timeout") and any(names.role(one) != PRODUCER for one in who):
         table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")
@@ -84,6 +83,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
         partition=wish.partition or read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        factor=table.take("factor", FACTOR) or Fraction(1),
         kind=wish.kind,
         to=wish.to,
         topic=wish.topic,
@@ -175,8 +175,24 @@ def _refuse_restart_of_the_living(table: Table, restart: FaultPlan, faults: Sequ
         if not downs:
             possible = "a crash of it before (what is paused resumes after its `for`)"
             table.problem("who", f"{name_of(table.path)}: nothing takes {who} down, so it cannot restart.", given=str(who), possible=possible)
-        elif restart.at is not None and restart.when is None and all(fault.at is not None and fault.at >= restart.at for fault in downs):
+        elif restart.at is None or restart.when is not None or any(fault.at is None or fault.when is not None for fault in downs):
+            pass  # Who knows when.
+        elif all(fault.at is not None and fault.at >= restart.at for fault in downs):
             table.problem("at", f"{name_of(table.path)}: {who} goes down only after it is to restart.", possible="a later moment")
+        elif not any(_is_down_at(restart.at, fault) for fault in downs) and not any(_may_keep_down(fault, names) for fault in faults):
+            possible = "a moment before the `for` of what took it down is over, or no `for` there"
+            table.problem("at", f"{name_of(table.path)}: {who} runs again at that moment, so it cannot restart.", possible=possible)
+
+
+def _is_down_at(moment: Micros, fault: FaultPlan) -> bool:
+    """`at` alone says when this fault begins."""
+    assert fault.at is not None
+    return fault.at < moment and (fault.duration is None or moment < fault.at + fault.duration)
+
+
+def _may_keep_down(fault: FaultPlan, names: Names) -> bool:
+    """A broker that finds no controller for a minute, or loses its disk, ends by itself."""
+    return fault.do in ("cut", "slow", "hang", *DISK_FAULTS) or any(names.role(who) == CONTROLLER for who in fault.who)
 
 
 def _may_be_same(one: Who, other: Who, names: Names) -> bool:

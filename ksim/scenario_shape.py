@@ -108,6 +108,12 @@ BREAKER: Shape = {
     "open_after": key(kinds.COUNT, "So many failures in a row open it"),
     "half_open": key(kinds.POSITIVE_DURATION, "So long it is open before one record is tried"),
 }
+TRANSACTION: Shape = {
+    "records": key(kinds.COUNT, "How many records each has"),
+    "end": Key('"commit" (default) or "abort".', {"enum": ["commit", "abort"]}),
+    "abort_every": key(kinds.COUNT, "Every so-manyth is aborted all the same"),
+    "think": key(kinds.DURATION, "What the application has to do between its last send and the end"),
+}
 WORKLOAD: Shape = {
     "producer": key(kinds.TEXT, "May be left out when there is one"),
     "topic": key(kinds.TEXT, "Where the records go"),
@@ -129,7 +135,7 @@ WORKLOAD: Shape = {
         'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
         {"type": ["string", "object"]},
     ),
-    "transaction": later("Transactions"),
+    "transaction": Key('Of a transactional producer: { records = 10, end = "commit", abort_every = 5, think = "2ms" }.', {"type": "object"}),
 }
 FRAME_TRIGGER: Shape = {
     "request": Key('The API whose exchanges count (default "Produce").', {"type": "string"}),
@@ -163,6 +169,7 @@ FAULT: Shape = {
     "latency": key(kinds.POSITIVE_DURATION, "Added"),
     "bandwidth": later("A slower link"),
     "by": key(kinds.POSITIVE_DURATION, "How late"),
+    "factor": key(kinds.FACTOR, "So many times as long its work takes"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
     "processed": key(kinds.FLAG, "The work is done nevertheless (default false)"),
     "partition": key(kinds.TEXT, "Only this partition of the request; of elect, reassign and delete-records the partition"),
@@ -181,7 +188,11 @@ MODEL: Shape = {
     "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
     "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
-    "append": later("How long an append takes"),
+    "append": key(kinds.DURATION, "A broker appends a batch to a log"),
+    "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),
+    "flush": key(kinds.DURATION, "What flush.messages asks for reaches the disk"),
+    "request": key(kinds.DURATION, "A broker or controller handles a request, whatever it is"),
+    "metadata": key(kinds.DURATION, "A broker applies metadata that was committed"),
 }
 ALERT: Shape = {
     "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),
@@ -230,6 +241,8 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "answer": frozenset({"error", "processed", "partition", "for"}),
     "disk-full": frozenset({"who", "partition", "for"}),
     "disk-error": frozenset({"who", "partition", "for"}),
+    "slow-disk": frozenset({"who", "factor", "for"}),
+    "slow-cpu": frozenset({"who", "factor", "for"}),
     "elect": frozenset({"partition", "kind"}),
     "alter": frozenset({"target", "config"}),
     "reassign": frozenset({"partition", "to"}),
@@ -252,6 +265,8 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "answer": ("error",),
     "disk-full": ("who",),
     "disk-error": ("who",),
+    "slow-disk": ("who", "factor"),
+    "slow-cpu": ("who", "factor"),
     "alter": ("target", "config"),
     "reassign": ("to",),
     "delete-records": ("partition", "before"),
@@ -261,6 +276,7 @@ EXAMPLES: Mapping[str, str] = {
     "between": 'between = ["p1", "brokers"]',
     "latency": 'latency = "100ms"',
     "by": 'by = "1s"',
+    "factor": "factor = 100",
     "error": 'error = "NOT_ENOUGH_REPLICAS"',
     "target": 'target = "payments"',
     "config": "config.min.insync.replicas = 1",
@@ -268,10 +284,6 @@ EXAMPLES: Mapping[str, str] = {
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
-LATER_FAULTS = (
-    "slow-disk",
-    "slow-cpu",
-)
 APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
 LATER_APIS = (
     "ListOffsets",
@@ -293,8 +305,6 @@ LATER_APIS = (
     "BrokerRegistration",
     "AlterPartition",
 )
-LATER_FAULT_ARGUMENTS = ("factor",)
-
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
-from ksim.plan import BrokerPlan, Expectation, Latency, Link, ModelPlan, NetworkPlan, ProducerPlan, Who
+from ksim.plan import BrokerPlan, Costs, Expectation, Latency, Link, ModelPlan, NetworkPlan, ProducerPlan, Who
 from ksim.problems import listed, shown
 from ksim.scenario_names import CONNECTED, Names, are_connected
 from ksim.scenario_reading import Reading, Table, name_of
@@ -114,7 +114,8 @@ def read_model(reading: Reading, content: object) -> ModelPlan:
     default = PageCache()
     cache = PageCache(default.expire if expire is None else expire, default.scan if scan is None else scan)
     keeps = table.take("power_loss_keeps", KEEPS)
-    return ModelPlan(cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
+    given = {field.name: cost for field in fields(Costs) if (cost := table.take(field.name, DURATION)) is not None}
+    return ModelPlan(replace(ModelPlan().costs, **given), cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

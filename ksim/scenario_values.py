@@ -119,6 +119,13 @@ def _rate(value: object) -> Fraction:
     return amount
 
 
+def _factor(value: object) -> Fraction:
+    amount = exact(value)
+    if not 1 < amount <= 1_000_000:
+        raise ValueError
+    return amount
+
+
 def _skew(value: object) -> Fraction:
     amount = exact(value)
     if not 0 <= amount <= 10:
@@ -161,6 +168,7 @@ POSITIVE_DURATION = Kind('a duration above zero: "250ms", "1.5s" (us, ms, s, min
 SIZE = Kind('a size: "16KiB", "1MB" (B, KiB, MiB, GiB, kB, MB or GB), or a bare number of bytes', _size, QUANTITY_SCHEMA)
 RATE = Kind("a number of records per second, above 0", _rate, {"type": "number", "exclusiveMinimum": 0})
 FIGURE = Kind("a number", exact, {"type": "number"})
+FACTOR = Kind("a number above 1, at most 1_000_000", _factor, {"type": "number", "exclusiveMinimum": 1, "maximum": 1_000_000})
 SKEW = Kind("a Zipf exponent from 0 to 10", _skew, {"type": "number", "minimum": 0, "maximum": 10})
 RATIO = Kind("a ratio above 0, at most 2", _ratio, {"type": "number", "exclusiveMinimum": 0, "maximum": 2})
 PROBABILITY = Kind("a number above 0, at most 1", _probability, {"type": "number", "exclusiveMinimum": 0, "maximum": 1})

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ksim.costs import NO_COSTS, Work
 from ksim.dice import Dice
 from ksim.exposure import expose, records_hit
 from ksim.faults import Faults
@@ -107,7 +108,10 @@ class Simulation:
         self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
         self.consumers = self._add_consumers(dice)
-        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, self.controller, self.brokers, dice), dice)
+        work = Work(plan.model.costs, self.broker_by_name, plan.controllers)
+        if plan.model.costs != NO_COSTS:
+            self.loop.work = work
+        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, work, self.controller, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note

@@ -57,6 +57,8 @@ BEGINS = {
     "cut": "the network between {who} swallows everything, and nobody is told",
     "reset": "the connections between {who} are closed, and both sides are told",
     "slow": "the network between {who} gets slower",
+    "slow-disk": "the disk of {who} gets slower",
+    "slow-cpu": "the processor of {who} gets slower",
 }
 ENDS = {
     "crash": "{who} {start|starts} again",
@@ -64,6 +66,8 @@ ENDS = {
     "pause": "{who} {wake|wakes} up",
     "cut": "the network between {who} carries again",
     "slow": "the network between {who} is as quick as before",
+    "slow-disk": "the disk of {who} is as quick as before",
+    "slow-cpu": "the processor of {who} is as quick as before",
 }
 PHASES = {
     "begin": "begins",

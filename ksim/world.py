@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ksim.costs import Work
 from ksim.dice import Dice
 from ksim.faults import Answered, Resolve
 from ksim.frames import Frames
@@ -33,7 +34,7 @@ LOOKS_EVERY: Micros = ms(5)
 
 
 class SimulatedWorld:
-    def __init__(self, plan: Plan, loop: Loop, network: LinkDelays, controller: Controller, brokers: Sequence[Broker], dice: Dice) -> None:
+    def __init__(self, plan: Plan, loop: Loop, network: LinkDelays, work: Work, controller: Controller, brokers: Sequence[Broker], dice: Dice) -> None:
         self.plan = plan
         self.loop = loop
         self.controller = controller
@@ -42,6 +43,7 @@ class SimulatedWorld:
         self.call_at = loop.call_at
         self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
         self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
+        self.slow_machine = work.slow_down
         self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
 
     @property

@@ -31,7 +31,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("verdict", "first_harm", "transcript"),
     ("world",),
     ("faults", "frames", "invariants"),
-    ("loop",),
+    ("loop", "costs"),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
     ("processing",),
@@ -47,7 +47,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
-    ("consumer_facts",),
+    ("consumer_facts", "coordination_facts"),
     ("messages",),
     (
         "machine",

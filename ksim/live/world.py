@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ksim.faults import Answered, Frames, Resolve
@@ -31,6 +32,8 @@ ENDS_WITHIN_S = 1.0
 MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown", "disk-full", "disk-error")
 NOT_HERE = {
     "power-loss": "brokers are processes here, and the system under them keeps their page cache (crash is kill -9): only a machine can be switched off",
+    "slow-disk": "a replay does not slow down a real disk",
+    "slow-cpu": "a replay does not slow down a real processor",
 }
 """What no live cluster of ours can be done to, and why."""
 
@@ -130,6 +133,9 @@ class LiveWorld:
 
     def replicas_of(self, partition: str) -> tuple[str, ...]:
         return self._replicas[partition]
+
+    def slow_machine(self, name: str, part: str, factor: Fraction) -> None:
+        raise AssertionError("refused before: see why_not")
 
     # Disks.
 

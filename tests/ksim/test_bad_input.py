@@ -194,6 +194,13 @@ MISTAKES = [
     Mistake("an argument of another fault", CRASH + 'who = "broker-1"\nby = "1s"', 5, None, "crash has no by"),
     Mistake("a restart of the living", FAULT + 'at = "1s"\ndo = "restart"\nwho = "broker-1"', 4, None, "cannot restart"),
     Mistake("a restart before the crash", CRASH + 'who = "broker-1"\n' + FAULT + 'at = "0.5s"\ndo = "restart"\nwho = "broker-1"', 6, None, "only after"),
+    Mistake(
+        "a restart of who is back already",
+        CRASH + 'who = "broker-1"\nfor = "1s"\n' + FAULT + 'at = "2s"\ndo = "restart"\nwho = "broker-1"',
+        7,
+        None,
+        "broker-1 runs again at that moment",
+    ),
     Mistake("a machine cut from itself", CUT + 'between = ["broker-1", "broker-1"]', 4, None, "not connected with itself"),
     Mistake("a cut where nothing is connected", CUT + 'between = ["p1", "controller-1"]', 4, None, "nothing connects"),
     Mistake("a cut with one end", CUT + 'between = ["p1"]', 4, None, "two ends"),
@@ -259,7 +266,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 LATER = [
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
-    ("model", '[model]\nappend = "40us"', "model"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
     ("racks", "[cluster]\nracks = ['a']", "racks"),
@@ -271,7 +277,6 @@ LATER = [
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
     ("an API of transactions", FAULT + "do='hang'\nwhen = { request = 'EndTxn' }", "EndTxn"),
-    *((do, FAULT + f"at=1\ndo='{do}'\nwho='broker-1'", do) for do in ("slow-disk", "slow-cpu")),
 ]
 
 
