@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ksim_models.config import BrokerConfig
 from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
-from ksim_models.facts import CacheLost
+from ksim_models.facts import CacheLost, GaveUp
 from ksim_models.following import Following
 from ksim_models.image import Image
 from ksim_models.inbound import SERVED_ON_A_CLOSED_CONNECTION, Inbound
@@ -212,6 +212,7 @@ class Broker:
             self._end(now, out)
         else:
             self.membership.given_up = False
+            out.append(Note(GaveUp(self.name, self.membership.why_it_gave_up)))
             self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:

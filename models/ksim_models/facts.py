@@ -266,6 +266,14 @@ class CacheLost:
 
 
 @message
+class GaveUp:
+    """A broker ends by itself, because it could not reach the controller for too long (KC-1, BP-30)."""
+
+    broker: str
+    why: str
+
+
+@message
 class PartitionChanged:
     """The controller committed a partition's new state: leader ("" for none), ISR, ELR, epochs."""
 
@@ -400,6 +408,7 @@ INTERNAL = (
     Truncated,
     LogStartMoved,
     CacheLost,
+    GaveUp,
     PartitionChanged,
     BrokerChanged,
     Became,
