@@ -11,7 +11,7 @@ from fractions import Fraction
 from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
 from ksim.scenario_admin import read_wish
-from ksim.scenario_names import BROKER, CONNECTED, CONTROLLER, PRODUCER, Names, are_connected, read_who
+from ksim.scenario_names import BROKER, CONNECTED, CONSUMER, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
 from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, NEEDED_ARGUMENTS
@@ -58,7 +58,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    roles = ROLES.get(do, (BROKER, CONTROLLER, PRODUCER))
+    roles = ROLES.get(do, (BROKER, CONTROLLER, PRODUCER, CONSUMER))
     who = (read_who(table, "who", table.content["who"], names, roles) or ()) if table.has("who") else ()
     if do == "shutdown" and table.has("timeout") and any(names.role(one) != PRODUCER for one in who):
         table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")

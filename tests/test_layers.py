@@ -34,7 +34,8 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop", "costs"),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
-    ("population", "lives", "breakers"),
+    ("processing",),
+    ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
@@ -43,11 +44,25 @@ PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("closing",),
     ("held_up",),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
+    ("consumer_facts",),
     ("messages",),
-    ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
+    (
+        "machine",
+        "config",
+        "broker_config",
+        "producer_config",
+        "broker_keys",
+        "coordinator_keys",
+        "producer_keys",
+        "idempotence_setting",
+        "librdkafka_config",
+        "librdkafka_keys",
+        "consumer_config",
+        "consumer_keys",
+    ),
     ("settings",),
     ("setting_names",),
     ("setting_values",),
@@ -57,7 +72,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
 APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
-HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})
+HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
 DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "world", "simulation", "live"})
 

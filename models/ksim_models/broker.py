@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig
+from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost
@@ -39,10 +40,12 @@ from ksim_models.messages import (
     ProduceRequest,
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
+from ksim_models.parked import OwnAnswer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
+from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 PRODUCER_IDS_PER_BLOCK = 1000
@@ -104,7 +107,10 @@ class Broker:
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
-        self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
+        self.coordination = Coordination(self.name, self.profile, self.config, self.image, self.leading, self._ask_for_topics, self._reply)
+        self.membership = Membership(
+            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
+        )
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
             self.name,
@@ -120,6 +126,7 @@ class Broker:
             self.following,
             self.membership,
             self.tasks,
+            self.coordination,
         )
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
@@ -137,6 +144,10 @@ class Broker:
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
         if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
+        if leading.readers is not None:
+            at = min(at, leading.readers.wake_at)
+        if self.coordination.in_use:
+            at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
@@ -147,10 +158,10 @@ class Broker:
                 if inbound is None:
                     self._on_response(event.connection, event.message, now, out)
                 else:
-                    inbound.active_at = now
                     if inbound.busy:
-                        inbound.queue.append(event.message)
+                        inbound.queue.append(event.message)  # Not read yet: its connection is muted (BP-1).
                     else:
+                        inbound.active_at = now
                         self._serve(event.connection, inbound, event.message, now, out)
             case Wake():
                 self._on_wake(now, out)
@@ -171,8 +182,8 @@ class Broker:
             self._settle(now, out)
         if self.directories.look_at <= now:
             self._lose_directories(now, out)
-        if self.membership.may_stop and self.running:
-            self._end(now, out)
+        if self.membership.given_up and self.running:
+            self._leave(now, out)
         return out
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
@@ -185,6 +196,14 @@ class Broker:
         elif not self.roles.shutting_down:
             self.roles.shutting_down = True
             self.membership.begin_shutdown(now, out)
+
+    def _leave(self, now: Micros, out: list[Effect]) -> None:
+        """Whether it was asked to, or leaves by itself: not registered in time (KC-1), or unable to tell of a failed directory (BP-30)."""
+        if self.membership.may_stop:
+            self._end(now, out)
+        else:
+            self.membership.given_up = False
+            self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         """BrokerServer.shutdown: requests that wait are dropped, logs are flushed and closed, with the high watermarks and a mark that all is well."""
@@ -245,6 +264,10 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        if self.leading.readers is not None:
+            self.leading.readers.wake(now)
+        if self.coordination.in_use:
+            self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
@@ -253,7 +276,7 @@ class Broker:
             self._close_idle(now, out)
 
     def _close_idle(self, now: Micros, out: list[Effect]) -> None:
-        """The broker's own connections.max.idle.ms (N10): whoever sent nothing for longer is cut off."""
+        """The broker's own connections.max.idle.ms (BP-6, N10): whoever sent nothing and was answered nothing for longer is cut off."""
         max_idle = ms(self.config.connections_max_idle_ms)
         for connection, inbound in list(self.inbound.items()):
             if not inbound.closed and inbound.active_at + max_idle < now:
@@ -295,25 +318,40 @@ class Broker:
                 if request.acks == 0:
                     self._finish_unanswered(connection, inbound, any(result.error for result in response.results) if response else False, out)
                 elif response is not None:
-                    self._answer(connection, response, out)
+                    self._answer(connection, response, now, out)
             case FetchRequest():
                 self.leading.fetch(connection, request, now, out)
             case MetadataRequest():
-                self._answer(connection, self.image.describe(request.topics), out)
+                self._answer(connection, self.image.describe(request.topics), now, out)
                 if self.config.auto_create_topics_enable:
                     self._create_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
-                self._answer(connection, ApiVersionsResponse(), out)
+                self._answer(connection, ApiVersionsResponse(), now, out)
             case InitProducerIdRequest():
-                self._answer(connection, self._new_producer_id(), out)
+                self._answer(connection, self._new_producer_id(), now, out)
+            case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
+                self.leading.read().serve(connection, request, now)
+            case _:
+                answer = self.coordination.apis[type(request)](connection, request, now, out)
+                if answer is not None:
+                    self._answer(connection, answer, now, out)
+
+    def _reply(self, connection: str, response: object) -> None:
+        """To a request that had to wait; sent when the event at hand is settled."""
+        self.leading.answers.append((connection, response))
 
     def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
         """The controller is asked, once for each topic while it has not answered."""
+        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic))
+        if missing:
+            self._ask_for_topics(CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor), out)
+
+    def _ask_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
         connection = self.membership.connection
-        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic) and self.creating.get(topic) != connection)
+        missing = tuple(topic for topic in request.topics if self.creating.get(topic) != connection)
         if missing and connection is not None and self.membership.open:
             self.creating.update(dict.fromkeys(missing, connection))
-            out.append(Send(connection, CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor)))
+            out.append(Send(connection, CreateTopicsRequest(missing, request.partitions, request.replication, request.settings)))
 
     def _new_producer_id(self) -> InitProducerIdResponse:
         """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
@@ -321,10 +359,13 @@ class Broker:
         self.producer_ids_given += 1
         return InitProducerIdResponse(ErrorCode.NONE, block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1, 0)
 
-    def _answer(self, connection: str, response: object, out: list[Effect]) -> None:
+    def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is None:
+            if isinstance(response, OwnAnswer):
+                response.then(response.results, now, out)
             return
+        inbound.active_at = now
         if not inbound.closed:
             out.append(Send(connection, response))
             if not inbound.queue:
@@ -359,10 +400,11 @@ class Broker:
             if leading.answers:
                 answers, leading.answers = leading.answers, []
                 for connection, response in answers:
-                    self._answer(connection, response, out)
+                    self._answer(connection, response, now, out)
             if self.unmuted:
                 connection = self.unmuted.popleft()
                 inbound = self.inbound[connection]
+                inbound.active_at = now
                 self._serve(connection, inbound, inbound.queue.popleft(), now, out)
             if leading.proposals:
                 proposals, leading.proposals = leading.proposals, []
