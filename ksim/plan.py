@@ -280,6 +280,8 @@ class ModelPlan:
     """What only the simulation needs to be told: how the machines under the brokers behave."""
 
     costs: Costs = field(default_factory=Costs)
+    calibrated_on: str = ""
+    """Where costs are as measured (`ksim.calibration`): on what, and when."""
     page_cache: PageCache = field(default_factory=PageCache)
     power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
 

@@ -38,6 +38,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
+    ("calibration",),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
 PARTS = "the parts that the machines are made of"
