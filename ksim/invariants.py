@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ksim_models.broker import Broker
-from ksim_models.controller import Controller
+from ksim_models.decisions import Decisions
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
 from ksim_models.log import Log
@@ -75,7 +75,7 @@ Rule = Callable[["Invariants"], None]
 class Invariants:
     """The state of a simulation, looked at by the rules after every `every`-th step (and told every fact)."""
 
-    def __init__(self, controller: Controller, brokers: Sequence[Broker], min_isr: Callable[[str], int], rules: Iterable[Rule], *, every: int = 1) -> None:
+    def __init__(self, controller: Decisions, brokers: Sequence[Broker], min_isr: Callable[[str], int], rules: Iterable[Rule], *, every: int = 1) -> None:
         """min_isr: of a partition, as its brokers take it. rules: `ksim.invariants_rules`."""
         self.controller = controller
         self.brokers = brokers

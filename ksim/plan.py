@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ksim_models.compression import DEFAULT_RATIO
-from ksim_models.config import BrokerConfig, LibrdkafkaConfig, Problem, ProducerConfig
+from ksim_models.config import BrokerConfig, LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.page_cache import PageCache, PowerLossKeeps
@@ -285,8 +285,6 @@ class Plan:
     model: ModelPlan = field(default_factory=ModelPlan)
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
-    not_simulated: tuple[Problem, ...] = ()
-    """What only a live cluster can do."""
     alerts: tuple[AlertPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

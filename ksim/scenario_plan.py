@@ -85,7 +85,6 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         model=read_model(reading, data.get("model")),
         alerts=tuple(alerts),
         notes=tuple(dict.fromkeys(reading.notes)),
-        not_simulated=tuple(reading.not_simulated),
     )
     return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective, reading.cluster)
 

@@ -18,6 +18,7 @@ from ksim_models.facts import (
     BrokerChanged,
     CacheLost,
     Connected,
+    ControllerChanged,
     Deduplicated,
     Disconnected,
     Ended,
@@ -185,6 +186,11 @@ class Sentences:
             case _:
                 return f"the controller lets {fact.broker} take part again"
 
+    def _controller_changed(self, fact: ControllerChanged) -> str:
+        if fact.state == "active":
+            return f"{fact.controller} is the active controller from here on (epoch {fact.epoch}): every broker has a full session again"
+        return f"{fact.controller} is the active controller no longer"
+
     def _replicas_changed(self, fact: ReplicasChanged) -> str:
         if not fact.adding and not fact.removing:
             return f"{fact.partition} is held by {', '.join(fact.replicas)} from here on: the reassignment is complete"
@@ -274,6 +280,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     BrokerChanged: Sentences._broker_changed,
     ReplicasChanged: Sentences._replicas_changed,
     TopicChanged: Sentences._topic_changed,
+    ControllerChanged: Sentences._controller_changed,
     Became: Sentences._became,
     Truncated: Sentences._truncated,
     LogStartMoved: Sentences._start_moved,

@@ -40,6 +40,8 @@ from ksim_models.messages import (
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.profiles import BrokerProfile
+from ksim_models.quorum_membership import QuorumMembership
+from ksim_models.raft_log import RaftDisk
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
@@ -60,15 +62,19 @@ class Broker:
         *,
         start_at: Micros,
         member: tuple[int, Sequence[MetadataRecord]] | None = None,
+        quorum: tuple[Sequence[str], RaftDisk] | None = None,
         page_cache: PageCache | None = None,
         power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
-        """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
+        """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start.
+        quorum: the controllers, where there are several, and the metadata log on this broker's disk.
+        """
         self.name = name
         self.number = number
         self.profile = profile
         self.config = config
         self.controller = controller
+        self.quorum = quorum
         self.dice = dice
         self.logs: dict[str, Log] = {}
         """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
@@ -104,7 +110,7 @@ class Broker:
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
-        self.membership = Membership(self.name, self.config, self.controller, self._name_connection, self.incarnation, previous_epoch, start_at)
+        self.membership = self._new_membership(previous_epoch, start_at)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
             self.name,
@@ -124,6 +130,13 @@ class Broker:
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
+
+    def _new_membership(self, previous_epoch: int, start_at: Micros) -> Membership:
+        life = self.incarnation, previous_epoch, start_at
+        if self.quorum is None:
+            return Membership(self.name, self.config, self.controller, self._name_connection, *life)
+        controllers, disk = self.quorum
+        return QuorumMembership(self.name, self.profile, self.config, controllers, self.dice, self._name_connection, disk, *life)
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -269,8 +282,8 @@ class Broker:
                 self.idle_check_at = now + ms(self.config.connections_max_idle_ms) + MILLISECOND
         elif event.accepted:
             out.append(Close(event.connection))  # Refused: a broker opens its port once the controller has unfenced it (BrokerServer.startup, KC-12).
-        elif event.connection == self.membership.connection:
-            self.membership.opened(now, out)
+        elif self.membership.owns(event.connection):
+            self.membership.opened(event.connection, now, out)
         elif event.connection in self.following.by_connection:
             self.following.opened(event.connection, self.membership.epoch, now, out)
 
@@ -280,8 +293,8 @@ class Broker:
             inbound.closed = True  # The request at hand is finished all the same (BP-3).
             if self.leading.forget(connection) or not inbound.busy:
                 del self.inbound[connection]
-        elif connection == self.membership.connection:
-            self.membership.closed(now)
+        elif self.membership.owns(connection):
+            self.membership.closed(connection, now)
         else:
             self.following.closed(connection, now)
 
@@ -309,11 +322,11 @@ class Broker:
 
     def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
         """The controller is asked, once for each topic while it has not answered."""
-        connection = self.membership.connection
+        connection = self.membership.connection_for_topics
         missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic) and self.creating.get(topic) != connection)
-        if missing and connection is not None and self.membership.open:
+        if missing and connection is not None:
             self.creating.update(dict.fromkeys(missing, connection))
-            out.append(Send(connection, CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor)))
+            self.membership.ask_for_topics(CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor), out)
 
     def _new_producer_id(self) -> InitProducerIdResponse:
         """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
@@ -371,11 +384,13 @@ class Broker:
                 self.membership.wake(now, out)
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
+        if type(message) is FetchResponse:
+            self.following.received(connection, message, self.membership.epoch, now, out)
+        elif self.membership.owns(connection):  # Else it came behind our own closing.
+            self._on_controllers_answer(self.membership.received(connection, message, now, out), now, out)
+
+    def _on_controllers_answer(self, message: object, now: Micros, out: list[Effect]) -> None:
         match message:
-            case FetchResponse():
-                self.following.received(connection, message, self.membership.epoch, now, out)
-            case _ if connection != self.membership.connection:
-                pass  # It came behind our own closing.
             case BrokerHeartbeatResponse():
                 self.membership.heartbeat_answered(message, now)
             case MetadataFetchResponse():

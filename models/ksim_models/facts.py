@@ -283,6 +283,15 @@ class BrokerChanged:
 
 
 @message
+class ControllerChanged:
+    """Of several controllers this one became the active one of an epoch ("active"), or stopped being it while it ran ("resigned")."""
+
+    controller: str
+    epoch: int
+    state: str
+
+
+@message
 class Became:
     """A broker took up a role for a partition: "leader" or "follower", under an epoch."""
 
@@ -387,4 +396,5 @@ INTERNAL = (
     Blocked,
     ReplicasChanged,
     TopicChanged,
+    ControllerChanged,
 )
