@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from ksim.atomicity import AbortedReads, Copied, Copies, Copy, Told, aborted_reads, copied, fate, torn, transactions
 from ksim.history import History, HistoryError
 from ksim.plan import DEADLY
 from ksim.population import Population, Producer, count
@@ -19,9 +20,6 @@ from ksim_models.units import Micros
 ANOMALIES = ("lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
 CLASSES = ("ok", "absent", *ANOMALIES)
 """torn and aborted_read need transactions: without them no record falls under these."""
-
-Copy = tuple[int, int, int]
-"""Records first ... stop - 1 stand one behind the other in a log; the offset of the first."""
 
 
 class Bound:
@@ -61,8 +59,10 @@ class Classified:
     unreadable: list[str]
     """Partitions whose final log nobody could read."""
     replicas: dict[str, int]
-    copies: dict[tuple[str, str], list[Copy]]
-    """Per (producer, partition), in the order of the log."""
+    copied: Copied
+    transactions: dict[str, list[Told]]
+    """Per producer that has any."""
+    aborted_reads: dict[str, AbortedReads] = field(default_factory=dict)
     told: list[Fault | Ended] = field(default_factory=list)
     recreated: dict[str, Micros] = field(default_factory=dict)
     """Per topic: until when what was acknowledged may have been of a topic that was deleted, and created again."""
@@ -72,6 +72,11 @@ class Classified:
     """Per class and producer."""
     where: dict[tuple[str, str], dict[str, Runs]] = field(default_factory=dict)
     """Per (class, producer): the partition to which the records were bound, where that matters for what the configuration allows."""
+
+    @property
+    def copies(self) -> Copies:
+        """Those that count."""
+        return self.copied.counted
 
 
 def classify(history: History) -> Classified:
@@ -87,7 +92,7 @@ def classify(history: History) -> Classified:
 
 
 def _lay_out(history: History, population: Population) -> Classified:
-    result = Classified(population, Bound(history, population), {}, [], {}, {})
+    result = Classified(population, Bound(history, population), {}, [], {}, Copied(), transactions(history))
     for at, log in history.of(FinalLog, Fault, Ended):
         if not isinstance(log, FinalLog):
             result.told.append(log)
@@ -101,17 +106,11 @@ def _lay_out(history: History, population: Population) -> Classified:
             if log.partition in result.logs:
                 raise HistoryError(history.source, 0, f"{log.partition} has two leaders' final logs: the history contradicts itself")
             result.logs[log.partition] = log
-    for partition, log in result.logs.items():
-        for batch in log.batches:
-            if batch.producer in population.producers:
-                copies = result.copies.setdefault((batch.producer, partition), [])
-                offset = batch.base_offset
-                for first, stop in runs_of(batch.records):
-                    copies.append((first, stop, offset))
-                    offset += stop - first
-            elif batch.producer:  # Without a name: a record of the warm-up, outside every count.
-                raise HistoryError(history.source, 0, f"{partition} holds records of {batch.producer!r}, which offered none: the history contradicts itself")
-    for (name, partition), copies in result.copies.items():
+    result.copied = copied(result.logs)
+    result.aborted_reads = aborted_reads(history, result.copied.aborted)
+    for (name, partition), copies in [item for of in (result.copied.counted, result.copied.aborted, result.copied.open) for item in of.items()]:
+        if name not in population.producers:
+            raise HistoryError(history.source, 0, f"{partition} holds records of {name!r}, which offered none: the history contradicts itself")
         if strange := minus(union([(first, stop) for first, stop, _ in copies]), population.producers[name].offered):
             raise HistoryError(history.source, 0, f"{partition} holds {name}/{strange[0][0]}, which was never offered: the history contradicts itself")
     told = [piece[2][1].partition for one in population.producers.values() for piece in one.pieces if not isinstance(piece[2][1], Refused)]
@@ -132,14 +131,20 @@ def _may_hold_records(partition: str, result: Classified) -> bool:
 def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     name = producer.name
     copies = {partition: result.copies[name, partition] for partition in result.logs if (name, partition) in result.copies}
-    in_log = {partition: union([(first, stop) for first, stop, _ in of]) for partition, of in copies.items()}
+    in_log = {partition: _runs(of) for partition, of in copies.items()}
     everywhere = _join(in_log.values())
     acked, failed, refused = producer.ended_as(Acked), producer.ended_as(Failed), producer.ended_as(Refused)
     not_acked = union([*failed, *refused])
+    told = result.transactions.get(name, [])
+    aborted = fate(told, "aborted")
+    promised = minus(minus(acked, aborted), fate(told, "unknown"))
+    """An acknowledgement within a transaction promises nothing before the commit has."""
+    open_in = {partition: _runs(of) for (of_whom, partition), of in result.copied.open.items() if of_whom == name}
+    unmarked = _join(open_in.values())
 
     missing, removed, unread = {}, {}, {}
     for partition, pieces in _by_partition(producer).items():
-        runs = union([(first, stop) for first, stop, fact in pieces if isinstance(fact, Acked)])
+        runs = both(union([(first, stop) for first, stop, fact in pieces if isinstance(fact, Acked)]), promised)
         if partition not in result.logs and partition not in result.unreadable:
             continue
         if partition not in result.logs:
@@ -149,7 +154,7 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
         removed[partition] = both(gone, _before(pieces, result.logs[partition].log_start_offset)) if gone else []
         if gone and (until := result.recreated.get(partition.rpartition("-")[0])) is not None:
             removed[partition] = both(gone, union([*removed[partition], *_acked_until(producer, partition, until)]))
-        missing[partition] = minus(gone, removed[partition])
+        missing[partition] = minus(minus(gone, removed[partition]), unmarked)
     lost, unreadable = _join(missing.values()), _join(unread.values())
 
     astray = {partition: result.bound.astray(name, partition, runs) for partition, runs in in_log.items()}
@@ -157,21 +162,31 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     duplicated = repeated([(first, stop) for of in copies.values() for first, stop, _ in of])
     reordered = union([run for partition, of in copies.items() for run in _behind_later(of, astray[partition])])
     visible = _join(_below(of, min(result.logs[partition].high_watermark, result.logs[partition].last_stable_offset)) for partition, of in copies.items())
-    hidden = both(minus(everywhere, visible), union([*acked, *not_acked]))
+    hidden = both(minus(union([*everywhere, *both(unmarked, promised)]), visible), union([*promised, *minus(not_acked, aborted)]))
+    reads = result.aborted_reads.get(name, AbortedReads())
     anomalies = {
         "lost": lost,
-        "ghost": both(not_acked, everywhere),
+        "ghost": both(minus(not_acked, aborted), everywhere),
         "duplicated": duplicated,
         "reordered": reordered,
         "misrouted": misrouted,
         "hidden": hidden,
+        "torn": torn(told, everywhere, union([*refused, *unmarked, *_join(removed.values()), *unreadable])),
+        "aborted_read": union([*both(aborted, everywhere), *reads.by_anyone]),
         "removed": _join(removed.values()),
     }
     result.where["lost", name] = missing
-    result.where["hidden", name] = {partition: both(hidden, runs) for partition, runs in in_log.items()}
+    result.where["hidden", name] = {
+        partition: both(hidden, union([*in_log.get(partition, []), *open_in.get(partition, [])])) for partition in sorted(in_log.keys() | open_in.keys())
+    }
     result.where["reordered", name] = {partition: both(reordered, runs) for partition, runs in in_log.items()}
     troubled = union([run for runs in anomalies.values() for run in runs])
-    return {"ok": minus(minus(acked, troubled), unreadable), "absent": minus(minus(not_acked, everywhere), unreadable), **anomalies}
+    absent = minus(minus(union([*not_acked, *both(aborted, acked)]), everywhere), union([*unreadable, *anomalies["torn"], *anomalies["aborted_read"]]))
+    return {"ok": minus(minus(promised, troubled), unreadable), "absent": absent, **anomalies}
+
+
+def _runs(copies: list[Copy]) -> Runs:
+    return union([(first, stop) for first, stop, _ in copies])
 
 
 def _join(many: Iterable[Runs]) -> Runs:

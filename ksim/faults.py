@@ -17,7 +17,7 @@ from ksim_models.units import Micros
 
 DOWN = (*DEADLY, "pause")
 
-ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic")
+ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic", "delete-records")
 Answered = Callable[[str], None]
 
 Resolve = Callable[[Who, FaultPlan], tuple[str, ...]]
@@ -90,8 +90,8 @@ class World(Protocol):
         """Deleted, and created again; `over` is called when every running broker has the new one."""
         ...
 
-    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
-        """Who did it: the leader. () where it could not, and `why_not` said nothing."""
+    def delete_records(self, partition: str, before: int, answered: Answered) -> None:
+        """By the leader; before -1: up to the high watermark."""
         ...
 
     def leader_of(self, partition: str) -> str:
@@ -235,9 +235,6 @@ class Faults:
                 dead = tuple(name for name in self._all(fault.who, fault) if world.is_down(name))
                 self._restart(dead, clients=True)
                 return dead, None
-            case "delete-records":
-                assert fault.partition is not None
-                return world.delete_records(fault.partition, fault.before), None
             case "cut":
                 pairs = self._directed(fault)
                 self._for_pairs(pairs, world.cut)
@@ -265,6 +262,8 @@ class Faults:
                 world.elect(partition, fault.kind, partial(self._answered, fault, partition))
             case "reassign":
                 world.reassign(partition, fault.to, partial(self._answered, fault, partition))
+            case "delete-records":
+                world.delete_records(partition, fault.before, partial(self._answered, fault, world.leader_of(partition)))
             case "alter":
                 kind, name = ("topic", fault.topic) if fault.topic else ("broker", fault.who[0].argument if fault.who else "")
                 world.alter(kind, name, fault.settings, partial(self._answered, fault, name or "brokers"))

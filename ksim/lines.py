@@ -125,6 +125,8 @@ def _codec(hint: object) -> tuple[Callable[[object], object], Callable[[object, 
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return _tuple_codec(arguments[0])
+    if typing.get_origin(hint) is tuple:
+        return _fixed_codec(arguments)
     if typing.get_origin(hint) in (types.UnionType, typing.Union) and len(arguments) == 2 and arguments[1] is type(None):
         write, read = _codec(arguments[0])
         return (lambda value: None if value is None else write(value)), (lambda value, name: None if value is None else read(value, name))
@@ -142,6 +144,17 @@ def _tuple_codec(item: object) -> tuple[Callable[[object], object], Callable[[ob
         return tuple(read(one, name) for one in value)
 
     return (lambda value: [write(one) for one in typing.cast(tuple[object, ...], value)]), read_all
+
+
+def _fixed_codec(items: tuple[object, ...]) -> tuple[Callable[[object], object], Callable[[object, str], object]]:
+    codecs = [_codec(item) for item in items]
+
+    def read_all(value: object, name: str) -> object:
+        if not isinstance(value, list) or len(value) != len(codecs):
+            raise BadLine(f"{name}: given {shown(value)}, possible is a list of {len(codecs)}")
+        return tuple(read(one, name) for one, (_, read) in zip(value, codecs, strict=True))
+
+    return (lambda value: [write(one) for one, (write, _) in zip(typing.cast(tuple[object, ...], value), codecs, strict=True)]), read_all
 
 
 def _same(value: object) -> object:

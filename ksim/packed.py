@@ -32,6 +32,7 @@ OFFSET_ENTRY = Struct("<BIHHI")  # broker, partition, offset
 # partition, replica, leader, readable, log start, high watermark, last stable offset, log end, batches shared with the base, batches of its own:
 FINAL_LOG_ENTRY = Struct("<BIHHBBIIIIII")
 LOGGED = Struct("<IHHIHIHI")  # base offset, leader epoch, producer, first record, records, producer id + 1, producer epoch + 1, base sequence + 1
+KINDS = ((False, ""), (True, ""), (True, "commit"), (True, "abort"))  # In the two highest bits of the producer id: transactional, marker.
 LISTED = 0x80  # Added to a kind: the records do not follow each other, their numbers stand behind the entry.
 IS_LISTED = 0xFFFFFFFF  # As the first record of a logged batch: the same.
 MOST_NAMES = 0x10000
@@ -188,6 +189,10 @@ class PackedFacts:
             else:
                 raise DoesNotFit("records")
             ids = batch.producer_id + 1, batch.producer_epoch + 1, batch.base_sequence + 1
+            kind = batch.transactional, batch.marker
+            if ids[0] >> 30 or kind not in KINDS:
+                raise DoesNotFit("producer id, or kind")
+            ids = ids[0] | KINDS.index(kind) << 30, *ids[1:]
             rows += LOGGED.pack(batch.base_offset, batch.leader_epoch, self._names[batch.producer], first, len(records), *ids)
         return bytes(rows), bytes(listed)
 
@@ -285,7 +290,8 @@ class PackedFacts:
                 numbers = Struct(f"<{count}I")
                 records = numbers.unpack_from(stream, stop)
                 stop += numbers.size
-            batches.append(LoggedBatch(offset, epoch, names[producer], records, producer_id - 1, producer_epoch - 1, sequence - 1))
+            ids = (producer_id & 0x3FFFFFFF) - 1, producer_epoch - 1, sequence - 1
+            batches.append(LoggedBatch(offset, epoch, names[producer], records, *ids, *KINDS[producer_id >> 30]))
         everything = bases[partition][:shared] + tuple(batches) if shared else tuple(batches)
         if position == self._bases.get(partition, (0, 0))[0]:
             bases[partition] = everything

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from ksim_models.profiles import Release, parse_release
 
 ALL = -1
+NEWEST = parse_release("4.3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,10 @@ class Effective:
     """The scenario lets a machine lose its power, and some broker does not flush every record before it answers."""
     threads: int
     """Workloads of this producer that write to this topic: each is a thread of its own."""
+    transaction_version: int = 2
+    """2 where client and brokers both speak KIP-890 part 2: each transaction has an epoch of its own. 1: none has."""
+    commits_in_spite_of_failures: bool = False
+    """The client's commit succeeds although a send of the transaction has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,10 @@ class Permission:
     because: str
     holds: Callable[[Effective], bool]
     source: str
+
+
+def _shares_its_epoch(config: Effective) -> bool:
+    return config.transaction_version < 2
 
 
 PERMITTED = (
@@ -66,6 +78,16 @@ PERMITTED = (
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
+    Permission("torn", "a client before 3.2 commits although a send has failed", lambda c: c.commits_in_spite_of_failures, "KAFKA-9279; H-133"),
+    *(
+        Permission(
+            name,
+            "transaction.version < 2: what is late of one transaction may strike the next, which has the same epoch",
+            _shares_its_epoch,
+            "TC-46; KAFKA-17754",
+        )
+        for name in ("torn", "aborted_read", "lost")
+    ),
     Permission("removed", "the log's start moved, by retention or on request, or the topic was deleted", lambda c: True, "scenario.md section 3"),
 )
 
@@ -114,7 +136,31 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
         unflushed_power_loss=_has_power_loss(run) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
         threads=_threads(run, producer, partition.rpartition("-")[0]),
+        **(_of_transactions(run, str(client)) if own.get("transactional.id") else {}),
     )
+
+
+def _of_transactions(run: Mapping[str, object], client: str) -> dict[str, Any]:
+    """T40: the protocol belongs to the pair of client and brokers; librdkafka speaks the older one."""
+    kafka = run.get("kafka", "4.0")
+    brokers, clients = (kafka["brokers"], kafka["clients"]) if isinstance(kafka, dict) else (kafka, kafka)
+    scenario = run.get("scenario")
+    cluster = scenario.get("cluster") if isinstance(scenario, dict) else None
+    features = cluster.get("features") if isinstance(cluster, dict) else None
+    default = 2 if _release(brokers) >= (4, 0, 0) else 0
+    level = _number(features.get("transaction.version"), default) if isinstance(features, dict) else default
+    is_java = not client.startswith("librdkafka")
+    return {
+        "transaction_version": level if is_java and _release(clients) >= (4, 0, 0) else min(level, 1),
+        "commits_in_spite_of_failures": is_java and _release(clients) < (3, 2, 0),
+    }
+
+
+def _release(version: object) -> Release:
+    try:
+        return parse_release(str(version))
+    except ValueError:
+        return NEWEST
 
 
 def _threads(run: Mapping[str, object], producer: str, topic: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ksim_models.compression import DEFAULT_RATIO
-from ksim_models.config import BrokerConfig, LibrdkafkaConfig, ProducerConfig
+from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.page_cache import PageCache, PowerLossKeeps
@@ -62,6 +62,18 @@ class ProducerPlan:
         named = {re.fullmatch(r"broker-([1-9][0-9]{0,3})(:[0-9]+)?", one.strip()) for one in told.split(",")}
         numbers = sorted({int(one[1]) for one in named if one is not None})
         return numbers if None not in named and numbers[-1] <= brokers else list(range(1, brokers + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerPlan:
+    name: str
+    profile: ClientProfile
+    config: ConsumerConfig
+    topics: tuple[str, ...]
+    work: Micros = 0
+    """How long its application works on each record."""
+    given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """As of a producer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,5 +298,6 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     alerts: tuple[AlertPlan, ...] = ()
+    consumers: tuple[ConsumerPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

@@ -16,6 +16,7 @@ from ksim.history import History, HistoryError
 from ksim.metrics import Metrics, measure
 from ksim.metrics_alerts import Alarm
 from ksim.plan import Expectation
+from ksim.processing import FIGURES
 from ksim.scenario_data import normal
 from ksim.scenario_reading import Reading, Source
 from ksim.scenario_tail import read_expectations
@@ -121,6 +122,8 @@ def _data(
         "metrics": dict(metrics.metrics),
         "faults": faults(history),
     }
+    if verdict.processing:
+        data["processing"] = {one.application: one.as_data() for one in verdict.processing}
     if rows := [_alarm(alarm) for alarm in alarms]:
         data["alerts"] = rows
     return data | {
@@ -199,6 +202,8 @@ def _value(key: str, data: Mapping[str, object]) -> object:
         group, name = "errors", key.removeprefix("errors.")
     elif key.startswith("ack_"):
         group, name = "latency_ms", key.removeprefix("ack_").removesuffix("_ms")
+    elif key in FIGURES:
+        return sum(int(str(_table(one)[key])) for one in _table(data.get("processing", {})).values())
     elif key not in _table(data["records"]):
         group = "metrics"
     return _table(data[group]).get(name, 0)

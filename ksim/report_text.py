@@ -69,7 +69,17 @@ def lines(report: Report) -> Iterator[Line]:
     yield f"Kafka {versions(data['kafka'])}, client {versions(data['client'])}, seed {data['seed']}, {data['how']}, digest {short(str(data['digest']))}", "dim"
     for note in report.notes:
         yield f"note: {note}", "dim"
-    for part in (_records(report), _anomalies(report), _errors(data), _faults(data), _breakers(data), _latency(report), _alerts(data), _expectations(data)):
+    for part in (
+        _records(report),
+        _anomalies(report),
+        _processing(report),
+        _errors(data),
+        _faults(data),
+        _breakers(data),
+        _latency(report),
+        _alerts(data),
+        _expectations(data),
+    ):
         found = list(part)
         if found:
             yield "", ""
@@ -117,6 +127,17 @@ def _anomalies(report: Report) -> Iterator[Line]:
         witness = anomaly.witness
         where = f"at offset{'s' * (len(witness.offsets) > 1)} {', '.join(map(str, witness.offsets))} of" if witness.offsets else "nowhere in"
         yield f"  witness: record {witness.record}, {where} {witness.partition or 'any log'}", ""
+
+
+def _processing(report: Report) -> Iterator[Line]:
+    for one in report.verdict.processing:
+        told = f"{one.processed_once} took effect once, {one.processed_twice} more than once, {one.skipped} skipped"
+        yield (
+            f"{one.application}: of {plural(one.inputs, 'input')} {told}, {one.unprocessed} not yet processed",
+            "bold red" if one.verdict == "violated" else "",
+        )
+        if one.witness:
+            yield f"  witness: {one.witness}", ""
 
 
 def _errors(data: Mapping[str, object]) -> Iterator[Line]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, CountTrigger, FaultPlan, FrameTrigger, ProducerPlan, Who, WorkloadPlan
 from ksim.problems import listed, shown
 from ksim.scenario_admin import read_wish
-from ksim.scenario_names import BROKER, CONNECTED, CONTROLLER, PRODUCER, Names, are_connected, read_who
+from ksim.scenario_names import BROKER, CONNECTED, CONSUMER, CONTROLLER, PRODUCER, Names, are_connected, read_who
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
 from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, LATER_FAULT_ARGUMENTS, LATER_FAULTS, NEEDED_ARGUMENTS, Key
@@ -60,7 +60,7 @@ def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profil
         return None
     assert isinstance(do, str)
     _check_arguments(table, do)
-    roles = (BROKER,) if do in DISK_FAULTS else (BROKER, CONTROLLER, PRODUCER)
+    roles = (BROKER,) if do in DISK_FAULTS else (BROKER, CONTROLLER, PRODUCER, CONSUMER)
     who = (read_who(table, "who", table.content["who"], names, roles) or ()) if table.has("who") else ()
     if do == "shutdown" and table.has("timeout") and any(names.role(one) != PRODUCER for one in who):
         table.problem("timeout", f"{name_of(table.path)}: timeout is what close() of a client may take.", possible="who = the name of a producer")

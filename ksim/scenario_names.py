@@ -19,15 +19,15 @@ OF_PARTITION = ("leader", "followers", "isr", "replica")
 LATER = ("coordinator", "rack")
 PLAIN = ("controller", "any-broker", "brokers")
 
-BROKER, CONTROLLER, PRODUCER = "broker", "controller", "producer"
+BROKER, CONTROLLER, PRODUCER, CONSUMER = "broker", "controller", "producer", "consumer"
 
 
-CONNECTED = "a producer and a broker, two brokers, or a broker and the controller"
+CONNECTED = "a client and a broker, two brokers, or a broker and the controller"
 
 
 def are_connected(one: str, other: str) -> bool:
     """Machines of these roles talk to each other."""
-    return {one, other} in ({PRODUCER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
+    return {one, other} in ({PRODUCER, BROKER}, {CONSUMER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Names:
     """topic -> its partitions."""
     replicas: int
     """Of the partition that has most."""
+    consumers: Sequence[str] = ()
 
     @property
     def all_partitions(self) -> list[str]:
@@ -48,7 +49,7 @@ class Names:
 
     @property
     def machines(self) -> list[str]:
-        return [*self.brokers, *self.controllers, *self.producers]
+        return [*self.brokers, *self.controllers, *self.producers, *self.consumers]
 
     @property
     def examples(self) -> list[str]:
@@ -60,10 +61,12 @@ class Names:
     def role(self, who: Who) -> str:
         if who.kind == "controller" or who.argument in self.controllers:
             return CONTROLLER
+        if who.kind == "machine" and who.argument in self.consumers:
+            return CONSUMER
         return PRODUCER if who.kind == "machine" and who.argument in self.producers else BROKER
 
 
-def read_who(table: Table, key: str, value: object, names: Names, roles: Sequence[str] = (BROKER, CONTROLLER, PRODUCER)) -> tuple[Who, ...] | None:
+def read_who(table: Table, key: str, value: object, names: Names, roles: Sequence[str] = (BROKER, CONTROLLER, PRODUCER, CONSUMER)) -> tuple[Who, ...] | None:
     """One name or a list of names; None where one of them was reported."""
     given = value if isinstance(value, list) else [value]
     if not given:

@@ -13,6 +13,7 @@ from ksim.plan import Plan
 from ksim.problems import in_order
 from ksim.scenario_alerts import read_alerts
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
+from ksim.scenario_consumers import read_consumers
 from ksim.scenario_faults import read_faults
 from ksim.scenario_names import Names
 from ksim.scenario_producers import ClientLibrary, read_client, read_producers
@@ -36,7 +37,7 @@ class Made:
     seed: int | None
     problems: tuple[Problem, ...]
     effective: Mapping[str, tuple[Effective, ...]]
-    """Of the producers."""
+    """Of the producers and consumers."""
     cluster: Mapping[str, tuple[Effective, ...]]
     """Of the brokers, and of the topics as "topic NAME"."""
 
@@ -49,12 +50,14 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     brokers, controllers = read_brokers(reading, data.get("cluster"), releases.brokers)
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
     producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
+    consumers = read_consumers(reading, data.get("consumers"), releases.clients, topics, [one.name for one in producers.plans], folder)
     names = Names(
         brokers=[broker.name for broker in brokers],
         controllers=controllers,
         producers=[producer.name for producer in producers.plans],
         partitions={topic.name: topic.partitions for topic in topics},
         replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
+        consumers=[consumer.name for consumer in consumers.plans],
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
@@ -84,9 +87,10 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         warm=tail.warm,
         model=read_model(reading, data.get("model")),
         alerts=tuple(alerts),
+        consumers=tuple(consumers.plans),
         notes=tuple(dict.fromkeys(reading.notes)),
     )
-    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective, reading.cluster)
+    return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective | consumers.effective, reading.cluster)
 
 
 def _scenario_table(reading: Reading, data: dict[str, object]) -> Table:

@@ -57,7 +57,7 @@ def read_producers(reading: Reading, content: object, profile: ClientProfile, ge
             )
         table = reading.table(path, value, PRODUCER) or Table(reading, path, {}, PRODUCER)
         client = read_client(table, general)
-        settings = [*_file_settings(table, folder), *table.settings()]
+        settings = [*file_settings(table, folder), *table.settings()]
         resolved = resolve_producer(settings, profile) if client.name == JAVA else resolve_librdkafka(settings)
         given = in_kafka_spelling(settings, PRODUCER_KEYS) if client.name == JAVA else in_kafka_spelling(by_one_name(settings), LIBRDKAFKA_KEYS)
         reading.problems.extend(resolved.problems)
@@ -84,7 +84,7 @@ def read_client(table: Table, otherwise: ClientLibrary) -> ClientLibrary:
     return otherwise
 
 
-def _file_settings(table: Table, folder: FilePath | None) -> list[Setting]:
+def file_settings(table: Table, folder: FilePath | None) -> list[Setting]:
     """The weakest: what the producer's own file says."""
     name = table.take("file", TEXT)
     if name is None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from ksim import scenario_values as kinds
 from ksim.breakers import BREAKER_FIGURES
+from ksim.processing import FIGURES
 from ksim.scenario_values import Kind, Schema
 from ksim_models.page_cache import PowerLossKeeps
 
@@ -80,6 +81,12 @@ PRODUCER: Shape = {
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
     "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
+}
+CONSUMER: Shape = {
+    "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
+    "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "config": CONFIG,
+    "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
 }
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),
@@ -191,7 +198,7 @@ SCENARIO: Shape = {
     "cluster": Key("Brokers and controllers.", {"type": "object"}),
     "topics": Key("Topics by name.", {"type": "object"}),
     "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
-    "consumers": later("Consumers"),
+    "consumers": Key("Consumers by name.", {"type": "object"}),
     "applications": later("Applications that consume, transform and produce"),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
@@ -292,4 +299,4 @@ RECORDS = "offered refused accepted acked failed unknown sends ok absent lost gh
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
-EXPECTED_NAMES = (*RECORDS, *METRICS, *LATENCIES, "unavailable_ms", "verdict")
+EXPECTED_NAMES = (*RECORDS, *METRICS, *FIGURES, *LATENCIES, "unavailable_ms", "verdict")

@@ -29,6 +29,7 @@ from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem, topic_config
+from ksim_models.consumer import Consumer, Habits
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
@@ -104,6 +105,7 @@ class Simulation:
         self.broker_by_name = {broker.name: broker for broker in self.brokers}
         self.invariants = self._watch_invariants(check_every) if check_every else None
         self.producers = self._add_producers(dice)
+        self.consumers = self._add_consumers(dice)
         self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, self.controllers, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
@@ -177,6 +179,14 @@ class Simulation:
                 self.loop.add(self.taps[-1])
         return producers
 
+    def _add_consumers(self, dice: Dice) -> list[Consumer]:
+        consumers = []
+        for plan in self.plan.consumers:
+            bootstrap = [broker.name for broker in self.plan.brokers]
+            consumers.append(Consumer(plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work)))
+            self.loop.add(consumers[-1])
+        return consumers
+
     def samples(self) -> list[ClientSamples] | None:
         return None if self.taps is None else [tapped.samples() for tapped in self.taps]
 
@@ -234,7 +244,20 @@ class Simulation:
         ):
             return False
         # Sent and given up, or acks=0: it may yet be appended.
-        return not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
+        return not self._is_behind() and not self.loop.is_carrying(ProduceRequest) and not any(broker.is_serving(ProduceRequest) for broker in self.brokers)
+
+    def _is_behind(self) -> bool:
+        """A consumer that can has yet to read what it may read."""
+        for consumer in self.consumers:
+            if consumer.reads and not self.loop.cells[consumer.name].frozen:
+                for partition in self._partitions():
+                    if topic_of(partition) in consumer.topics and not consumer.has_read(partition, self._readable_end(partition, consumer)):
+                        return True
+        return False
+
+    def _readable_end(self, partition: str, consumer: Consumer) -> int:
+        log = self._broker(self.controllers.decisions.state_of(partition).leader).logs[partition]
+        return log.last_stable_offset if consumer.config.read_committed else log.high_watermark
 
     def _partitions(self) -> Iterable[str]:
         """A topic that was created on demand has some too, one that was deleted and not yet created again has none."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ksim_models.consumer_facts import CommittedOffset, PollFailed, Processed, Read
 from ksim_models.facts import (
     Acked,
     Appended,
@@ -38,6 +39,7 @@ from ksim_models.facts import (
     Split,
     TimedOut,
     TopicChanged,
+    Transaction,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
@@ -63,6 +65,14 @@ ENDS = {
     "pause": "{who} {wake|wakes} up",
     "cut": "the network between {who} carries again",
     "slow": "the network between {who} is as quick as before",
+}
+PHASES = {
+    "begin": "begins",
+    "send-offsets": "sends offsets to",
+    "commit": "asks to commit",
+    "abort": "asks to abort",
+    "committed": "is told that it has committed",
+    "aborted": "is told that it has aborted",
 }
 HITS = {
     "lose-request": "the request {frame} is lost, and its connection is closed",
@@ -90,6 +100,29 @@ class Sentences:
         """Nothing for what need not be said."""
         tell = TELLERS.get(type(fact))
         return tell(self, fact) if tell else ""
+
+    # Transactions, consumers.
+
+    def _transaction(self, fact: Transaction) -> str:
+        which = f"transaction {fact.number}" if fact.number else "its transactions"
+        if fact.phase == "failed":
+            return f"{fact.producer} is told: {fact.call} of {which} failed, {fact.error}: {fact.message.rstrip('.')}"
+        offsets = f", with {_offsets(fact.offsets)} of {fact.group}" if fact.offsets else ""
+        return f"{fact.producer} {PHASES.get(fact.phase, fact.phase)} {which}{offsets}"
+
+    def _processed(self, fact: Processed) -> str:
+        return f"{fact.application} makes {records(fact.made)} of {fact.writer} from {records(fact.records)} of {fact.producer}{self._where(fact.partition)}"
+
+    def _read(self, fact: Read) -> str:
+        return f"{fact.consumer} is given {records(fact.records)} of {fact.producer}{self._where(fact.partition)}{self._at(fact.base_offset)}"
+
+    def _committed_offset(self, fact: CommittedOffset) -> str:
+        if fact.error:
+            return f"{fact.client} is told: the commit of {_offsets(fact.offsets)} of {fact.group} failed, {fact.error}"
+        return f"{fact.client} has committed {_offsets(fact.offsets)} of {fact.group}"
+
+    def _poll_failed(self, fact: PollFailed) -> str:
+        return f"{fact.consumer} ends with {fact.error}: {fact.message.rstrip('.')}"
 
     # The road of a batch.
 
@@ -282,6 +315,11 @@ TELLERS: dict[type, Callable[..., str]] = {
     TopicChanged: Sentences._topic_changed,
     ControllerChanged: Sentences._controller_changed,
     Became: Sentences._became,
+    Transaction: Sentences._transaction,
+    Processed: Sentences._processed,
+    Read: Sentences._read,
+    CommittedOffset: Sentences._committed_offset,
+    PollFailed: Sentences._poll_failed,
     Truncated: Sentences._truncated,
     LogStartMoved: Sentences._start_moved,
     CacheLost: Sentences._cache_lost,
@@ -303,6 +341,10 @@ def records(numbers: Records) -> str:
         return f"records {numbers[0]}..{numbers[-1]}"
     listed = ", ".join(map(str, numbers[:MOST_NUMBERS]))
     return f"records {listed}" if len(numbers) <= MOST_NUMBERS else f"{len(numbers)} records ({listed}, ...)"
+
+
+def _offsets(offsets: tuple[tuple[str, int], ...]) -> str:
+    return "offset" + "s" * (len(offsets) > 1) + " " + ", ".join(f"{offset} of {partition}" for partition, offset in offsets)
 
 
 def _names(names: tuple[str, ...]) -> str:

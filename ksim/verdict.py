@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ksim.atomicity import fate
 from ksim.classification import ANOMALIES, CLASSES, Classified, classify
 from ksim.history import History
 from ksim.permitted import JEPSEN, effective, permission
 from ksim.population import Producer
+from ksim.processing import Processing, processings
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
 from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused
 
@@ -56,6 +58,8 @@ class Verdict:
     reasons: tuple[str, ...]
     """Why it would be inconclusive; they stand beside a violation too."""
     first: str | None
+    processing: tuple[Processing, ...] = ()
+    """One for each application: whether each of its inputs took effect exactly once."""
 
     def first_not_ok(self) -> str | None:
         """The name of the record offered first among those that are not ok; None where all are."""
@@ -67,9 +71,12 @@ def judge(history: History) -> Verdict:
     result = classify(history)
     records = _records(result)
     anomalies = tuple(_anomaly(history, result, name) for name in ANOMALIES if result.classes[name])
-    reasons = tuple(_reasons(result))
-    verdict = "violated" if anomalies else "inconclusive" if reasons else "held"
-    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result))
+    processing = processings(history, result.copied)
+    behind = [f"{one.application} has yet to process {one.unprocessed} inputs" for one in processing if one.unprocessed]
+    reasons = (*_reasons(result), *behind)
+    violated = anomalies or any(one.verdict == "violated" for one in processing)
+    verdict = "violated" if violated else "inconclusive" if reasons else "held"
+    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result), processing)
 
 
 def classes(history: History) -> dict[str, dict[str, Runs]]:
@@ -122,6 +129,8 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
             return "a failed send says nothing about the log", []
         if any(isinstance(fact, Ended) and not fact.quiet for fact in result.told):
             return "the run ended at its limit, before the replicas had caught up", []
+    if name == "aborted_read" and not (runs := _read_as_committed(result, producer, runs)):
+        return "isolation.level=read_uncommitted", []
     config = effective(history.run, producer, partition, result.replicas.get(partition, 0))
     allowed = permission(name, config) if config else None
     if allowed:
@@ -133,6 +142,14 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
     if name == "duplicated" and config and config.idempotence and not (runs := minus(runs, _sent_again_under_a_new_epoch(result, population))):
         return "a batch failed for good, so the client raised its epoch: what was in flight behind it was sent again under the new one", []
     return "nothing in this configuration allows it" if config else "the history does not tell the configuration", runs
+
+
+def _read_as_committed(result: Classified, producer: str, runs: Runs) -> Runs:
+    """Those of an aborted transaction that count as committed, or that a consumer was given although it wanted none such."""
+    given = result.aborted_reads[producer].by_read_committed if producer in result.aborted_reads else []
+    counted = union([(first, stop) for (name, _), of in result.copies.items() if name == producer for first, stop, _ in of])
+    aborted = fate(result.transactions.get(producer, []), "aborted")
+    return both(runs, union([*given, *both(counted, aborted)]))
 
 
 def _sent_again_under_a_new_epoch(result: Classified, producer: Producer) -> Runs:

@@ -60,10 +60,9 @@ class SimulatedWorld:
     def power_off(self, name: str) -> None:
         self.loop.power_off(name, tells_when_back=self.controllers.is_waited_for_patiently(name))
 
-    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
-        leader = self.leader_of(partition)
-        self.loop.tell(self.loop.cells[leader], Asked(DeleteRecordsRequest(partition, before)), self.now)
-        return (leader,)
+    def delete_records(self, partition: str, before: int, answered: Answered) -> None:
+        self.loop.tell(self.loop.cells[self.leader_of(partition)], Asked(DeleteRecordsRequest(partition, before)), self.now)
+        answered("")
 
     def is_down(self, name: str) -> bool:
         cell = self.loop.cells[name]

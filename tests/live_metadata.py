@@ -26,6 +26,10 @@ def topic(name: str = "payments") -> bytes:
     return record(2, 0, bytes([len(name) + 1]) + name.encode() + TOPIC_ID.bytes + NO_TAGS)
 
 
+def removed(topic_id: uuid.UUID = TOPIC_ID) -> bytes:
+    return record(9, 0, topic_id.bytes + NO_TAGS)
+
+
 def partition(version: int = 0) -> bytes:
     """Partition 0 on 1, 2 and 3, led by 1."""
     directories = b"\x01" if version else b""

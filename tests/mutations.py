@@ -16,9 +16,10 @@ from ksim_models.errors import ErrorCode
 from ksim_models.following import Following
 from ksim_models.image import Image
 from ksim_models.isr import Leadership
-from ksim_models.leading import Leading, ParkedProduce
+from ksim_models.leading import Leading
 from ksim_models.log import Log
 from ksim_models.messages import FetchedPartition, PartitionRecord
+from ksim_models.parked import ParkedProduce
 from ksim_models.producer_state import Answer, ProducerState
 from ksim_models.replica import Replica
 from ksim_models.replication_control import ReplicationControl

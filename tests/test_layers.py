@@ -35,7 +35,8 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop",),
     ("scenario", "frame_triggers"),
     ("classification", "permitted", "exposure"),
-    ("population", "lives", "breakers"),
+    ("processing",),
+    ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
@@ -44,11 +45,25 @@ PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "group_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
+    ("consumer_facts",),
     ("messages",),
-    ("machine", "config", "broker_config", "producer_config", "broker_keys", "producer_keys", "idempotence_setting", "librdkafka_config", "librdkafka_keys"),
+    (
+        "machine",
+        "config",
+        "broker_config",
+        "producer_config",
+        "broker_keys",
+        "coordinator_keys",
+        "producer_keys",
+        "idempotence_setting",
+        "librdkafka_config",
+        "librdkafka_keys",
+        "consumer_config",
+        "consumer_keys",
+    ),
     ("settings",),
     ("setting_names",),
     ("setting_values",),
@@ -58,7 +73,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
 APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
-HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives"})
+HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
 DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "controllers", "world", "simulation", "live"})
 

@@ -58,6 +58,10 @@ class Refused(LiveError):
         return self.message
 
 
+class TimedOut(Refused):
+    """It was begun, and not over in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionState:
     """One partition as a broker knows it; nodes by the scenario's names."""
@@ -132,19 +136,13 @@ class Ask:
 
     async def create_topics(self, broker: str, topics: Sequence[NewTopic], *, timeout_s: float = DEED_S) -> None:
         """Returns when every replica's broker knows the topics, leaders lead, and followers have begun to fetch. `Refused` where the cluster does."""
-        await self._create(broker, topics, timeout_s)
+        await self.create(broker, topics, timeout_s=timeout_s)
         await self._until_known(topics, timeout_s)
         await self._until_followed(broker, topics, timeout_s)
 
     async def delete_topics(self, broker: str, names: Sequence[str], *, timeout_s: float = DEED_S) -> None:
         """Returns when no living broker knows them any more."""
-        content = {
-            "topics": [{"name": name, "topic_id": None} for name in names],
-            "topic_names": list(names),
-            "timeout": timedelta(seconds=timeout_s),
-        }
-        answer = await self._do(broker, "delete_topics", content, timeout_s)
-        _raise_first((topic.error_code, getattr(topic, "error_message", None), f"topic {topic.name}") for topic in answer.responses)
+        await self.delete(broker, names, timeout_s=timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 for name in (await self.metadata(broker, topics=())).brokers:
@@ -152,6 +150,16 @@ class Ask:
                         await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise LiveError(f"{', '.join(names)}: still there {timeout_s:g} s after the topics were deleted.") from None
+
+    async def delete(self, broker: str, names: Sequence[str], *, timeout_s: float = DEED_S) -> None:
+        """Returns when the controller has committed it."""
+        content = {
+            "topics": [{"name": name, "topic_id": None} for name in names],
+            "topic_names": list(names),
+            "timeout": timedelta(seconds=timeout_s),
+        }
+        answer = await self._do(broker, "delete_topics", content, timeout_s)
+        _raise_first((topic.error_code, getattr(topic, "error_message", None), f"topic {topic.name}") for topic in answer.responses)
 
     async def offsets(
         self, broker: str, partitions: Iterable[Partition], *, at: int = LATEST, isolation: int = UNCOMMITTED, of_log: bool = False
@@ -239,6 +247,22 @@ class Ask:
         dynamic = DYNAMIC_DEFAULT if target is None else DYNAMIC_BROKER
         return {one.name: one.value for result in answer.results for one in result.configs if one.config_source == dynamic and not one.is_sensitive}
 
+    async def prefer_directories(self, broker: str, wanted: Mapping[Partition, str]) -> None:
+        """Where replicas that do not exist yet are to stand: it answers that it has none, and remembers."""
+        dirs = [
+            {
+                "path": path,
+                "topics": [{"name": topic, "partitions": numbers} for topic, numbers in _by_topic(one for one in wanted if wanted[one] == path).items()],
+            }
+            for path in sorted(set(wanted.values()))
+        ]
+        await self._do(broker, "alter_replica_log_dirs", {"dirs": dirs})
+
+    async def lost_directories(self, broker: str) -> list[str]:
+        """Log directories that it has given up."""
+        answer = await self._send(broker, "describe_log_dirs", {"topics": None})
+        return [result.log_dir for result in answer.results if result.error_code]
+
     async def elect_leader(self, broker: str, partition: Partition, kind: str) -> None:
         topic, number = partition
         content = {
@@ -272,7 +296,8 @@ class Ask:
         _raise_first((one.error_code, None, "delete-records") for one in results)
         return int(results[0].low_watermark)
 
-    async def _create(self, broker: str, topics: Sequence[NewTopic], timeout_s: float) -> None:
+    async def create(self, broker: str, topics: Sequence[NewTopic], *, timeout_s: float = DEED_S) -> None:
+        """Returns when the controller has committed it."""
         content = [
             {
                 "name": topic.name,
@@ -314,7 +339,7 @@ class Ask:
         if not pairs or prefix is None:
             return
         scratch = NewTopic(f"{prefix[0]}followed-{secrets.token_hex(2)}", tuple(pairs), (("min.insync.replicas", "2"),))
-        await self._create(broker, [scratch], timeout_s)
+        await self.create(broker, [scratch], timeout_s=timeout_s)
         await self._until_known([scratch], timeout_s)
         topic_id = (await self.metadata(broker, [scratch.name])).topic_ids[scratch.name]
         await asyncio.gather(*(self.append(leader, (scratch.name, number), topic_id, b"w ", timeout_s=timeout_s) for number, (leader, _) in enumerate(pairs)))
@@ -380,4 +405,4 @@ def _by_topic(partitions: Iterable[Partition]) -> dict[str, list[int]]:
 def _raise_first(results: Iterable[tuple[Any, str | None, str]]) -> None:
     for code, message, what in results:
         if code:
-            raise Refused(code.name.upper(), message or what)
+            raise (TimedOut if code.name == "request_timed_out" else Refused)(code.name.upper(), message or what)

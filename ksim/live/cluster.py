@@ -9,13 +9,14 @@ import asyncio
 import base64
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import javaproperties
 
-from ksim.live.ask import Ask, Refused
+from ksim.live import disks
+from ksim.live.ask import Ask, NewTopic, Partition, Refused
 from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer, NotSpoken
 from ksim.live.kafka import SERVER, STORAGE_TOOL, Installation
@@ -38,6 +39,8 @@ OURS = frozenset(
 )
 """Where the brokers are and how they reach each other: the scenario says which there are, and we say where."""
 OURS_BEGIN = ("listener.", "zookeeper.")
+META = "meta.properties"
+DISK_FAULTS = ("disk-full", "disk-error")
 PROTOCOLS = "CLIENT:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT"
 SMALL = {
     "log.cleaner.dedupe.buffer.size": "2097152",  # Kafka sets 128 MiB aside, half of the heap.
@@ -95,6 +98,10 @@ class KraftCluster:
         self.ids |= {name: number for number, name in enumerate(self.controllers, FIRST_CONTROLLER + 1)}
         self.children: dict[str, Child] = {}
         self.paused: set[str] = set()
+        self.failing: set[str] = set()
+        """Brokers of which a log directory takes no more writes. Who has no other one ends by itself."""
+        self._ailing: set[str] = set()
+        """Those that have been among them, and not been started again since."""
         self._leaving: dict[str, Child] = {}
         """Processes that were told to end, or killed, and may not be gone yet."""
         self._altered: dict[str | None, dict[str, str | None]] = {}
@@ -113,8 +120,8 @@ class KraftCluster:
         """They go with the next `reset`, or with the cluster."""
 
     def why_not(self, do: str, name: str) -> str:
-        """All that a scenario can ask is possible to processes of our own."""
-        return ""
+        """All that a scenario can ask is possible to processes of our own, but one: a disk fails by means of the system."""
+        return disks.why_not(max(len(self.directories(broker)) for broker in self.brokers), self.folder) if do in DISK_FAULTS else ""
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -153,9 +160,9 @@ class KraftCluster:
             await self._formed()
 
     def check(self) -> None:
-        """LiveError where a node has ended that nobody ended."""
+        """LiveError where a node has ended that nobody ended, nor the loss of its disk."""
         for name, child in self.children.items():
-            if not child.is_running:
+            if not child.is_running and name not in self._ailing:
                 raise LiveError(f"{name} (Kafka {self.installation.version}) ended by itself, exit code {child.code}. Its last lines:\n{child.last_lines()}")
 
     def is_running(self, name: str) -> bool:
@@ -210,9 +217,54 @@ class KraftCluster:
             self.children[name].resume()
         self.paused.discard(name)
 
+    # Disks.
+
     def data(self, name: str) -> Path:
-        """The log directory of a node: one folder per partition."""
+        """The first log directory of a node, in which the metadata log stands: one folder per partition."""
         return self.folder / name / "data"
+
+    def directories(self, name: str) -> list[Path]:
+        """As many as the scenario gives this broker (log.dirs), under names of ours."""
+        given = dict(dict(self.spec.brokers).get(name, ())).get("log.dirs", "")
+        return [self.data(name), *(self.folder / name / f"data-{number}" for number in range(2, given.count(",") + 2))]
+
+    async def place(self, topics: Sequence[NewTopic]) -> None:
+        """Where a broker has several directories, a new partition goes where the fewest are: of ours as if there were none but these."""
+        for broker in self.brokers:
+            directories = self.directories(broker)
+            own = [(topic.name, number) for topic in topics for number, replicas in enumerate(topic.assignment) if broker in replicas]
+            if len(directories) > 1:
+                await self.ask.prefer_directories(broker, {partition: str(directories[nth % len(directories)]) for nth, partition in enumerate(own)})
+
+    def fail_disk(self, name: str, partition: Partition | None) -> None:
+        """Of the log directory that holds this partition (None: the first) each write fails from now on."""
+        folders = self.directories(name)
+        if len(folders) > 1:
+            disks.freeze(next((folder for folder in folders if partition and (folder / "{}-{}".format(*partition)).is_dir()), folders[0]))
+        elif self.is_running(name):
+            disks.limit_writes(self.children[name].pid, to_none=True)
+        self.failing.add(name)
+        self._ailing.add(name)
+
+    def repair_disk(self, name: str) -> None:
+        """As it was, for whoever writes next. A broker that has lost a directory takes it back when it starts again."""
+        self.failing.discard(name)
+        if len(self.directories(name)) > 1:
+            for folder in self.directories(name):
+                disks.thaw(folder)
+        elif self.is_running(name):
+            disks.limit_writes(self.children[name].pid, to_none=False)
+
+    def has_fallen(self, name: str) -> bool:
+        """It ended by itself, for want of a disk."""
+        return name in self._ailing and name in self.children and not self.children[name].is_running
+
+    async def has_lost_a_directory(self, name: str) -> bool:
+        """And runs on with the others."""
+        try:
+            return len(self.directories(name)) > 1 and bool(await self.ask.lost_directories(name))
+        except NoAnswer:
+            return False
 
     async def active_controller(self) -> str | None:
         """None: no broker that answers knows one."""
@@ -242,6 +294,9 @@ class KraftCluster:
         """As after the start: every node up, every broker unfenced, topics of earlier runs gone."""
         for name in sorted(self.paused):
             self.resume(name)
+        for name in sorted(self._ailing):
+            self.repair_disk(name)
+            await self.shutdown(name)
         for name in self.nodes:
             await self.restart(name)
         await self.ready()
@@ -256,6 +311,8 @@ class KraftCluster:
 
     async def close(self) -> None:
         """Every node is gone and nothing is left of their logs."""
+        for name in sorted(self.failing):
+            self.repair_disk(name)
         every = [*self.children.values(), *self._leaving.values()]
         for child in every:
             child.kill()
@@ -280,7 +337,7 @@ class KraftCluster:
         own = links[name]
         place = {
             "node.id": str(self.ids[name]),
-            "log.dirs": str(self.data(name)),
+            "log.dirs": ",".join(map(str, self.directories(name))),
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": PROTOCOLS,
             "controller.quorum.voters": ",".join(f"{self.ids[other]}@{HOST}:{links[other].listen_port}" for other in self.controllers),
@@ -302,7 +359,10 @@ class KraftCluster:
         return self.folder / f"{name}.properties"
 
     def _start(self, name: str) -> None:
-        self.children[name] = self.workplace.start(name, self.installation.command(SERVER, str(self._properties_file(name))))
+        child = self.children[name] = self.workplace.start(name, self.installation.command(SERVER, str(self._properties_file(name))))
+        if name in self.failing and len(self.directories(name)) == 1:
+            disks.limit_writes(child.pid, to_none=True)
+        self._ailing = {ailing for ailing in self._ailing if ailing != name or name in self.failing}
 
     async def _format(self) -> None:
         """Formats one directory with Kafka's own tool, and gives every other node a copy with its own ids: they differ in nothing else."""
@@ -312,11 +372,13 @@ class KraftCluster:
         child = self.workplace.start("format", self.installation.command(STORAGE_TOOL, *arguments))
         if await child.ended() != 0:
             raise LiveError(f"kafka-storage format of Kafka {self.installation.version} failed. Its last lines:\n{child.last_lines()}")
+        text = javaproperties.loads((self.data(first) / META).read_text(encoding="latin-1"))
         for name in others:
             shutil.copytree(self.data(first), self.data(name))
-            meta = self.data(name) / "meta.properties"
-            text = javaproperties.loads(meta.read_text(encoding="latin-1"))
-            meta.write_text(javaproperties.dumps(text | {"node.id": str(self.ids[name]), "directory.id": _uuid()}, timestamp=False), encoding="latin-1")
+            for folder in self.directories(name):
+                folder.mkdir(exist_ok=True)
+                own = text | {"node.id": str(self.ids[name]), "directory.id": _uuid()}
+                (folder / META).write_text(javaproperties.dumps(own, timestamp=False), encoding="latin-1")
 
     async def _missing_for(self, name: str) -> set[str]:
         """The brokers that this one does not see; itself as long as it does not answer."""

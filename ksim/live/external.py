@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-from ksim.live.ask import Ask
+from ksim.live.ask import Ask, NewTopic, Partition
 from ksim.live.errors import LiveError
 from ksim.live.exchange import Address, NoAnswer
 from ksim.problems import listed, nearest
@@ -91,9 +91,26 @@ class ExternalCluster:
                 return
 
     def why_not(self, do: str, name: str) -> str:
+        if do not in DEEDS:
+            return "this cluster is not ksim's: its disks are left alone"
         if self.hooks is None or do not in self.hooks.commands:
             return NO_HOOK
         return "the controllers of this cluster are not known to ksim" if name.startswith("controller") else ""
+
+    def fail_disk(self, name: str, partition: Partition | None) -> None:
+        raise AssertionError("refused before: see why_not")
+
+    def repair_disk(self, name: str) -> None:
+        """There is nothing to repair."""
+
+    def has_fallen(self, name: str) -> bool:
+        return False
+
+    async def has_lost_a_directory(self, name: str) -> bool:
+        return False
+
+    async def place(self, topics: Sequence[NewTopic]) -> None:
+        """Its brokers put them where they like."""
 
     async def crash(self, name: str) -> None:
         await self._run("crash", name)

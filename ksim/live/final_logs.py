@@ -95,8 +95,8 @@ async def replicas_offsets(ask: Ask, partition: Partition, replica: str, topic_i
 
 async def _dumped(cluster: KraftCluster, replicas: Sequence[Replica]) -> dict[Replica, DumpedLog]:
     """From the disks of our own brokers, the dead ones included."""
-    folders = {(partition, replica): cluster.data(replica) / f"{partition[0]}-{partition[1]}" for partition, replica in replicas}
-    folders = {replica: folder for replica, folder in folders.items() if folder.is_dir()}
+    places = ((replica, folder / "{}-{}".format(*replica[0])) for replica in replicas for folder in cluster.directories(replica[1]))
+    folders = {replica: folder for replica, folder in places if folder.is_dir()}
     logs = await dump(cluster.installation, cluster.workplace, list(folders.values()))
     return {replica: logs.get(folder, DumpedLog(0)) for replica, folder in folders.items()}
 

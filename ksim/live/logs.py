@@ -23,7 +23,7 @@ from ksim.live.metadata_log import FOLDER, MetadataImage
 from ksim.live.naming import Naming
 from ksim.live.segments import Change, Tail
 from ksim.plan import Plan
-from ksim_models.facts import Appended, BrokerChanged, PartitionChanged, Replicated, Truncated
+from ksim_models.facts import Appended, BrokerChanged, PartitionChanged, Replicated, TopicChanged, Truncated
 from ksim_models.messages import NO_LEADER
 from ksim_models.units import Micros
 
@@ -97,10 +97,10 @@ class Replicas:
         self.producers = producers
         self.book = book
         self.led = led
-        self._unclear: list[tuple[Micros, str, Partition, Batch, bytes]] = []
+        self._unclear: list[tuple[Micros, str, Partition, str, Batch, bytes]] = []
         """Batches of a leader epoch that nobody has told us of yet."""
-        self._appended_to: dict[tuple[Partition, int], int] = {}
-        """Per leader epoch: up to where appends were noted."""
+        self._appended_to: dict[tuple[Partition, str, int], int] = {}
+        """Per topic id and leader epoch: up to where appends were noted."""
 
     def note(self, broker: str, partition: Partition, change: Change, at: Micros) -> None:
         if change.truncated is not None:
@@ -108,7 +108,7 @@ class Replicas:
             self.book.note(Truncated(broker, self.told[partition], after, before), at)
         copied = 0
         for batch, data in change.batches:
-            if not self._stored(at, broker, partition, batch, data):
+            if not self._stored(at, broker, partition, change.topic_id, batch, data):
                 copied = batch.last_offset + 1
         if copied:
             self.book.note(Replicated(broker, self.told[partition], copied), at)
@@ -116,30 +116,31 @@ class Replicas:
     def look_again(self) -> None:
         """Now that more is known of who led."""
         unclear, self._unclear = self._unclear, []
-        for at, broker, partition, batch, data in unclear:
-            if not self._stored(at, broker, partition, batch, data):
+        for at, broker, partition, topic_id, batch, data in unclear:
+            if not self._stored(at, broker, partition, topic_id, batch, data):
                 self.book.note(Replicated(broker, self.told[partition], batch.last_offset + 1), at)
 
     def settle(self) -> None:
         """Nobody will tell any more: who had a batch first is taken for its leader."""
-        for at, broker, partition, batch, data in self._unclear:
-            self._appended(at, broker, partition, batch, data)
+        for at, broker, partition, topic_id, batch, data in self._unclear:
+            self._appended(at, broker, partition, topic_id, batch, data)
         self._unclear = []
 
-    def _stored(self, at: Micros, broker: str, partition: Partition, batch: Batch, data: bytes) -> bool:
+    def _stored(self, at: Micros, broker: str, partition: Partition, topic_id: str, batch: Batch, data: bytes) -> bool:
         """True where the broker led, or where that is not known yet."""
         leader = self.led(partition, batch.leader_epoch)
         if leader is None:
-            self._unclear.append((at, broker, partition, batch, data))
+            self._unclear.append((at, broker, partition, topic_id, batch, data))
         else:
-            self._appended(at, leader, partition, batch, data)
+            self._appended(at, leader, partition, topic_id, batch, data)
         return leader in (None, broker)
 
-    def _appended(self, at: Micros, broker: str, partition: Partition, batch: Batch, data: bytes) -> None:
+    def _appended(self, at: Micros, broker: str, partition: Partition, topic_id: str, batch: Batch, data: bytes) -> None:
         """Once per batch, in whichever log it is seen first: what a follower has its leader had before."""
-        if batch.base_offset < self._appended_to.get((partition, batch.leader_epoch), 0):
+        epoch = partition, topic_id, batch.leader_epoch
+        if batch.base_offset < self._appended_to.get(epoch, 0):
             return
-        self._appended_to[partition, batch.leader_epoch] = batch.last_offset + 1
+        self._appended_to[epoch] = batch.last_offset + 1
         try:
             facts = with_records(batch, data).logged(self.producers)
         except NotReadable:
@@ -158,7 +159,11 @@ class Inside:
         self.book = book
         self.image = MetadataImage({number: name for name, number in cluster.ids.items()})
         self.replicas = Replicas(told, producers, book, self._led)
-        self.tails = {(broker, partition): Tail(cluster.data(broker) / f"{partition[0]}-{partition[1]}") for partition in told for broker in cluster.brokers}
+        self.tails = {
+            (broker, partition): Tail(*(folder / "{}-{}".format(*partition) for folder in cluster.directories(broker)))
+            for partition in told
+            for broker in cluster.brokers
+        }
         self.controller = cluster.controllers[0]
         self._metadata: dict[str, Tail] = {}
         self._read_to = 0
@@ -234,9 +239,12 @@ class Inside:
                     self._decided(fact, at)
         self.replicas.look_again()
 
-    def _decided(self, fact: tuple[str, int, PartitionChanged] | BrokerChanged, at: Micros) -> None:
+    def _decided(self, fact: tuple[str, int, PartitionChanged] | BrokerChanged | TopicChanged, at: Micros) -> None:
         if isinstance(fact, BrokerChanged):
             self.book.note(fact, at)
+        elif isinstance(fact, TopicChanged):
+            if told := self.told.get((fact.topic, 0)):
+                self.book.note(replace(fact, topic=told.rpartition("-")[0]), at)
         elif told := self.told.get(fact[:2]):
             self.book.note(replace(fact[2], partition=told), at)
 
@@ -256,7 +264,8 @@ class Outside:
         self.state = ClusterState((), (), {}, {})
         self.replicas = Replicas(told, producers, book, self._led)
         self._leaders: dict[tuple[Partition, int], str] = {}
-        self._ends: dict[tuple[Partition, str], int] = {}
+        self._ends: dict[tuple[Partition, str], tuple[str, int]] = {}
+        """Of which topic, by its id, and up to where it was read."""
         self._asked = scene.brokers[0]
 
     async def start(self) -> None:
@@ -318,16 +327,19 @@ class Outside:
         """What is new in the log of one replica."""
         if broker not in self.state.brokers or partition not in self.told:
             return
-        before = self._ends.get((partition, broker), 0)
-        change = Change(0)
+        topic_id = self.state.topic_ids[partition[0]]
+        known, before = self._ends.get((partition, broker), (topic_id, 0))
+        if known != topic_id:
+            before = 0  # Created again.
+        change = Change(0, topic_id=topic_id)
         with contextlib.suppress(NoAnswer):
             end = (await self.scene.ask.offsets(broker, [partition], of_log=True)).get(partition)
             if end is None or end == before:
                 return
             if end < before:
                 change.truncated = before, end
-            reading = await self.scene.ask.read(broker, partition, self.state.topic_ids[partition[0]], min(before, end))
+            reading = await self.scene.ask.read(broker, partition, topic_id, min(before, end))
             change.batches = [entry for entry in batches_in(reading.records) if entry[0].last_offset >= before] if reading else []
             change.end = change.batches[-1][0].last_offset + 1 if change.batches else end
-            self._ends[partition, broker] = change.end
+            self._ends[partition, broker] = topic_id, change.end
             self.replicas.note(broker, partition, change, self.book.clock.now())

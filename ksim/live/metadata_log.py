@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 from ksim.live.batches import content_of, count_of
 from ksim.live.wire import varint
-from ksim_models.facts import BrokerChanged, PartitionChanged
+from ksim_models.facts import BrokerChanged, PartitionChanged, TopicChanged
 from ksim_models.messages import NO_LEADER
+from ksim_models.topic_creation import CREATED
 
 FOLDER = "__cluster_metadata-0"
 REGISTER_BROKER, UNREGISTER_BROKER, TOPIC, PARTITION, PARTITION_CHANGE, FENCE, UNFENCE, REMOVE_TOPIC, REGISTRATION_CHANGE = 0, 1, 2, 3, 5, 7, 8, 9, 17
@@ -22,7 +23,7 @@ LEADER_UNCHANGED = -2
 RECOVERING = 1
 
 Members = tuple[int, ...]
-News = Iterator[tuple[str, int, PartitionChanged] | BrokerChanged]
+News = Iterator[tuple[str, int, PartitionChanged] | BrokerChanged | TopicChanged]
 """A partition's with its topic, as the cluster calls it, and its number."""
 
 
@@ -50,6 +51,8 @@ class MetadataImage:
         """(topic, partition, leader epoch) to the broker that led in it."""
         self.unfenced: dict[int, bool] = {}
         self.topics: dict[uuid.UUID, str] = {}
+        self.removed: dict[str, int] = {}
+        """How many topics of this name there were before."""
 
     def read(self, batch: bytes) -> News:
         """Facts of one batch of the metadata log."""
@@ -64,24 +67,31 @@ class MetadataImage:
                 yield fact
 
     def _topic(self, reader: Reader, version: int) -> News:
+        """Where one of this name was deleted before, that it is there again is news."""
         name = reader.string()
         self.topics[reader.uuid()] = name
-        return iter(())
+        if name in self.removed:
+            yield TopicChanged(name, self.removed[name], "created")
 
     def _remove_topic(self, reader: Reader, version: int) -> News:
         gone = self.topics.pop(reader.uuid(), None)
         self.partitions = {partition: known for partition, known in self.partitions.items() if partition[0] != gone}
-        return iter(())
+        if gone is not None:
+            before = self.removed.get(gone, 0)
+            self.removed[gone] = before + 1
+            yield TopicChanged(gone, before, "deleted")
 
     def _partition(self, reader: Reader, version: int) -> News:
-        """A new partition: no change, so no fact."""
+        """A new partition is no change, so no fact, unless its topic is created again."""
         number, topic = reader.int32(), self.topics.get(reader.uuid())
         replicas, isr = reader.int32s(), reader.int32s()
         reader.int32s(), reader.int32s()
         leader, leader_epoch, partition_epoch = reader.int32(), reader.int32(), reader.int32()
         if topic is not None:
-            self._keep(Registered(topic, number, replicas, isr, leader, leader_epoch, partition_epoch))
-        return iter(())
+            new = Registered(topic, number, replicas, isr, leader, leader_epoch, partition_epoch)
+            self._keep(new)
+            if topic in self.removed:
+                yield topic, number, replace(self._fact(new, new, unclean=False), why=CREATED)
 
     def _partition_change(self, reader: Reader, version: int) -> News:
         number, topic = reader.int32(), self.topics.get(reader.uuid())

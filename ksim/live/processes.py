@@ -27,6 +27,7 @@ from typing import IO
 
 import psutil
 
+from ksim.live.disks import thaw
 from ksim.live.errors import LiveError
 
 MARK = "KSIM_LIVE_WORKPLACE"
@@ -290,6 +291,7 @@ def remove(folder: Path) -> None:
     for _ in range(3):
         for path in [path for path in folder.iterdir() if path.name != "lock"] if folder.exists() else []:
             if path.is_dir() and not path.is_symlink():
+                thaw(path)
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from ksim.live.batches import Batch, read_batch
 from ksim.live.wire import BATCH_HEADER
 
+TOPIC_ID_FILE = "partition.metadata"
 LENGTH_END = 12
 """A batch is this much longer than its length field says."""
 PIECE_BYTES = 4 * 1024 * 1024
@@ -42,13 +43,18 @@ class Change:
     """Each with its bytes."""
     end: int = 0
     """The log's end now."""
+    topic_id: str = ""
+    """A topic that was created again has another one."""
 
 
 class Tail:
-    """Follows the log in one folder, which need not exist yet."""
+    """Follows the log in one folder, which need not exist yet; of several the one that exists."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+        self.folder = folders[0]
+        self._inode = 0
+        self._topic_id = ""
         self.end = 0
         self._places: list[Place] = []
         self._segment = ""
@@ -60,6 +66,8 @@ class Tail:
         """None: nothing new. `for_segments`: look also for a new segment file, which costs more than to see whether the known one has grown."""
         try:
             if for_segments or not self._segments:
+                if len(self.folders) > 1:
+                    self.folder = next((folder for folder in self.folders if folder.is_dir()), self.folders[0])
                 self._segments = sorted(name for name in os.listdir(self.folder) if name.endswith(".log"))
             if not self._segments:
                 return None
@@ -70,8 +78,9 @@ class Tail:
         seen = (status.st_size, status.st_mtime_ns)
         if seen == self._seen and self._segment == self._segments[-1]:
             return None
-        change = Change(status.st_mtime_ns)
         try:
+            self._begin_anew()
+            change = Change(status.st_mtime_ns, topic_id=self._topic_id)
             self._walk_back(change)
             self._walk_on(change)
         except FileNotFoundError:
@@ -79,6 +88,19 @@ class Tail:
         self._seen = seen if self._segment == self._segments[-1] and self._position == seen[0] else None
         change.end = self.end
         return change if change.batches or change.truncated else None
+
+    def _begin_anew(self) -> None:
+        """Where the folder is another one by now: its topic was deleted, and created again."""
+        inode = os.stat(self.folder).st_ino
+        if inode == self._inode and self._topic_id:
+            return
+        self._inode = inode
+        topic_id = _topic_id(self.folder)
+        if topic_id != self._topic_id:
+            self._topic_id = topic_id
+            self.end = 0
+            self._places = []
+            self._segments = sorted(name for name in os.listdir(self.folder) if name.endswith(".log"))
 
     def _walk_back(self, change: Change) -> None:
         """Over what is not there any more; segments that were deleted at the front do not count."""
@@ -136,3 +158,12 @@ class Tail:
 
 def len_of(header: bytes) -> int:
     return int.from_bytes(header[8:12], "big") + LENGTH_END
+
+
+def _topic_id(folder: Path) -> str:
+    """Written before the first batch is; "" where there is none, as of the metadata log."""
+    try:
+        lines = (folder / TOPIC_ID_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((value for key, _, value in (line.partition(": ") for line in lines) if key == "topic_id"), "")

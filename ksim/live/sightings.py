@@ -107,9 +107,16 @@ class Sightings:
                         records = self._records(client, batch) if self.partition_of(batch) == name else None
                         if records is not None:
                             self._note(Rejected(broker, name, client, records, error.name))
+                            if error is ErrorCode.MESSAGE_TOO_LARGE:
+                                self._count_anew(client, name, records)
                 hint = getattr(partition, "current_leader", None)
                 if hint is not None and hint.leader_id >= 0:
                     self._learned(client, topic, partition.index, int(hint.leader_id), int(hint.leader_epoch))
+
+    def _count_anew(self, client: str, partition: str, records: Sequence[int]) -> None:
+        """What they are cut into are other batches, each with a first attempt (A43)."""
+        for number in records:
+            self._attempts.pop((client, partition, number), None)
 
     def _learned(self, client: str, topic: Any, partition: int, leader: int, leader_epoch: int) -> None:
         real = self._topics.name_of(topic)

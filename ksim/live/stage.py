@@ -64,6 +64,10 @@ class Scene(Cluster, Protocol):
         """LiveError where a broker is gone that nobody took away."""
         ...
 
+    async def place(self, topics: Sequence[NewTopic]) -> None:
+        """Before they are created: in which log directories they are to stand."""
+        ...
+
     async def leave(self, prefix: str) -> None:
         """A play is over: the topics with this prefix were made for it."""
         ...
@@ -107,6 +111,7 @@ class Play:
 
     async def _create_topics(self) -> None:
         topics = [NewTopic(self.naming.real(topic.name), topic.assignment, topic.given) for topic in self.plan.topics if topic.exists]
+        await self.scene.place(topics)
         topics.append(NewTopic(self.naming.real(PRACTISE), ((self.scene.brokers[0],),), ()))
         await self.scene.ask.create_topics(self.scene.brokers[0], topics)
         self.proxy.learn_topics((await self.scene.ask.metadata(self.scene.brokers[0], [topic.name for topic in topics])).topic_ids)

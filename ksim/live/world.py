@@ -6,30 +6,31 @@ The schedule is that of the simulation (`ksim.faults`); only the hands are other
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ksim.faults import Answered, Frames, Resolve
-from ksim.live.ask import Ask, Refused
+from ksim.live.ask import EARLIEST, Ask, ClusterState, NewTopic, Partition, Refused, TimedOut
 from ksim.live.book import Book
 from ksim.live.errors import LiveError
 from ksim.live.exchange import NoAnswer
 from ksim.live.naming import Naming
 from ksim.plan import FaultPlan, FrameTrigger, Plan
-from ksim_models.facts import Fault
+from ksim_models.facts import Fault, LogStartMoved
 from ksim_models.units import SECOND, Micros
 
 if TYPE_CHECKING:
     from ksim.live.proxy import Proxy
 
-MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown")
+DELETED = "delete-records"
+EXISTS = "the cluster answered TOPIC_ALREADY_EXISTS"
+LOOK_S = 0.005
+ENDS_WITHIN_S = 1.0
+MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown", "disk-full", "disk-error")
 NOT_HERE = {
     "power-loss": "brokers are processes here, and the system under them keeps their page cache (crash is kill -9): only a machine can be switched off",
-    "delete-records": "a replay does not send DeleteRecords yet",
-    "recreate-topic": "a replay does not create topics again",
-    "disk-full": "a replay leaves the disks alone",
-    "disk-error": "a replay leaves the disks alone",
 }
 """What no live cluster of ours can be done to, and why."""
 
@@ -50,6 +51,14 @@ class Cluster(Protocol):
     def why_not(self, do: str, name: str) -> str:
         """Why this cannot be done to this broker or controller here; "" where it can."""
         ...
+
+    def fail_disk(self, name: str, partition: Partition | None) -> None: ...
+    def repair_disk(self, name: str) -> None: ...
+    def has_fallen(self, name: str) -> bool:
+        """It ended by itself, for want of a disk."""
+        ...
+
+    async def has_lost_a_directory(self, name: str) -> bool: ...
 
 
 class Process(Protocol):
@@ -98,8 +107,12 @@ class LiveWorld:
         self.frames = make_frames
         self.altered: dict[str, dict[str, str | None]] = {}
         """Settings of brokers to be put back, by the broker's name, or "" for all."""
+        self.failing: set[str] = set()
+        """Brokers whose disk takes no writes."""
         self.down: set[str] = set()
         self.frozen: set[str] = set()
+        self._noting_at: Micros | None = None
+        """The moment of what is told only now that the cluster has answered."""
         self.deeds: set[asyncio.Task[object]] = set()
         self.failed: list[BaseException] = []
         self.leader_of, self.isr_of, self.active_controller = sight.leader_of, sight.isr_of, sight.active_controller
@@ -113,16 +126,33 @@ class LiveWorld:
         asyncio.get_running_loop().call_later(max(0, at - self.now) / SECOND, do)
 
     def note(self, fact: Fault) -> None:
-        self.book.note(fact)
+        self.book.note(fact, self._noting_at)
 
     def replicas_of(self, partition: str) -> tuple[str, ...]:
         return self._replicas[partition]
 
+    # Disks.
+
     def fail_disk(self, name: str, partition: str) -> None:
-        raise AssertionError("refused before: disks are not broken here")
+        self.failing.add(name)
+        self.cluster.fail_disk(name, self._real(partition) if partition else None)
 
     def repair_disk(self, name: str) -> None:
-        raise AssertionError("refused before: disks are not broken here")
+        """A broker takes a directory back when it starts, so one that has lost it is started again, orderly if it runs."""
+        self.failing.discard(name)
+        self._do(self._repair_disk(name))
+
+    async def _repair_disk(self, name: str) -> None:
+        runs = not self.is_down(name)
+        lost = not runs or await self.cluster.has_lost_a_directory(name)
+        self.cluster.repair_disk(name)
+        if runs and not lost:
+            await asyncio.sleep(ENDS_WITHIN_S)  # It may have met the failure a moment ago.
+            lost = self.cluster.has_fallen(name)
+        if lost:
+            self.down.add(name)
+            await _over(self.cluster.shutdown(name))
+            self.restart(name)
 
     # An administrator's deeds.
 
@@ -149,14 +179,69 @@ class LiveWorld:
         self._do(self._administer(lambda ask, broker: ask.alter_broker(broker, name or None, changes), answered))
 
     def recreate_topic(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
-        raise AssertionError("refused before: topics are not created again here")
+        """As an operator does it: deleted, and once that is committed created again with the same settings; tried again until it works."""
+        self._do(self._recreate(topic, answered, over))
+
+    async def _recreate(self, topic: str, answered: Answered, over: Callable[[], None]) -> None:
+        plan = next(plan for plan in self.plan.topics if plan.name == topic)
+        new = NewTopic(self.naming.real(topic), plan.assignment, plan.given)
+        why = await self._done(lambda ask, broker: ask.delete(broker, [new.name]))
+        answered(why)
+        if why:
+            return
+        while (why := await self._done(lambda ask, broker: ask.create(broker, [new]))) and not why.startswith(EXISTS):  # A client may have been quicker.
+            await asyncio.sleep(LOOK_S)
+        while not (known := await self._known_everywhere(new.name)):
+            await asyncio.sleep(LOOK_S)
+        self._replicas |= {f"{topic}-{number}": state.replicas for (_, number), state in known.partitions.items()}
+        self.proxy.learn_topics(known.topic_ids)
+        over()
+
+    def delete_records(self, partition: str, before: int, answered: Answered) -> None:
+        self._do(self._delete_records(partition, before, answered))
+
+    async def _delete_records(self, partition: str, before: int, answered: Answered) -> None:
+        leader, real, asked_at = self.leader_of(partition), self._real(partition), self.now
+        if not leader or self.is_down(leader):
+            answered(f"nobody leads {partition} at that moment")
+            return
+        try:
+            started = await self._log_start(leader, real)
+            with contextlib.suppress(TimedOut):  # A follower lags behind; the leader has done it.
+                await self.cluster.ask.delete_records(leader, real, before)
+            start = await self._log_start(leader, real)
+        except (NoAnswer, Refused) as refusal:
+            answered(str(refusal))
+            return
+        if start == started:
+            answered(f"the log starts at {start} already")
+            return
+        self.book.note(LogStartMoved(leader, partition, start, DELETED), asked_at)
+        self._noting_at = asked_at
+        answered("")
+        self._noting_at = None
+
+    async def _log_start(self, leader: str, partition: Partition) -> int:
+        return (await self.cluster.ask.offsets(leader, [partition], at=EARLIEST))[partition]
+
+    async def _known_everywhere(self, topic: str) -> ClusterState | None:
+        """What the brokers that run say of it; None until all know it under one id."""
+        running = [name for name in self.cluster.brokers if not self.is_down(name) and name not in self.frozen]
+        try:
+            states = [await self.cluster.ask.metadata(name, [topic]) for name in running]
+        except NoAnswer:
+            return None
+        return states[0] if states and states[0].topic_ids and all(state.topic_ids == states[0].topic_ids for state in states) else None
 
     def _real(self, partition: str) -> tuple[str, int]:
         topic, _, number = partition.rpartition("-")
         return self.naming.real(topic), int(number)
 
     async def _administer(self, deed: Callable[[Ask, str], Coroutine[Any, Any, None]], answered: Answered) -> None:
-        """By a broker that answers."""
+        answered(await self._done(deed))
+
+    async def _done(self, deed: Callable[[Ask, str], Coroutine[Any, Any, None]]) -> str:
+        """By a broker that answers. Why it did not take effect; "" where it did."""
         why = "no broker answers"
         for broker in (name for name in self.cluster.brokers if name not in self.down | self.frozen):
             try:
@@ -167,7 +252,7 @@ class LiveWorld:
             except Refused as refusal:
                 why = str(refusal)
             break
-        answered(why)
+        return why
 
     def why_not(self, fault: FaultPlan) -> str:
         if fault.do in NOT_HERE:
@@ -180,7 +265,7 @@ class LiveWorld:
     # Machines.
 
     def is_down(self, name: str) -> bool:
-        return name in self.down
+        return name in self.down or (name not in self.clients and self.cluster.has_fallen(name))
 
     def is_frozen(self, name: str) -> bool:
         return name in self.frozen
@@ -194,9 +279,6 @@ class LiveWorld:
     def power_off(self, name: str) -> None:
         raise AssertionError("refused before: see why_not")
 
-    def delete_records(self, partition: str, before: int) -> tuple[str, ...]:
-        raise AssertionError("refused before: see why_not")
-
     def shutdown(self, name: str, within: Micros | None = None) -> None:
         if name not in self.down:
             self.down.add(name)
@@ -205,7 +287,7 @@ class LiveWorld:
             self._do(self.clients[name].shut_down(within) if name in self.clients else self.cluster.shutdown(name))
 
     def restart(self, name: str) -> None:
-        if name in self.down:
+        if self.is_down(name):
             self.down.discard(name)
             self._do(self.clients[name].start_again(self.book.clock.zero_ns) if name in self.clients else self.cluster.restart(name))
 
@@ -221,6 +303,8 @@ class LiveWorld:
     def mend_all(self) -> None:
         for name in sorted(self.frozen - self.clients.keys()):
             self.resume(name)
+        for name in sorted(self.failing):
+            self.repair_disk(name)
         for name in sorted(self.down - self.clients.keys()):
             self.restart(name)
         altered, self.altered = self.altered, {}
@@ -257,6 +341,12 @@ class LiveWorld:
         if self.failed:
             error = self.failed[0]
             raise error if isinstance(error, LiveError) else LiveError(f"{type(error).__name__}: {error}") from error
+
+
+async def _over(deed: object) -> None:
+    """Waits for it, where that takes a while."""
+    if inspect.isawaitable(deed):
+        await deed
 
 
 async def _named(deed: Coroutine[Any, Any, object]) -> object:

@@ -8,8 +8,8 @@ from __future__ import annotations
 JITTER = 0.2
 
 
-def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float, *, capped: bool = True) -> int:
-    """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by 20 % either way, cut to whole ms, never above the maximum.
+def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float, *, capped: bool = True, jitter: float = JITTER) -> int:
+    """Milliseconds to wait after `failures` earlier failures: doubled each time, spread by the jitter either way, cut to whole ms, never above the maximum.
 
     draw: uniform in [0, 1). capped: false before 3.7, where the maximum bounds the doubling only: the wait may be up to 20 % longer than it,
     and is the initial one for ever where that is the larger.
@@ -22,5 +22,5 @@ def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float
         if doubled >= max_ms:
             doubled = float(max_ms)  # The clamp of the exponent; that of the result comes after the jitter.
             break
-    spread = int((1 - JITTER + 2 * JITTER * draw) * doubled)
+    spread = int((1 - jitter + 2 * jitter * draw) * doubled)
     return min(max_ms, spread) if capped else spread

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig
+from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost
@@ -39,12 +40,14 @@ from ksim_models.messages import (
     ProduceRequest,
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
+from ksim_models.parked import OwnAnswer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.quorum_membership import QuorumMembership
 from ksim_models.raft_log import RaftDisk
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_creation import is_legal
+from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 PRODUCER_IDS_PER_BLOCK = 1000
@@ -67,8 +70,7 @@ class Broker:
         power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start.
-        quorum: the controllers, where there are several, and the metadata log on this broker's disk.
-        """
+        quorum: the controllers, where there are several, and what this broker's disk holds of their log."""
         self.name = name
         self.number = number
         self.profile = profile
@@ -103,14 +105,13 @@ class Broker:
         self.booted_at = start_at
         self.producer_ids_given = 0
         self.image = Image()
-        self.creating: dict[str, str] = {}
-        """Topics that the controller was asked to create, and on which connection."""
         self.replicas: dict[str, Replica] = {}
         self.inbound: dict[str, Inbound] = {}
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
         self.membership = self._new_membership(previous_epoch, start_at)
+        self.coordination = Coordination(self.name, self.profile, self.config, self.image, self.leading, self.membership.ask_for_topics, self._reply)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
             self.name,
@@ -126,17 +127,17 @@ class Broker:
             self.following,
             self.membership,
             self.tasks,
+            self.coordination,
         )
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
 
     def _new_membership(self, previous_epoch: int, start_at: Micros) -> Membership:
-        life = self.incarnation, previous_epoch, start_at
+        name, profile, config, dice, call = self.name, self.profile, self.config, self.dice, self._name_connection
         if self.quorum is None:
-            return Membership(self.name, self.config, self.controller, self._name_connection, *life)
-        controllers, disk = self.quorum
-        return QuorumMembership(self.name, self.profile, self.config, controllers, self.dice, self._name_connection, disk, *life)
+            return Membership(name, profile, config, self.controller, dice, call, self.incarnation, previous_epoch, start_at)
+        return QuorumMembership(name, profile, config, *self.quorum, dice, call, self.incarnation, previous_epoch, start_at)
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -150,6 +151,10 @@ class Broker:
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
         if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
+        if leading.readers is not None:
+            at = min(at, leading.readers.wake_at)
+        if self.coordination.in_use:
+            at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
@@ -160,10 +165,10 @@ class Broker:
                 if inbound is None:
                     self._on_response(event.connection, event.message, now, out)
                 else:
-                    inbound.active_at = now
                     if inbound.busy:
-                        inbound.queue.append(event.message)
+                        inbound.queue.append(event.message)  # Not read yet: its connection is muted (BP-1).
                     else:
+                        inbound.active_at = now
                         self._serve(event.connection, inbound, event.message, now, out)
             case Wake():
                 self._on_wake(now, out)
@@ -184,8 +189,8 @@ class Broker:
             self._settle(now, out)
         if self.directories.look_at <= now:
             self._lose_directories(now, out)
-        if self.membership.may_stop and self.running:
-            self._end(now, out)
+        if self.membership.given_up and self.running:
+            self._leave(now, out)
         return out
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
@@ -198,6 +203,14 @@ class Broker:
         elif not self.roles.shutting_down:
             self.roles.shutting_down = True
             self.membership.begin_shutdown(now, out)
+
+    def _leave(self, now: Micros, out: list[Effect]) -> None:
+        """Whether it was asked to, or leaves by itself: not registered in time (KC-1), or unable to tell of a failed directory (BP-30)."""
+        if self.membership.may_stop:
+            self._end(now, out)
+        else:
+            self.membership.given_up = False
+            self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         """BrokerServer.shutdown: requests that wait are dropped, logs are flushed and closed, with the high watermarks and a mark that all is well."""
@@ -258,6 +271,10 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
+        if self.leading.readers is not None:
+            self.leading.readers.wake(now)
+        if self.coordination.in_use:
+            self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
         if self.isr_check_at <= now:
             self.leading.check_isr(now)
@@ -266,7 +283,7 @@ class Broker:
             self._close_idle(now, out)
 
     def _close_idle(self, now: Micros, out: list[Effect]) -> None:
-        """The broker's own connections.max.idle.ms (N10): whoever sent nothing for longer is cut off."""
+        """The broker's own connections.max.idle.ms (BP-6, N10): whoever sent nothing and was answered nothing for longer is cut off."""
         max_idle = ms(self.config.connections_max_idle_ms)
         for connection, inbound in list(self.inbound.items()):
             if not inbound.closed and inbound.active_at + max_idle < now:
@@ -308,24 +325,32 @@ class Broker:
                 if request.acks == 0:
                     self._finish_unanswered(connection, inbound, any(result.error for result in response.results) if response else False, out)
                 elif response is not None:
-                    self._answer(connection, response, out)
+                    self._answer(connection, response, now, out)
             case FetchRequest():
                 self.leading.fetch(connection, request, now, out)
             case MetadataRequest():
-                self._answer(connection, self.image.describe(request.topics), out)
+                self._answer(connection, self.image.describe(request.topics), now, out)
                 if self.config.auto_create_topics_enable:
                     self._create_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
-                self._answer(connection, ApiVersionsResponse(), out)
+                self._answer(connection, ApiVersionsResponse(), now, out)
             case InitProducerIdRequest():
-                self._answer(connection, self._new_producer_id(), out)
+                self._answer(connection, self._new_producer_id(), now, out)
+            case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
+                self.leading.read().serve(connection, request, now)
+            case _:
+                answer = self.coordination.apis[type(request)](connection, request, now, out)
+                if answer is not None:
+                    self._answer(connection, answer, now, out)
+
+    def _reply(self, connection: str, response: object) -> None:
+        """To a request that had to wait; sent when the event at hand is settled."""
+        self.leading.answers.append((connection, response))
 
     def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
         """The controller is asked, once for each topic while it has not answered."""
-        connection = self.membership.connection_for_topics
-        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic) and self.creating.get(topic) != connection)
-        if missing and connection is not None:
-            self.creating.update(dict.fromkeys(missing, connection))
+        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic))
+        if missing:
             self.membership.ask_for_topics(CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor), out)
 
     def _new_producer_id(self) -> InitProducerIdResponse:
@@ -334,10 +359,13 @@ class Broker:
         self.producer_ids_given += 1
         return InitProducerIdResponse(ErrorCode.NONE, block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1, 0)
 
-    def _answer(self, connection: str, response: object, out: list[Effect]) -> None:
+    def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is None:
+            if isinstance(response, OwnAnswer):
+                response.then(response.results, now, out)
             return
+        inbound.active_at = now
         if not inbound.closed:
             out.append(Send(connection, response))
             if not inbound.queue:
@@ -372,10 +400,11 @@ class Broker:
             if leading.answers:
                 answers, leading.answers = leading.answers, []
                 for connection, response in answers:
-                    self._answer(connection, response, out)
+                    self._answer(connection, response, now, out)
             if self.unmuted:
                 connection = self.unmuted.popleft()
                 inbound = self.inbound[connection]
+                inbound.active_at = now
                 self._serve(connection, inbound, inbound.queue.popleft(), now, out)
             if leading.proposals:
                 proposals, leading.proposals = leading.proposals, []
@@ -397,8 +426,7 @@ class Broker:
                 self.membership.metadata_came(message, out)
                 self.roles.apply(message.records, now, out)
             case CreateTopicsResponse():
-                for topic in message.topics:
-                    self.creating.pop(topic, None)
+                self.membership.topics_created(message.topics)
             case AlterPartitionResponse():
                 self.membership.altered(message, now)
                 for result in message.results:

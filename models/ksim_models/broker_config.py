@@ -52,6 +52,10 @@ class BrokerConfig:
     leader_imbalance_check_interval_seconds: int = 300
     unclean_leader_election_interval_ms: int = 300_000
     controlled_shutdown_enable: bool = True
+    initial_broker_registration_timeout_ms: int = 60_000
+    """A broker that starts and is not registered by then exits (KC-1)."""
+    log_dir_failure_timeout_ms: int = 30_000
+    """A broker that cannot tell the controller of a failed log directory for this long shuts down (BP-30)."""
     log_dirs: str | None = None
     """Several, with commas between them: a broker outlives the failure of any but the first, which also holds the metadata log."""
     producer_id_expiration_ms: int = 86_400_000
@@ -74,6 +78,13 @@ class BrokerConfig:
     """How often somebody looks whether flush.ms has passed: by default once, 30 s after the start."""
     log_flush_offset_checkpoint_interval_ms: int = 60_000
     log_flush_start_offset_checkpoint_interval_ms: int = 60_000
+    transaction_state_log_num_partitions: int = 50
+    transaction_state_log_replication_factor: int = 3
+    transaction_state_log_min_isr: int = 2
+    transaction_state_log_segment_bytes: int = 104_857_600
+    offsets_topic_num_partitions: int = 50
+    offsets_topic_replication_factor: int = 3
+    offsets_topic_segment_bytes: int = 104_857_600
 
 
 @dataclass(frozen=True, slots=True)

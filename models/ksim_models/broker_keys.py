@@ -1,12 +1,13 @@
 """Every broker, controller and topic setting that is known here: its type, range and default, and which of them play no part.
 
-Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of the broker's rule book).
+Kafka: KafkaConfig, ReplicationConfigs, KRaftConfigs, TopicConfig (section 9 of the broker's rule book; CFG-1).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ksim_models.coordinator_keys import COORDINATOR_KEYS
 from ksim_models.profiles import Release
 from ksim_models.settings import ALWAYS, INT_MAX, LONG_MAX, ConfigKey, Kind, Unit, Value, playing_no_part
 
@@ -31,6 +32,16 @@ def _not_yet(name: str, kind: Kind, default: Value, missing: str, *, unit: Unit 
     return ConfigKey(name, kind, ((ALWAYS, default),), unit, low, choices=choices, not_yet=missing)
 
 
+def _after(name: str) -> ConfigKey:
+    """How far ahead of the broker's clock a record may be (KIP-1030)."""
+    return ConfigKey(name, Kind.LONG, ((ALWAYS, LONG_MAX), ((4, 0, 0), 3_600_000)), Unit.MS, 0, LONG_MAX)
+
+
+def _no_part(reason: str, *keys: ConfigKey, since: Release = ALWAYS, until: Release | None = None) -> tuple[ConfigKey, ...]:
+    """Checked as Kafka checks them, though they change nothing here."""
+    return tuple(replace(key, no_part=reason, since=since, until=until) for key in keys)
+
+
 NO_TRANSACTIONS = "there are no transactions here yet"
 NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
@@ -39,6 +50,8 @@ ONE_FETCHER = "a follower has one fetcher per leader here, whose only limit is t
 ONE_CLOCK = "no record has a time-stamp from another clock here"
 FORMATTED_BY_ITS_RELEASE = "a cluster here is formatted by its own release, and speaks to clients of its time"
 THE_SCENARIO_SAYS = "the scenario says which brokers there are and how they reach each other"
+ZOOKEEPER = "brokers run in KRaft mode here"
+TIMESTAMPS = ("CreateTime", "LogAppendTime")
 COMPRESSION = ("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd")
 
 _BROKER_KEYS = (
@@ -70,6 +83,8 @@ _BROKER_KEYS = (
     ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
     ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
     _boolean("controlled.shutdown.enable", True),
+    _int("initial.broker.registration.timeout.ms", 60_000, unit=Unit.MS),
+    ConfigKey("log.dir.failure.timeout.ms", Kind.LONG, ((ALWAYS, 30_000),), Unit.MS, 1, LONG_MAX, since=(3, 8, 0)),
     ConfigKey("log.dirs", Kind.TEXT, ((ALWAYS, None),)),
     _int("producer.id.expiration.ms", 86_400_000, unit=Unit.MS, low=1),
     _int("producer.id.expiration.check.interval.ms", 600_000, unit=Unit.MS, low=1),
@@ -94,24 +109,24 @@ _BROKER_KEYS = (
     _not_yet("max.connections", Kind.INT, INT_MAX, "a limit to the number of connections"),
     _not_yet("max.connections.per.ip", Kind.INT, INT_MAX, "a limit to the number of connections"),
     _not_yet("replica.selector.class", Kind.TEXT, None, "fetching from followers"),
-    *playing_no_part(
-        NO_SERVICE_TIMES, "num.io.threads", "num.network.threads", "queued.max.requests", "background.threads", "num.recovery.threads.per.data.dir"
+    *_no_part(
+        NO_SERVICE_TIMES,
+        _int("num.io.threads", 8, low=1),
+        _int("num.network.threads", 3, low=1),
+        _int("queued.max.requests", 500, low=1),
+        _int("background.threads", 10, low=1),
+        ConfigKey("num.recovery.threads.per.data.dir", Kind.INT, ((ALWAYS, 1), ((4, 0, 0), 2)), low=1),
     ),
     *playing_no_part("segments roll without jitter here", "log.roll.jitter.ms", "log.roll.jitter.hours"),
-    *playing_no_part(ONE_CLOCK, "log.message.timestamp.type"),
-    *playing_no_part(ONE_CLOCK, "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", since=(3, 6, 0)),
-    *playing_no_part(ONE_CLOCK, "log.message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *_no_part(ONE_CLOCK, ConfigKey("log.message.timestamp.type", Kind.TEXT, ((ALWAYS, "CreateTime"),), choices=TIMESTAMPS)),
+    *_no_part(ONE_CLOCK, _after("log.message.timestamp.after.max.ms"), _long_ms("log.message.timestamp.before.max.ms", LONG_MAX), since=(3, 6, 0)),
+    *_no_part(ONE_CLOCK, _long_ms("log.message.timestamp.difference.max.ms", LONG_MAX), until=(4, 0, 0)),
     *playing_no_part(
         FORMATTED_BY_ITS_RELEASE, "inter.broker.protocol.version", "log.message.format.version", "log.message.downconversion.enable", until=(4, 0, 0)
     ),
-    *playing_no_part("in KRaft mode Kafka ignores it (KC-46)", "leader.imbalance.per.broker.percentage", until=(4, 0, 0)),
-    *playing_no_part(
-        "it changes nothing in a simulated start or shutdown",
-        "initial.broker.registration.timeout.ms",
-        "log.dir.failure.timeout.ms",
-    ),
-    *playing_no_part("it changes nothing in a simulated start or shutdown", "controlled.shutdown.max.retries", until=(4, 0, 0)),
-    *playing_no_part("an administrator deletes topics here whatever it says", "delete.topic.enable"),
+    *_no_part("in KRaft mode Kafka ignores it (KC-46)", _int("leader.imbalance.per.broker.percentage", 10), until=(4, 0, 0)),
+    *_no_part(ZOOKEEPER, _int("controlled.shutdown.max.retries", 3), _long_ms("controlled.shutdown.retry.backoff.ms", 5_000), until=(4, 0, 0)),
+    *_no_part("an administrator deletes topics here whatever it says", _boolean("delete.topic.enable", True)),
     *playing_no_part(
         THE_SCENARIO_SAYS,
         "broker.id",
@@ -131,13 +146,15 @@ _BROKER_KEYS = (
     ),
     *playing_no_part(THE_SCENARIO_SAYS, "controller.quorum.bootstrap.servers", since=(3, 9, 0)),
     *playing_no_part(THE_SCENARIO_SAYS, "zookeeper.connect", until=(4, 0, 0)),
-    *playing_no_part(NO_CONSUMERS, "fetch.max.bytes", "max.incremental.fetch.session.cache.slots"),
+    *_no_part(NO_CONSUMERS, _int("fetch.max.bytes", 57_671_680, unit=Unit.BYTES, low=1024), _int("max.incremental.fetch.session.cache.slots", 1_000)),
+    *COORDINATOR_KEYS,
 )
 
 NO_RANGE = "Kafka checks no range here, but nothing could run with this"
 UNCHECKED = frozenset(
     (
         *("broker.heartbeat.interval.ms", "broker.session.timeout.ms", "default.replication.factor", "request.timeout.ms"),
+        "initial.broker.registration.timeout.ms",
         *("log.retention.ms", "log.retention.minutes", "log.retention.hours", "log.retention.bytes", "retention.bytes"),
         *("replica.fetch.min.bytes", "replica.fetch.wait.max.ms", "replica.lag.time.max.ms", "replica.socket.timeout.ms", "num.replica.fetchers"),
         "replica.high.watermark.checkpoint.interval.ms",
@@ -175,7 +192,7 @@ BROKER_FAMILIES = (
     ("super.users", NO_SECURITY),
     ("delegation.token.", NO_SECURITY),
     ("listener.", THE_SCENARIO_SAYS),
-    ("zookeeper.", "brokers run in KRaft mode here"),
+    ("zookeeper.", ZOOKEEPER),
     ("offsets.", NO_CONSUMERS),
     ("group.", NO_CONSUMERS),
     ("share.", NO_CONSUMERS),
@@ -207,9 +224,9 @@ _TOPIC_KEYS = (
     *playing_no_part("a segment that is deleted is gone at once here", "file.delete.delay.ms"),
     *playing_no_part("an index changes nothing in what becomes of a record", "index.interval.bytes", "segment.index.bytes", "preallocate"),
     *playing_no_part("compaction is not simulated", "delete.retention.ms", "min.cleanable.dirty.ratio", "min.compaction.lag.ms", "max.compaction.lag.ms"),
-    *playing_no_part(ONE_CLOCK, "message.timestamp.type"),
-    *playing_no_part(ONE_CLOCK, "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", since=(3, 6, 0)),
-    *playing_no_part(ONE_CLOCK, "message.timestamp.difference.max.ms", until=(4, 0, 0)),
+    *_no_part(ONE_CLOCK, ConfigKey("message.timestamp.type", Kind.TEXT, ((ALWAYS, "CreateTime"),), choices=TIMESTAMPS)),
+    *_no_part(ONE_CLOCK, _after("message.timestamp.after.max.ms"), _long_ms("message.timestamp.before.max.ms", LONG_MAX), since=(3, 6, 0)),
+    *_no_part(ONE_CLOCK, _long_ms("message.timestamp.difference.max.ms", LONG_MAX), until=(4, 0, 0)),
     *playing_no_part(FORMATTED_BY_ITS_RELEASE, "message.format.version", "message.downconversion.enable", until=(4, 0, 0)),
     *playing_no_part("replication has no quota here", "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"),
 )

@@ -1,6 +1,7 @@
 """Broker sessions: who has not been heard of for too long, and when the controller will notice.
 
 Kafka: BrokerHeartbeatManager; from 4.0 BrokerHeartbeatTracker and the task maybeFenceStaleBroker (KAFKA-17793). KC-2, KC-3, KC-13.
+Most of the time for which a partition has no leader after its leader died is this one (KC-4).
 """
 
 from __future__ import annotations

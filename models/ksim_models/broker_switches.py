@@ -116,6 +116,12 @@ BROKER_SWITCHES = (
         "KIP-858",
     ),
     Switch(
+        "exits_with_untold_directories",
+        "A broker that lost a log directory and cannot reach the controller",
+        {False: "stays up", True: "shuts down after log.dir.failure.timeout.ms"},
+        "KAFKA-15649",
+    ),
+    Switch(
         "unclean_election_sweep",
         "Unclean election that is enabled while nobody leads a partition",
         {False: "waits until something else happens to it", True: "has its turn within unclean.leader.election.interval.ms"},

@@ -6,10 +6,10 @@ Kafka: Metadata, ProducerMetadata, NetworkClient.DefaultMetadataUpdater; KIP-580
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from ksim_models.backoff import exponential_backoff
 from ksim_models.client_network import BOOTSTRAP
-from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Learned
 from ksim_models.machine import Dice, Effect, Note
@@ -20,8 +20,25 @@ from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 UNKNOWN = (NO_LEADER, -1)
 
 
+class MetadataSettings(Protocol):
+    """Of a producer or a consumer."""
+
+    @property
+    def retry_backoff_ms(self) -> int: ...
+    @property
+    def retry_backoff_max_ms(self) -> int: ...
+    @property
+    def metadata_max_age_ms(self) -> int: ...
+    @property
+    def metadata_max_idle_ms(self) -> int: ...
+    @property
+    def metadata_recovery_strategy(self) -> str: ...
+    @property
+    def metadata_recovery_rebootstrap_trigger_ms(self) -> int: ...
+
+
 class ClientMetadata:
-    def __init__(self, client: str, bootstrap: Sequence[str], config: ProducerConfig, profile: ClientProfile, dice: Dice) -> None:
+    def __init__(self, client: str, bootstrap: Sequence[str], config: MetadataSettings, profile: ClientProfile, dice: Dice) -> None:
         self.client = client
         self.profile = profile
         self.dice = dice

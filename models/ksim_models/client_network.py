@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
+from typing import Protocol
 
 from ksim_models.backoff import exponential_backoff
 from ksim_models.batch import Batch
-from ksim_models.config import ProducerConfig
 from ksim_models.facts import Connected, Disconnected
 from ksim_models.machine import Close, Dice, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest
@@ -22,8 +22,31 @@ BOOTSTRAP = "bootstrap/"
 """Bootstrap servers are nodes of their own until metadata has named the brokers, as in Kafka (ids -1, -2 ...)."""
 
 
+COORDINATOR = "coordinator/"
+"""A group's coordinator has a connection of its own, beside the one to the same broker as a leader (ids Integer.MAX_VALUE - n)."""
+
+
 def broker_of(node: str) -> str:
-    return node.removeprefix(BOOTSTRAP)
+    return node.rpartition("/")[2]
+
+
+class ConnectionSettings(Protocol):
+    """Of a producer or a consumer."""
+
+    @property
+    def max_in_flight_requests_per_connection(self) -> int: ...
+    @property
+    def request_timeout_ms(self) -> int: ...
+    @property
+    def reconnect_backoff_ms(self) -> int: ...
+    @property
+    def reconnect_backoff_max_ms(self) -> int: ...
+    @property
+    def socket_connection_setup_timeout_ms(self) -> int: ...
+    @property
+    def socket_connection_setup_timeout_max_ms(self) -> int: ...
+    @property
+    def connections_max_idle_ms(self) -> int: ...
 
 
 class State(Enum):
@@ -84,7 +107,7 @@ class Lost:
 
 
 class ClientNetwork:
-    def __init__(self, client: str, config: ProducerConfig, profile: ClientProfile, dice: Dice) -> None:
+    def __init__(self, client: str, config: ConnectionSettings, profile: ClientProfile, dice: Dice) -> None:
         self.client = client
         self.profile = profile
         self.dice = dice

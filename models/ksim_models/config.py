@@ -17,6 +17,7 @@ from ksim_models.broker_config import (
     resolve_topic,
     topic_config,
 )
+from ksim_models.consumer_config import ConsumerConfig, ConsumerResolution, resolve_consumer
 from ksim_models.librdkafka_config import LibrdkafkaConfig, LibrdkafkaResolution, by_one_name, resolve_librdkafka
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, resolve_producer
 from ksim_models.quantities import parse_duration_us, parse_size, show_given
@@ -26,6 +27,8 @@ __all__ = [
     "ACKS_ALL",
     "BrokerConfig",
     "BrokerResolution",
+    "ConsumerConfig",
+    "ConsumerResolution",
     "Effective",
     "LibrdkafkaConfig",
     "LibrdkafkaResolution",
@@ -44,6 +47,7 @@ __all__ = [
     "parse_size",
     "resolve_broker",
     "resolve_broker_change",
+    "resolve_consumer",
     "resolve_librdkafka",
     "resolve_producer",
     "resolve_topic",

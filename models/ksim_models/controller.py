@@ -1,6 +1,7 @@
 """The controller: who lives, who leads, and who is in sync, written down in the metadata log.
 
 Kafka: QuorumController with ClusterControlManager, BrokerHeartbeatManager and ReplicationControlManager, in KRaft mode.
+While there is none nobody is elected, registered or taken out of an ISR, and the brokers go on with what they know (KC-84).
 Simplified: a quorum of one voter, so a record is committed when its batch is written.
 """
 

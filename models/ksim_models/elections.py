@@ -105,7 +105,7 @@ class PartitionChangeBuilder:
             isr, elr, recovering = (leader,), (), True
         elif leader != NO_LEADER and leader not in isr:  # KC-53: elected out of the ELR, so it had every committed record.
             isr, elr = (leader,), tuple(replica for replica in elr if replica != leader)
-        elif not isr and not self.profile.eligible_leader_replicas:  # KC-21: the last replica standing stays.
+        elif not isr and not self.profile.eligible_leader_replicas:  # KC-21: the last replica standing stays, whatever it loses (KC-56). Else KC-52.
             isr = was.isr
         last_known_elr = self._last_known_elr(leader)
         same_assignment = (replicas, assignment.adding, assignment.removing) == (was.replicas, was.adding, was.removing)

@@ -1,6 +1,6 @@
 """Kafka's error codes, one table: the code, what a client does with it, the exception an application sees, what it means.
 
-Kafka: org.apache.kafka.common.protocol.Errors and the exception classes behind it (ERR-0, ERR-1); section 10 of the rule book.
+Kafka: org.apache.kafka.common.protocol.Errors and the exception classes behind it (ERR-0 to ERR-2); section 10 of the rule book.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ The second group is internal: it serves explanations, invariants and pictures.
 
 from __future__ import annotations
 
+from ksim_models.consumer_facts import CommittedOffset, PollFailed, Processed, Read
 from ksim_models.machine import message
 from ksim_models.messages import Records
 
@@ -80,6 +81,24 @@ class Failed:
 
 
 @message
+class Transaction:
+    """A step of a producer's transaction, as its application sees it; `number` counts from 1.
+
+    phase: "begin", "send-offsets", "commit", "abort" (called), "committed", "aborted", "failed" (this call threw: `error`, `message`; `call` says which).
+    """
+
+    producer: str
+    number: int
+    phase: str
+    call: str = ""
+    error: str = ""
+    message: str = ""
+    offsets: tuple[tuple[str, int], ...] = ()
+    """With "send-offsets": (partition, next offset to read)."""
+    group: str = ""
+
+
+@message
 class BreakerChanged:
     """An application's circuit breaker is "open", "half-open" or "closed" from now on; `failures`: in a row, up to now.
 
@@ -119,6 +138,9 @@ class LoggedBatch:
     producer_id: int
     producer_epoch: int
     base_sequence: int
+    transactional: bool = False
+    marker: str = ""
+    """"commit" or "abort": the end of this producer id's transaction here, which takes an offset and has no records."""
 
 
 @message
@@ -373,7 +395,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, BreakerChanged, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Transaction, Processed, Read, CommittedOffset, PollFailed, BreakerChanged, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,

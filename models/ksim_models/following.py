@@ -1,6 +1,6 @@
 """What a broker does for the partitions it follows: fetch from the leader, append what comes, cut what diverged.
 
-Kafka: AbstractFetcherThread, ReplicaFetcherThread; KIP-227, KIP-595 (truncation on fetch).
+Kafka: AbstractFetcherThread, ReplicaFetcherThread; KIP-227, KIP-595 (truncation on fetch: the first fetch asks from the log end, RP-37).
 One fetcher per leader broker, one fetch at a time for all its partitions (RP-1).
 Simplified: one fetcher thread per leader (num.replica.fetchers = 1, the default).
 """

@@ -97,7 +97,10 @@ class Image:
         return record is not None and not record.fenced and not record.in_controlled_shutdown and broker_epoch in (-1, record.broker_epoch)
 
     def describe(self, topics: Iterable[str]) -> MetadataResponse:
-        """The answer to a client's Metadata request (KC-83): fenced brokers are not named, a leader that is none or not alive is LEADER_NOT_AVAILABLE."""
+        """The answer to a client's Metadata request (KC-83): fenced brokers are not named, a leader that is none or not alive is LEADER_NOT_AVAILABLE.
+
+        It may be old news: a client knows no more than the broker that it asks (KC-82).
+        """
         described = []
         for topic in topics:
             record = self.topics.get(topic)

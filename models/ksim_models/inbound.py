@@ -22,7 +22,7 @@ class Inbound:
     def __init__(self, peer: str, active_at: Micros) -> None:
         self.peer = peer
         self.active_at = active_at
-        """When something last came over it (N10)."""
+        """When something was last read from it, or written to it (BP-6, N10)."""
         self.queue: deque[object] = deque()
         self.busy = False
         self.closed = False

@@ -37,7 +37,7 @@ class Follower:
 
     def idled(self, leader_end: int, session_fetch_at: Micros) -> None:
         """Before an append, where the follower stood at the log end:
-        its session's fetches since have each found it caught up, though none named this partition.
+        its session's fetches since have each found it caught up, though none named this partition (RP-17).
         """
         self.last_caught_up = max(self.last_caught_up, session_fetch_at)
         self.leader_end_at_last_fetch = leader_end
@@ -129,12 +129,13 @@ class Leadership:
         self.maximal = tuple(replica for replica in (self.leader, *self.followers) if replica == name or replica in self.committed)
 
     def out_of_sync(self, leader_end: int, now: Micros, lag_limit: Micros) -> tuple[str, ...]:
-        """RP-50: members that are neither at the log end nor were so within the lag limit."""
+        """RP-50: members that are neither at the log end nor were so within the lag limit. Without writes not even the dead fall behind (RP-51)."""
         if self.in_flight:
             return ()
         return tuple(name for name, follower in self.followers.items() if name in self.committed and not follower.is_caught_up(leader_end, now, lag_limit))
 
     def propose_shrink(self, out: tuple[str, ...]) -> None:
+        """The maximal ISR keeps them until the controller agrees: who cannot reach it commits nothing any more (BP-46, RP-60)."""
         self.shrinking, self.in_flight = out, True
 
     def proposed_isr(self) -> tuple[str, ...]:

@@ -1,19 +1,22 @@
 """What a broker does for the partitions it leads: append, replicate, commit, acknowledge.
 
 Kafka: ReplicaManager, Partition, DelayedProduce, DelayedFetch.
-Append and producer state are one step; so are a follower's state, the ISR and the high watermark.
+Append and producer state are one step; so are a follower's state, the ISR and the high watermark. No answer waits for a disk, on any replica (LR-2).
+A leader that was deposed and has not heard of it goes on: acks=1 succeeds, acks=all waits for followers that went away (KC-70, KC-72).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.consumer_fetch import Readers
 from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, Rejected, TimedOut
 from ksim_models.fetch_session import FetchSession
+from ksim_models.follower_fetches import FollowerFetches
 from ksim_models.image import Image
 from ksim_models.isr import Follower
 from ksim_models.log import bytes_in_log
@@ -21,20 +24,22 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
     NO_LEADER,
     NO_OFFSET,
+    NO_PRODUCER_ID,
+    NO_SEQUENCE,
     DeleteRecordsRequest,
-    FetchedPartition,
     FetchPartition,
     FetchRequest,
-    FetchResponse,
     ProduceRequest,
     ProduceResponse,
     ProduceResult,
     RecordBatch,
     topic_of,
 )
+from ksim_models.parked import OwnAppend, ParkedProduce, Then
 from ksim_models.producer_state import Answer
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
@@ -46,53 +51,30 @@ WITHOUT_LOG_START = (
     ErrorCode.KAFKA_STORAGE_ERROR,
     ErrorCode.MESSAGE_TOO_LARGE,
     ErrorCode.RECORD_LIST_TOO_LARGE,
+    ErrorCode.INVALID_REQUIRED_ACKS,
+    ErrorCode.INVALID_TOPIC_EXCEPTION,
 )
+INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
+"""Not for clients to write (Topic.isInternal)."""
 
 
-class ParkedProduce:
-    """An acks=all request that waits for its records to be committed (BP-41). One slow partition holds the whole answer (BP-43)."""
-
-    __slots__ = ("connection", "deadline", "request", "results", "waiting")
-
-    def __init__(self, connection: str, request: ProduceRequest, deadline: Micros) -> None:
-        self.connection = connection
-        self.request = request
-        self.deadline = deadline
-        self.results: dict[str, ProduceResult] = {}
-        self.waiting: dict[str, tuple[int, int]] = {}
-        """Partition -> base offset, and where the log started when it was appended."""
-
-    def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
-        """This partition has its result; True when it was the last."""
-        self.results[partition] = ProduceResult(partition, error, *self.waiting.pop(partition), leader, leader_epoch)
-        return not self.waiting
-
-    def response(self) -> ProduceResponse:
-        return ProduceResponse(tuple([self.results[batch.partition] for batch in self.request.batches]))
-
-
-class Leading:
+class Leading(FollowerFetches):
     def __init__(
         self, broker: str, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image, directories: Directories
     ) -> None:
+        super().__init__(profile, config, replicas, image, directories)
         self.broker = broker
-        self.directories = directories
-        self.profile = profile
         self.lag_limit = ms(config.replica_lag_time_max_ms)
-        self.fetch_limit_bytes = config.replica_fetch_max_bytes
-        self.response_limit_bytes = config.replica_fetch_response_max_bytes
-        self.replicas = replicas
-        self.image = image
-        self.sessions: dict[str, FetchSession] = {}
         self.parked: dict[str, ParkedProduce] = {}
         self.committing: dict[str, deque[tuple[int, ParkedProduce]]] = {}
         """Per partition: parked requests by the offset they need, in order of appending."""
-        self.answers: list[tuple[str, object]] = []
-        """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
         self.proposals: list[Replica] = []
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
+        self.readers: Readers | None = None
+        """The consumers that read here, once there was one."""
+        self.own_appends = 0
 
     @property
     def wake_at(self) -> Micros:
@@ -115,12 +97,16 @@ class Leading:
     # Produce.
 
     def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
-        """Append what may be appended (BP-23: each partition by itself). None: parked, the answer comes later."""
+        """Append what may be appended (BP-23: each partition by itself), answer acks=0 and 1 at once (BP-40). None: parked, the answer comes later."""
         parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
         for batch in request.batches:
             if unknown and topic_of(batch.partition) in unknown:
                 error, base_offset = ErrorCode.UNKNOWN_TOPIC_ID, NO_OFFSET
+            elif not -1 <= request.acks <= 1 and batch.partition in self.image.partitions:
+                error, base_offset = ErrorCode.INVALID_REQUIRED_ACKS, NO_OFFSET  # BP-20
+            elif batch.partition.startswith("__") and batch.partition in self.image.partitions and topic_of(batch.partition) in INTERNAL_TOPICS:
+                error, base_offset = ErrorCode.INVALID_TOPIC_EXCEPTION, NO_OFFSET  # BP-21
             else:
                 error, base_offset = self._append(batch, request.acks, now, out)
             if error:
@@ -130,7 +116,54 @@ class Leading:
                 parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
             else:
                 parked.results[batch.partition] = ProduceResult(batch.partition, error, base_offset, self.replicas[batch.partition].log.log_start_offset)
-        for batch in request.batches:
+        self._wait(parked)
+        if not parked.waiting:
+            return parked.response()
+        self._park(parked, now, out)
+        return None
+
+    def append_internal(
+        self,
+        partition: str,
+        payload: tuple[object, ...],
+        size_bytes: int,
+        *,
+        acks: int,
+        timeout_ms: int,
+        then: Callable[[ErrorCode, int, Micros, list[Effect]], None],
+        now: Micros,
+        out: list[Effect],
+        producer: tuple[int, int] | None = None,
+    ) -> None:
+        """Records of an internal topic that this broker leads. `then` is told (error, base offset) when they are committed, refused, or have waited too long:
+        always after this call. What has waited too long is in the log all the same, and may yet be committed (TC-4).
+
+        acks: -1, or 1: no minimum of the ISR counts, but the commit is waited for all the same (GC-9).
+        producer: id and epoch, where they are part of a transaction.
+        """
+        pid, epoch = producer or (NO_PRODUCER_ID, -1)
+        sequence = NO_SEQUENCE if producer is None else 0
+        batch = RecordBatch(
+            partition, "", range(len(payload)), size_bytes, pid, epoch, sequence, max_timestamp=now, transactional=producer is not None, payload=payload
+        )
+        self.append_own((batch,), acks, timeout_ms, lambda results, at, out: then(results[0].error, results[0].base_offset, at, out), now, out)
+
+    def append_own(self, batches: tuple[RecordBatch, ...], acks: int, timeout_ms: int, then: Then, now: Micros, out: list[Effect]) -> None:
+        """Records that no client sends: a coordinator's, or the marks of a transaction's end. Each partition by itself; told when all are settled."""
+        self.own_appends += 1
+        own = OwnAppend(f"own append {self.own_appends}", ProduceRequest(acks, timeout_ms, batches), now + timeout_ms * MILLISECOND, then)
+        for batch in batches:
+            error, base_offset = self._append(batch, acks, now, out)
+            if error:
+                own.refuse(batch.partition, error)
+            else:
+                own.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
+        self._wait(own)
+        self._park(own, now, out)
+
+    def _wait(self, parked: ParkedProduce) -> None:
+        """For the commit of what was appended, where it is not committed already."""
+        for batch in parked.request.batches:
             if batch.partition in parked.waiting:
                 required = parked.waiting[batch.partition][0] + len(batch.records)  # For a duplicate: the end of the original (BP-27).
                 replica = self.replicas[batch.partition]
@@ -138,12 +171,13 @@ class Leading:
                     parked.settle(batch.partition, self._committed_code(replica))
                 else:
                     self._wait_for_commit(batch.partition, required, parked)
+
+    def _park(self, parked: ParkedProduce, now: Micros, out: list[Effect]) -> None:
+        self.parked[parked.connection] = parked
         if not parked.waiting:
-            return parked.response()
-        self.parked[connection] = parked
-        if parked.deadline <= now:
+            self._answer_produce(parked)
+        elif parked.deadline <= now:
             self._time_out(parked, out)  # timeout_ms = 0: it never waits.
-        return None
 
     def _unknown_topics(self, request: ProduceRequest) -> tuple[str, ...]:
         """BP-16: topics that are known here under another id."""
@@ -159,7 +193,7 @@ class Leading:
         queue.insert(position, (required, parked))
 
     def _append(self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect]) -> tuple[ErrorCode, int]:
-        """BP-22, BP-24, BP-28, BP-29: in this order."""
+        """BP-22, BP-24, BP-28, BP-29: in this order. The size of the ISR concerns acks=all only (BP-25)."""
         replica = self.replicas.get(batch.partition)
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
@@ -173,7 +207,7 @@ class Leading:
             error = ErrorCode.MESSAGE_TOO_LARGE  # As it came, and again as it is to be written (UnifiedLog.append).
         elif written > replica.config.segment_bytes:
             error = ErrorCode.RECORD_LIST_TOO_LARGE
-        elif batch.producer_id >= 0:
+        elif batch.producer_id >= 0 and batch.producer:
             answer, known_offset = replica.log.producers.judge(batch)
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
@@ -187,14 +221,15 @@ class Leading:
             if follower is not None and follower.log_end_offset == log.log_end_offset:
                 follower.idled(log.log_end_offset, session.fetched_at)
         stamped = log.append_as_leader(batch, replica.leader_epoch, now)
-        out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
+        if batch.producer or not batch.payload:  # What a coordinator writes is no record of anybody's.
+            out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
         return NONE, stamped.base_offset
 
     def _absence(self, partition: str) -> ErrorCode:
-        """Of a partition that is not led here: another broker may, or the topic is gone (BP-22), or its log is offline."""
+        """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
         if self.directories.is_offline(partition):
             return ErrorCode.KAFKA_STORAGE_ERROR
         return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
@@ -215,7 +250,8 @@ class Leading:
         """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
         for batch in parked.request.batches:
             if batch.partition in parked.waiting:
-                out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
+                if batch.producer:
+                    out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
                 parked.settle(batch.partition, ErrorCode.REQUEST_TIMED_OUT)
         self._answer_produce(parked)
 
@@ -226,12 +262,12 @@ class Leading:
     # Commit.
 
     def _committed_code(self, replica: Replica) -> ErrorCode:
-        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now."""
+        """BP-42: committed by the high watermark, yet reported failed if the maximal ISR is too small by now; a shrink under way does not count (BP-46)."""
         assert replica.leadership is not None
         return NONE if len(replica.leadership.maximal) >= replica.min_isr else ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
 
     def advance(self, replica: Replica, now: Micros, out: list[Effect]) -> None:
-        """Move the high watermark as far as the replicas allow (RP-20, RP-24), and acknowledge what it passes (RP-25)."""
+        """Move the high watermark as far as the replicas allow (RP-20, RP-24; alone to the log end, RP-28), and acknowledge what it passes (RP-25)."""
         leadership = replica.leadership
         assert leadership is not None
         if self.profile.hw_frozen_below_min_isr and len(leadership.committed) < replica.min_isr:
@@ -244,14 +280,10 @@ class Leading:
             return
         log.advance_high_watermark(to, now)
         out.append(Note(HighWatermark(self.broker, replica.partition, to)))
+        if self.readers is not None:
+            self.readers.tell(replica.partition)
         self.tell_with_next_answer(replica.partition)
         self._acknowledge(replica)
-
-    def tell_with_next_answer(self, partition: str) -> None:
-        """The high watermark or the log start moved: no reason for an answer, but told with the next one (RP-5)."""
-        for session in self.sessions.values():
-            if partition in session.positions:
-                session.high_watermarks[partition] = None
 
     def _eligible(self, followers: Mapping[str, Follower]) -> dict[str, bool]:
         if not self.profile.hw_waits_only_for_eligible:
@@ -266,7 +298,7 @@ class Leading:
                 self._answer_produce(parked)
 
     def abandon(self, replica: Replica) -> None:
-        """Leadership is lost: every request that waits for this partition is answered NOT_LEADER_OR_FOLLOWER (BP-47). Its records may survive or not."""
+        """Leadership is lost, also by shutting down: every request that waits is answered NOT_LEADER_OR_FOLLOWER (BP-47, BP-48). Its records may survive."""
         error = self._absence(replica.partition)
         hint = self._leader_hint(replica.partition, error)
         for _, parked in self.committing.pop(replica.partition, ()):
@@ -339,7 +371,7 @@ class Leading:
             self.proposals.append(replica)
 
     def check_isr(self, now: Micros) -> None:
-        """RP-50: once per half lag limit, followers that fell behind are proposed out."""
+        """RP-50: once per half lag limit, followers that fell behind are proposed out: who reaches only the controller ends alone in the ISR (KC-71)."""
         for replica in self.replicas.values():
             if replica.leadership is not None:
                 out_of_sync = replica.leadership.out_of_sync(replica.log.log_end_offset, now, self.lag_limit)
@@ -347,85 +379,14 @@ class Leading:
                     replica.leadership.propose_shrink(out_of_sync)
                     self.proposals.append(replica)
 
-    def tell_followers(self, partition: str, now: Micros) -> None:
-        """Something happened to this partition that its followers' fetches may be waiting for: data, a new role or epoch (RP-80)."""
-        for session in self.sessions.values():
-            if partition in session.positions:
-                session.news[partition] = None
-                if session.parked_until < NEVER:
-                    answer = self._read(session, now)
-                    if answer is not None:
-                        self._answer_fetch(session, answer, now)
+    def tell_all(self, partition: str, now: Micros) -> None:
+        """Another role, another epoch, or no replica any more."""
+        self.tell_followers(partition, now)
+        if self.readers is not None:
+            self.readers.tell(partition)
 
-    def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
-        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id."""
-        if position.topic_id != replica.topic_id:
-            return ErrorCode.INCONSISTENT_TOPIC_ID
-        if position.current_leader_epoch < replica.leader_epoch:
-            return ErrorCode.FENCED_LEADER_EPOCH
-        if position.current_leader_epoch > replica.leader_epoch:
-            return ErrorCode.UNKNOWN_LEADER_EPOCH
-        if replica.leadership is None:
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER
-        if session.follower not in replica.leadership.followers:
-            return ErrorCode.UNKNOWN_LEADER_EPOCH
-        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER
-        if (
-            not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset
-            and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None
-        ):
-            return ErrorCode.OFFSET_OUT_OF_RANGE
-        return NONE
-
-    def _read(self, session: FetchSession, now: Micros) -> list[FetchedPartition] | None:
-        """What there is to tell this follower; None if nothing that would wake its fetch."""
-        told = []
-        room = self.response_limit_bytes
-        for partition in session.news:
-            position = session.positions[partition]
-            replica = self.replicas.get(partition)
-            if replica is None:
-                offline = self.directories.is_offline(partition)
-                told.append(FetchedPartition(partition, ErrorCode.KAFKA_STORAGE_ERROR if offline else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
-                continue
-            log = replica.log
-            error = self._fetch_error(replica, session, position)
-            in_step = position.last_fetched_epoch == log.epochs.latest and position.fetch_offset <= log.log_end_offset  # As good as always.
-            diverging = None if error or in_step else replica.diverges(position.last_fetched_epoch, position.fetch_offset)
-            if diverging == (-1, -1):
-                error = ErrorCode.OFFSET_OUT_OF_RANGE
-            if error:
-                told.append(FetchedPartition(partition, error, -1, log.log_start_offset, log_end_offset=log.log_end_offset))
-            elif diverging is not None:
-                told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, (), *diverging))
-            elif position.fetch_offset < log.log_end_offset and (room > 0 or not told):
-                batches = log.read(position.fetch_offset, min(room, self.fetch_limit_bytes))
-                for batch in batches:
-                    room -= batch.size_bytes
-                told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, batches))
-        return told or None
-
-    def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
-        """Say what there is, and with it every high watermark that moved."""
-        answer = told or []
-        for entry in answer:  # They tell all there is about these partitions.
-            session.news.pop(entry.partition, None)
-            session.high_watermarks.pop(entry.partition, None)
-        for partition in session.high_watermarks:
-            replica = self.replicas.get(partition)
-            if replica is not None and replica.leadership is not None:
-                answer.append(FetchedPartition(partition, NONE, replica.log.high_watermark, replica.log.log_start_offset))
-        session.high_watermarks.clear()
-        if session.news:
-            session.news = {partition: None for partition in session.news if self._is_behind(session, partition)}  # What found no room.
-        session.parked_until = NEVER
-        self.answers.append((session.connection, FetchResponse(tuple(answer))))
-
-    def _is_behind(self, session: FetchSession, partition: str) -> bool:
-        replica = self.replicas.get(partition)
-        return replica is not None and session.positions[partition].fetch_offset < replica.log.log_end_offset
-
-    def forget(self, connection: str) -> bool:
-        """A connection is gone; True if a follower fetched over it, whose session ends with it."""
-        return self.sessions.pop(connection, None) is not None
+    def read(self) -> Readers:
+        """A consumer has come."""
+        if self.readers is None:
+            self.readers = Readers(self.replicas, self.image, self.directories, lambda connection, response: self.answers.append((connection, response)))
+        return self.readers

@@ -160,6 +160,10 @@ class Log:
             self.log_end_offset,
             leader_epoch,
             batch.max_timestamp,
+            0,
+            batch.transactional,
+            batch.marker,
+            batch.payload,
         )
         self.append_as_follower(stamped, now)
         return stamped
@@ -193,6 +197,28 @@ class Log:
             size += batches[taken].size_bytes
             taken += 1
         return tuple(batches[first:taken])
+
+    def read_until(self, offset: int, end: int, limit_bytes: int, *, at_least_one: bool) -> tuple[RecordBatch, ...]:
+        """For a consumer: batches from `offset` on that end at `end` at the latest, at most `limit_bytes`, but one in any case where that is asked for."""
+        taken: list[RecordBatch] = []
+        size = 0
+        for number in range(self._position(offset), len(self.batches)):
+            batch = self.batches[number]
+            size += batch.size_bytes
+            if batch.next_offset > end or (size > limit_bytes and (taken or not at_least_one)):
+                break
+            taken.append(batch)
+        return tuple(taken)
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Where read_committed consumers stop."""
+        return self.high_watermark
+
+    def aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """The aborted transactions that overlap these offsets: (producer id, first offset)."""
+        del start, end
+        return ()
 
     def _position(self, offset: int) -> int:
         """Of the batch that holds this offset."""
@@ -295,7 +321,7 @@ class Log:
         self.epochs.truncate_from_start(to)
 
     def remove_segments(self, count: int, now: Micros) -> None:
-        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later."""
+        """The oldest `count` are deleted; the log starts at the next one's base offset, if it did not start later. No producer is forgotten (PS-51)."""
         if count == len(self.segments):
             self.roll(now)
         gone, self.segments = self.segments[:count], self.segments[count:]
@@ -393,7 +419,8 @@ class Log:
     def come_back(self, now: Micros, tasks_from: Micros) -> None:
         """The process loads it (LR-6 to LR-10). tasks_from: when its checkpoints are written for the first time.
 
-        After a crash the page cache has every appended record (LR-3); after a power loss the file ends where the disk had it.
+        After a crash the page cache has every appended record (LR-3), so the same replica may lead again at once (LR-12);
+        after a power loss the file ends where the disk had it.
         """
         if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:
             self.checkpointed = self.high_watermark

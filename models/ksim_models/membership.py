@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ksim_models.backoff import exponential_backoff
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
-from ksim_models.machine import Effect, Open, Send
+from ksim_models.machine import Dice, Effect, Open, Send
 from ksim_models.messages import (
     AlterPartitionItem,
     AlterPartitionRequest,
@@ -24,6 +25,7 @@ from ksim_models.messages import (
     MetadataFetchRequest,
     MetadataFetchResponse,
 )
+from ksim_models.profiles import BrokerProfile, HeartbeatRetry
 from ksim_models.units import NEVER, Micros, ms
 
 STARTING_HEARTBEAT_EVERY: Micros = ms(10)  # KC-12
@@ -32,16 +34,26 @@ SECOND_SHUTDOWN_HEARTBEAT_AFTER: Micros = ms(50)
 """KC-23: so that a hand-over that is quick need not wait for the usual heartbeat."""
 CONTROLLED_SHUTDOWN_AT_MOST: Micros = ms(300_000)
 """KC-23: whatever the controller says, or does not, the broker goes after five minutes."""
+FIRST_RETRY_MS = 100
+RETRY_JITTER = 0.02
 RECONNECT_FIRST: Micros = ms(50)
 RECONNECT_AT_MOST: Micros = ms(1000)
 
 
 class Membership:
+    """Nothing here stops a broker from serving: it never fences itself (KC-16).
+
+    KC-11: STARTING is `epoch` -1, or behind its registration; RECOVERY is over when it registers (LR-11); RUNNING is `was_unfenced`;
+    PENDING_CONTROLLED_SHUTDOWN is `leaving`.
+    """
+
     def __init__(
         self,
         broker: str,
+        profile: BrokerProfile,
         config: BrokerConfig,
         controller: str,
+        dice: Dice,
         name_connection: Callable[[str], str],
         incarnation: int,
         previous_epoch: int,
@@ -50,8 +62,13 @@ class Membership:
         """previous_epoch: the epoch in the clean-shutdown file, -1 after a crash (KC-58)."""
         self.broker = broker
         self.heartbeat_every = ms(config.broker_heartbeat_interval_ms)
-        self.registration_retry = self.heartbeat_every  # KC-15: a fixed delay since KAFKA-19294; before, an exponential one up to the session time-out.
+        self.retries_exponentially = profile.heartbeat_retry is HeartbeatRetry.EXPONENTIAL
+        self.session_timeout_ms = config.broker_session_timeout_ms
+        self.directory_timeout = ms(config.log_dir_failure_timeout_ms) if profile.exits_with_untold_directories else NEVER
+        self.failures = 0
+        """Answers with an error since the last one without (KC-15)."""
         self.controller = controller
+        self.dice = dice
         self.name_connection = name_connection
         self.incarnation = incarnation
         self.previous_epoch = previous_epoch
@@ -72,29 +89,36 @@ class Membership:
         """Proposed ISR changes, one per partition (RP-56)."""
         self.asked_items: tuple[AlterPartitionItem, ...] = ()
         self.alter_at: Micros = NEVER
-        self.shutdown_until: Micros = NEVER
-        """Known once a controlled shutdown has begun: it is given up then (KC-23)."""
+        self.leaving = False
+        """A controlled shutdown has begun."""
+        self.gives_up_at: Micros = start_at + ms(config.initial_broker_registration_timeout_ms)
+        """Who is not registered by then exits (KC-1); who leaves goes then without the controller's leave (KC-23);
+        who could not tell of a failed directory by then leaves (BP-30)."""
+        self.given_up = False
+        """The broker does what follows."""
         self.shutdown_answered = False
         self.at_once = False
         """The next heartbeat follows the answer to the one that is under way."""
         self.may_stop = False
+        self.creating: dict[str, str] = {}
+        """Topics that the controller was asked to create, and on which connection."""
         self.offline_replicas: tuple[str, ...] = ()
         """What the controller is to know (KIP-858)."""
 
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         """The cluster was formed before the run: registered, unfenced, caught up."""
         self.epoch, self.metadata_offset, self.fenced, self.was_unfenced = epoch, metadata_offset, False, True
-        self.register_at, self.heartbeat_at = NEVER, first_heartbeat_at
+        self.register_at, self.heartbeat_at, self.gives_up_at = NEVER, first_heartbeat_at, NEVER
 
     @property
     def wake_at(self) -> Micros:
         if self.connection is None:
-            return min(self.connect_at, self.shutdown_until)
-        return min(self.register_at, self.heartbeat_at, self.alter_at, self.shutdown_until) if self.open else self.shutdown_until
+            return min(self.connect_at, self.gives_up_at)
+        return min(self.register_at, self.heartbeat_at, self.alter_at, self.gives_up_at) if self.open else self.gives_up_at
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
-        if self.shutdown_until <= now:
-            self.may_stop, self.shutdown_until = True, NEVER
+        if self.gives_up_at <= now:
+            self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
         if self.connection is None:
             if self.connect_at <= now:
                 self.connection = self.name_connection(self.controller)
@@ -147,15 +171,19 @@ class Membership:
 
     def registered(self, response: BrokerRegistrationResponse, now: Micros, out: list[Effect]) -> None:
         if response.error:  # DUPLICATE_BROKER_REGISTRATION: our own old session is still valid (KC-13).
-            self.register_at = now + self.registration_retry
+            self.register_at = now + self._after_a_failure()
             return
+        self.failures = 0
+        self.gives_up_at = NEVER
         self.epoch = response.broker_epoch
         self.heartbeat_at = now
         self._ask_for_metadata(out)
 
     def report(self, offline_replicas: tuple[str, ...], now: Micros, out: list[Effect]) -> None:
-        """With a heartbeat at once (OfflineDirEvent)."""
+        """With a heartbeat at once (OfflineDirEvent); where none is answered for too long, this broker leaves (OfflineDirBrokerFailureEvent)."""
         self.offline_replicas = offline_replicas
+        if not self.leaving:
+            self.gives_up_at = min(self.gives_up_at, now + self.directory_timeout)
         self._beat_at_once(now, out)
 
     def _beat_at_once(self, now: Micros, out: list[Effect]) -> None:
@@ -165,37 +193,47 @@ class Membership:
             self.heartbeat_at = min(self.heartbeat_at, now)
             self.wake(now, out)
 
-    @property
-    def leaving(self) -> bool:
-        return self.shutdown_until < NEVER or self.may_stop
-
     def begin_shutdown(self, now: Micros, out: list[Effect]) -> None:
         """KC-23: ask at once whether this broker may go."""
-        self.shutdown_until = now + CONTROLLED_SHUTDOWN_AT_MOST
+        self.leaving, self.given_up = True, False
+        self.gives_up_at = now + CONTROLLED_SHUTDOWN_AT_MOST
         self._beat_at_once(now, out)
 
     def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
+        if not response.error:
+            self.failures = 0
         if self.leaving:
             self._told_whether_to_stop(response, now)
             return
+        if response.error:
+            self.heartbeat_at, self.at_once = now + self._after_a_failure(), False
+            return
+        self.gives_up_at = NEVER
         self.fenced = response.is_fenced
         self.was_unfenced = self.was_unfenced or not response.is_fenced
-        starting = response.is_fenced and not response.error
-        self.heartbeat_at = now + (0 if self.at_once else STARTING_HEARTBEAT_EVERY if starting else self.heartbeat_every)
+        self.heartbeat_at = now + (0 if self.at_once else STARTING_HEARTBEAT_EVERY if response.is_fenced else self.heartbeat_every)
         self.at_once = False
 
     def _told_whether_to_stop(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
         """BrokerLifecycleManager in PENDING_CONTROLLED_SHUTDOWN."""
-        pause = self.heartbeat_every
+        pause = self._after_a_failure() if response.error else self.heartbeat_every
         if response.error is ErrorCode.NONE:
             if response.should_shut_down:
-                self.may_stop = True
+                self.given_up = self.may_stop = True
                 return
             if self.at_once or not self.shutdown_answered:
                 pause = 0 if self.at_once else SECOND_SHUTDOWN_HEARTBEAT_AFTER
             self.shutdown_answered = True
         self.at_once = False
         self.heartbeat_at = now + pause
+
+    def _after_a_failure(self) -> Micros:
+        """KC-15."""
+        if not self.retries_exponentially:
+            return self.heartbeat_every
+        draw = self.dice.at("heartbeat retry", self.broker, self.incarnation, self.failures)
+        self.failures += 1
+        return ms(exponential_backoff(FIRST_RETRY_MS, self.session_timeout_ms, self.failures - 1, draw, jitter=RETRY_JITTER))
 
     def metadata_came(self, response: MetadataFetchResponse, out: list[Effect]) -> None:
         self.metadata_offset = response.offset
@@ -207,14 +245,30 @@ class Membership:
             self.metadata_asked = True
             out.append(Send(self.connection, MetadataFetchRequest(self.broker, self.metadata_offset)))
 
+    # Topics that a client has named and nobody has created.
+
     @property
     def connection_for_topics(self) -> str | None:
-        """On which the controller can be asked to create some."""
+        """On which the controller can be asked now."""
         return self.connection if self.open else None
 
     def ask_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
+        """Once for each while it has not answered."""
+        connection = self.connection_for_topics
+        missing = tuple(topic for topic in request.topics if self.creating.get(topic) != connection)
+        if missing and connection is not None:
+            self.creating.update(dict.fromkeys(missing, connection))
+            self.send_for_topics(CreateTopicsRequest(missing, request.partitions, request.replication, request.settings), out)
+
+    def send_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
         assert self.connection is not None
         out.append(Send(self.connection, request))
+
+    def topics_created(self, topics: tuple[str, ...]) -> None:
+        for topic in topics:
+            self.creating.pop(topic, None)
+
+    # ISR changes.
 
     def propose(self, item: AlterPartitionItem, now: Micros) -> bool:
         """At most one request at a time; further items wait for its answer. False where this partition has one already (OPERATION_NOT_ATTEMPTED, RP-56)."""

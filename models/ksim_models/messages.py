@@ -26,6 +26,14 @@ def topic_of(partition: str) -> str:
 
 
 @message
+class Marker:
+    """The end of a transaction on one partition (KIP-98)."""
+
+    committed: bool
+    coordinator_epoch: int
+
+
+@message
 class RecordBatch:
     """Records sent together. A leader stamps `base_offset` and `leader_epoch` when it appends."""
 
@@ -42,6 +50,11 @@ class RecordBatch:
     """Of its newest record, as the client set it when the record was handed to send(), in microseconds."""
     raw_bytes: int = 0
     """Its size without the compression that it has; 0 where it has none."""
+    transactional: bool = False
+    marker: Marker | None = None
+    """A control batch: one offset, no record of anybody's, no sequence (PS-33)."""
+    payload: tuple[object, ...] = ()
+    """What the records of an internal topic say, one entry per record: they belong to no producer."""
 
     @property
     def next_offset(self) -> int:
@@ -97,7 +110,12 @@ class MetadataResponse:
 
 @message
 class InitProducerIdRequest:
-    """An idempotent producer without transactional id asks for its producer id (I1)."""
+    """A producer asks for its producer id (I1); with a transactional id, its coordinator (T30); one that has an id and an epoch, for the next epoch (T31)."""
+
+    transactional_id: str = ""
+    transaction_timeout_ms: int = 0
+    producer_id: int = NO_PRODUCER_ID
+    producer_epoch: int = -1
 
 
 @message
@@ -110,13 +128,19 @@ class InitProducerIdResponse:
 
 @message
 class ProduceRequest:
-    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44)."""
+    """At most one batch per partition (A31). acks: 0, 1, or -1 for all. The broker waits at most `timeout_ms` for acks=all (BP-44).
+
+    No leader epoch goes with it: a leader that was deposed cannot see that the producer knows a newer one (BP-12).
+    """
 
     acks: int
     timeout_ms: int
     batches: tuple[RecordBatch, ...]
     topic_ids: tuple[tuple[str, int], ...] = ()
     """4.1 (Produce v13, BP-16): the ids that the client means by its topics; none: it names them only."""
+    transactional_id: str = ""
+    transaction_version: int = 1
+    """2: Produce v12 or later of a transactional producer, which adds its partitions to the transaction by itself (T42, T43)."""
 
 
 @message
@@ -313,11 +337,12 @@ class MetadataFetchRequest:
 
 @message
 class CreateTopicsRequest:
-    """A broker asks for topics that a client named and nobody has created."""
+    """A broker asks for topics that a client named and nobody has created, or that a coordinator needs."""
 
     topics: tuple[str, ...]
     partitions: int
     replication: int
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @message

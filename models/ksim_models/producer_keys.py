@@ -41,6 +41,7 @@ ACKS_ADVICE = "How many replicas must have a record is not the producer's to say
 NO_RANGE = "Kafka checks no range here, but a connection attempt that may not last would never succeed"
 
 _KEYS = (
+    # VP-1.
     ConfigKey("acks", Kind.TEXT, ((ALWAYS, "1"), ((3, 0, 0), "all")), choices=("all", "-1", "0", "1"), meant=ACKS_MEANT, advice=ACKS_ADVICE),
     ConfigKey("enable.idempotence", Kind.BOOLEAN, ((ALWAYS, False), ((3, 0, 0), True))),
     _int("retries", INT_MAX),

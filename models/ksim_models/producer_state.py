@@ -27,7 +27,7 @@ Known = tuple[int, int, int]
 
 
 class ProducerEntry:
-    """What one partition remembers of one producer id: its epoch, the time-stamp of its newest record, and the last five batches, oldest first."""
+    """What one partition remembers of one producer id (PS-1): its epoch, the time-stamp of its newest record, and the last five batches, oldest first."""
 
     __slots__ = ("batches", "epoch", "timestamp")
 
@@ -57,7 +57,10 @@ class ProducerState:
         self.snapshots: list[Snapshot] = []
 
     def judge(self, batch: RecordBatch) -> tuple[Answer, int]:
-        """What a leader does with a client's batch (PS-10, PS-12, PS-13), and the base offset of the original where it is a duplicate."""
+        """What a leader does with a client's batch (PS-10, PS-12, PS-13), and the base offset of the original where it is a duplicate.
+
+        A retry of an older batch than these five, or one that was cut otherwise, is out of order (PS-16); no answer is UNKNOWN_PRODUCER_ID (PS-17).
+        """
         entry = self.entries.get(batch.producer_id)
         if entry is None:
             return Answer.APPEND, -1  # A producer never heard of, or forgotten, may start anywhere (KIP-360, PS-19).
@@ -76,6 +79,7 @@ class ProducerState:
         return (Answer.APPEND, -1) if first == 0 else (Answer.OUT_OF_ORDER, -1)
 
     def remember(self, batch: RecordBatch) -> None:
+        """PS-15: the newest of five; the time-stamp is the largest in it."""
         entry = self.entries.get(batch.producer_id)
         if entry is None or entry.epoch != batch.producer_epoch:
             entry = self.entries[batch.producer_id] = ProducerEntry(batch.producer_epoch)

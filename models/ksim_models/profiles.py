@@ -201,6 +201,8 @@ class BrokerProfile:
     """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
     reports_failed_directories: bool
     """3.7 (KIP-858): a broker tells the controller of a failed log directory; before, its replicas there stayed leaders and in sync."""
+    exits_with_untold_directories: bool
+    """3.8 (KAFKA-15649, BP-30): a broker that cannot tell the controller of a failed log directory for log.dir.failure.timeout.ms shuts down."""
     unclean_election_sweep: bool
     """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
     periodic_elections: bool
@@ -286,6 +288,7 @@ def broker_profile(version: str) -> BrokerProfile:
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
         reports_failed_directories=release >= (3, 7, 0),
+        exits_with_untold_directories=release >= (3, 8, 0),
         unclean_election_sweep=release >= (3, 9, 0),
         periodic_elections=release >= (4, 0, 0),
         check_quorum=release >= (3, 7, 0),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 from ksim_models.config import BrokerConfig
 from ksim_models.controller_channel import ControllerChannel
-from ksim_models.errors import ErrorCode
 from ksim_models.machine import Dice, Effect
 from ksim_models.membership import Membership
 from ksim_models.messages import (
@@ -24,14 +23,13 @@ from ksim_models.messages import (
     CreateTopicsResponse,
     MetadataFetchResponse,
 )
-from ksim_models.profiles import BrokerProfile, HeartbeatRetry
+from ksim_models.profiles import BrokerProfile
 from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_observer import RaftObserver
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 SOCKET_TIMEOUT: Micros = ms(30_000)
 """controller.socket.timeout.ms"""
-FIRST_RETRY: Micros = ms(100)
 
 
 class QuorumMembership(Membership):
@@ -41,22 +39,18 @@ class QuorumMembership(Membership):
         profile: BrokerProfile,
         config: BrokerConfig,
         controllers: Sequence[str],
+        disk: RaftDisk,
         dice: Dice,
         name_connection: Callable[[str], str],
-        disk: RaftDisk,
         incarnation: int,
         previous_epoch: int,
         start_at: Micros,
     ) -> None:
-        super().__init__(broker, config, "", name_connection, incarnation, previous_epoch, start_at)
+        super().__init__(broker, profile, config, "", dice, name_connection, incarnation, previous_epoch, start_at)
         self.start_at = start_at
         self.observer = RaftObserver(broker, controllers, profile, config, dice, name_connection, disk)
         self.observer.start(start_at)
-        self.fixed_retry = profile.heartbeat_retry is HeartbeatRetry.FIXED
-        self.session_timeout = ms(config.broker_session_timeout_ms)
-        self.failures = 0
-        """Heartbeats or registrations in a row that nobody answered."""
-        patience = self.heartbeat_every if self.fixed_retry else self.session_timeout // 2  # KC-15.
+        patience = ms(self.session_timeout_ms // 2) if self.retries_exponentially else self.heartbeat_every  # KC-15.
         self.lifecycle = ControllerChannel(self._leader, name_connection, min(SOCKET_TIMEOUT, patience), patience)
         self.changes = ControllerChannel(self._leader, name_connection, SOCKET_TIMEOUT, NEVER)
         self.topics: list[CreateTopicsRequest] = []
@@ -71,7 +65,7 @@ class QuorumMembership(Membership):
 
     @property
     def wake_at(self) -> Micros:
-        at = min(self.observer.wake_at, self.lifecycle.wake_at, self.changes.wake_at, self.shutdown_until)
+        at = min(self.observer.wake_at, self.lifecycle.wake_at, self.changes.wake_at, self.gives_up_at)
         if self.lifecycle.is_idle:
             at = min(at, self.register_at, self.heartbeat_at)
         if self.changes.is_idle:
@@ -81,8 +75,8 @@ class QuorumMembership(Membership):
     def wake(self, now: Micros, out: list[Effect]) -> None:
         if now < self.start_at:
             return
-        if self.shutdown_until <= now:
-            self.may_stop, self.shutdown_until = True, NEVER
+        if self.gives_up_at <= now:
+            self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
         self.observer.poll(now, out)
         if not self.lifecycle.wake(now, out):
             self._communication_failed(now)
@@ -105,12 +99,11 @@ class QuorumMembership(Membership):
 
     def _communication_failed(self, now: Micros) -> None:
         """KC-15: nobody took the request in time."""
-        pause = self.heartbeat_every if self.fixed_retry else min(FIRST_RETRY << min(self.failures, 20), self.session_timeout)
-        self.failures += 1
+        again = now + self._after_a_failure()
         if self.epoch < 0:
-            self.register_at = now + pause
+            self.register_at = again
         else:
-            self.heartbeat_at = now + pause
+            self.heartbeat_at, self.at_once = again, False
 
     # Connections.
 
@@ -154,23 +147,13 @@ class QuorumMembership(Membership):
     def metadata_came(self, response: MetadataFetchResponse, out: list[Effect]) -> None:
         self.metadata_offset = response.offset
 
-    def registered(self, response: BrokerRegistrationResponse, now: Micros, out: list[Effect]) -> None:
-        self.failures = 0
-        if response.error is not ErrorCode.NONE:
-            self.register_at = now + self.registration_retry
-            return
-        self.epoch = response.broker_epoch
-        self.heartbeat_at = now
-        self.wake(now, out)
-
-    def heartbeat_answered(self, response: BrokerHeartbeatResponse, now: Micros) -> None:
-        self.failures = 0
-        super().heartbeat_answered(response, now)
+    def _ask_for_metadata(self, out: list[Effect]) -> None:
+        """The observer does so all the time."""
 
     @property
     def connection_for_topics(self) -> str:
         """One question at a time, whoever will answer it."""
         return "the active controller"
 
-    def ask_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
+    def send_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
         self.topics.append(request)

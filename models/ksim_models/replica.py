@@ -55,7 +55,7 @@ class Replica:
     def truncate_where_diverging(self, diverging_epoch: int, diverging_end: int, now: Micros = 0) -> None:
         """RP-33: a follower cuts its log where the leader says that the histories part.
 
-        Asks again where it does not know the epoch itself: the next fetch does.
+        Asks again where it does not know the epoch itself: the next fetch does. Below its high watermark it cuts only where the leader lost records (RP-35).
         """
         log = self.log
         epoch, end = log.epochs.end_offset_for(diverging_epoch, log.log_end_offset)

@@ -93,7 +93,7 @@ class ReplicationControl:
     # A leader's proposals.
 
     def alter_partition(self, sender: str, item: AlterPartitionItem, now: Micros) -> AlterPartitionResult:
-        """KC-65: where the change completes a reassignment, the leader that asks may be among those that go."""
+        """What is accepted is answered with the new state (KC-66). Where it completes a reassignment, the asking leader may be among those that go (KC-65)."""
         topic = self._log.topics.get(topic_of(item.partition))
         if topic is None or topic.topic_id != item.topic_id:
             return AlterPartitionResult(item.partition, ErrorCode.UNKNOWN_TOPIC_ID)  # KC-60.

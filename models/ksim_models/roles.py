@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig, TopicConfig, altered, overlaid, topic_config
+from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Became
@@ -52,6 +53,7 @@ class Roles:
         following: Following,
         membership: Membership,
         tasks: LogTasks,
+        coordination: Coordination,
     ) -> None:
         self.broker = broker
         self.profile = profile
@@ -69,6 +71,7 @@ class Roles:
         self.following = following
         self.membership = membership
         self.tasks = tasks
+        self.coordination = coordination
         self.shutting_down = False
 
     # What the metadata log says.
@@ -78,18 +81,20 @@ class Roles:
         delta = self.image.apply(records)
         for partition, topic_id in delta.removed.items():
             if self.topic_ids.get(partition) == topic_id:
-                self._drop(partition, now)
+                self._drop(partition, now, out)
         for record in delta.partitions.values():
             if self.directories.is_offline(record.partition):
+                if record.leader != self.broker:
+                    self.coordination.led_no_more(record.partition, now, out)
                 continue  # HostedPartition.Offline: it has no role until the broker starts again with that directory.
             if self.broker in record.replicas:
                 self._take_role(record, now, out)
             elif record.partition in self.logs:
-                self._drop(record.partition, now)
+                self._drop(record.partition, now, out)
         if delta.reconfigured:
             self._reconfigure(now)
 
-    def _drop(self, partition: str, now: Micros) -> None:
+    def _drop(self, partition: str, now: Micros, out: list[Effect]) -> None:
         """The replica is none any more: its log is deleted, who waits for it is told (BP-47, BV-172)."""
         self.following.stop(partition)
         replica = self.replicas.pop(partition, None)
@@ -98,7 +103,8 @@ class Roles:
         if replica is not None:
             replica.leadership = None
             self.leading.abandon(replica)
-            self.leading.tell_followers(partition, now)
+            self.leading.tell_all(partition, now)
+            self.coordination.led_no_more(partition, now, out)
 
     def go_offline(self) -> None:
         """ReplicaManager.handleLogDirFailure: these replicas neither lead nor follow here; requests that wait for them run into their time-outs."""
@@ -124,7 +130,7 @@ class Roles:
     def _take_role(self, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
         topic_id = self.image.topics[topic_of(record.partition)].topic_id
         if self.topic_ids.get(record.partition, topic_id) != topic_id:
-            self._drop(record.partition, now)  # It was deleted and made again while this broker was away.
+            self._drop(record.partition, now, out)  # It was deleted and made again while this broker was away.
         replica = self.replicas.get(record.partition) or self._host(record, topic_id, now)
         if not replica.is_news(record):
             return
@@ -144,7 +150,11 @@ class Roles:
         if new_epoch:
             role = "leader" if leads else "follower"
             out.append(Note(Became(self.broker, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
-            self.leading.tell_followers(record.partition, now)
+            self.leading.tell_all(record.partition, now)
+            if leads:
+                self.coordination.led(record.partition, record.leader_epoch, now, out)
+            else:
+                self.coordination.led_no_more(record.partition, now, out)
 
     def _host(self, record: PartitionRecord, topic_id: int, now: Micros) -> Replica:
         config = self._topic_config(record.partition)
@@ -167,7 +177,7 @@ class Roles:
         return replica
 
     def _lead(self, replica: Replica, record: PartitionRecord, new_epoch: bool, now: Micros, out: list[Effect]) -> None:
-        """RP-70: the new epoch begins at the log end, the high watermark stays what this replica last knew (RP-26)."""
+        """RP-70: the new epoch begins at the log end, the high watermark stays what this replica last knew (RP-26). Nothing is written to mark it (RP-71)."""
         log = replica.log
         if not new_epoch and replica.leadership is not None:
             self._new_isr(replica, record.isr, record.partition_epoch, record.recovering, now, out)
@@ -184,7 +194,10 @@ class Roles:
         self.leading.advance(replica, now, out)
 
     def _follow(self, replica: Replica, record: PartitionRecord, new_epoch: bool, now: Micros, out: list[Effect]) -> None:
-        """RP-72. Nobody to follow while the partition has no leader; who is leaving follows only where it still is in sync (KC-23)."""
+        """RP-72: also how a leader learns that it was deposed (KC-74, BP-48). An ISR that changed interrupts no fetcher (RP-8).
+
+        Nobody to follow while the partition has no leader; who is leaving follows only where it still is in sync (KC-23).
+        """
         replica.leadership = None
         self.leading.abandon(replica)
         if record.leader == NO_LEADER or (self.shutting_down and self.broker not in record.isr):

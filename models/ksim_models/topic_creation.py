@@ -30,7 +30,7 @@ def created(
     """
     if request.replication > len(living):
         return
-    yield TopicRecord(topic, request.partitions, ()), None
+    yield TopicRecord(topic, request.partitions, request.settings), None
     start = int(dice.at("placement", topic) * len(living))
     for number in range(request.partitions):
         replicas = tuple(living[(start + number + position) % len(living)] for position in range(request.replication))

@@ -256,7 +256,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 
 
 LATER = [
-    ("consumers", '[consumers.c]\ntopics = ["payments"]', "consumers"),
     ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
     ("model", '[model]\nappend = "40us"', "model"),

@@ -244,6 +244,7 @@ def test_whatever_stands_in_a_file_reading_it_raises_nothing_but_a_history_error
 def test_every_class_of_facts_can_be_written_and_read() -> None:
     """A fact added to ksim_models.facts needs no code here."""
     samples: dict[str, Any] = {"str": "x", "int": 3, "bool": True, "Records": range(2), "tuple[str, ...]": ("a", "b"), "tuple[int, ...]": (4, 5)}
+    samples["tuple[tuple[str, int], ...]"] = (("a", 6),)
     samples["tuple[LoggedBatch, ...]"] = (logged(0, 2, 0),)
     facts = [(at, cls(*(samples[str(field.type)] for field in fields(cls)))) for at, cls in enumerate((*OUTSIDE, *INTERNAL))]
 

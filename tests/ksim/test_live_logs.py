@@ -13,9 +13,9 @@ from ksim.live.cluster import ClusterSpec, KraftCluster
 from ksim.live.kafka import Installation
 from ksim.live.logs import Inside
 from ksim.live.processes import Workplace
-from ksim_models.facts import Appended, PartitionChanged, Replicated, Truncated
+from ksim_models.facts import Appended, PartitionChanged, Replicated, TopicChanged, Truncated
 from live_batches import batch, numbered
-from live_metadata import change, ints, partition, topic
+from live_metadata import change, ints, partition, removed, topic
 
 BROKERS = ("broker-1", "broker-2", "broker-3")
 TO_BROKER_2 = change(leader=2, isr=ints(2, 3))
@@ -46,6 +46,9 @@ class Disks:
 
     def write(self, broker: str, *batches: bytes) -> None:
         self.file(broker).write_bytes(b"".join(batches))
+
+    def topic_id(self, broker: str, topic_id: str) -> None:
+        (self.file(broker).parent / "partition.metadata").write_text(f"version: 0\ntopic_id: {topic_id}", encoding="utf-8")
 
     def facts(self) -> list[object]:
         self.inside.look()
@@ -118,6 +121,30 @@ def test_what_a_follower_cuts_off_is_told(disks: Disks) -> None:
     assert [fact for fact in facts if isinstance(fact, (Truncated, Replicated))] == [
         Truncated("broker-1", "payments-0", 1, 2),
         Replicated("broker-1", "payments-0", 2),
+    ]
+
+
+def test_what_is_appended_to_a_topic_created_again_is_told_from_its_first_offset_on(disks: Disks) -> None:
+    for broker in BROKERS[:2]:
+        disks.topic_id(broker, "old")
+        disks.write(broker, numbered(0), numbered(1, base=1))
+    disks.facts()
+    disks.decide(removed())
+    disks.decide(topic(), partition())
+    for broker in BROKERS[:2]:
+        folder = disks.file(broker).parent
+        folder.rename(folder.with_name("payments-0.1234-delete"))
+        folder.mkdir()
+        disks.topic_id(broker, "new")
+        disks.write(broker, numbered(2))
+
+    facts = disks.facts()
+
+    assert [fact for fact in facts if not isinstance(fact, PartitionChanged)] == [
+        TopicChanged("payments", 0, "deleted"),
+        TopicChanged("payments", 1, "created"),
+        Appended("broker-1", "payments-0", "p1", range(2, 3), 0, 0),
+        Replicated("broker-2", "payments-0", 1),
     ]
 
 

@@ -7,9 +7,9 @@ import struct
 import pytest
 
 from ksim.live.metadata_log import MetadataImage
-from ksim_models.facts import BrokerChanged, PartitionChanged
+from ksim_models.facts import BrokerChanged, PartitionChanged, TopicChanged
 from live_batches import batch
-from live_metadata import NO_TAGS, TOPIC_ID, change, ints, partition, record, registered, registration_change, tags, topic
+from live_metadata import NO_TAGS, TOPIC_ID, change, ints, partition, record, registered, registration_change, removed, tags, topic
 
 NAMES = {1: "broker-1", 2: "broker-2", 3: "broker-3"}
 
@@ -21,7 +21,7 @@ def image() -> MetadataImage:
     return image
 
 
-def told(image: MetadataImage, *records: bytes) -> list[PartitionChanged | BrokerChanged]:
+def told(image: MetadataImage, *records: bytes) -> list[PartitionChanged | BrokerChanged | TopicChanged]:
     return [fact[2] if isinstance(fact, tuple) else fact for fact in image.read(batch(records))]
 
 
@@ -33,6 +33,17 @@ def test_a_new_partition_is_known_with_its_leader(version: int) -> None:
     known = image.partitions["payments", 0]
     assert (known.leader, known.isr, known.replicas) == (1, (1, 2, 3), (1, 2, 3))
     assert image.leaders == {("payments", 0, 0): 1}
+
+
+def test_a_topic_that_is_created_again_is_news(image: MetadataImage) -> None:
+    gone = told(image, removed())
+    there = told(image, topic(), partition())
+
+    assert gone == [TopicChanged("payments", 0, "deleted")]
+    assert there == [
+        TopicChanged("payments", 1, "created"),
+        PartitionChanged("", "broker-1", 0, ("broker-1", "broker-2", "broker-3"), (), 0, False, "created on demand"),
+    ]
 
 
 def test_a_shrinking_isr_raises_the_partition_epoch_only(image: MetadataImage) -> None:

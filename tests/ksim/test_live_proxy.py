@@ -145,6 +145,19 @@ def test_an_attempt_is_counted_from_one_for_the_same_records() -> None:
     on_stage(story)
 
 
+def test_the_parts_of_a_batch_that_was_too_large_are_first_attempts() -> None:
+    async def story(stage: Stage) -> None:
+        stage.broker.errors = [10]  # MESSAGE_TOO_LARGE
+        client = await stage.client()
+        await client.ask(produce(TOPIC, batch_bytes([("0/1", 60), ("0/2", 60)])))
+        for number in (1, 2, 1):
+            await client.ask(one(number))
+
+        assert [(list(fact.records), fact.attempt) for fact in stage.facts(Sent)] == [([1, 2], 1), ([1], 1), ([2], 1), ([1], 2)]
+
+    on_stage(story)
+
+
 def test_warm_up_records_and_those_of_another_producer_leave_no_trace() -> None:
     async def story(stage: Stage) -> None:
         client = await stage.client()

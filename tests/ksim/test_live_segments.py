@@ -140,3 +140,27 @@ def test_a_damaged_batch_is_not_taken_for_an_empty_one() -> None:
 
     with pytest.raises(NotReadable):
         with_records(read_batch(data), data[:-8])
+
+
+def test_a_topic_created_again_begins_a_new_log_and_truncates_none(folder: Path) -> None:
+    (folder / "partition.metadata").write_text("version: 0\ntopic_id: old", encoding="utf-8")
+    tail = Tail(folder)
+    append(folder, numbered(0, 1) + numbered(2, base=2))
+    tail.look()
+    folder.rename(folder.with_name("payments-0.1234-delete"))
+    folder.mkdir()
+    (folder / "partition.metadata").write_text("version: 0\ntopic_id: new", encoding="utf-8")
+    append(folder, numbered(3))
+    change = tail.look()
+
+    assert bases(change) == [0]
+    assert change is not None
+    assert (change.truncated, change.topic_id, tail.end) == (None, "new", 1)
+
+
+def test_a_log_is_looked_for_in_every_log_directory(tmp_path: Path) -> None:
+    tail = Tail(tmp_path / "one" / "payments-0", tmp_path / "two" / "payments-0")
+    (tmp_path / "two" / "payments-0").mkdir(parents=True)
+    append(tmp_path / "two" / "payments-0", numbered(0))
+
+    assert bases(tail.look()) == [0]

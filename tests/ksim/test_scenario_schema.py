@@ -107,7 +107,7 @@ def test_the_second_sample_is_valid_as_far_as_it_is_supported() -> None:
         ("[[fault]]\nat = 1\ndo = 'crsh'\n", "crsh"),
         ("[[fault]]\ndo = 'crash'\n", "{'do': 'crash'}"),
         ("[cluster]\nbrokers = '3'\n", "'3'"),
-        ("[consumers.x]\n", "consumers"),
+        ("[consumers.x]\ntopic = 'x'\n", "topic"),
         ("[expect]\nduplicates = 1\n", "duplicates"),
     ],
 )

@@ -1,0 +1,188 @@
+"""Random chaos with every invariant looked at: `python experiments/chaos/chaos.py --seeds 0..999`.
+
+Each seed is a cluster, a configuration, a workload and up to eight faults, drawn (`drawn.py`). A seed fails where an invariant does not hold,
+something of ours breaks, an anomaly shows that the configuration does not allow, or replicas differ at the end of a run that grew quiet.
+What fails is shrunk and printed as a scenario.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from drawn import Drawing
+
+from ksim import Scenario, ScenarioError, simulate
+from ksim.invariants import InvariantBroken
+from ksim_models.facts import Ended, FinalLog
+
+HERE = Path(__file__).parent
+PAGE, RESULTS = HERE / "README.md", HERE / "results.json"
+EVERY = (1, 5, 13, 29)
+"""How often the invariants are looked at, in steps: by the seed, so that some runs are seen in every detail and many runs are seen at all."""
+SHRINKS_AT_MOST = 300
+
+
+def check(data: dict[str, Any], every: int) -> tuple[str, str]:
+    """The verdict, or the kind of failure and what it says."""
+    try:
+        run = simulate(Scenario(**data), check_every=every)
+        told = run.verdict
+    except ScenarioError as error:
+        return "refused", str(error)
+    except InvariantBroken as error:
+        return "invariant", str(error)
+    except Exception as error:  # Whatever it is, it is ours.
+        return "internal", f"{type(error).__name__}: {error}"
+    for anomaly in told.anomalies:
+        if not anomaly.allowed:
+            return "not allowed", f"{anomaly.count} {anomaly.name}: {anomaly.witness}"
+    if [fact.quiet for _, fact in run.history.of(Ended)] == [True]:
+        logs: dict[str, FinalLog] = {}
+        for _, log in run.history.of(FinalLog):
+            first = logs.setdefault(log.partition, log)
+            if (log.log_end_offset, common(first, log)) != (first.log_end_offset, common(log, first)):
+                return "replicas differ", f"{log.partition}: {first} and {log}"
+    return told.verdict, ""
+
+
+def common(log: FinalLog, other: FinalLog) -> tuple[object, ...]:
+    """Its batches where both logs have some: one may have kept more of its beginning."""
+    start = max(log.log_start_offset, other.log_start_offset)
+    return tuple(batch for batch in log.batches if batch.base_offset >= start)
+
+
+VERDICTS = ("held", "violated", "inconclusive")
+
+
+def smaller(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same with one thing less, the largest things first."""
+    for name in ("fault", "workload"):
+        for index in range(len(data[name])) if len(data[name]) > (name == "workload") else ():
+            yield data | {name: [entry for position, entry in enumerate(data[name]) if position != index]}
+    for kind in ("topics", "producers"):
+        used = {entry["topic" if kind == "topics" else "producer"] for entry in data["workload"]}
+        for name in data[kind] if len(data[kind]) > 1 else ():
+            if name not in used and name + "-" not in json.dumps(data["fault"]) and f'"{name}"' not in json.dumps(data["fault"]):
+                yield data | {kind: {other: value for other, value in data[kind].items() if other != name}}
+        for name, table in data[kind].items():
+            for setting in table["config"]:
+                yield data | {kind: data[kind] | {name: table | {"config": {key: value for key, value in table["config"].items() if key != setting}}}}
+    settings = data["cluster"]["config"]
+    for setting in settings:
+        yield data | {"cluster": data["cluster"] | {"config": {key: value for key, value in settings.items() if key != setting}}}
+    if "model" in data:
+        yield {key: value for key, value in data.items() if key != "model"}
+    for index, workload in enumerate(data["workload"]):
+        if workload["records"] > 1:
+            yield data | {
+                "workload": [entry | {"records": entry["records"] // 2} if index == position else entry for position, entry in enumerate(data["workload"])]
+            }
+
+
+def shrink(data: dict[str, Any], fails: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    tries = 0
+    going = True
+    while going:
+        going = False
+        for candidate in smaller(data):
+            tries += 1
+            if tries > SHRINKS_AT_MOST:
+                return data
+            if fails(candidate):
+                data, going = candidate, True
+                break
+    return data
+
+
+def toml(data: dict[str, Any]) -> str:
+    """A scenario as a file."""
+    return "".join(f"{name} = {_inline(value)}\n" for name, value in data.items())
+
+
+def _inline(value: Any) -> str:
+    match value:
+        case dict():
+            return "{ " + ", ".join(f"{json.dumps(key)} = {_inline(inner)}" for key, inner in value.items()) + " }" if value else "{}"
+        case list():
+            return "[" + ", ".join(map(_inline, value)) + "]"
+        case _:
+            return json.dumps(value)
+
+
+def drawn(seed: int) -> dict[str, Any]:
+    """The scenario of this seed."""
+    return Drawing(seed).scenario()
+
+
+def one(seed: int, counts: Counter[str]) -> None:
+    data, every = drawn(seed), EVERY[seed % len(EVERY)]
+    kind, what = check(data, every)
+    counts[kind] += 1
+    if kind in VERDICTS:
+        return
+    print(f"seed {seed}: {kind}: {what[:2000]}", flush=True)
+    if kind != "refused":
+        least = shrink(data, lambda candidate: check(candidate, every)[0] == kind)
+        print(f"shrunk: {check(least, every)[1][:2000]}\n{toml(least)}", flush=True)
+
+
+def page(results: dict[str, Any]) -> str:
+    counts = results["counts"]
+    failed = sum(count for kind, count in counts.items() if kind not in VERDICTS)
+    lines = [
+        "# Random chaos, with every invariant looked at",
+        "",
+        "Clusters of one to five brokers, releases 3.3 to 4.3, drawn settings, topics, producers of both clients, and up to eight drawn faults:",
+        "crashes, power losses, pauses, shutdowns, cuts, slow and reset links, lost, late, hanging and fabricated frames, full and broken disks,",
+        "elections, reassignments, altered settings, deleted records, topics made anew.",
+        "Every run is looked at after every, every fifth, thirteenth or twenty-ninth step with all invariants (`ksim run --check`);",
+        "an anomaly that the configuration does not allow, replicas that differ at a quiet end, and any error of ours count as failures, too.",
+        "",
+        "```sh",
+        results["command"],
+        "```",
+        "",
+        "| seeds | held | violated, as the configuration allows | inconclusive | failed |",
+        "|---|---|---|---|---|",
+        f"| {results['seeds']}: {sum(counts.values()):,} | {' | '.join(f'{counts.get(verdict, 0):,}' for verdict in VERDICTS)} | {failed:,} |",
+        "",
+        "A failing seed is shrunk and printed as a scenario file. What was found this way stands as a test in `tests/ksim/test_chaos_finds.py`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0..99", help="both ends included")
+    parser.add_argument("--minutes", type=float, default=0, help="stop after so long, wherever it is")
+    parser.add_argument("--write", action="store_true", help="write the results and the page")
+    parser.add_argument("--show", action="store_true", help="print the scenarios, run nothing")
+    chosen = parser.parse_args()
+    first, _, last = chosen.seeds.partition("..")
+    counts: Counter[str] = Counter()
+    began, done = time.monotonic(), int(first)
+    for done in range(int(first), int(last or first) + 1):
+        if chosen.show:
+            print(toml(drawn(done)))
+            continue
+        one(done, counts)
+        if chosen.minutes and time.monotonic() - began > 60 * chosen.minutes:
+            break
+    print(f"{first}..{done}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
+    if chosen.write:
+        seeds = f"{first}..{done}"
+        results = {"command": f"python experiments/chaos/chaos.py --seeds {seeds}", "seeds": seeds, "counts": dict(sorted(counts.items()))}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(results), encoding="utf-8")
+    return int(any(kind not in VERDICTS for kind in counts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

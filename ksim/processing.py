@@ -1,0 +1,109 @@
+"""Read, process, write, end to end: did each input take effect exactly once?
+
+Not Kafka's. An input is what stands at one offset of the topic that an application reads, if it counts (it is of no transaction, or of a committed one).
+It took effect as often as records made from it count in the logs written to. Offsets that were committed beyond an input without any effect have skipped it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
+
+from ksim.atomicity import Copied
+from ksim.history import History
+from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
+from ksim_models.consumer_facts import CommittedOffset, Processed
+
+FIGURES = ("processed_once", "processed_twice", "skipped", "unprocessed")
+
+Made = tuple[int, int, str, int]
+"""Records first ... stop - 1 of a writer were made from the inputs of this partition that stand from this offset on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    application: str
+    inputs: int
+    processed_once: int
+    processed_twice: int
+    """Took effect more than once."""
+    skipped: int
+    unprocessed: int
+    """Took no effect, and the committed offsets have not passed them: they would be processed yet."""
+    witness: str
+    """The first input that was skipped or took effect more than once, as partition@offset."""
+
+    @property
+    def verdict(self) -> str:
+        return "violated" if self.processed_twice or self.skipped else "inconclusive" if self.unprocessed else "held"
+
+    def as_data(self) -> dict[str, object]:
+        return {"inputs": self.inputs, **{name: getattr(self, name) for name in FIGURES}, "verdict": self.verdict, "witness": self.witness or None}
+
+
+def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
+    """One for each application of the scenario; reads outside facts only."""
+    scenario = history.run.get("scenario")
+    applications = scenario.get("applications") if isinstance(scenario, dict) else None
+    if not isinstance(applications, dict) or not applications:
+        return ()
+    made = _made(history)
+    committed = _committed(history)
+    return tuple(_of(name, table, made.get(name, {}), committed, copied) for name, table in applications.items() if isinstance(table, Mapping))
+
+
+def _of(name: str, table: Mapping[str, object], made: dict[str, list[Made]], committed: dict[str, dict[str, int]], copied: Copied) -> Processing:
+    effects: dict[str, Runs] = {}
+    for (writer, _), copies in copied.counted.items():
+        pieces = made.get(writer, [])
+        for first, stop, _ in copies:
+            for low, high, partition, offset in pieces[bisect_right(pieces, first, key=itemgetter(1)) : bisect_left(pieces, stop, key=itemgetter(0))]:
+                effects.setdefault(partition, []).append((offset + max(first, low) - low, offset + min(stop, high) - low))
+    told = committed.get(str(table.get("consumer")), {})
+    inputs = once = twice = skipped = behind = 0
+    worst: list[tuple[str, int]] = []
+    for partition, there in sorted(_inputs(str(table.get("reads")), copied).items()):
+        doubled = both(repeated(effects.get(partition, [])), there)
+        without = minus(there, union(effects.get(partition, [])))
+        passed = both(without, [(0, told.get(partition, 0))])
+        worst += [(partition, runs[0][0]) for runs in (doubled, passed) if runs]
+        inputs += total(there)
+        twice += total(doubled)
+        skipped += total(passed)
+        behind += total(without) - total(passed)
+        once += total(there) - total(doubled) - total(without)
+    return Processing(name, inputs, once, twice, skipped, behind, "{}@{}".format(*min(worst)) if worst else "")
+
+
+def _inputs(topic: str, copied: Copied) -> dict[str, Runs]:
+    """Per partition: the offsets at which something stands that counts."""
+    found: dict[str, Runs] = {}
+    for (_, partition), copies in copied.counted.items():
+        if partition.rpartition("-")[0] == topic:
+            found[partition] = union([*found.get(partition, []), *((offset, offset + stop - first) for first, stop, offset in copies)])
+    return found
+
+
+def _made(history: History) -> dict[str, dict[str, list[Made]]]:
+    """Per application and writer."""
+    found: dict[str, dict[str, list[Made]]] = {}
+    for _, fact in history.of(Processed):
+        offset = fact.base_offset
+        for first, stop in runs_of(fact.made):
+            found.setdefault(fact.application, {}).setdefault(fact.writer, []).append((first, stop, fact.partition, offset))
+            offset += stop - first
+    return {name: {writer: sorted(pieces) for writer, pieces in of.items()} for name, of in found.items()}
+
+
+def _committed(history: History) -> dict[str, dict[str, int]]:
+    """Per consumer and partition: the next offset to read, by the last commit of its group that succeeded."""
+    config = history.run.get("config")
+    consumers = config.get("consumers") if isinstance(config, dict) else None
+    groups = {name: own.get("group.id") for name, own in consumers.items() if isinstance(own, dict)} if isinstance(consumers, dict) else {}
+    last: dict[object, dict[str, int]] = {}
+    for _, fact in history.of(CommittedOffset):
+        if not fact.error:
+            last.setdefault(fact.group, {}).update(fact.offsets)
+    return {name: last.get(group, {}) for name, group in groups.items()}

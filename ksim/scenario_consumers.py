@@ -1,0 +1,65 @@
+"""Consumers: what they read, their settings from every place, and what their applications do.
+
+Kafka: KafkaConsumer's constructor, subscribe(), assign().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from ksim.plan import ConsumerPlan, TopicPlan
+from ksim.problems import shown
+from ksim.scenario_producers import LEGAL_NAME, RESERVED_NAME, file_settings
+from ksim.scenario_reading import Reading, Table
+from ksim.scenario_shape import CONSUMER
+from ksim.scenario_values import DURATION
+from ksim_models.config import ConsumerConfig, Effective, resolve_consumer
+from ksim_models.consumer_keys import CONSUMER_KEYS
+from ksim_models.profiles import ClientProfile
+from ksim_models.settings import in_kafka_spelling
+
+
+@dataclass(frozen=True, slots=True)
+class Consumers:
+    plans: list[ConsumerPlan]
+    effective: dict[str, tuple[Effective, ...]]
+
+
+def read_consumers(
+    reading: Reading, content: object, profile: ClientProfile, topics: Sequence[TopicPlan], producers: Sequence[str], folder: FilePath | None
+) -> Consumers:
+    consumers = Consumers([], {})
+    for name, (path, value) in reading.tables(("consumers",), content).items():
+        if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name) or name in producers:
+            reading.problem(
+                path,
+                f"{shown(name)} cannot be the name of a consumer.",
+                given=name,
+                possible="a letter, then letters, digits and . _ -; not the name of a broker, a controller or a producer",
+            )
+        table = reading.table(path, value, CONSUMER) or Table(reading, path, {}, CONSUMER)
+        settings = [*file_settings(table, folder), *table.settings()]
+        resolved = resolve_consumer(settings, profile)
+        reading.problems.extend(resolved.problems)
+        reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
+        read = _topics(table, [topic.name for topic in topics])
+        work = table.take("work", DURATION) or 0
+        given = in_kafka_spelling(settings, CONSUMER_KEYS)
+        consumers.plans.append(ConsumerPlan(name, profile, resolved.config or ConsumerConfig(), read, work, given))
+        consumers.effective[name] = resolved.effective
+    return consumers
+
+
+def _topics(table: Table, known: Sequence[str]) -> tuple[str, ...]:
+    given = table.content.get("topics")
+    if not isinstance(given, list) or not given or not all(isinstance(topic, str) for topic in given):
+        example = f'topics = ["{known[0] if known else "payments"}"]'
+        missing = "topics is missing" if given is None else f"topics = {shown(given)} is no list of topics"
+        table.problem("topics", f"{table.path[-1]}: {missing}.", given=shown(given) if given is not None else "nothing", possible=example)
+        return ()
+    for topic in given:
+        if topic not in known:
+            table.problem("topics", f"{table.path[-1]}: there is no topic {shown(topic)} in this scenario.", given=topic, names=known)
+    return tuple(dict.fromkeys(given))

@@ -1,0 +1,141 @@
+"""What a consumer is configured with, once every default is filled in and every conflict is settled or refused.
+
+Kafka: ConsumerConfig.postProcessParsedConfig, maybeOverrideEnableAutoCommit; the constructors of KafkaConsumer and Heartbeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
+from ksim_models.consumer_keys import CONSUMER_KEYS, COOPERATIVE_ASSIGNOR, OWN_FAMILIES, PRODUCER_FAMILIES, RANGE_ASSIGNOR
+from ksim_models.profiles import ClientProfile
+from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, read_settings
+
+NEVER_IDLE_MS = 2**50
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerConfig:
+    """The settings that play a part, by Kafka's names, in Kafka's units; the defaults are those of 4.3."""
+
+    group_id: str | None = None
+    """None: the consumer assigns its partitions itself, and commits nothing."""
+    group_instance_id: str | None = None
+    isolation_level: str = "read_uncommitted"
+    auto_offset_reset: str = "latest"
+    enable_auto_commit: bool = True
+    """As resolved: without a group there is nothing to commit to."""
+    auto_commit_interval_ms: int = 5_000
+    session_timeout_ms: int = 45_000
+    heartbeat_interval_ms: int = 3_000
+    max_poll_interval_ms: int = 300_000
+    max_poll_records: int = 500
+    fetch_min_bytes: int = 1
+    fetch_max_bytes: int = 52_428_800
+    fetch_max_wait_ms: int = 500
+    max_partition_fetch_bytes: int = 1_048_576
+    partition_assignment_strategy: str = f"{RANGE_ASSIGNOR},{COOPERATIVE_ASSIGNOR}"
+    allow_auto_create_topics: bool = True
+    request_timeout_ms: int = 30_000
+    default_api_timeout_ms: int = 60_000
+    retry_backoff_ms: int = 100
+    retry_backoff_max_ms: int = 1_000
+    reconnect_backoff_ms: int = 50
+    reconnect_backoff_max_ms: int = 1_000
+    socket_connection_setup_timeout_ms: int = 10_000
+    socket_connection_setup_timeout_max_ms: int = 30_000
+    connections_max_idle_ms: int = 540_000
+    metadata_max_age_ms: int = 300_000
+    metadata_recovery_strategy: str = "rebootstrap"
+    metadata_recovery_rebootstrap_trigger_ms: int = 300_000
+
+    @property
+    def max_in_flight_requests_per_connection(self) -> int:
+        """No setting of a consumer (ConsumerUtils.CONSUMER_MAX_INFLIGHT_REQUESTS_PER_CONNECTION)."""
+        return 100
+
+    @property
+    def metadata_max_idle_ms(self) -> int:
+        """A consumer forgets no topic that it is subscribed to."""
+        return NEVER_IDLE_MS
+
+    @property
+    def read_committed(self) -> bool:
+        return self.isolation_level == "read_committed"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerResolution:
+    """A configuration without gaps, or None and every problem there is."""
+
+    config: ConsumerConfig | None
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    effective: tuple[Effective, ...]
+
+
+def resolve_consumer(settings: Sequence[Setting], profile: ClientProfile) -> ConsumerResolution:
+    """Settle a consumer's settings, weakest first, as this client would when it is constructed. Never raises."""
+    reading = read_settings(settings, CONSUMER, profile.release, profile.version)
+    if not profile.exponential_backoff:
+        reading.force("retry.backoff.max.ms", reading.number("retry.backoff.ms"), f"the client of {profile.version}", "KIP-580: constant before 3.7")
+    if "reconnect.backoff.ms" in reading.written and "reconnect.backoff.max.ms" not in reading.written:
+        reading.force("reconnect.backoff.max.ms", reading.number("reconnect.backoff.ms"), "reconnect.backoff.ms", "C5")
+    _check_auto_commit(reading)
+    _check_heartbeat(reading)
+    problems, notes = tuple(reading.problems), tuple(reading.notes)
+    fields: dict[str, Any] = {key.field: reading.value(key.name) for key in CONSUMER_KEYS.values() if key.field in ConsumerConfig.__slots__}
+    return ConsumerResolution(None if problems else ConsumerConfig(**fields), problems, notes, reading.effective())
+
+
+def _check_auto_commit(reading: Reading) -> None:
+    """Without a group there is nobody to commit to: the default gives way, what was written is an error (ConsumerConfig.maybeOverrideEnableAutoCommit)."""
+    name = "enable.auto.commit"
+    if reading.value("group.id") is not None:
+        return
+    if reading.written.get(name) is True:
+        reading.refuse(
+            name,
+            "a group.id, or enable.auto.commit = false",
+            f"{name} = true does not go without a group.id. Kafka refuses it: InvalidConfigurationException:"
+            f" {name} cannot be set to true when default group id (null) is used. Choose a group.id, or {name} = false.",
+        )
+    else:
+        reading.force(name, False, "the missing group.id", "ConsumerConfig")
+
+
+def _check_heartbeat(reading: Reading) -> None:
+    """The constructor of Heartbeat, which only a member of a group has."""
+    beat, session = "heartbeat.interval.ms", "session.timeout.ms"
+    if reading.value("group.id") is None or not reading.can_compare(beat, session) or reading.number(beat) < reading.number(session):
+        return
+    name = beat if beat in reading.written else session
+    reading.refuse(
+        name,
+        f"less than {session} = {reading.number(session)}",
+        f"{beat} = {reading.number(beat)} is not less than {session} = {reading.number(session)}."
+        " Kafka refuses it: IllegalArgumentException: Heartbeat must be set lower than the session timeout.",
+    )
+
+
+CONSUMER = Catalogue(
+    whose="consumer",
+    keys=CONSUMER_KEYS,
+    no_part_prefixes=OWN_FAMILIES + PRODUCER_FAMILIES,
+    elsewhere={
+        **{name: "it is a broker's; write it under [cluster] config" for name in BROKER_KEYS if name not in CONSUMER_KEYS},
+        **{name: "it is a topic's or a broker's; write it under [topics.NAME] config" for name in TOPIC_KEYS if name not in CONSUMER_KEYS},
+    },
+    other_names={
+        "socket.timeout.ms": "request.timeout.ms",
+        "fetch.wait.max.ms": "fetch.max.wait.ms",
+        "fetch.message.max.bytes": "max.partition.fetch.bytes",
+        "enable.auto.offset.store": "enable.auto.commit",
+        "auto.commit.enable": "enable.auto.commit",
+    },
+    unknown="The Java client would log that it does not know it, and run without it.",
+    foreign="a name that no Kafka client knows is left to the rest of the program",
+)

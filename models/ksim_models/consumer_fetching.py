@@ -1,0 +1,278 @@
+"""How a consumer gets its records: fetches, one under way per broker; positions that are reset, or held against another leader's log.
+
+Kafka: AbstractFetch, FetchCollector, OffsetFetcher, OffsetsForLeaderEpochClient; CV-6 to CV-10.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from ksim_models.client_metadata import ClientMetadata
+from ksim_models.client_network import ClientNetwork
+from ksim_models.completed_fetch import CompletedFetch, Slice
+from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_positions import FetchState, Position, Positions
+from ksim_models.errors import ErrorCode
+from ksim_models.machine import Effect
+from ksim_models.messages import NO_LEADER, topic_of
+from ksim_models.transaction_messages import (
+    NO_TOPIC_ID,
+    ConsumerFetchPartition,
+    ConsumerFetchRequest,
+    ConsumerFetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+)
+from ksim_models.units import NEVER, Micros, ms
+
+REFRESHING = (
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.REPLICA_NOT_AVAILABLE,
+    ErrorCode.KAFKA_STORAGE_ERROR,
+    ErrorCode.FENCED_LEADER_EPOCH,
+    ErrorCode.OFFSET_NOT_AVAILABLE,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.UNKNOWN_TOPIC_ID,
+    ErrorCode.INCONSISTENT_TOPIC_ID,
+)
+"""Errors of a fetch after which metadata is asked for, and the fetch tried again (CV-10). After the others it is just tried again."""
+
+
+class Thrown(Exception):
+    """What poll() throws: Kafka's class and text. The application above ends for it, unless it knows better."""
+
+    def __init__(self, error: str, text: str) -> None:
+        super().__init__(error, text)
+        self.error = error
+        self.text = text
+
+
+class Fetching:
+    def __init__(self, config: ConsumerConfig, positions: Positions, network: ClientNetwork, metadata: ClientMetadata) -> None:
+        self.config = config
+        self.positions = positions
+        self.network = network
+        self.metadata = metadata
+        self.buffer: deque[CompletedFetch] = deque()
+        self.next_in_line: CompletedFetch | None = None
+        self.asked: dict[str, None] = {}
+        """Nodes with a fetch under way."""
+        self.reset_policy = config.auto_offset_reset
+        self.retry_after: Micros = ms(config.retry_backoff_ms)
+        self.patience: Micros = ms(config.request_timeout_ms)
+        self.waiting_for: dict[str, None] = {}
+        """Nodes that could not be sent to at the last turn."""
+
+    def turned(self) -> None:
+        """A new turn begins."""
+        self.waiting_for.clear()
+
+    def wake_after(self, looked_at: Micros) -> Micros:
+        """When the next backoff ends."""
+        at = NEVER
+        for position in self.positions.all():
+            if looked_at < position.asked_until < at and position.state is not FetchState.FETCHING and position.leader_known:
+                at = position.asked_until
+        return at
+
+    # Positions.
+
+    def update_positions(self, now: Micros, out: list[Effect]) -> None:
+        """Hold positions against leaders that are new, and ask where logs begin or end where a position has to be reset."""
+        for position in self.positions.all():
+            position.meet_leader(self.metadata.leader_of(position.partition))
+        for position in self.positions.in_state(FetchState.INITIALIZING):
+            if self.reset_policy == "none":
+                text = f"Undefined offset with no reset policy for partitions: [{position.partition}]"
+                raise Thrown("NoOffsetForPartitionException", text)
+            position.request_reset(self.reset_policy)
+        self._ask_for_offsets(now, out)
+        self._ask_for_epochs(now, out)
+
+    def _by_leader(self, state: FetchState, now: Micros) -> dict[str, list[Position]]:
+        """Those that may be asked about now."""
+        found: dict[str, list[Position]] = {}
+        for position in self.positions.in_state(state):
+            leader = self.metadata.leader_of(position.partition)[0]
+            position.leader_known = leader != NO_LEADER
+            if not position.leader_known:
+                self.metadata.request_update()
+            elif position.asked_until <= now:
+                found.setdefault(leader, []).append(position)
+        return found
+
+    def _ask_for_offsets(self, now: Micros, out: list[Effect]) -> None:
+        for node, positions in self._by_leader(FetchState.AWAIT_RESET, now).items():
+            if self.is_ready(node, now, out):
+                for to in ("earliest", "latest"):
+                    asked = tuple((one.partition, self.metadata.leader_of(one.partition)[1]) for one in positions if one.reset_to == to)
+                    if asked:
+                        self.network.send(node, ListOffsetsRequest(asked, to, self.config.read_committed), (), now, out)
+                for position in positions:
+                    position.asked_until = now + self.patience
+
+    def _ask_for_epochs(self, now: Micros, out: list[Effect]) -> None:
+        for node, positions in self._by_leader(FetchState.AWAIT_VALIDATION, now).items():
+            if self.is_ready(node, now, out):
+                asked = tuple((one.partition, one.leader_epoch, one.offset_epoch) for one in positions)
+                self.network.send(node, OffsetForLeaderEpochRequest(asked), (), now, out)
+                for position in positions:
+                    position.asked_until = now + self.patience
+
+    def is_ready(self, node: str, now: Micros, out: list[Effect]) -> bool:
+        ready = self.network.ready(node, now, out)
+        if not ready:
+            self.waiting_for[node] = None
+        return ready
+
+    def offsets_listed(self, request: ListOffsetsRequest, response: ListOffsetsResponse, now: Micros) -> None:
+        for partition, error, offset, _ in response.results:
+            position = self.positions.get(partition)
+            if position is None or position.state is not FetchState.AWAIT_RESET or position.reset_to != request.at:
+                continue
+            if error:
+                self._try_later(position, now)
+            else:
+                position.seek(offset, -1, self.metadata.leader_of(partition))
+
+    def epochs_came(self, request: OffsetForLeaderEpochRequest, response: OffsetForLeaderEpochResponse, now: Micros) -> None:
+        """CV-8. An answer about a position that has moved on meanwhile is of no use."""
+        asked = {partition: (leader_epoch, epoch) for partition, leader_epoch, epoch in request.partitions}
+        for partition, error, epoch, end in response.results:
+            position = self.positions.get(partition)
+            if position is None or position.state is not FetchState.AWAIT_VALIDATION or (position.leader_epoch, position.offset_epoch) != asked[partition]:
+                continue
+            if error:
+                self._try_later(position, now)
+            elif end < 0 or epoch < 0:
+                if self.reset_policy == "none":
+                    raise Thrown("LogTruncationException", f"Detected log truncation for partition {partition} with no reset policy")
+                position.request_reset(self.reset_policy)
+            elif end < position.offset:
+                if self.reset_policy == "none":
+                    raise Thrown("LogTruncationException", f"Truncated partition {partition} at offset {end}: it was read up to {position.offset}")
+                position.seek(end, epoch, (position.leader, position.leader_epoch))
+            else:
+                position.state = FetchState.FETCHING
+
+    def _try_later(self, position: Position, now: Micros) -> None:
+        position.asked_until = now + self.retry_after
+        self.metadata.request_update()
+
+    def lost(self, node: str, requests: Sequence[object], now: Micros) -> None:
+        """A connection is gone, and with it what was asked there."""
+        for request in requests:
+            match request:
+                case ConsumerFetchRequest():
+                    self.asked.pop(node, None)
+                case ListOffsetsRequest():
+                    for partition, _ in request.partitions:
+                        self._asked_in_vain(partition, FetchState.AWAIT_RESET, now)
+                case OffsetForLeaderEpochRequest():
+                    for partition, _, _ in request.partitions:
+                        self._asked_in_vain(partition, FetchState.AWAIT_VALIDATION, now)
+
+    def _asked_in_vain(self, partition: str, state: FetchState, now: Micros) -> None:
+        position = self.positions.get(partition)
+        if position is not None and position.state is state:
+            self._try_later(position, now)
+
+    # Fetches.
+
+    def send_fetches(self, now: Micros, out: list[Effect]) -> None:
+        """For every partition that may be fetched and of which nothing is buffered; a broker with a fetch under way waits."""
+        buffered = dict.fromkeys(one.partition for one in self.buffer)
+        if self.next_in_line is not None and not self.next_in_line.drained:
+            buffered[self.next_in_line.partition] = None
+        wanted: dict[str, list[Position]] = {}
+        for position in self.positions.in_state(FetchState.FETCHING):
+            if position.partition in buffered:
+                continue
+            leader = self.metadata.leader_of(position.partition)[0]
+            if leader == NO_LEADER:
+                self.metadata.request_update()
+            elif leader not in self.asked:
+                wanted.setdefault(leader, []).append(position)
+        busy = dict.fromkeys(self.metadata.leader_of(partition)[0] for partition in buffered) if self.skips_buffered_nodes else {}
+        for node, positions in wanted.items():
+            if node not in busy and self.is_ready(node, now, out):
+                self._fetch(node, positions, now, out)
+
+    skips_buffered_nodes = False
+
+    def _fetch(self, node: str, positions: list[Position], now: Micros, out: list[Effect]) -> None:
+        ids = dict(self.metadata.topic_ids)
+        named = tuple(ConsumerFetchPartition(one.partition, one.offset, one.leader_epoch, ids.get(topic_of(one.partition), NO_TOPIC_ID)) for one in positions)
+        config = self.config
+        limits = config.fetch_max_wait_ms, config.fetch_min_bytes, config.fetch_max_bytes, config.max_partition_fetch_bytes
+        self.network.send(node, ConsumerFetchRequest(named, config.read_committed, *limits), (), now, out)
+        self.asked[node] = None
+
+    def fetched(self, node: str, request: ConsumerFetchRequest, response: ConsumerFetchResponse, now: Micros, out: list[Effect]) -> None:
+        """Into the buffer. Partitions without anything to say are not in Kafka's answer (an incremental session): here they are left out."""
+        self.asked.pop(node, None)
+        offsets = {position.partition: position.fetch_offset for position in request.partitions}
+        for data in response.partitions:
+            if data.error or data.batches:
+                self.buffer.append(CompletedFetch(data, offsets[data.partition], read_committed=self.config.read_committed))
+            if data.leader:
+                self.metadata.take_hint(data.partition, data.leader, data.leader_epoch, out)
+            position = self.positions.get(data.partition)
+            if position is not None and data.high_watermark >= 0:
+                position.high_watermark = data.high_watermark
+
+    def collect(self) -> list[Slice]:
+        """What poll() returns: at most max.poll.records. Raises Thrown where the application must hear of an error."""
+        taken: list[Slice] = []
+        room = self.config.max_poll_records
+        while room > 0:
+            if self.next_in_line is None or self.next_in_line.drained:
+                if not self.buffer:
+                    break
+                coming = self.buffer[0]
+                try:
+                    usable = coming.initialized or self._initialize(coming)
+                except Thrown:
+                    if taken:
+                        break  # First what came before; the next poll() throws.
+                    self.buffer.popleft()
+                    raise
+                self.buffer.popleft()
+                self.next_in_line = coming if usable else None
+                continue
+            found = self._take(self.next_in_line, room)
+            room -= sum(len(one.records) for one in found)
+            taken += found
+        return taken
+
+    def _take(self, fetch: CompletedFetch, room: int) -> list[Slice]:
+        position = self.positions.get(fetch.partition)
+        if position is None or not position.has_valid_position or position.offset != fetch.next_offset:
+            fetch.drained = True  # No longer assigned, being reset, or of an obsolete request.
+            return []
+        found = fetch.take(room)
+        if fetch.next_offset > position.offset:
+            position.offset, position.offset_epoch = fetch.next_offset, fetch.last_epoch
+        if fetch.drained:
+            self.positions.move_to_end(fetch.partition)
+        return found
+
+    def _initialize(self, fetch: CompletedFetch) -> bool:
+        """Whether it is of any use: errors are met here, when their turn comes."""
+        position = self.positions.get(fetch.partition)
+        if position is None or not position.has_valid_position:
+            return False
+        if not fetch.error:
+            fetch.initialized = True
+            return position.offset == fetch.fetch_offset
+        self.positions.move_to_end(fetch.partition)
+        if fetch.error in REFRESHING:
+            self.metadata.request_update()
+        elif fetch.error is ErrorCode.OFFSET_OUT_OF_RANGE and position.offset == fetch.fetch_offset:  # CV-7
+            if self.reset_policy == "none":
+                raise Thrown("OffsetOutOfRangeException", f"Fetch position {position.offset} is out of range for partition {fetch.partition}")
+            position.request_reset(self.reset_policy)
+        return False

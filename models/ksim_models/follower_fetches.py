@@ -1,0 +1,120 @@
+"""What a leader tells its followers: their fetch sessions, the gates before a read, the answers.
+
+Kafka: ReplicaManager.fetchMessages, Partition.fetchRecords, DelayedFetch, FetchSession.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ksim_models.config import BrokerConfig
+from ksim_models.directories import Directories
+from ksim_models.errors import NONE, ErrorCode
+from ksim_models.fetch_session import FetchSession
+from ksim_models.image import Image
+from ksim_models.messages import FetchedPartition, FetchPartition, FetchResponse
+from ksim_models.profiles import BrokerProfile
+from ksim_models.replica import Replica
+from ksim_models.units import NEVER, Micros
+
+
+class FollowerFetches:
+    def __init__(self, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], image: Image, directories: Directories) -> None:
+        self.directories = directories
+        self.profile = profile
+        self.fetch_limit_bytes = config.replica_fetch_max_bytes
+        self.response_limit_bytes = config.replica_fetch_response_max_bytes
+        self.replicas = replicas
+        self.image = image
+        self.sessions: dict[str, FetchSession] = {}
+        self.answers: list[tuple[str, object]] = []
+        """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
+
+    def tell_followers(self, partition: str, now: Micros) -> None:
+        """Something happened to this partition that its followers' fetches may be waiting for: data, a new role or epoch (RP-80)."""
+        for session in self.sessions.values():
+            if partition in session.positions:
+                session.news[partition] = None
+                if session.parked_until < NEVER:
+                    answer = self._read(session, now)
+                    if answer is not None:
+                        self._answer_fetch(session, answer, now)
+
+    def tell_with_next_answer(self, partition: str) -> None:
+        """The high watermark or the log start moved: no reason for an answer, but told with the next one (RP-5)."""
+        for session in self.sessions.values():
+            if partition in session.positions:
+                session.high_watermarks[partition] = None
+
+    def _read(self, session: FetchSession, now: Micros) -> list[FetchedPartition] | None:
+        """What there is to tell this follower; None if nothing that would wake its fetch."""
+        told = []
+        room = self.response_limit_bytes
+        for partition in session.news:
+            position = session.positions[partition]
+            replica = self.replicas.get(partition)
+            if replica is None:
+                offline = self.directories.is_offline(partition)
+                told.append(FetchedPartition(partition, ErrorCode.KAFKA_STORAGE_ERROR if offline else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                continue
+            log = replica.log
+            error = self._fetch_error(replica, session, position)
+            in_step = position.last_fetched_epoch == log.epochs.latest and position.fetch_offset <= log.log_end_offset  # As good as always.
+            diverging = None if error or in_step else replica.diverges(position.last_fetched_epoch, position.fetch_offset)
+            if diverging == (-1, -1):
+                error = ErrorCode.OFFSET_OUT_OF_RANGE
+            if error:
+                told.append(FetchedPartition(partition, error, -1, log.log_start_offset, log_end_offset=log.log_end_offset))
+            elif diverging is not None:
+                told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, (), *diverging))
+            elif position.fetch_offset < log.log_end_offset and (room > 0 or not told):
+                batches = log.read(position.fetch_offset, min(room, self.fetch_limit_bytes))
+                for batch in batches:
+                    room -= batch.size_bytes
+                told.append(FetchedPartition(partition, NONE, log.high_watermark, log.log_start_offset, batches))
+        return told or None
+
+    def _fetch_error(self, replica: Replica, session: FetchSession, position: FetchPartition) -> ErrorCode:
+        """The gates before a read, in Kafka's order (RP-10, RP-11, RP-12), behind that of the topic's id. A Produce meets none of them (KC-73)."""
+        if position.topic_id != replica.topic_id:
+            return ErrorCode.INCONSISTENT_TOPIC_ID
+        if position.current_leader_epoch < replica.leader_epoch:
+            return ErrorCode.FENCED_LEADER_EPOCH
+        if position.current_leader_epoch > replica.leader_epoch:
+            return ErrorCode.UNKNOWN_LEADER_EPOCH
+        if replica.leadership is None:
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER
+        if session.follower not in replica.leadership.followers:
+            return ErrorCode.UNKNOWN_LEADER_EPOCH
+        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER
+        if (
+            not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset
+            and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None
+        ):
+            return ErrorCode.OFFSET_OUT_OF_RANGE
+        return NONE
+
+    def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
+        """Say what there is, and with it every high watermark that moved."""
+        answer = told or []
+        for entry in answer:  # They tell all there is about these partitions.
+            session.news.pop(entry.partition, None)
+            session.high_watermarks.pop(entry.partition, None)
+        for partition in session.high_watermarks:
+            replica = self.replicas.get(partition)
+            if replica is not None and replica.leadership is not None:
+                answer.append(FetchedPartition(partition, NONE, replica.log.high_watermark, replica.log.log_start_offset))
+        session.high_watermarks.clear()
+        if session.news:
+            session.news = {partition: None for partition in session.news if self._is_behind(session, partition)}  # What found no room.
+        session.parked_until = NEVER
+        self.answers.append((session.connection, FetchResponse(tuple(answer))))
+
+    def _is_behind(self, session: FetchSession, partition: str) -> bool:
+        replica = self.replicas.get(partition)
+        return replica is not None and session.positions[partition].fetch_offset < replica.log.log_end_offset
+
+    def forget(self, connection: str) -> bool:
+        """A connection is gone; True if a follower fetched over it, whose session ends with it."""
+        return self.sessions.pop(connection, None) is not None

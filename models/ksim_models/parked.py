@@ -1,0 +1,70 @@
+"""Appends that wait for their commit: a client's, with acks=all, and those that the broker makes itself, as a coordinator or for one.
+
+Kafka: DelayedProduce, ReplicaManager.appendRecords; TransactionStateManager.appendTransactionToLog, PartitionWriter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ksim_models.errors import NONE, ErrorCode
+from ksim_models.machine import Effect, message
+from ksim_models.messages import NO_LEADER, NO_OFFSET, ProduceRequest, ProduceResponse, ProduceResult
+from ksim_models.units import Micros
+
+Then = Callable[[tuple[ProduceResult, ...], Micros, list[Effect]], None]
+"""Told what became of each partition."""
+
+
+def _nobody(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
+    pass
+
+
+@message
+class OwnAnswer(ProduceResponse):
+    """It stands among the answers to others, and reaches who waits for it in its turn."""
+
+    then: Then = _nobody
+
+
+class ParkedProduce:
+    """An acks=all request that waits for its records to be committed (BP-41). One slow partition holds the whole answer (BP-43)."""
+
+    __slots__ = ("connection", "deadline", "request", "results", "waiting")
+
+    def __init__(self, connection: str, request: ProduceRequest, deadline: Micros) -> None:
+        self.connection = connection
+        self.request = request
+        self.deadline = deadline
+        self.results: dict[str, ProduceResult] = {}
+        self.waiting: dict[str, tuple[int, int]] = {}
+        """Partition -> base offset, and where the log started when it was appended."""
+
+    def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
+        """This partition has its result; True when it was the last."""
+        self.results[partition] = ProduceResult(partition, error, *self.waiting.pop(partition), leader, leader_epoch)
+        return not self.waiting
+
+    def response(self) -> ProduceResponse:
+        return ProduceResponse(tuple([self.results[batch.partition] for batch in self.request.batches]))
+
+
+class OwnAppend(ParkedProduce):
+    """The broker's own. With acks=1 it waits for the commit too, but min.insync.replicas does not count (GC-9)."""
+
+    __slots__ = ("then",)
+
+    def __init__(self, name: str, request: ProduceRequest, deadline: Micros, then: Then) -> None:
+        super().__init__(name, request, deadline)
+        self.then = then
+
+    def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
+        if error is ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND and self.request.acks == 1:
+            error = NONE
+        return super().settle(partition, error, leader, leader_epoch)
+
+    def refuse(self, partition: str, error: ErrorCode) -> None:
+        self.results[partition] = ProduceResult(partition, error, NO_OFFSET)
+
+    def response(self) -> ProduceResponse:
+        return OwnAnswer(super().response().results, 0, self.then)
