@@ -18,6 +18,7 @@ from ksim_models.decisions import Decisions
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import Machine
 from ksim_models.quorum_controller import QuorumController
+from ksim_models.quorum_messages import MetadataEntry
 from ksim_models.raft_log import RaftDisk, RaftLog
 from ksim_models.units import Micros
 
@@ -33,6 +34,16 @@ class Controllers(Protocol):
     @property
     def settled(self) -> bool:
         """Everything decided is committed, and told to all that run."""
+        ...
+
+    @property
+    def voters(self) -> Sequence[QuorumController]:
+        """Of several."""
+        ...
+
+    @property
+    def metadata(self) -> Sequence[MetadataEntry]:
+        """What several have committed."""
         ...
 
     def active(self) -> str:
@@ -69,6 +80,14 @@ class Lone:
     def settled(self) -> bool:
         return self.controller.settled
 
+    @property
+    def voters(self) -> Sequence[QuorumController]:
+        return ()
+
+    @property
+    def metadata(self) -> Sequence[MetadataEntry]:
+        return ()
+
     def active(self) -> str:
         return self.controller.name
 
@@ -86,6 +105,7 @@ class Quorum:
     def __init__(self, voters: Sequence[QuorumController], book: CommitBook) -> None:
         self.voters = voters
         self.book = book
+        self.metadata = book.entries
         self.observers: Sequence[Broker] = ()
 
     @property

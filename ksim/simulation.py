@@ -149,6 +149,7 @@ class Simulation:
             return min(given, len(self.controllers.decisions.replicas_of(partition)) or given) if capped else given
 
         invariants = Invariants(self.controllers.decisions, self.brokers, min_isr, RULES.values(), every=every)
+        invariants.voters, invariants.metadata = self.controllers.voters, self.controllers.metadata
         for machine in (*self.controllers.machines, *self.brokers):
             self.loop.cells[machine.name].machine = invariants.watched(machine)
         return invariants
