@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from ksim_models.arrivals import InTransactions
 from ksim_models.compression import DEFAULT_RATIO
-from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, Problem, ProducerConfig
+from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.page_cache import PageCache, PowerLossKeeps
@@ -329,8 +329,6 @@ class Plan:
     model: ModelPlan = field(default_factory=ModelPlan)
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
-    not_simulated: tuple[Problem, ...] = ()
-    """What only a live cluster can do."""
     alerts: tuple[AlertPlan, ...] = ()
     consumers: tuple[ConsumerPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)

@@ -93,7 +93,6 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         alerts=tuple(alerts),
         consumers=tuple(consumers.plans),
         notes=tuple(dict.fromkeys(reading.notes)),
-        not_simulated=tuple(reading.not_simulated),
     )
     return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective | consumers.effective, reading.cluster)
 

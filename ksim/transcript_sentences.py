@@ -19,6 +19,7 @@ from ksim_models.facts import (
     BrokerChanged,
     CacheLost,
     Connected,
+    ControllerChanged,
     Deduplicated,
     Disconnected,
     Ended,
@@ -223,6 +224,11 @@ class Sentences:
             case _:
                 return f"the controller lets {fact.broker} take part again"
 
+    def _controller_changed(self, fact: ControllerChanged) -> str:
+        if fact.state == "active":
+            return f"{fact.controller} is the active controller from here on (epoch {fact.epoch}): every broker has a full session again"
+        return f"{fact.controller} is the active controller no longer"
+
     def _replicas_changed(self, fact: ReplicasChanged) -> str:
         if not fact.adding and not fact.removing:
             return f"{fact.partition} is held by {', '.join(fact.replicas)} from here on: the reassignment is complete"
@@ -315,6 +321,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     BrokerChanged: Sentences._broker_changed,
     ReplicasChanged: Sentences._replicas_changed,
     TopicChanged: Sentences._topic_changed,
+    ControllerChanged: Sentences._controller_changed,
     Became: Sentences._became,
     Transaction: Sentences._transaction,
     Processed: Sentences._processed,

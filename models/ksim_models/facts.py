@@ -316,6 +316,15 @@ class BrokerChanged:
 
 
 @message
+class ControllerChanged:
+    """Of several controllers this one became the active one of an epoch ("active"), or stopped being it while it ran ("resigned")."""
+
+    controller: str
+    epoch: int
+    state: str
+
+
+@message
 class Became:
     """A broker took up a role for a partition: "leader" or "follower", under an epoch."""
 
@@ -421,6 +430,7 @@ INTERNAL = (
     Blocked,
     ReplicasChanged,
     TopicChanged,
+    ControllerChanged,
     MarkerWritten,
     TransactionState,
 )
