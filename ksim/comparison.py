@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from ksim.classification import ANOMALIES
-from ksim.comparison_leeway import TOO_FAR_BEHIND, beginnings, neighbours, noise, offered_at, slack, slowness
+from ksim.comparison_leeway import MORE_SEEDS, TOO_FAR_BEHIND, beginnings, neighbours, noise, offered_at, slack, slowness
 from ksim.explanation import explain
 from ksim.plan import FrameTrigger
 from ksim.ranges import Runs, minus, union
@@ -111,10 +111,18 @@ def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Compar
     """`simulated`: one run, whose neighbours are simulated too, or the runs to compare with. `live`: one or more replays of the same scenario."""
     base = simulated if isinstance(simulated, Run) else simulated[0]
     twins = [live] if isinstance(live, Run) else list(live)
-    models = neighbours(base, slowness(base, twins)) if isinstance(simulated, Run) else list(simulated)
     reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
     if reasons:
         return _summed_up(base, twins, reasons)
+    if not isinstance(simulated, Run):
+        return _compared(base, list(simulated), twins)
+    slower = slowness(base, twins)
+    models = neighbours(base, slower)
+    found = _compared(base, models, twins)
+    return found if found.agreement == AGREE else _compared(base, [*models, *neighbours(base, slower, MORE_SEEDS)], twins)
+
+
+def _compared(base: Run, models: Sequence[Run], twins: Sequence[Run]) -> Comparison:
     lag = noise(twins)
     leeway = slack(base.plan, min(lag, TOO_FAR_BEHIND)), slack(base.plan, lag)
     by_the_clock = any(not isinstance(fault.when, FrameTrigger) for fault in base.plan.faults)

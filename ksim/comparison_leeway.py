@@ -23,18 +23,22 @@ MOST_NOISE: Micros = ms(500)
 TOO_FAR_BEHIND: Micros = ms(200)
 """A cluster that lags more than this tells nothing about how many records a fault by the clock should have hit."""
 SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
-SEEDS = 3
+SEEDS = range(3)
+MORE_SEEDS = range(3, 12)
+"""Added where the first ones differ from the cluster: in which phase of its heartbeats a broker is struck moves a failover by two seconds."""
 SLOWEST: Micros = ms(100)
 UNMEASURED: tuple[Micros, ...] = (ms(5), ms(20))
 """How much slower a cluster may be that acknowledged nothing before the first fault."""
 
 
-def neighbours(run: Run, slower: Sequence[Micros] = ()) -> list[Run]:
-    """The run itself first; then what a live machine may do just as well: other seeds, faults somewhat earlier and later, networks slower by so much."""
-    found = [run]
+def neighbours(run: Run, slower: Sequence[Micros] = (), seeds: range = SEEDS) -> list[Run]:
+    """The run itself, where its seed is among them; then what a live machine may do just as well: other seeds, faults somewhat earlier and later, networks
+    slower by so much. `seeds` are counted from that of the run.
+    """
+    found = [run] if 0 in seeds else []
     shifts = SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,)
     for latency in sorted({0, *slower}):
-        for seed in range(run.plan.seed, run.plan.seed + SEEDS):
+        for seed in (run.plan.seed + more for more in seeds):
             for shift in shifts:
                 if (latency, seed, shift) != (0, run.plan.seed, 0):
                     found.append(simulate(_slowed(_shifted(replace(run.plan, seed=seed), shift), latency)))

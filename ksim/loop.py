@@ -98,8 +98,8 @@ class Loop:
         now: Micros = self.environment.now
         return now
 
-    def add(self, machine: Machine) -> None:
-        cell = self.cells[machine.name] = Cell(machine)
+    def add(self, machine: Machine, *, is_client: bool = False) -> None:
+        cell = self.cells[machine.name] = Cell(machine, is_client=is_client)
         self._arm(cell, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -179,7 +179,7 @@ class Loop:
     # Connections.
 
     def _open(self, cell: Cell, name: str, peer: str, now: Micros) -> None:
-        connection = Connection(name, cell, self.cells[peer])
+        connection = Connection(name, cell, self.cells[peer], now)
         connection.open_at_acceptor = False
         cell.connections[name] = connection
         self._put(connection.forth, Opened(name, cell.name, True), now)
@@ -370,7 +370,10 @@ class Loop:
         self.cuts[sender, receiver] = self.cuts.get((sender, receiver), 0) + 1
 
     def mend(self, sender: str, receiver: str) -> None:
-        """What was sent into the cut arrives now, in order, also where the sender closed the connection meanwhile."""
+        """What was sent into the cut arrives now, in order, also where the sender closed the connection meanwhile.
+
+        But a client that was connecting is heard only when its system calls again. Simplified: brokers that were are heard now.
+        """
         left = self.cuts.pop((sender, receiver)) - 1
         if left:
             self.cuts[sender, receiver] = left
@@ -378,7 +381,8 @@ class Loop:
         for wire in self._wires_between(sender, receiver):
             held, wire.held = wire.held, []
             for event in held:
-                self._put(wire, event, self.now)
+                waits = type(event) is Opened and wire.connection.forth.sender.is_client
+                self._put(wire, event, self.now, wire.connection.calls_again(self.now) - self.now if waits else 0)
 
     def reset(self, one: str, other: str) -> int:
         """Close all connections between two machines; how many there were."""

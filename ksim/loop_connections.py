@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections import deque
 
 from ksim_models.machine import Event, Machine
-from ksim_models.units import Micros
+from ksim_models.units import Micros, s
+
+CALLS_EVERY_SECOND = 5
+"""tcp_syn_linear_timeouts of Linux 6.5 and later; then each pause is twice the one before: 1, 2, 3, 4, 5, 7, 11, 19, 35 s (measured)."""
 
 
 class BreaksOff:
@@ -18,11 +21,12 @@ class BreaksOff:
 class Cell:
     """A machine in its process: running, frozen, about to end or gone."""
 
-    __slots__ = ("alarm_at", "callers", "comes_back", "connections", "dark", "down", "frozen", "inbox", "leaving", "machine", "name")
+    __slots__ = ("alarm_at", "callers", "comes_back", "connections", "dark", "down", "frozen", "inbox", "is_client", "leaving", "machine", "name")
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, is_client: bool = False) -> None:
         self.machine = machine
         self.name = machine.name
+        self.is_client = is_client
         self.alarm_at: Micros | None = None
         self.down = False
         self.dark = False
@@ -57,10 +61,12 @@ class Wire:
 
 
 class Connection:
-    __slots__ = ("back", "forgotten_by", "forth", "name", "open_at_acceptor", "open_at_opener", "unheard")
+    __slots__ = ("back", "called_at", "forgotten_by", "forth", "name", "open_at_acceptor", "open_at_opener", "unheard")
 
-    def __init__(self, name: str, opener: Cell, acceptor: Cell) -> None:
+    def __init__(self, name: str, opener: Cell, acceptor: Cell, called_at: Micros = 0) -> None:
         self.name = name
+        self.called_at = called_at
+        """When the opener first called (SYN)."""
         self.forth = Wire(self, opener, acceptor)
         self.back = Wire(self, acceptor, opener)
         self.open_at_opener = True
@@ -69,6 +75,16 @@ class Connection:
         """Its machine lost its power: when it is back, its system knows nothing of this connection."""
         self.unheard = False
         """Something was sent to it since, and is sent again and again."""
+
+    def calls_again(self, now: Micros) -> Micros:
+        """When the opener's system calls next, while nobody answers."""
+        at, pause, calls = self.called_at, s(1), 0
+        while at < now:
+            at += pause
+            calls += 1
+            if calls >= CALLS_EVERY_SECOND:
+                pause *= 2
+        return at
 
     def wire_from(self, cell: Cell) -> Wire:
         return self.forth if cell is self.forth.sender else self.back

@@ -12,6 +12,7 @@ from typing import Any
 from ksim_models.profiles import Release, parse_release
 
 ALL = -1
+A_DAY_MS = 86_400_000
 NEWEST = parse_release("4.3")
 
 
@@ -27,8 +28,13 @@ class Effective:
     min_insync_replicas: int
     """As the broker takes it: never more than there are replicas."""
     unclean_election: bool
+    """Allowed by the configuration, from the start or at some time."""
+    unclean_on_request: bool
+    """An administrator asked for one of this partition."""
     unflushed_power_loss: bool
     """The scenario lets a machine lose its power, and some broker does not flush every record before it answers."""
+    forgets_producers: bool
+    """A broker may have forgotten a producer when it retries: producer.id.expiration.ms is shorter than its delivery time-out."""
     threads: int
     """Workloads of this producer that write to this topic: each is a thread of its own."""
     transaction_version: int = 2
@@ -45,6 +51,9 @@ class Permission:
     source: str
 
 
+FORGOTTEN = "producer.id.expiration.ms is shorter than the producer's delivery time-out"
+
+
 def _shares_its_epoch(config: Effective) -> bool:
     return config.transaction_version < 2
 
@@ -53,10 +62,13 @@ PERMITTED = (
     Permission("lost", "acks=0", lambda c: c.acks == 0, "client S22, broker section 1.5"),
     Permission("lost", "acks=1", lambda c: c.acks == 1, "broker section 1.5: the leader fails before a follower fetched it"),
     Permission("lost", "unclean.leader.election.enable=true", lambda c: c.unclean_election, "broker section 1.5, measured in S5 (b)"),
+    Permission("lost", "an unclean election was asked for", lambda c: c.unclean_on_request, "broker KC-45"),
     Permission("lost", "min.insync.replicas=1", lambda c: c.acks == ALL and c.min_insync_replicas == 1, "client section 3.6, KC-56: the last replica standing"),
     Permission("lost", "a power loss: no acknowledgement waits for a flush (flush.messages > 1)", lambda c: c.unflushed_power_loss, "LR-2, LR-4; H-094"),
     Permission("ghost", "a failed send says nothing about the log", lambda c: True, "client S21"),
     Permission("duplicated", "enable.idempotence=false", lambda c: not c.idempotence and c.retries > 0 and c.acks != 0, "client section 3.6"),
+    Permission("duplicated", FORGOTTEN, lambda c: c.forgets_producers, "broker PS-19, PS-50"),
+    Permission("reordered", FORGOTTEN, lambda c: c.forgets_producers, "broker PS-13, PS-50: who is not remembered may start anywhere"),
     Permission("reordered", "acks=0", lambda c: c.acks == 0, "client section 3.6: unread bytes of an old connection are served beside those of the new one"),
     Permission(
         "reordered",
@@ -119,10 +131,11 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
     brokers = [settings for settings in _section(run, "brokers").values() if isinstance(settings, dict)]
 
     def of_topic(setting: str) -> list[object]:
-        """The topic's own value, else those of all brokers: any of them may lead."""
+        """The topic's own value, else those of all brokers: any of them may lead. And what it was altered to on the way."""
+        altered = _altered(run, partition.rpartition("-")[0], setting)
         if isinstance(topic, dict) and setting in topic:
-            return [topic[setting]]
-        return [settings[setting] for settings in brokers if setting in settings]
+            return [topic[setting], *altered]
+        return [settings[setting] for settings in brokers if setting in settings] + altered
 
     acks = own.get("acks", ALL)
     client = own.get("client", run.get("client", "java"))
@@ -134,10 +147,17 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         client=str(client.get(producer, "java") if isinstance(client, dict) else client),
         min_insync_replicas=min([_number(value, 1) for value in of_topic("min.insync.replicas")] or [1], default=1) if replicas != 1 else 1,
         unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
-        unflushed_power_loss=_has_power_loss(run) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
+        unclean_on_request=any(fault.get("kind") == "unclean" and fault.get("partition") == partition for fault in _faults(run, "elect")),
+        unflushed_power_loss=bool(_faults(run, "power-loss")) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
+        forgets_producers=any(_number(value, A_DAY_MS) < _patience(own) for value in of_topic("producer.id.expiration.ms")),
         threads=_threads(run, producer, partition.rpartition("-")[0]),
         **(_of_transactions(run, str(client)) if own.get("transactional.id") else {}),
     )
+
+
+def _patience(producer: Mapping[str, object]) -> int:
+    """Java's delivery.timeout.ms, or what of librdkafka's settings stands for it."""
+    return _number(producer.get("delivery.timeout.ms"), 120_000)
 
 
 def _of_transactions(run: Mapping[str, object], client: str) -> dict[str, Any]:
@@ -170,10 +190,24 @@ def _threads(run: Mapping[str, object], producer: str, topic: str) -> int:
     return sum(workload.get("topic") == topic and workload.get("producer", producer) == producer for workload in tables)
 
 
-def _has_power_loss(run: Mapping[str, object]) -> bool:
+def _faults(run: Mapping[str, object], do: str) -> list[dict[str, object]]:
     scenario = run.get("scenario")
     faults = scenario.get("fault") if isinstance(scenario, dict) else None
-    return isinstance(faults, list) and any(isinstance(fault, dict) and fault.get("do") == "power-loss" for fault in faults)
+    return [fault for fault in faults if isinstance(fault, dict) and fault.get("do") == do] if isinstance(faults, list) else []
+
+
+def _altered(run: Mapping[str, object], topic: str, setting: str) -> list[object]:
+    """What the scenario's faults set it to, of this topic or of brokers."""
+    concerned = [fault for fault in _faults(run, "alter") if fault.get("target") == topic or fault.get("target") not in _section(run, "topics")]
+    return [value for fault in concerned if (value := _dotted(fault.get("config"), setting)) is not None]
+
+
+def _dotted(table: object, name: str) -> object:
+    """As TOML writes it: config.min.insync.replicas is a table in a table in a table."""
+    if not isinstance(table, dict) or name in table:
+        return table[name] if isinstance(table, dict) else None
+    head, _, rest = name.partition(".")
+    return _dotted(table.get(head), rest)
 
 
 def _section(run: Mapping[str, object], name: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from ksim_models.arrivals import InTransactions
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, Problem, ProducerConfig
 from ksim_models.errors import ErrorCode
@@ -120,6 +121,7 @@ class WorkloadPlan:
     compression_given: bool = False
     """False: the ratio is the default."""
     on_failure: OnFailure = REPORT
+    transaction: InTransactions | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ksim.metrics_samples import ClientSamples
 from ksim.metrics_series import Series
 from ksim.plan import Plan
 from ksim.verdict import Verdict, judge
-from ksim_models.config import ProducerConfig, TopicConfig, topic_config
+from ksim_models.config import BrokerConfig, ProducerConfig, TopicConfig, topic_config
 from ksim_models.quantities import parse_duration_us
 from ksim_models.settings import LONG_MAX
 from ksim_models.units import MILLISECOND, Micros
@@ -93,7 +93,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
     producers = {
         producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
     }
-    brokers = {broker.name: replication_settings(broker.config) for broker in plan.brokers}
+    brokers = {broker.name: broker_settings(broker.config) for broker in plan.brokers}
     topics = {topic.name: _topic_settings(topic_config(topic.given, plan.brokers[0].config)) for topic in plan.topics}
     return {
         "scenario": plan.data,
@@ -116,6 +116,12 @@ def _topic_settings(config: TopicConfig) -> dict[str, object]:
 def replication_settings(config: object) -> dict[str, object]:
     names: Callable[[str], str] = lambda name: name.replace(".", "_")  # noqa: E731
     return {name: getattr(config, names(name)) for name in ("min.insync.replicas", "unclean.leader.election.enable")}
+
+
+def broker_settings(config: BrokerConfig) -> dict[str, object]:
+    """What else bears on a verdict is named where it is not the default."""
+    expiration = config.producer_id_expiration_ms
+    return replication_settings(config) | ({} if expiration == BrokerConfig().producer_id_expiration_ms else {"producer.id.expiration.ms": expiration})
 
 
 def _one_or_each(values: dict[str, str]) -> object:

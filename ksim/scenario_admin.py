@@ -5,12 +5,14 @@ Kafka: kafka-leader-election, kafka-configs, kafka-reassign-partitions, kafka-to
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ksim.plan import Who
+from ksim.plan import FaultPlan, TopicPlan, Who
 from ksim.problems import shown
+from ksim.scenario_cluster import too_large_a_minimum
 from ksim.scenario_names import Names
-from ksim.scenario_reading import Table, name_of
+from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_triggers import read_partition
 from ksim_models.config import resolve_broker_change, resolve_topic
 from ksim_models.profiles import BrokerProfile
@@ -19,6 +21,7 @@ ADMIN_FAULTS = ("elect", "alter", "reassign", "recreate-topic")
 OF_A_PARTITION = ("elect", "reassign")
 KINDS = ("preferred", "unclean")
 ALL_BROKERS = "brokers"
+MIN_ISR = "min.insync.replicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +95,13 @@ def _alteration(table: Table, names: Names, profile: BrokerProfile) -> Wish:
     table.reading.notes.extend(f"{name_of(table.path)}: {note}" for note in resolved.notes)
     who = (Who("machine", target),) if target in names.brokers and not of_a_topic else ()
     return Wish(topic=target if of_a_topic else "", settings=resolved.given, who=who)
+
+
+def tell_of_the_minimum(reading: Reading, faults: Iterable[FaultPlan], topics: Sequence[TopicPlan], profile: BrokerProfile) -> None:
+    """Kafka lets min.insync.replicas be altered to more than there are replicas: legal, and said."""
+    for fault in faults:
+        for name, value in fault.settings:
+            for topic in topics if name == MIN_ISR else ():
+                concerned = topic.name == fault.topic if fault.topic else MIN_ISR not in dict(topic.given)
+                if topic.exists and concerned and (told := too_large_a_minimum(int(value), len(topic.assignment[0]), profile)):
+                    reading.notes.append(f"fault {fault.name}: topic {topic.name}: {told}")

@@ -115,26 +115,29 @@ def read_topics(reading: Reading, content: object, brokers: list[BrokerPlan], pr
     return topics
 
 
+def too_large_a_minimum(minimum: int, replicas: int, profile: BrokerProfile) -> str:
+    """What min.insync.replicas above the number of replicas comes to, which Kafka allows; "" where it is not above."""
+    if minimum <= replicas:
+        return ""
+    effect = f"{replicas} count{'s' if replicas == 1 else ''} instead" if profile.min_isr_capped_by_replication else "every write with acks=all is refused"
+    return f"min.insync.replicas={minimum} is larger than its {replicas} replica{'s' if replicas > 1 else ''}: {effect} (BP-26)"
+
+
 def _topic(table: Table, name: str, brokers: list[BrokerPlan], profile: BrokerProfile) -> TopicPlan:
     if table.take("exists", FLAG) is False:
-        return _absent(table, name, brokers[0].config)
+        return _absent(table, name, brokers[0].config, len(brokers))
     assignment = _assignment(table, name, [broker.name for broker in brokers])
     resolved = resolve_topic(table.settings(), profile)
     table.reading.cluster[f"topic {name}"] = resolved.effective
     table.reading.problems.extend(resolved.problems)
     table.reading.notes.extend(f"topic {name}: {note}" for note in resolved.notes)
     topic = TopicPlan(name=name, assignment=assignment, exists=True, given=resolved.given)
-    replicas = len(assignment[0])
-    minimum = topic_config(topic.given, brokers[0].config).min_insync_replicas
-    if minimum > replicas:
-        effect = f"{replicas} count{'s' if replicas == 1 else ''} instead" if profile.min_isr_capped_by_replication else "every write with acks=all is refused"
-        table.reading.notes.append(
-            f"topic {name}: min.insync.replicas={minimum} is larger than its {replicas} replica{'s' if replicas > 1 else ''}: {effect} (BP-26)"
-        )
+    if told := too_large_a_minimum(topic_config(topic.given, brokers[0].config).min_insync_replicas, len(assignment[0]), profile):
+        table.reading.notes.append(f"topic {name}: {told}")
     return topic
 
 
-def _absent(table: Table, name: str, config: BrokerConfig) -> TopicPlan:
+def _absent(table: Table, name: str, config: BrokerConfig, brokers: int) -> TopicPlan:
     """Absent on purpose: a client that asks for it makes the brokers create it, or waits in vain."""
     for key in ("partitions", "replication", "assignment", "config"):
         if table.has(key):
@@ -142,6 +145,9 @@ def _absent(table: Table, name: str, config: BrokerConfig) -> TopicPlan:
             table.problem(key, f"topics.{name}: a topic that does not exist has no {key}.", possible=possible)
     if not is_legal(name):
         fate = "no topic can have this name (InvalidTopicException)"
+    elif config.auto_create_topics_enable and config.default_replication_factor > brokers:
+        fate = f"nobody can create it: default.replication.factor={config.default_replication_factor} is more than {brokers}"
+        fate += f" broker{'s' if brokers > 1 else ''} can hold (InvalidReplicationFactorException), so every send() to it waits for max.block.ms in vain"
     elif config.auto_create_topics_enable:
         fate = f"the first client that asks for it has it created, with num.partitions={config.num_partitions} and"
         fate += f" default.replication.factor={config.default_replication_factor} (auto.create.topics.enable=true)"

@@ -19,6 +19,7 @@ from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
 from ksim.scenario_values import DURATION, FACTOR, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
 from ksim_models.profiles import BrokerProfile
+from ksim_models.units import Micros
 
 API_VERSIONS = "ApiVersions"
 ANSWERED = [api for api in APIS if api != API_VERSIONS]
@@ -174,8 +175,24 @@ def _refuse_restart_of_the_living(table: Table, restart: FaultPlan, faults: Sequ
         if not downs:
             possible = "a crash of it before (what is paused resumes after its `for`)"
             table.problem("who", f"{name_of(table.path)}: nothing takes {who} down, so it cannot restart.", given=str(who), possible=possible)
-        elif restart.at is not None and restart.when is None and all(fault.at is not None and fault.at >= restart.at for fault in downs):
+        elif restart.at is None or restart.when is not None or any(fault.at is None or fault.when is not None for fault in downs):
+            pass  # Who knows when.
+        elif all(fault.at is not None and fault.at >= restart.at for fault in downs):
             table.problem("at", f"{name_of(table.path)}: {who} goes down only after it is to restart.", possible="a later moment")
+        elif not any(_is_down_at(restart.at, fault) for fault in downs) and not any(_may_keep_down(fault, names) for fault in faults):
+            possible = "a moment before the `for` of what took it down is over, or no `for` there"
+            table.problem("at", f"{name_of(table.path)}: {who} runs again at that moment, so it cannot restart.", possible=possible)
+
+
+def _is_down_at(moment: Micros, fault: FaultPlan) -> bool:
+    """`at` alone says when this fault begins."""
+    assert fault.at is not None
+    return fault.at < moment and (fault.duration is None or moment < fault.at + fault.duration)
+
+
+def _may_keep_down(fault: FaultPlan, names: Names) -> bool:
+    """A broker that finds no controller for a minute, or loses its disk, ends by itself."""
+    return fault.do in ("cut", "slow", "hang", *DISK_FAULTS) or any(names.role(who) == CONTROLLER for who in fault.who)
 
 
 def _may_be_same(one: Who, other: Who, names: Names) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 
 from ksim.plan import SLOW_PARTS, Plan
 from ksim.problems import in_order
+from ksim.scenario_admin import tell_of_the_minimum
 from ksim.scenario_alerts import read_alerts
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_consumers import read_consumers
@@ -20,6 +21,7 @@ from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
 from ksim.scenario_tail import read_expectations, read_model, read_network, read_tail, refuse_standing_time
+from ksim.scenario_transactions import check_transactions
 from ksim.scenario_values import SEED, TEXT, whole
 from ksim.scenario_workload import read_workloads, tell_of_compression
 from ksim_models.config import Effective, Problem
@@ -61,7 +63,9 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
+    check_transactions(reading, workloads, producers.plans)
     faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans, releases.brokers)
+    tell_of_the_minimum(reading, faults, topics, releases.brokers)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, producers.plans)
     expectations = read_expectations(reading, data.get("expect"))

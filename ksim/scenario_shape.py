@@ -108,6 +108,12 @@ BREAKER: Shape = {
     "open_after": key(kinds.COUNT, "So many failures in a row open it"),
     "half_open": key(kinds.POSITIVE_DURATION, "So long it is open before one record is tried"),
 }
+TRANSACTION: Shape = {
+    "records": key(kinds.COUNT, "How many records each has"),
+    "end": Key('"commit" (default) or "abort".', {"enum": ["commit", "abort"]}),
+    "abort_every": key(kinds.COUNT, "Every so-manyth is aborted all the same"),
+    "think": key(kinds.DURATION, "What the application has to do between its last send and the end"),
+}
 WORKLOAD: Shape = {
     "producer": key(kinds.TEXT, "May be left out when there is one"),
     "topic": key(kinds.TEXT, "Where the records go"),
@@ -129,7 +135,7 @@ WORKLOAD: Shape = {
         'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
         {"type": ["string", "object"]},
     ),
-    "transaction": later("Transactions"),
+    "transaction": Key('Of a transactional producer: { records = 10, end = "commit", abort_every = 5, think = "2ms" }.', {"type": "object"}),
 }
 FRAME_TRIGGER: Shape = {
     "request": Key('The API whose exchanges count (default "Produce").', {"type": "string"}),

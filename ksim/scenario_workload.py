@@ -15,6 +15,7 @@ from ksim.problems import shown
 from ksim.scenario_names import Names
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import ARRIVALS, BREAKER, COMPRESSION_RATIO, RECORD_KEY, RECORD_SIZE, WORKLOAD
+from ksim.scenario_transactions import read_transaction
 from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, RATIO, SIZE, SKEW
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.on_failure import REPORT, OnFailure, Reaction
@@ -74,6 +75,7 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
         compression_spread=0 if compression is None else compression[1],
         compression_given=compression is not None,
         on_failure=_on_failure(table),
+        transaction=read_transaction(table),
     )
 
 

@@ -193,10 +193,10 @@ class Simulation:
                 producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
             producers.append(producer)
             if self.taps is None:
-                self.loop.add(producer)
+                self.loop.add(producer, is_client=True)
             else:
                 self.taps.append(tap(producer, plan, self.plan.broker_profile))
-                self.loop.add(self.taps[-1])
+                self.loop.add(self.taps[-1], is_client=True)
         return producers
 
     def _add_consumers(self, dice: Dice) -> list[Consumer]:

@@ -106,6 +106,7 @@ class Schedule:
         self.partition = plan.partition
         self.workload = plan.index
         self.on_failure = plan.on_failure
+        self.transaction = plan.transaction
         self.flaws: dict[int, Flaw] = {}
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ksim_models.arrivals import Arrivals, Flaw
+from ksim_models.arrivals import Arrivals, Flaw, InTransactions
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, ProducerId, Refused, Sent
@@ -57,6 +57,16 @@ class Half:
         return 0.5
 
 
+class Drawn(Half):
+    """Dice that fall as was told, one throw after the other."""
+
+    def __init__(self, *falls: float) -> None:
+        self.falls = list(falls)
+
+    def at(self, *what: str | int) -> float:
+        return self.falls.pop(0)
+
+
 class Recording(Half):
     """Dice that always fall as low as they can, and remember what they were thrown for."""
 
@@ -84,6 +94,7 @@ class Calls:
         self.times: list[Micros] = []
         self.workload = partition
         self.on_failure = REPORT
+        self.transaction: InTransactions | None = None
         self.flaws: dict[int, Flaw] = {}
 
     def time_of(self, index: int) -> Micros:

@@ -48,7 +48,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
-    ("consumer_facts",),
+    ("consumer_facts", "coordination_facts"),
     ("messages",),
     (
         "machine",

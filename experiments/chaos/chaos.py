@@ -16,17 +16,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from drawn import Drawing
-
 from ksim import Scenario, ScenarioError, simulate
 from ksim.invariants import InvariantBroken
 from ksim_models.facts import Ended, FinalLog
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from drawn import Drawing  # noqa: E402
+
 PAGE, RESULTS = HERE / "README.md", HERE / "results.json"
+FOUND = (
+    "seed 59: with `producer.id.expiration.ms` below the producer's delivery time-out a broker forgets whom it should know again (PS-50): "
+    "duplicates that the verdict took for a bug. It names the setting now (`ksim.permitted`).",
+    "read on from there: what an administrator does on the way, an unclean election or an altered setting, is part of what the verdict allows.",
+)
 EVERY = (1, 5, 13, 29)
 """How often the invariants are looked at, in steps: by the seed, so that some runs are seen in every detail and many runs are seen at all."""
-SHRINKS_AT_MOST = 300
+SHRINKS_AT_MOST = 120
 
 
 def check(data: dict[str, Any], every: int) -> tuple[str, str]:
@@ -153,7 +159,9 @@ def page(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
         f"| {results['seeds']}: {sum(counts.values()):,} | {' | '.join(f'{counts.get(verdict, 0):,}' for verdict in VERDICTS)} | {failed:,} |",
         "",
-        "A failing seed is shrunk and printed as a scenario file. What was found this way stands as a test in `tests/ksim/test_chaos_finds.py`.",
+        "A failing seed is shrunk and printed as a scenario file; what is found is mended together with its smallest test. Found this way:",
+        "",
+        *(f"- {found}" for found in FOUND),
     ]
     return "\n".join(lines) + "\n"
 
@@ -175,6 +183,8 @@ def main() -> int:
         one(done, counts)
         if chosen.minutes and time.monotonic() - began > 60 * chosen.minutes:
             break
+    if chosen.show:
+        return 0
     print(f"{first}..{done}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     if chosen.write:
         seeds = f"{first}..{done}"

@@ -35,6 +35,7 @@ class Thread:
         "patience_ends",
         "reacts",
         "record",
+        "refusal",
         "sent_at",
         "steady",
         "stopped",
@@ -60,6 +61,8 @@ class Thread:
         """The producer's number of the record whose send() is blocked."""
         self.record = -1
         """The index in its workload of the record whose send() was called last."""
+        self.refusal = "", ""
+        """Of a transactional producer: what the last send() that failed by itself threw or returned, until its application has seen it."""
         self.sent_at: Micros = 0
         """When that send() was called."""
         self.patience_ends: Micros = 0
@@ -101,12 +104,50 @@ class Thread:
         return self.has_offered and not self.blocked_on and not self.again
 
 
+class TransactionalThread(Thread):
+    """It sends so many records, and then waits for the end of their transaction."""
+
+    __slots__ = ("again_at_first", "is_over", "next_at_first", "quota")
+
+    def __init__(self, index: int, arrivals: Arrivals, producer: str = "") -> None:
+        super().__init__(index, arrivals, producer)
+        self.reacts = self.steady = False  # What it does about a failure it does about the whole transaction.
+        self.breaker = None
+        self.one_by_one = True
+        self.quota = 0
+        """How many records it may send: 0 while no transaction is open."""
+        self.next_at_first = self.again_at_first = 0
+        self.is_over = False
+        """Its last transaction has ended."""
+
+    def open(self, quota: int) -> None:
+        self.quota, self.next_at_first, self.again_at_first = quota, self.next, len(self.again)
+
+    @property
+    def sends(self) -> int:
+        """Since it was opened."""
+        return self.next - self.next_at_first + self.again_at_first - len(self.again)
+
+    def next_time(self) -> Micros:
+        return super().next_time() if self.sends < self.quota else NEVER
+
+    def is_due_at(self) -> Micros:
+        """When it would send the next record, transaction or not."""
+        return super().next_time()
+
+    @property
+    def is_done(self) -> bool:
+        return super().is_done and (self.is_over or self.stopped)
+
+
 class Application:
     """The threads above one producer, of either client, and the numbers of the records that they hand over."""
 
     def __init__(self, producer: str, workloads: Sequence[Arrivals]) -> None:
         self.producer = producer
-        self.threads = [Thread(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
+        self.threads = [
+            (Thread if arrivals.transaction is None else TransactionalThread)(index, arrivals, producer) for index, arrivals in enumerate(workloads)
+        ]
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
         self.offered = 0

@@ -22,6 +22,20 @@ class Flaw:
     """"unserializable" or "oversize"."""
 
 
+@dataclass(frozen=True, slots=True)
+class InTransactions:
+    """`transaction` of a workload: how its application puts its records into transactions."""
+
+    records: int
+    """So many each; the last may have fewer."""
+    commits: bool = True
+    """They end with a commit; else with an abort."""
+    abort_every: int = 0
+    """Every so-manyth is aborted all the same; 0: none."""
+    think: Micros = 0
+    """So long the application has to do between its last send() and the end."""
+
+
 class Arrivals(Protocol):
     """The records of one workload, numbered from 0. `ksim.workload` makes them."""
 
@@ -44,6 +58,7 @@ class Arrivals(Protocol):
     workload: int
     """Its place in the scenario, from 0."""
     on_failure: OnFailure
+    transaction: InTransactions | None
     flaws: dict[int, Flaw]
     """Per index: what is wrong with a record."""
 

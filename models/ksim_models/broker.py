@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from ksim_models.config import BrokerConfig
 from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
-from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost
 from ksim_models.following import Following
 from ksim_models.image import Image
@@ -32,8 +31,6 @@ from ksim_models.messages import (
     DeleteRecordsRequest,
     FetchRequest,
     FetchResponse,
-    InitProducerIdRequest,
-    InitProducerIdResponse,
     MetadataFetchResponse,
     MetadataRecord,
     MetadataRequest,
@@ -77,7 +74,11 @@ class Broker:
         """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
         self.topic_ids: dict[str, int] = {}
         """Beside every log, and as durable."""
-        self.directories = Directories(len((config.log_dirs or "").split(",")), ms(config.replica_high_watermark_checkpoint_interval_ms))
+        self.directories = Directories(
+            len((config.log_dirs or "").split(",")),
+            ms(config.replica_high_watermark_checkpoint_interval_ms),
+            ms(config.metadata_max_idle_interval_ms),
+        )
         self.page_cache = page_cache or PageCache()
         self.power_loss_keeps = power_loss_keeps
         self.incarnation = 0
@@ -107,7 +108,19 @@ class Broker:
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
-        self.coordination = Coordination(self.name, self.profile, self.config, self.image, self.leading, self._ask_for_topics, self._reply)
+        self.coordination = Coordination(
+            self.name,
+            self.profile,
+            self.config,
+            self.image,
+            self.replicas,
+            self.leading,
+            self._ask_for_topics,
+            self._reply,
+            self._name_connection,
+            self._next_producer_id,
+            start_at,
+        )
         self.membership = Membership(
             self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
         )
@@ -168,7 +181,7 @@ class Broker:
             case Opened():
                 self._on_opened(event, now, out)
             case Closed():
-                self._on_closed(event.connection, now)
+                self._on_closed(event.connection, now, out)
             case Crashed():
                 self._on_crashed(event.power_lost, now, out)
             case Terminated():
@@ -281,7 +294,7 @@ class Broker:
         for connection, inbound in list(self.inbound.items()):
             if not inbound.closed and inbound.active_at + max_idle < now:
                 out.append(Close(connection))
-                self._on_closed(connection, now)
+                self._on_closed(connection, now, out)
         active = [inbound.active_at for inbound in self.inbound.values() if not inbound.closed]
         self.idle_check_at = min(active) + max_idle + MILLISECOND if active else NEVER
 
@@ -296,8 +309,10 @@ class Broker:
             self.membership.opened(now, out)
         elif event.connection in self.following.by_connection:
             self.following.opened(event.connection, self.membership.epoch, now, out)
+        else:
+            self.coordination.opened(event.connection, now, out)
 
-    def _on_closed(self, connection: str, now: Micros) -> None:
+    def _on_closed(self, connection: str, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is not None:
             inbound.closed = True  # The request at hand is finished all the same (BP-3).
@@ -305,8 +320,10 @@ class Broker:
                 del self.inbound[connection]
         elif connection == self.membership.connection:
             self.membership.closed(now)
-        else:
+        elif connection in self.following.by_connection:
             self.following.closed(connection, now)
+        else:
+            self.coordination.closed(connection, now, out)
 
     # Requests.
 
@@ -314,6 +331,8 @@ class Broker:
         inbound.busy = True
         match request:
             case ProduceRequest():
+                if request.transactional_id and self.coordination.check(connection, request, now, out):
+                    return  # Its coordinator is asked first.
                 response = self.leading.produce(connection, request, now, out)
                 if request.acks == 0:
                     self._finish_unanswered(connection, inbound, any(result.error for result in response.results) if response else False, out)
@@ -326,9 +345,7 @@ class Broker:
                 if self.config.auto_create_topics_enable:
                     self._create_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
-                self._answer(connection, ApiVersionsResponse(), now, out)
-            case InitProducerIdRequest():
-                self._answer(connection, self._new_producer_id(), now, out)
+                self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
             case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
                 self.leading.read().serve(connection, request, now)
             case _:
@@ -353,17 +370,19 @@ class Broker:
             self.creating.update(dict.fromkeys(missing, connection))
             out.append(Send(connection, CreateTopicsRequest(missing, request.partitions, request.replication, request.settings)))
 
-    def _new_producer_id(self) -> InitProducerIdResponse:
+    def _next_producer_id(self) -> int:
         """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
         block = self.incarnation * 1000 + self.number
         self.producer_ids_given += 1
-        return InitProducerIdResponse(ErrorCode.NONE, block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1, 0)
+        return block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1
 
     def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is None:
             if isinstance(response, OwnAnswer):
                 response.then(response.results, now, out)
+            else:
+                self.coordination.answered_myself(connection, response, now, out)
             return
         inbound.active_at = now
         if not inbound.closed:
@@ -417,12 +436,13 @@ class Broker:
             case FetchResponse():
                 self.following.received(connection, message, self.membership.epoch, now, out)
             case _ if connection != self.membership.connection:
-                pass  # It came behind our own closing.
+                self.coordination.received(connection, message, now, out)  # Or it came behind our own closing.
             case BrokerHeartbeatResponse():
                 self.membership.heartbeat_answered(message, now)
             case MetadataFetchResponse():
                 self.membership.metadata_came(message, out)
                 self.roles.apply(message.records, now, out)
+                self.coordination.metadata_changed(now, out)
             case CreateTopicsResponse():
                 for topic in message.topics:
                     self.creating.pop(topic, None)
@@ -446,4 +466,6 @@ class Broker:
     def settled(self) -> bool:
         """Running, unfenced, nothing asked of the controller."""
         membership = self.membership
+        if self.coordination.in_use and not self.coordination.is_settled:
+            return False
         return self.running and not membership.fenced and not membership.leaving and not membership.items and not membership.asked_items

@@ -81,7 +81,19 @@ class BrokerConfig:
     transaction_state_log_segment_bytes: int = 104_857_600
     offsets_topic_num_partitions: int = 50
     offsets_topic_replication_factor: int = 3
+    offsets_commit_timeout_ms: int = 5_000
+    group_initial_rebalance_delay_ms: int = 3_000
+    group_min_session_timeout_ms: int = 6_000
+    group_max_session_timeout_ms: int = 1_800_000
     offsets_topic_segment_bytes: int = 104_857_600
+    transaction_max_timeout_ms: int = 900_000
+    transaction_abort_timed_out_transaction_cleanup_interval_ms: int = 10_000
+    transaction_remove_expired_transaction_cleanup_interval_ms: int = 3_600_000
+    transactional_id_expiration_ms: int = 604_800_000
+    transaction_partition_verification_enable: bool = True
+    """3.6 (KIP-890 part 1): a leader asks the coordinator whether a partition is in the transaction."""
+    add_partitions_to_txn_retry_backoff_ms: int = 20
+    add_partitions_to_txn_retry_backoff_max_ms: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def _no_part(reason: str, *keys: ConfigKey, since: Release = ALWAYS, until: Rele
     return tuple(replace(key, no_part=reason, since=since, until=until) for key in keys)
 
 
-NO_TRANSACTIONS = "there are no transactions here yet"
+NO_TRANSACTIONS = "two-phase commit with another coordinator is not simulated"
 NO_CONSUMERS = "there are no consumer groups here yet"
 NO_SERVICE_TIMES = "a broker's threads and queues take no time here"
 NO_SECURITY = "connections are neither encrypted nor authenticated here"
@@ -76,7 +76,7 @@ _BROKER_KEYS = (
     _not_yet("controller.quorum.election.timeout.ms", Kind.INT, 1_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("controller.quorum.fetch.timeout.ms", Kind.INT, 2_000, "controllers that fail over", unit=Unit.MS),
     _not_yet("controller.quorum.election.backoff.max.ms", Kind.INT, 1_000, "controllers that fail over", unit=Unit.MS),
-    _not_yet("metadata.max.idle.interval.ms", Kind.INT, 500, "no-op records of an idle controller", unit=Unit.MS),
+    _int("metadata.max.idle.interval.ms", 500, unit=Unit.MS),
     _boolean("auto.leader.rebalance.enable", True),
     ConfigKey("leader.imbalance.check.interval.seconds", Kind.LONG, ((ALWAYS, 300),), Unit.SECONDS, 1, LONG_MAX),
     ConfigKey("unclean.leader.election.interval.ms", Kind.LONG, ((ALWAYS, 300_000),), Unit.MS, 1, LONG_MAX, since=(3, 9, 0)),
@@ -194,8 +194,7 @@ BROKER_FAMILIES = (
     ("offsets.", NO_CONSUMERS),
     ("group.", NO_CONSUMERS),
     ("share.", NO_CONSUMERS),
-    ("transaction", NO_TRANSACTIONS),
-    ("add.partitions.to.txn.", NO_TRANSACTIONS),
+    ("transaction.two.phase.commit.", NO_TRANSACTIONS),
     ("log.cleaner.", "compaction is not simulated"),
     ("log.index.", "an index changes nothing in what becomes of a record"),
     ("socket.", "the network is simulated"),

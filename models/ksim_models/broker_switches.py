@@ -21,6 +21,10 @@ def _one_replica(use: TopicUse) -> str:
     return "there is one replica, and nobody follows it" if use.replicas == 1 else ""
 
 
+def _no_transactions(use: TopicUse) -> str:
+    return "" if use.in_transactions else "no transaction and no group has to do with this topic"
+
+
 BROKER_SWITCHES = (
     Switch(
         "min_isr_capped_by_replication",
@@ -118,7 +122,7 @@ BROKER_SWITCHES = (
     Switch(
         "exits_with_untold_directories",
         "A broker that lost a log directory and cannot reach the controller",
-        {False: "stays up", True: "shuts down after log.dir.failure.timeout.ms"},
+        {False: "stays up", True: "leaves after log.dir.failure.timeout.ms"},
         "KAFKA-15649",
     ),
     Switch(
@@ -137,6 +141,12 @@ BROKER_SWITCHES = (
         },
         "KAFKA-17793",
         idle_topic=_one_replica,
+    ),
+    Switch(
+        "offsets_are_read_when_committed",
+        "A commit of offsets, while fewer replicas than min.insync.replicas are in sync,",
+        {False: "is refused, and nothing is written", True: "fails after offsets.commit.timeout.ms, and counts all the same when they are in sync again"},
+        "KIP-848",
     ),
     Switch(
         "reassignment_needs",
@@ -173,5 +183,107 @@ BROKER_SWITCHES = (
             HeartbeatRetry.FIXED: "repeats it every broker.heartbeat.interval.ms",
         },
         "KAFKA-19294",
+    ),
+    Switch(
+        "transaction_version",
+        "A freshly formatted cluster",
+        {
+            0: "lets every transaction of a producer have the same epoch",
+            1: "lets every transaction of a producer have the same epoch",
+            2: "gives every transaction an epoch of its own, so that nothing late can reach the next one",
+        },
+        "KIP-890",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "verifies_transactions",
+        "A partition's leader",
+        {False: "takes transactional records that the coordinator knows nothing of", True: "asks the coordinator before the first record of a transaction"},
+        "KIP-890",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "verifies_offset_commits",
+        "The leader of a partition of __consumer_offsets",
+        {False: "takes a transaction's offsets unasked", True: "asks the coordinator before the first offsets of a transaction"},
+        "KAFKA-15449",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "open_transaction_has_epoch",
+        "An open transaction of an older epoch",
+        {False: "lets records of a newer epoch in without asking the coordinator", True: "is another one: the coordinator is asked"},
+        "KAFKA-14563",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "old_epoch_before_proof",
+        "A transactional record of an old epoch",
+        {False: "is refused as not part of a transaction, which ends the producer", True: "is refused for its epoch, which ends the transaction only"},
+        "KAFKA-19690",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "old_epoch_unasked",
+        "A leader that is sent the first record of a transaction in an old epoch",
+        {False: "asks the coordinator all the same", True: "refuses it at once"},
+        "KAFKA-18042",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "strict_first_sequence",
+        "The first record of a producer that a partition does not know",
+        {False: "may have any sequence number", True: "has sequence number 0, under transaction version 2"},
+        "KAFKA-18202",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "transaction_abortable",
+        "A coordinator that is asked for a partition that is not in the transaction",
+        {False: "answers INVALID_TXN_STATE", True: "answers TRANSACTION_ABORTABLE"},
+        "KAFKA-15265",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "pending_transition_first",
+        "A coordinator that is writing a change of a transaction",
+        {False: "looks at producer id and epoch of a request first", True: "lets every request wait first"},
+        "KIP-890",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "fence_takes_two_epochs",
+        "Fencing a producer with an open transaction of version 2",
+        {False: "takes one epoch", True: "takes two epochs"},
+        "KAFKA-19367",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "remembers_failed_fence",
+        "A coordinator that could not write the fence of a transaction of version 2",
+        {False: "begins anew", True: "remembers it, without effect"},
+        "KAFKA-19367",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "fence_changes_exhausted_id",
+        "A fence that uses up the last epoch of a producer id",
+        {False: "leaves the producer id until the next initTransactions", True: "changes the producer id with it"},
+        "KAFKA-20090",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "strict_marker_epoch",
+        "A leader that is sent a marker with the epoch of the open transaction itself",
+        {False: "writes it, so that a late marker may end the next transaction", True: "refuses it, under transaction version 2"},
+        "KAFKA-19999",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "offsets_append_acks_1",
+        "An offset commit while __consumer_offsets has too few replicas in sync",
+        {False: "is refused, and nothing is written", True: "fails after offsets.commit.timeout.ms, and takes effect later"},
+        "KIP-848",
+        idle_topic=_no_transactions,
     ),
 )

@@ -70,6 +70,10 @@ class ClientMetadata:
         self.asking_for_new_only = False
         self.retry_at: Micros = LONG_AGO
         """When the backoff after the last answer or failure ends (M2)."""
+        self.refreshed_at: Micros = LONG_AGO
+        """When it began."""
+        self.looks = 0
+        """How often its length was drawn."""
         self.succeeded_at: Micros = LONG_AGO
         self.tried_since: Micros = NEVER
         """Since when metadata has been due without an answer (M6)."""
@@ -90,7 +94,7 @@ class ClientMetadata:
         if topic not in self.wanted:
             self.new_topics[topic] = None
             self.equivalent = 0
-            self.retry_at = LONG_AGO
+            self.retry_at = self.refreshed_at = LONG_AGO
             self._schedule()
         self.wanted[topic] = now
 
@@ -145,12 +149,33 @@ class ClientMetadata:
         self.equivalent = 0
         self._back_off(now)
 
-    def _back_off(self, now: Micros) -> None:
-        """Simplified: drawn once; Java draws at each look, and for failures and equal answers apart."""
-        self.refreshes += 1
-        draw = self.dice.at("refresh", self.client, self.refreshes)
-        self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
+    def is_due_still(self, now: Micros) -> bool:
+        """Whether a connection lost now counts as a failed update (N6).
+
+        Java looks anew, and draws the length of the backoff anew (Metadata.timeToAllowUpdate): what was due a moment ago need not be. Then nothing has failed,
+        and the next broker is asked as soon as a look finds it due, and so on, until none is left that could be (M6 i).
+        """
+        wanted = self.due_at == self.retry_at or self.succeeded_at + self.max_age <= now
+        if not self.profile.exponential_backoff or self.asking or not wanted:
+            return self.due_at <= now
+        if self.refreshed_at + self._length() <= now:
+            return True
+        self.retry_at = self.refreshed_at + self._length()
         self._schedule()
+        return False
+
+    def _back_off(self, now: Micros) -> None:
+        """Simplified: drawn anew only when a connection is lost; Java draws at each look, and for failures and equal answers apart."""
+        self.refreshes += 1
+        self.looks = 0
+        self.refreshed_at = now
+        self.retry_at = now + self._length()
+        self._schedule()
+
+    def _length(self) -> Micros:
+        draw = self.dice.at("refresh", self.client, self.refreshes, *([self.looks] if self.looks else []))
+        self.looks += 1
+        return ms(exponential_backoff(*self.backoff_ms, max(self.failures - 1, self.equivalent - 1, 0), draw))
 
     # What is learnt.
 

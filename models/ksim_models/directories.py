@@ -1,6 +1,8 @@
 """A broker's log directories: which log stands in which, and what happens when one fails.
 
 Kafka: LogManager (nextLogDirs, handleLogDirFailure), LogDirFailureChannel, ReplicaManager.handleLogDirFailure; KIP-112, KIP-858.
+The metadata log stands in the first; the controller writes a no-op record to it every metadata.max.idle.interval.ms (QuorumController, KIP-835), which every
+broker copies, and one that cannot halts (SharedServer.raftManagerFaultHandler).
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from ksim_models.units import NEVER, Micros
 class Directories:
     """Durable: which logs there are, and which directories are broken. A failure is noticed with the next write."""
 
-    def __init__(self, count: int, checkpoint_every: Micros) -> None:
+    def __init__(self, count: int, checkpoint_every: Micros, metadata_every: Micros = 0) -> None:
         self.count = count
-        self.checkpoint_every = checkpoint_every or NEVER
+        self.checkpoint_every = checkpoint_every
+        self.metadata_every = metadata_every
         self.of: dict[str, int] = {}
         """Per partition, from 0."""
         self.used = [0] * count
@@ -22,7 +25,7 @@ class Directories:
         self.noticed: dict[int, None] = {}
         """Those of which this life of the process knows; what stands there is offline."""
         self.look_at: Micros = NEVER
-        """When a write fails next: that of the checkpoint of high watermarks, which goes to every directory, or one that has just been tried."""
+        """When a write fails next: of the high watermarks' checkpoint, which goes to every directory, of the metadata log, or one that was just tried."""
 
     def place(self, partition: str) -> int:
         """A new log goes where the fewest are, among the directories that work."""
@@ -46,8 +49,10 @@ class Directories:
 
     def fail(self, partition: str, now: Micros) -> None:
         """That of this partition ("": the first) takes no more writes: it is full, or broken."""
-        self.broken[self.of.get(partition, 0)] = None
-        self.look_at = (now // self.checkpoint_every + 1) * self.checkpoint_every if self.checkpoint_every < NEVER else NEVER
+        place = self.of.get(partition, 0)
+        self.broken[place] = None
+        intervals = (self.checkpoint_every, 0 if place else self.metadata_every)
+        self.look_at = min([self.look_at, *((now // interval + 1) * interval for interval in intervals if interval)])
 
     def repair(self) -> None:
         """Every directory works again, with what stood in it. A broker finds out when it starts."""

@@ -8,6 +8,8 @@ The second group is internal: it serves explanations, invariants and pictures.
 from __future__ import annotations
 
 from ksim_models.consumer_facts import CommittedOffset, PollFailed, Processed, Read
+from ksim_models.coordination_facts import MarkerWritten as MarkerWritten
+from ksim_models.coordination_facts import TransactionState as TransactionState
 from ksim_models.machine import message
 from ksim_models.messages import Records
 
@@ -409,4 +411,6 @@ INTERNAL = (
     Blocked,
     ReplicasChanged,
     TopicChanged,
+    MarkerWritten,
+    TransactionState,
 )

@@ -10,7 +10,7 @@ from typing import Protocol
 from ksim_models.accumulator import Accumulator
 from ksim_models.application import Thread
 from ksim_models.batch import Batch, uneventful, upper_bound_bytes
-from ksim_models.config import ProducerConfig
+from ksim_models.lookahead import Lookahead
 from ksim_models.machine import Effect
 from ksim_models.partitioners import BuiltIn, Partitioner
 from ksim_models.units import Micros
@@ -19,8 +19,8 @@ from ksim_models.units import Micros
 class Sending(Protocol):
     """send() for one record, which this does many times at once."""
 
-    config: ProducerConfig
     accumulator: Accumulator
+    lookahead: Lookahead
     partitioner: Partitioner
     offered: int
     in_error_state: str
@@ -62,12 +62,12 @@ def send_range(sending: Sending, thread: Thread, partition: str, now: Micros, ou
     assert size is not None
     due = arrivals.count_until(now)
     upper = upper_bound_bytes(size)
+    fits = upper <= sending.lookahead.largest_record and not sending.in_error_state
     while thread.next < due:
-        batch = None if sending.in_error_state else sending.accumulator.open_batch(partition)
+        batch = sending.accumulator.open_batch(partition) if fits else None
         room = batch.room_for(size)[0] if batch is not None else 0
         if batch is None or not room:
             at = max(arrivals.time_of(thread.next), thread.free_at)
-            fits = upper <= min(sending.config.max_request_size, sending.accumulator.total_memory) and not sending.in_error_state
             batch = sending.accumulator.new_batch(partition, upper, at) if fits else None
             if batch is None:  # Too large, or no memory: that is one record's affair.
                 sending.call(thread, at)

@@ -26,7 +26,7 @@ COORDINATOR = (
     ErrorCode.NOT_COORDINATOR,
     ErrorCode.CONCURRENT_TRANSACTIONS,
 )
-"""What InitProducerId was tried again for before 3.4."""
+"""What InitProducerId was tried again for before 3.3.2 (KAFKA-14417)."""
 FENCED = (ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH)
 
 

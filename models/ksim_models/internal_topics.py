@@ -24,6 +24,9 @@ TOPIC_OF_KIND = {"transaction": TRANSACTION_STATE, "group": CONSUMER_OFFSETS}
 class Coordinator(Protocol):
     """What a broker does for the partitions of one internal topic that it leads."""
 
+    @property
+    def wake_at(self) -> Micros: ...
+    def wake(self, now: Micros, out: list[Effect]) -> None: ...
     def elected(self, partition: str, leader_epoch: int, now: Micros, out: list[Effect]) -> None:
         """This broker leads the partition in a new leader epoch; it may have led it before. What it knows stands in the log (`written`)."""
         ...

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from ksim_models.config import BrokerConfig
 from ksim_models.consumer_fetch import Readers
 from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, Rejected, TimedOut
+from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
 from ksim_models.fetch_session import FetchSession
 from ksim_models.follower_fetches import FollowerFetches
 from ksim_models.image import Image
@@ -36,13 +37,19 @@ from ksim_models.messages import (
     topic_of,
 )
 from ksim_models.parked import OwnAppend, ParkedProduce, Then
-from ksim_models.producer_state import Answer
+from ksim_models.producer_state import Answer, ProducerState
+from ksim_models.producer_transactions import Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
-REFUSALS = {Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH}
+REFUSALS = {
+    Answer.OUT_OF_ORDER: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    Answer.OLD_EPOCH: ErrorCode.INVALID_PRODUCER_EPOCH,
+    Answer.OLD_COORDINATOR: ErrorCode.TRANSACTION_COORDINATOR_FENCED,
+    Answer.WRONG_TRANSACTION: ErrorCode.INVALID_TXN_STATE,
+}
 
 WITHOUT_LOG_START = (
     ErrorCode.NOT_LEADER_OR_FOLLOWER,
@@ -56,6 +63,13 @@ WITHOUT_LOG_START = (
 )
 INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
 """Not for clients to write (Topic.isInternal)."""
+
+
+class Checked(NamedTuple):
+    """What a transaction's coordinator said of its partitions (`verification`)."""
+
+    errors: dict[str, ErrorCode]
+    proofs: dict[str, Verification]
 
 
 class Leading(FollowerFetches):
@@ -75,6 +89,7 @@ class Leading(FollowerFetches):
         self.readers: Readers | None = None
         """The consumers that read here, once there was one."""
         self.own_appends = 0
+        self.verifies = False
 
     @property
     def wake_at(self) -> Micros:
@@ -96,7 +111,7 @@ class Leading(FollowerFetches):
 
     # Produce.
 
-    def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect]) -> ProduceResponse | None:
+    def produce(self, connection: str, request: ProduceRequest, now: Micros, out: list[Effect], checked: Checked | None = None) -> ProduceResponse | None:
         """Append what may be appended (BP-23: each partition by itself), answer acks=0 and 1 at once (BP-40). None: parked, the answer comes later."""
         parked = ParkedProduce(connection, request, now + request.timeout_ms * MILLISECOND)
         unknown = self._unknown_topics(request) if self.image.knows_deletions and request.topic_ids else ()
@@ -107,6 +122,8 @@ class Leading(FollowerFetches):
                 error, base_offset = ErrorCode.INVALID_REQUIRED_ACKS, NO_OFFSET  # BP-20
             elif batch.partition.startswith("__") and batch.partition in self.image.partitions and topic_of(batch.partition) in INTERNAL_TOPICS:
                 error, base_offset = ErrorCode.INVALID_TOPIC_EXCEPTION, NO_OFFSET  # BP-21
+            elif checked is not None:
+                error, base_offset = self._append_checked(batch, request, checked, now, out)
             else:
                 error, base_offset = self._append(batch, request.acks, now, out)
             if error:
@@ -122,6 +139,11 @@ class Leading(FollowerFetches):
         self._park(parked, now, out)
         return None
 
+    def _append_checked(self, batch: RecordBatch, request: ProduceRequest, checked: Checked, now: Micros, out: list[Effect]) -> tuple[ErrorCode, int]:
+        if error := checked.errors.get(batch.partition):
+            return error, NO_OFFSET
+        return self._append(batch, request.acks, now, out, checked.proofs.get(batch.partition))
+
     def append_internal(
         self,
         partition: str,
@@ -134,26 +156,55 @@ class Leading(FollowerFetches):
         now: Micros,
         out: list[Effect],
         producer: tuple[int, int] | None = None,
+        proof: Verification | None = None,
     ) -> None:
         """Records of an internal topic that this broker leads. `then` is told (error, base offset) when they are committed, refused, or have waited too long:
         always after this call. What has waited too long is in the log all the same, and may yet be committed (TC-4).
 
         acks: -1, or 1: no minimum of the ISR counts, but the commit is waited for all the same (GC-9).
-        producer: id and epoch, where they are part of a transaction.
+        producer: id and epoch, where they are part of a transaction; proof: that its coordinator allowed it.
         """
         pid, epoch = producer or (NO_PRODUCER_ID, -1)
         sequence = NO_SEQUENCE if producer is None else 0
         batch = RecordBatch(
             partition, "", range(len(payload)), size_bytes, pid, epoch, sequence, max_timestamp=now, transactional=producer is not None, payload=payload
         )
-        self.append_own((batch,), acks, timeout_ms, lambda results, at, out: then(results[0].error, results[0].base_offset, at, out), now, out)
 
-    def append_own(self, batches: tuple[RecordBatch, ...], acks: int, timeout_ms: int, then: Then, now: Micros, out: list[Effect]) -> None:
+        def told(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
+            then(results[0].error, results[0].base_offset, now, out)
+
+        self.append_own((batch,), acks, timeout_ms, told, now, out, proof)
+
+    def await_commit(
+        self, partition: str, timeout_ms: int, then: Callable[[ErrorCode, int, Micros, list[Effect]], None], now: Micros, out: list[Effect]
+    ) -> None:
+        """Until all that stands in a partition that this broker leads is committed, or has waited too long."""
+        self.own_appends += 1
+        batch = RecordBatch(partition, "", range(0), 0)
+        request = ProduceRequest(1, timeout_ms, (batch,))
+        own = OwnAppend(f"own append {self.own_appends}", request, now + timeout_ms * MILLISECOND, lambda results, at, out: then(results[0].error, -1, at, out))
+        log = self.replicas[partition].log
+        own.waiting[partition] = log.log_end_offset, log.log_start_offset
+        self._wait(own)
+        self._park(own, now, out)
+
+    def append_own(
+        self,
+        batches: tuple[RecordBatch, ...],
+        acks: int,
+        timeout_ms: int,
+        then: Then,
+        now: Micros,
+        out: list[Effect],
+        proof: Verification | None = None,
+        *,
+        strictly: bool = False,
+    ) -> None:
         """Records that no client sends: a coordinator's, or the marks of a transaction's end. Each partition by itself; told when all are settled."""
         self.own_appends += 1
         own = OwnAppend(f"own append {self.own_appends}", ProduceRequest(acks, timeout_ms, batches), now + timeout_ms * MILLISECOND, then)
         for batch in batches:
-            error, base_offset = self._append(batch, acks, now, out)
+            error, base_offset = self._append(batch, acks, now, out, proof, strictly=strictly)
             if error:
                 own.refuse(batch.partition, error)
             else:
@@ -192,13 +243,18 @@ class Leading(FollowerFetches):
             position -= 1
         queue.insert(position, (required, parked))
 
-    def _append(self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect]) -> tuple[ErrorCode, int]:
-        """BP-22, BP-24, BP-28, BP-29: in this order. The size of the ISR concerns acks=all only (BP-25)."""
+    def _append(
+        self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect], proof: Verification | None = None, *, strictly: bool = False
+    ) -> tuple[ErrorCode, int]:
+        """BP-22, BP-24, BP-28, BP-29: in this order; the size of the ISR concerns acks=all only (BP-25).
+
+        proof, strictly: what `ProducerState` asks of a transaction's batches and markers.
+        """
         replica = self.replicas.get(batch.partition)
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
         if replica is None or leadership is None:
-            error = self._absence(batch.partition)
+            error = self.absence(batch.partition)
         elif self.directories.broken and self.directories.is_broken(batch.partition):
             error, self.directories.look_at = ErrorCode.KAFKA_STORAGE_ERROR, now
         elif acks == -1 and len(leadership.committed) < replica.min_isr:
@@ -207,8 +263,9 @@ class Leading(FollowerFetches):
             error = ErrorCode.MESSAGE_TOO_LARGE  # As it came, and again as it is to be written (UnifiedLog.append).
         elif written > replica.config.segment_bytes:
             error = ErrorCode.RECORD_LIST_TOO_LARGE
-        elif batch.producer_id >= 0 and batch.producer:
-            answer, known_offset = replica.log.producers.judge(batch)
+        elif batch.producer_id >= 0:
+            producers = replica.log.producers
+            answer, known_offset = self._judge_transactional(producers, batch, proof, strictly) if batch.transactional else producers.judge(batch)
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
                 return NONE, known_offset
@@ -221,14 +278,30 @@ class Leading(FollowerFetches):
             if follower is not None and follower.log_end_offset == log.log_end_offset:
                 follower.idled(log.log_end_offset, session.fetched_at)
         stamped = log.append_as_leader(batch, replica.leader_epoch, now)
-        if batch.producer or not batch.payload:  # What a coordinator writes is no record of anybody's.
+        if batch.marker is not None:
+            marker = MarkerWritten(self.broker, batch.partition, batch.producer_id, batch.producer_epoch, batch.marker.committed, stamped.base_offset)
+            out.append(Note(marker))
+        elif batch.producer or not batch.payload:  # What a coordinator writes is no record of anybody's.
             out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.tell_followers(batch.partition, now)
         return NONE, stamped.base_offset
 
-    def _absence(self, partition: str) -> ErrorCode:
+    def _judge_transactional(self, producers: ProducerState, batch: RecordBatch, proof: Verification | None, strictly: bool) -> tuple[Answer, int]:
+        if batch.marker is not None:
+            return producers.judge_marker(batch, strictly=strictly), -1
+        profile = self.profile
+        return producers.judge_transactional(
+            batch,
+            proof,
+            needs_proof=self.verifies and (profile.verifies_offset_commits or not batch.payload),
+            same_epoch=profile.open_transaction_has_epoch,
+            epoch_first=profile.old_epoch_before_proof,
+            strict_start=profile.strict_first_sequence,
+        )
+
+    def absence(self, partition: str) -> ErrorCode:
         """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
         if self.directories.is_offline(partition):
             return ErrorCode.KAFKA_STORAGE_ERROR
@@ -236,7 +309,7 @@ class Leading(FollowerFetches):
 
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
         """Where the log starts is told with what the log itself refused, and with too small an ISR (BP-49)."""
-        log_start = -1 if error in WITHOUT_LOG_START else self.replicas[partition].log.log_start_offset
+        log_start = -1 if error in WITHOUT_LOG_START or partition not in self.replicas else self.replicas[partition].log.log_start_offset
         return ProduceResult(partition, error, NO_OFFSET, log_start, *self._leader_hint(partition, error))
 
     def _leader_hint(self, partition: str, error: ErrorCode) -> tuple[str, int]:
@@ -299,7 +372,7 @@ class Leading(FollowerFetches):
 
     def abandon(self, replica: Replica) -> None:
         """Leadership is lost, also by shutting down: every request that waits is answered NOT_LEADER_OR_FOLLOWER (BP-47, BP-48). Its records may survive."""
-        error = self._absence(replica.partition)
+        error = self.absence(replica.partition)
         hint = self._leader_hint(replica.partition, error)
         for _, parked in self.committing.pop(replica.partition, ()):
             if replica.partition in parked.waiting and parked.settle(replica.partition, error, *hint):

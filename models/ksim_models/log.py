@@ -210,16 +210,6 @@ class Log:
             taken.append(batch)
         return tuple(taken)
 
-    @property
-    def last_stable_offset(self) -> int:
-        """Where read_committed consumers stop."""
-        return self.high_watermark
-
-    def aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
-        """The aborted transactions that overlap these offsets: (producer id, first offset)."""
-        del start, end
-        return ()
-
     def _position(self, offset: int) -> int:
         """Of the batch that holds this offset."""
         return bisect_left(self.batches, offset, key=lambda batch: batch.next_offset - 1)
@@ -275,6 +265,7 @@ class Log:
             self.high_watermark = min(self.high_watermark, offset)
             self.epochs.truncate_from_end(offset)
             self._reload_producers(now)
+            self._settle_transactions()
         else:
             self.epochs.truncate_from_end(self.log_end_offset)
 
@@ -330,6 +321,7 @@ class Log:
             self.move_start(base, now)
         del self.batches[: self._position(base)]
         self.producers.drop_snapshots(segment.base_offset for segment in gone)
+        self.producers.transactions.drop_before(base)
 
     # Producers.
 
@@ -371,6 +363,21 @@ class Log:
             self.checkpointed = self.high_watermark
             self.touched_at = now
         self.high_watermark = to
+        if self.producers.transactions.undecided:
+            self._settle_transactions()
+
+    def _settle_transactions(self) -> None:
+        self.producers.transactions.high_watermark_moved(self.high_watermark)
+
+    @property
+    def last_stable_offset(self) -> int:
+        """PS-42: up to here a reader of committed records may go."""
+        unstable = self.producers.transactions.first_unstable_offset
+        return self.high_watermark if unstable is None else min(max(unstable, self.log_start_offset), self.high_watermark)
+
+    def aborted(self, start: int, end: int) -> tuple[tuple[int, int], ...]:
+        """(producer id, first offset) of the aborted transactions a reader of these offsets must know of."""
+        return self.producers.transactions.aborted_between(start, end)
 
     # The disk.
 
@@ -437,6 +444,7 @@ class Log:
         else:
             self._recover_producers(now)
         self.high_watermark = max(self.log_start_offset, min(self.checkpointed, self.log_end_offset))
+        self._settle_transactions()
         self.recovery_points.boot(self.recovery_point, now, tasks_from)
         self.starts.boot(self.log_start_offset, now, tasks_from)
 

@@ -74,6 +74,10 @@ class ApiVersionsResponse:
     """What the broker speaks. `throttle_ms`, here and below: for so long the client shall send nothing, its quota is used up (N11)."""
 
     throttle_ms: int = 0
+    transaction_version: int = 0
+    """Of the cluster's finalized features (KIP-584): 2 lets a client that can speak transaction version 2 (T42)."""
+    features_epoch: int = -1
+    """Of those features; the newest counts (T40)."""
 
 
 @message
@@ -141,6 +145,8 @@ class ProduceRequest:
     transactional_id: str = ""
     transaction_version: int = 1
     """2: Produce v12 or later of a transactional producer, which adds its partitions to the transaction by itself (T42, T43)."""
+    knows_abortable: bool = True
+    """Produce v11 or later (3.8): the client understands TRANSACTION_ABORTABLE."""
 
 
 @message

@@ -212,11 +212,26 @@ class Outcomes:
         self.in_flight.clear()
         for batch in incomplete:
             if not batch.done:
-                self.offer(batch, out)
-                self._tell(batch, out, Failed(self.producer, batch.partition, batch.records, exception, text))
-                if self.sending.reactions.wanted:
-                    self.sending.failed(batch, now, out)
-                self._finish(batch, now, answered=batch in waiting)
+                self._abort(batch, exception, text, now, out, is_queued=batch in waiting)
+
+    def abort_undrained(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
+        """S2, A53: a transaction that will be aborted takes with it what has no sequence yet. It counts as no error, and no sequence hears of it."""
+        for rank in self.accumulator.filled:
+            queue = self.accumulator.ranked[rank][1]
+            undrained = [batch for batch in queue if batch.base_sequence < 0]
+            if undrained:
+                kept = [batch for batch in queue if batch.base_sequence >= 0]
+                queue.clear()
+                queue.extend(kept)
+                for batch in undrained:
+                    self._abort(batch, exception, text, now, out, is_queued=True)
+
+    def _abort(self, batch: Batch, exception: str, text: str, now: Micros, out: list[Effect], *, is_queued: bool) -> None:
+        self.offer(batch, out)
+        self._tell(batch, out, Failed(self.producer, batch.partition, batch.records, exception, text))
+        if self.sending.reactions.wanted:
+            self.sending.failed(batch, now, out)
+        self._finish(batch, now, answered=is_queued)
 
     # What the history is told.
 

@@ -36,6 +36,10 @@ from ksim_models.outcomes import Outcomes
 from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
+from ksim_models.transaction_manager import TransactionManager
+from ksim_models.transaction_step import TransactionStep, throttle_of
+from ksim_models.transactional_application import session_of
+from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros
 
 CONSTRUCTED_AT: Micros = 0
@@ -55,15 +59,13 @@ class Producer:
         self.accumulator = Accumulator(name, config, profile, dice)
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
         self.metadata.last_use = self.sending.last_use
-        self.idempotence = (
-            Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
-            if config.enable_idempotence
-            else None
-        )
+        self.transactions = TransactionManager(config, profile) if config.transactional_id else None
+        self.sending.transactions = self.transactions
+        self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
-        self.identity = (
-            Identity(name, config, profile, self.idempotence, self.network, self.metadata, self.outcomes, self.sending) if self.idempotence else None
-        )
+        self.identity = self._identity()
+        self.session = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
+        """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
         self.looked_at: Micros = LONG_AGO
@@ -80,6 +82,21 @@ class Producer:
         self.poll = Poll(self.accumulator.linger, self.network.request_timeout)
         self.wake_at: Micros | None = self._next_wake()
 
+    def _numbers(self) -> Idempotence | None:
+        profile = self.profile
+        if self.transactions is not None:
+            return TransactionalNumbers(self.transactions, profile)
+        if not self.config.enable_idempotence:
+            return None
+        return Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
+
+    def _identity(self) -> Identity | TransactionStep | None:
+        parts = self.network, self.metadata, self.outcomes, self.sending
+        if self.transactions is not None:
+            assert isinstance(self.idempotence, TransactionalNumbers)
+            return TransactionStep(self.name, self.config, self.profile, self.transactions, self.idempotence, *parts)
+        return Identity(self.name, self.config, self.profile, self.idempotence, *parts) if self.idempotence is not None else None
+
     # The clock.
 
     def _next_wake(self) -> Micros | None:
@@ -90,6 +107,8 @@ class Producer:
         at = self.arrivals_matter_at = self.sending.wake_at(self.looked_at, self.look_again_at)
         if not self.sending.begun:
             return min(at, CONSTRUCTED_AT)
+        if self.session is not None and self.session.wake_at < at:
+            at = self.session.wake_at
         if self.idempotence is None or self.idempotence.has_id:  # Without a producer id nothing is drained and nothing expires (A41).
             if self.look_again_at < at:
                 at = self.look_again_at
@@ -175,14 +194,27 @@ class Producer:
             for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
+        if self.transactions is not None:
+            self._turn_again(self.transactions, now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
             self.poll.began_at = now
         self.wake_at = self._next_wake()
         while kind is Wake and self.arrivals_matter_at <= now:
             self.sending.take(now, out)  # A batch got its outcome in this very turn, by acks=0 or by expiry: who waited for it calls send() again at once.
             self._turn(now, out)
+            if self.transactions is not None:
+                self._turn_again(self.transactions, now, out)
             self.wake_at = self._next_wake()
         return out
+
+    def _turn_again(self, transactions: TransactionManager, now: Micros, out: list[Effect]) -> None:
+        """What a turn has brought, the application goes on with; what it did, and a partition that a send() brought late in the turn, is for the next turn."""
+        step = self.identity
+        while (isinstance(step, TransactionStep) and step.is_free and transactions.new_partitions) or (
+            self.session is not None and self.session.step(now, out)
+        ):
+            self.sending.take(now, out)
+            self._turn(now, out)
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
         """Java takes in all that one poll brought before its next turn, metadata first (N3). Here every answer comes alone."""
@@ -196,17 +228,22 @@ class Producer:
             case ApiVersionsResponse():
                 node, _ = self.network.answered(connection, now, message.throttle_ms)
                 self.network.checked(node, out)
+                if isinstance(self.identity, TransactionStep):
+                    self.identity.checked(message)
             case InitProducerIdResponse():
                 self.network.answered(connection, now, message.throttle_ms)
                 if self.identity is not None:
                     self.identity.answered(message, now, out)
+            case _ if isinstance(self.identity, TransactionStep):
+                self.network.answered(connection, now, throttle_of(message))
+                self.identity.answered(message, now, out)
 
     def _on_lost(self, lost: Lost, now: Micros, out: list[Effect]) -> None:
         """Oldest first (N5), with the error of S10; and metadata is asked for (N6)."""
         timed_out = lost.timed_out and self.profile.request_timeout_is_timed_out
         error = ErrorCode.REQUEST_TIMED_OUT if timed_out else ErrorCode.NETWORK_EXCEPTION
         text = f"Disconnected from node {broker_of(lost.node).rpartition('-')[2]}{' due to timeout' if timed_out else ''}"  # Kafka names a node by its id.
-        was_due = self.metadata.due_at <= now
+        was_due = self.metadata.is_due_still(now)
         self.metadata.request_update()
         asked = False
         for request in lost.requests:
@@ -326,18 +363,32 @@ class Producer:
         broker, connection = broker_of(node), self.network.nodes[node].connection
         assert connection is not None
         on_wire = []
+        transactions = self.transactions
         for batch in batches:
             name, records = (self.name, batch.records) if batch.first >= 0 else (WARM_UP, range(batch.count))
             numbers = batch.producer_id, batch.epoch, batch.base_sequence
             size = batch.size_bytes
-            on_wire.append(RecordBatch(batch.partition, name, records, size, *numbers, max_timestamp=batch.max_timestamp, raw_bytes=batch.raw_bytes))
+            on_wire.append(
+                RecordBatch(
+                    batch.partition,
+                    name,
+                    records,
+                    size,
+                    *numbers,
+                    max_timestamp=batch.max_timestamp,
+                    raw_bytes=batch.raw_bytes,
+                    transactional=transactions is not None,
+                )
+            )
             self.records_sent += batch.count
             if batch.first >= 0:
                 out.append(Note(Sent(self.name, batch.partition, records, broker, connection, batch.attempts + 1)))
                 if self.outcomes.measured:
                     out.append(Note(drained(batch, node)))
         topic_ids = self.metadata.topic_ids if self.profile.produces_by_topic_id else ()
-        self.network.send(node, ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids), batches, now, out, answered=acks != 0)
+        whose = ("", 1) if transactions is None else (transactions.transactional_id, 2 if transactions.is_v2 else 1)
+        request = ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids, *whose)
+        self.network.send(node, request, batches, now, out, answered=acks != 0)
         if acks == 0:
             for batch in batches:
                 self.outcomes.complete(batch, ProduceResult(batch.partition, ErrorCode.NONE), "", now, out)
@@ -353,7 +404,7 @@ class Producer:
     @property
     def is_done(self) -> bool:
         """Everything was offered and has an outcome."""
-        return not self.alive or (self.sending.is_done and not self.accumulator_holds())
+        return not self.alive or (self.sending.is_done and not self.accumulator_holds() and (self.session is None or self.session.is_over))
 
     def accumulator_holds(self) -> bool:
         return any(self.accumulator.queues.values()) or any(self.outcomes.in_flight.values())

@@ -64,6 +64,10 @@ class ProducerConfig:
     metadata_recovery_strategy: str = "rebootstrap"
     """"none" or "rebootstrap" (M6)."""
     metadata_recovery_rebootstrap_trigger_ms: int = 300_000
+    transactional_id: str = ""
+    """Empty: the producer is not transactional."""
+    transaction_timeout_ms: int = 60_000
+    """After so long its coordinator aborts a transaction by itself."""
 
     @property
     def guarantees_message_order(self) -> bool:
@@ -99,6 +103,7 @@ def resolve_producer(settings: Sequence[Setting], profile: ClientProfile) -> Pro
 
 def _config(reading: Reading) -> ProducerConfig:
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in PRODUCER_KEYS.values() if key.field in ProducerConfig.__slots__}
+    fields["transactional_id"] = fields["transactional_id"] or ""
     fields["acks"] = ACKS_ALL if fields["acks"] == "all" else int(fields["acks"])
     return ProducerConfig(**fields)
 

@@ -31,6 +31,7 @@ def _level(codec: str, default: int, low: int, high: int) -> ConfigKey:
 
 COMPRESSION_LEVEL = "how well records compress is said by the workload (compression_ratio)"
 WITHOUT_TRANSACTIONS = "without transactional.id nothing asks for it"
+TWO_PHASES = "no release here sends it to a broker: transactions are ended by their coordinator's time-out as always"
 SECURITY = "connections are neither encrypted nor authenticated here"
 SIMULATED_NETWORK = "the network is simulated"
 THE_BROKERS_ARE_THERE = "the brokers are those of the scenario"
@@ -71,14 +72,16 @@ _KEYS = (
         since=(3, 8, 0),
     ),
     _ms("metadata.recovery.rebootstrap.trigger.ms", 300_000, since=(4, 0, 0)),
-    _not_yet("transactional.id", Kind.TEXT, None, "transactions"),
+    ConfigKey("transactional.id", Kind.TEXT, ((ALWAYS, None),)),
     ConfigKey("compression.type", Kind.TEXT, ((ALWAYS, "none"),), choices=("none", "gzip", "snappy", "lz4", "zstd")),
     ConfigKey("partitioner.class", Kind.TEXT, ((ALWAYS, DEFAULT), ((3, 3, 0), None))),
     ConfigKey("partitioner.ignore.keys", Kind.BOOLEAN, ((ALWAYS, False),), since=(3, 3, 0)),
     ConfigKey("partitioner.adaptive.partitioning.enable", Kind.BOOLEAN, ((ALWAYS, True),), since=(3, 3, 0)),
     _ms("partitioner.availability.timeout.ms", 0, since=(3, 3, 0)),
-    ConfigKey("transaction.timeout.ms", Kind.INT, ((ALWAYS, 60_000),), Unit.MS, -INT_MAX - 1, INT_MAX, no_part=WITHOUT_TRANSACTIONS),  # No range (C6).
-    ConfigKey("transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=WITHOUT_TRANSACTIONS),
+    ConfigKey("transaction.timeout.ms", Kind.INT, ((ALWAYS, 60_000),), Unit.MS, -INT_MAX - 1, INT_MAX),  # No range (C6).
+    ConfigKey(  # Since 4.1 the client knows it, and does nothing with it: what it says goes over the wire in a later release only.
+        "transaction.two.phase.commit.enable", Kind.BOOLEAN, ((ALWAYS, False),), since=(4, 1, 0), no_part=TWO_PHASES
+    ),
     ConfigKey("send.buffer.bytes", Kind.INT, ((ALWAYS, 131_072),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
     ConfigKey("receive.buffer.bytes", Kind.INT, ((ALWAYS, 32_768),), Unit.BYTES, -1, INT_MAX, no_part=SIMULATED_NETWORK),
     *playing_no_part(KNOWN_BY_NAME, "bootstrap.servers"),

@@ -109,6 +109,22 @@ class ClientProfile:
     """3.0.2, 3.1.1, 3.2 (KAFKA-13794): before, the late answer of a batch let go of another one in flight that had its sequence in a newer epoch."""
     retries_more_errors: bool
     """3.3.2, 3.4 (KAFKA-14417): CONCURRENT_TRANSACTIONS for a batch, and whatever is retriable for InitProducerId (I1); before, few errors by name."""
+    transactions_v2: bool
+    """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
+    illegal_steps_are_illegal_states: bool
+    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    illegal_steps_poison: bool
+    """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
+    pins_timed_out_calls: bool
+    """3.1.1, 3.2 (KAFKA-13412, T9): a call that timed out must be repeated before another one; before, the states decided."""
+    failed_sends_abort: bool
+    """3.2 (KAFKA-13418, A10): an error that send() itself finds makes the transaction one to be aborted; before, it could be committed without the record."""
+    exhausted_retries_are_abortable: bool
+    """4.1 (KIP-1050, T12): a batch that was tried in vain leaves a TransactionAbortableException behind."""
+    failed_abort_is_fatal: bool
+    """4.1 (KIP-1050): TRANSACTION_ABORTABLE for an abort; before, the abort failed and no other call was possible."""
+    offset_commit_retries_all: bool
+    """3.8 (KAFKA-16047, T25a): TxnOffsetCommit is sent again for whatever is retriable; before, for few errors by name."""
     topic_id_resets_epoch: bool
     """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
     unknown_topic_id_resets_epoch: bool
@@ -196,9 +212,39 @@ class BrokerProfile:
     """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
     periodic_elections: bool
     """4.0 (KC-46): balancing leaders and unclean elections have their turn every interval; before, an interval after there was something to do."""
+    offsets_are_read_when_committed: bool
+    """4.0 (KIP-848's coordinator, GC-9): offsets and groups are written with acks=1, and count when the high watermark has passed them; before, acks=-1."""
     reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
+    transaction_version: int
+    """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
+    verifies_transactions: bool
+    """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    verifies_offset_commits: bool
+    """3.7 (PS-11): offsets of a transaction are tested too."""
+    open_transaction_has_epoch: bool
+    """4.0 (PS-11): a transaction that is open is the batch's own only in the batch's epoch."""
+    old_epoch_before_proof: bool
+    """3.9.2, 4.0.2, 4.1.2, 4.2 (KAFKA-19690, PS-11): an old epoch is INVALID_PRODUCER_EPOCH, not INVALID_TXN_STATE."""
+    old_epoch_unasked: bool
+    """4.1 (PS-62): a leader refuses an old epoch at once, without asking the coordinator."""
+    strict_first_sequence: bool
+    """4.1 (PS-13a): the first batch of a producer of transaction version 2 has sequence 0."""
+    transaction_abortable: bool
+    """3.8 (KIP-890, TC-33): a partition that is not in the transaction is TRANSACTION_ABORTABLE; before, INVALID_TXN_STATE."""
+    pending_transition_first: bool
+    """4.0 (TC-30): what a coordinator is writing is waited for before producer id and epoch are looked at."""
+    fence_takes_two_epochs: bool
+    """4.0.0 (KAFKA-19367, TC-24): fencing a transaction of version 2 raises the epoch twice."""
+    remembers_failed_fence: bool
+    """Up to 4.1 (TC-25): so does transaction version 2."""
+    fence_changes_exhausted_id: bool
+    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
+    strict_marker_epoch: bool
+    """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
+    offsets_append_acks_1: bool
+    """4.0 (GC-9): the group coordinator's appends need no minimum of the ISR."""
     start_up_ms: int
     """From the start of the process to its registration. Measured until electable (live-facts S5): 2.1-3.1 s with 4.3.0.
     3.9.1 took 6.2-10.6 s, but on a loaded machine: not taken for a rule."""
@@ -236,6 +282,14 @@ def client_profile(version: str) -> ClientProfile:
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
+        transactions_v2=release >= (4, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_poison=release >= (3, 6, 0),
+        pins_timed_out_calls=release >= (3, 1, 1),
+        failed_sends_abort=release >= (3, 2, 0),
+        exhausted_retries_are_abortable=release >= (4, 1, 0),
+        failed_abort_is_fatal=release >= (4, 1, 0),
+        offset_commit_retries_all=release >= (3, 8, 0),
         topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
         unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
         produces_by_topic_id=release >= (4, 1, 0),
@@ -271,8 +325,23 @@ def broker_profile(version: str) -> BrokerProfile:
         exits_with_untold_directories=release >= (3, 8, 0),
         unclean_election_sweep=release >= (3, 9, 0),
         periodic_elections=release >= (4, 0, 0),
+        offsets_are_read_when_committed=release >= (4, 0, 0),
         reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
+        transaction_version=2 if release >= (4, 0, 0) else 0,
+        verifies_transactions=release >= (3, 6, 0),
+        verifies_offset_commits=release >= (3, 7, 0),
+        open_transaction_has_epoch=release >= (4, 0, 0),
+        old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
+        old_epoch_unasked=release >= (4, 1, 0),
+        strict_first_sequence=release >= (4, 1, 0),
+        transaction_abortable=release >= (3, 8, 0),
+        pending_transition_first=release >= (4, 0, 0),
+        fence_takes_two_epochs=release == (4, 0, 0),
+        remembers_failed_fence=release < (4, 2, 0),
+        fence_changes_exhausted_id=release >= (4, 3, 0),
+        strict_marker_epoch=release >= (4, 2, 0),
+        offsets_append_acks_1=release >= (4, 0, 0),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,
     )

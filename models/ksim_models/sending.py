@@ -24,6 +24,7 @@ from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
+from ksim_models.transaction_manager import TransactionManager, refused_by_send, why_not_sending
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 
@@ -61,6 +62,8 @@ class Sending(Application):
         self.callbacks = Callbacks(self)
         self.closed = False
         """close() has begun."""
+        self.transactions: TransactionManager | None = None
+        """Of a transactional producer."""
         self._zero_is_endless = config.batch_size == 0 and profile.uniform_sticky and not profile.batch_size_at_least_one
         """3.3.0 and 3.3.1 (KAFKA-14303): the sticky partition changes before every append, and append looks again for ever."""
 
@@ -90,9 +93,12 @@ class Sending(Application):
         """The same for records that are alike and go to one partition, by arithmetic."""
         size = thread.arrivals.size
         assert size is not None
+        upper = upper_bound_bytes(size)
+        if upper > self.lookahead.largest_record:
+            return at  # send() will throw (A7).
         batch = self.accumulator.open_batch(partition)
         if batch is None:
-            capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
+            capacity = max(self.accumulator.batch_size, upper)
             if capacity > self.accumulator.free_memory:
                 return at  # send() will block.
             lingers_until = at + self.accumulator.linger if at < self.overdue_from else at
@@ -188,6 +194,9 @@ class Sending(Application):
         self.tell_refused(thread, error, text, out)
         if thread.reacts:
             self.reactions.refused(thread, thread.number, now, out)
+        if self.transactions is not None:
+            thread.refusal = error, text
+            refused_by_send(self.transactions, error, text)
 
     def unblock(self, thread: Thread) -> None:
         self.blocked -= 1
@@ -232,6 +241,9 @@ class Sending(Application):
             text = "Cannot execute transactional method because we are in an error state"
             self.refuse(thread, self.in_error_state if fenced else "KafkaException", text, now, out)
             return
+        if self.transactions is not None and (failure := why_not_sending(self.transactions)) is not None:
+            self.refuse(thread, failure.exception, failure.text, now, out)
+            return
         if self._turns_for_ever(arrivals):
             thread.stopped = True
             thread.patience_ends = NEVER
@@ -253,6 +265,8 @@ class Sending(Application):
         self.add(thread, batch, thread.number, 1, size)
         if thread.reacts:
             self.reactions.sent(thread, thread.number, thread.record)
+        if self.transactions is not None:
+            self.transactions.add_partition(batch.partition)
         if arrivals.warm_up:
             batch.closed = True  # It goes at once, and alone.
         if arrivals.window is not None:

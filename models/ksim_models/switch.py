@@ -28,6 +28,8 @@ class TopicUse:
 
     config: TopicConfig
     replicas: int
+    in_transactions: bool = False
+    """A transactional producer writes to it, or a group reads it."""
 
 
 def _never_idle(_: object) -> str:

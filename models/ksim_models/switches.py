@@ -22,6 +22,10 @@ def _without_idempotence(use: ProducerUse) -> str:
     return "" if use.config.enable_idempotence else "the producer is not idempotent"
 
 
+def _not_transactional(use: ProducerUse) -> str:
+    return "" if use.config.transactional_id else "no transactional.id is set"
+
+
 def _without_answers(use: ProducerUse) -> str:
     return "acks=0: no answer is waited for" if use.config.acks == 0 else ""
 
@@ -105,6 +109,65 @@ CLIENT_SWITCHES = (
         {False: "fails with NETWORK_EXCEPTION (NetworkException)", True: "fails with REQUEST_TIMED_OUT (TimeoutException)"},
         "KAFKA-14317",
         _without_answers,
+    ),
+    Switch(
+        "transactions_v2",
+        "A transactional producer",
+        {
+            False: "adds partitions and offsets to its transactions by requests of their own, and keeps its epoch from one to the next",
+            True: "lets the brokers add what it writes, and has another epoch after every transaction, where the cluster has transaction.version 2",
+        },
+        "KIP-890",
+        _not_transactional,
+    ),
+    Switch(
+        "illegal_steps_are_illegal_states",
+        "A call that is not possible in the state of the transaction",
+        {False: "throws a KafkaException", True: "throws an IllegalStateException"},
+        "T1",
+        _not_transactional,
+    ),
+    Switch(
+        "illegal_steps_poison",
+        "A step that the producer's I/O thread takes where the state of the transaction does not allow it",
+        {False: "is logged", True: "is the end of the producer"},
+        "KAFKA-14831",
+        _not_transactional,
+    ),
+    Switch(
+        "pins_timed_out_calls",
+        "After initTransactions, commitTransaction or abortTransaction has timed out, another call",
+        {False: "is possible where the state of the transaction allows it", True: "throws until the same one has been repeated"},
+        "KAFKA-13412",
+        _not_transactional,
+    ),
+    Switch(
+        "failed_sends_abort",
+        "A transaction in which send() itself failed",
+        {False: "can be committed without that record", True: "can only be aborted"},
+        "KAFKA-13418",
+        _not_transactional,
+    ),
+    Switch(
+        "exhausted_retries_are_abortable",
+        "A transaction in which a batch was tried in vain",
+        {False: "ends with the last error as the reason", True: "ends with a TransactionAbortableException as the reason"},
+        "KIP-1050",
+        _not_transactional,
+    ),
+    Switch(
+        "failed_abort_is_fatal",
+        "TRANSACTION_ABORTABLE as the answer to an abort",
+        {False: "leaves the producer without any call that is possible", True: "is a fatal error"},
+        "KIP-1050",
+        _not_transactional,
+    ),
+    Switch(
+        "offset_commit_retries_all",
+        "An error for the offsets of a transaction",
+        {False: "is tried again if it is one of few by name", True: "is tried again if it is retriable"},
+        "KAFKA-16047",
+        _not_transactional,
     ),
     Switch(
         "topic_id_resets_epoch",

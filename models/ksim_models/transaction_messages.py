@@ -110,6 +110,7 @@ class TxnOffsetCommitRequest:
     member: str = ""
     generation: int = -1
     transaction_version: int = 1
+    instance: str = ""
 
 
 @message
@@ -233,6 +234,8 @@ class JoinGroupRequest:
     topics: tuple[str, ...]
     session_timeout_ms: int
     rebalance_timeout_ms: int
+    protocols: tuple[str, ...] = ("range",)
+    """Assignors, the preferred one first."""
 
 
 @message
@@ -241,8 +244,12 @@ class JoinGroupResponse:
     generation: int = -1
     leader: str = ""
     member: str = ""
-    members: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """For the leader only: (member, topics)."""
+    members: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """For the leader only: (member, its group.instance.id or empty, topics)."""
+    protocol: str = ""
+    """The assignor that all members know and most prefer."""
+    skip_assignment: bool = False
+    """A static leader that came back to a stable group: nothing is to be assigned (KIP-814)."""
     throttle_ms: int = 0
 
 
@@ -281,6 +288,7 @@ class HeartbeatResponse:
 class LeaveGroupRequest:
     group: str
     member: str
+    instance: str = ""
 
 
 @message
@@ -295,6 +303,9 @@ class OffsetCommitRequest:
     offsets: tuple[tuple[str, int], ...]
     member: str = ""
     generation: int = -1
+    instance: str = ""
+    epochs: tuple[int, ...] = ()
+    """Of the last record read of each partition; none: not known."""
 
 
 @message
@@ -315,5 +326,6 @@ class OffsetFetchResponse:
     """error: of the whole request. An offset of -1: nobody has committed any."""
 
     error: ErrorCode
-    results: tuple[tuple[str, ErrorCode, int], ...] = ()
+    results: tuple[tuple[str, ErrorCode, int, int], ...] = ()
+    """(partition, error, offset, leader epoch of the last record read or -1)."""
     throttle_ms: int = 0

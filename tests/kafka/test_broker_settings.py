@@ -60,9 +60,12 @@ max.incremental.fetch.session.cache.slots             1000         0
 fetch.max.bytes                                       57671680     1024
 """
 """Default, smallest; "3.9's:4.3's" where they differ."""
-SWITCHES = {"unclean.leader.election.enable": False} | dict.fromkeys(
-    ("controlled.shutdown.enable", "auto.leader.rebalance.enable", "auto.create.topics.enable"), True
-)
+SWITCHES = {
+    "unclean.leader.election.enable": False,
+    "controlled.shutdown.enable": True,
+    "auto.leader.rebalance.enable": True,
+    "auto.create.topics.enable": True,
+}
 ZOOKEEPER_AGE = {"controlled.shutdown.max.retries": 3, "controlled.shutdown.retry.backoff.ms": 5000, "leader.imbalance.per.broker.percentage": 10}
 TOPIC = """
 min.insync.replicas                                   1            1

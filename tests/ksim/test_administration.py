@@ -272,12 +272,14 @@ def test_a_broker_whose_only_directory_fails_halts_with_the_next_write(do: str) 
     assert touched(found, do) > 0
 
 
-def test_an_idle_broker_notices_with_the_next_checkpoint() -> None:
-    """replica.high.watermark.checkpoint.interval.ms."""
-    found = run('[[fault]]\nat = "16s"\ndo = "disk-full"\nwho = "broker-3"\nfor = "14s"\n', length="10s", topic="replication = 1\n")
+@pytest.mark.parametrize(("interval", "noticed_by"), [("500", 16_600), ("0", 20_000)])
+def test_an_idle_broker_notices_with_the_next_record_of_the_metadata_log_or_the_next_checkpoint(interval: str, noticed_by: int) -> None:
+    """metadata.max.idle.interval.ms, replica.high.watermark.checkpoint.interval.ms."""
+    idle = f"config.metadata.max.idle.interval.ms = {interval}\n"
+    found = run('[[fault]]\nat = "16100ms"\ndo = "disk-full"\nwho = "broker-3"\nfor = "14s"\n', length="10s", topic="replication = 1\n", cluster=idle)
 
     assert [state for _, state in states(found, "broker-3")][:1] == ["fenced"]
-    assert states(found, "broker-3")[0][0] > 20_000 + 7_000
+    assert noticed_by + 6_500 < states(found, "broker-3")[0][0] <= noticed_by + 9_500
 
 
 def test_a_broker_with_a_full_disk_cannot_start() -> None:

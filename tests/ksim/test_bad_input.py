@@ -194,6 +194,13 @@ MISTAKES = [
     Mistake("an argument of another fault", CRASH + 'who = "broker-1"\nby = "1s"', 5, None, "crash has no by"),
     Mistake("a restart of the living", FAULT + 'at = "1s"\ndo = "restart"\nwho = "broker-1"', 4, None, "cannot restart"),
     Mistake("a restart before the crash", CRASH + 'who = "broker-1"\n' + FAULT + 'at = "0.5s"\ndo = "restart"\nwho = "broker-1"', 6, None, "only after"),
+    Mistake(
+        "a restart of who is back already",
+        CRASH + 'who = "broker-1"\nfor = "1s"\n' + FAULT + 'at = "2s"\ndo = "restart"\nwho = "broker-1"',
+        7,
+        None,
+        "broker-1 runs again at that moment",
+    ),
     Mistake("a machine cut from itself", CUT + 'between = ["broker-1", "broker-1"]', 4, None, "not connected with itself"),
     Mistake("a cut where nothing is connected", CUT + 'between = ["p1", "controller-1"]', 4, None, "nothing connects"),
     Mistake("a cut with one end", CUT + 'between = ["p1"]', 4, None, "two ends"),

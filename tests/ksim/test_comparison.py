@@ -9,7 +9,7 @@ import pytest
 
 from ksim import Comparison, Run, Scenario, compare, simulate
 from ksim.comparison import not_simulated
-from ksim.comparison_leeway import NOISE, neighbours, noise, slowness
+from ksim.comparison_leeway import MORE_SEEDS, NOISE, neighbours, noise, slowness
 from ksim.history import History
 from ksim_models.facts import Acked, Failed, Fault, FinalLog, LoggedBatch
 from ksim_models.units import ms
@@ -67,6 +67,17 @@ def test_a_run_agrees_with_itself() -> None:
 
 def test_a_run_under_another_seed_is_within_what_may_be() -> None:
     assert compare(run(PLAIN + CRASH), run(PLAIN + CRASH, seed=11)).agreement == "agree"
+
+
+def test_where_three_seeds_differ_nine_more_are_looked_at() -> None:
+    """In which phase of its heartbeats a broker dies is a race: what a few seeds show is not all that may be."""
+    base, twin = run(PLAIN), mutated(run(PLAIN), in_leaders_log(lambda batches: batches[:-1]))
+
+    few, many = compare(base, run(PLAIN)), compare(base, twin)
+
+    assert (few.agreement, many.agreement) == ("agree", "differ")
+    assert many.runs[0] == 4 * few.runs[0]
+    assert [one.plan.seed for one in [*neighbours(base), *neighbours(base, seeds=MORE_SEEDS)]] == list(range(3, 15))
 
 
 @pytest.mark.parametrize(

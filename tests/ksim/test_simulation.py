@@ -17,6 +17,7 @@ from ksim.simulation import simulate
 from ksim_models.facts import (
     Acked,
     Blocked,
+    Connected,
     Deduplicated,
     Disconnected,
     Ended,
@@ -280,6 +281,38 @@ def test_a_crashed_controller_elects_nobody_until_it_is_back() -> None:
 
     assert min(at for at, fact in found.history.of(PartitionChanged) if fact.leader == "broker-2") > ms(20_000)
     assert found.verdict.records["lost"] == 0
+
+
+@pytest.mark.parametrize(("mended", "heard"), [("1500ms", 2_000), ("4900ms", 5_000), ("5100ms", 7_000), ("7100ms", 11_000)])
+def test_who_connects_into_a_cut_is_heard_when_its_system_calls_again(mended: str, heard: int) -> None:
+    """Linux since 6.5: the first five calls are a second apart, then each pause is twice the one before (measured)."""
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.socket.connection.setup.timeout.ms = 30000\n")
+    found = run(f'[[fault]]\nat = "0ms"\ndo = "cut"\nbetween = ["p1", "brokers"]\nfor = "{mended}"\n', base)
+
+    assert heard <= next(at / 1000 for at, _ in found.history.of(Connected)) < heard + 10
+
+
+def test_what_is_sent_again_while_a_client_waits_for_its_systems_next_call_is_as_much_as_on_a_cluster() -> None:
+    """Measured on 4.3.0: 459 sends for 200 records. Heard at once when the cut is mended, the client would have sent 311 times."""
+    settings = "config.linger.ms = 0\nconfig.delivery.timeout.ms = 2000\nconfig.request.timeout.ms = 1000\n"
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\n" + settings).replace('every = "5ms"\n', 'every = "20ms"\non_failure = "resend"\n')
+    found = run(
+        '[[fault]]\nat = "1s"\ndo = "cut"\nbetween = ["brokers", "p1"]\none_way = true\nfor = "4s"\n', base.replace("config.min.insync.replicas = 2\n", "")
+    )
+
+    assert found.verdict.records["sends"] == 459
+
+
+@pytest.mark.parametrize(("strategy", "waits"), [("rebootstrap", True), ("none", False)])
+def test_a_client_that_can_reach_nobody_begins_again_and_its_sends_wait(strategy: str, waits: bool) -> None:
+    """M6 i, N6: within seconds on a cluster, in two of two runs; which of its draws leave it without a broker to ask is a race."""
+    settings = f'config.metadata.recovery.strategy = "{strategy}"\nconfig.delivery.timeout.ms = 3000\nconfig.request.timeout.ms = 1000\n'
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\n" + settings).replace("records = 200", "records = 2000")
+    dead = '[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "brokers"\nfor = "20s"\n'
+    found = [simulate(Scenario.loads(base + dead), seed=seed) for seed in range(6)]
+
+    began_again = [any(fact.why == "metadata" for at, fact in run.history.of(Blocked) if at > ms(500)) for run in found]
+    assert sum(began_again) >= 4 if waits else not any(began_again)
 
 
 def test_a_partition_that_does_not_exist_is_refused_after_max_block_ms() -> None:

@@ -265,6 +265,40 @@ def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allo
     assert verdict.verdict == "violated"
 
 
+ALTER = {"do": "alter", "target": "payments"}
+ELECT = {"do": "elect", "partition": "payments-0"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "because"),
+    [
+        pytest.param(ELECT | {"kind": "unclean"}, "an unclean election was asked for", id="KC-45"),
+        pytest.param(ELECT | {"kind": "preferred"}, "", id="a clean election"),
+        pytest.param(ELECT | {"kind": "unclean", "partition": "payments-1"}, "", id="of another partition"),
+        pytest.param(ALTER | {"config": {"min": {"insync": {"replicas": 1}}}}, "min.insync.replicas=1", id="altered, as TOML has it"),
+        pytest.param(ALTER | {"config": {"min.insync.replicas": 1}, "target": "brokers"}, "min.insync.replicas=1", id="of all brokers"),
+        pytest.param(ALTER | {"config": {"min.insync.replicas": 1}, "target": "orders"}, "", id="of another topic"),
+        pytest.param(ALTER | {"config": {"unclean.leader.election.enable": True}}, "unclean.leader.election.enable=true", id="enabled on the way"),
+    ],
+)
+def test_what_an_administrator_does_on_the_way_counts_as_the_configuration(fault: Any, because: Any) -> None:
+    three = [log(leader=False, replica=f"broker-{number}") for number in (2, 3)]
+    topics = TOPICS | {"orders": TOPICS["payments"]}
+    (anomaly,) = judge(history_of(*LOST, *three, topics=topics, scenario={"fault": [fault]})).anomalies
+
+    assert (anomaly.allowed, anomaly.because if anomaly.allowed else "") == (bool(because), because)
+
+
+@pytest.mark.parametrize(("expiration_ms", "allowed"), [(1_999, True), (2_000, False), (None, False)])
+@pytest.mark.parametrize("facts", [DUPLICATED, REORDERED])
+def test_ps_50_a_producer_that_a_broker_forgets_before_it_retries_is_not_protected(facts: Any, expiration_ms: Any, allowed: Any) -> None:
+    brokers = {"broker-1": {} if expiration_ms is None else {"producer.id.expiration.ms": expiration_ms}}
+    config = {"producers": {"p1": SAFE | {"delivery.timeout.ms": 2_000}}, "topics": TOPICS, "brokers": brokers}
+    verdict = judge(history_of(*facts, config=config))
+
+    assert [anomaly.allowed for anomaly in verdict.anomalies] == [allowed]
+
+
 @pytest.mark.parametrize(
     ("client", "epochs", "allowed"),
     [

@@ -75,7 +75,7 @@ def test_a_production_brokers_file_runs_with_notes() -> None:
 
     resolution = resolve_broker(written(values), NEWEST_BROKERS)
 
-    assert resolution.config == BrokerConfig(min_insync_replicas=2, log_dirs="logs")
+    assert resolution.config == BrokerConfig(min_insync_replicas=2, log_dirs="logs", group_initial_rebalance_delay_ms=0)
     assert any("num.io.threads plays no part" in note for note in resolution.notes)
 
 

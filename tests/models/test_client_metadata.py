@@ -15,7 +15,7 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import MetadataResponse, PartitionMetadata, TopicMetadata
 from ksim_models.profiles import client_profile
 from ksim_models.units import ms
-from scripted import Half, Recording
+from scripted import Drawn, Half, Recording
 
 
 def metadata(*, kafka: str = "4.3", **config: Any) -> ClientMetadata:
@@ -327,3 +327,31 @@ def test_every_wait_has_a_draw_of_its_own() -> None:
 
     assert dice.drawn == [("refresh", "p1", 1), ("refresh", "p1", 2)]
     assert known.due_at == ms(20 + 160), "the draw is the lowest: 0.8 of 200 ms"
+
+
+def test_what_was_due_a_moment_ago_need_not_be_when_the_connection_is_lost() -> None:
+    """N6: Java draws the backoff anew at each look; a loss that no longer finds the update due is no failed update, and the next one is due soon again."""
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("4.3"), Drawn(0.5, 0.75, 0.25, 0.0))
+    known.request_update()
+    known.failed(ms(0))
+    assert known.due_at == ms(100)
+    assert not known.is_due_still(ms(101)), "110 ms this time"
+    assert known.due_at == ms(90)
+    assert known.is_due_still(ms(101)), "80 ms this time"
+    assert known.failures == 1
+
+
+def test_before_3_7_the_backoff_is_always_as_long() -> None:
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("3.6"), Drawn(0.9))
+    known.request_update()
+    known.failed(ms(0))
+
+    assert (known.is_due_still(ms(99)), known.is_due_still(ms(101))) == (False, True)
+
+
+@pytest.mark.parametrize("now", [ms(5), ms(400_000)])
+def test_nothing_is_due_while_it_is_asked_for(now: int) -> None:
+    known = metadata()
+    known.asked(0)
+
+    assert not known.is_due_still(now)

@@ -36,6 +36,18 @@ def test_a_failure_is_noticed_with_the_next_checkpoint_at_the_latest() -> None:
     assert not two.start()
 
 
+def test_the_metadata_log_is_written_more_often_than_the_checkpoint() -> None:
+    """metadata.max.idle.interval.ms: the controller's no-op records. It stands in the first directory; 0: there are none."""
+    first, second, quiet = (Directories(2, ms(5_000), ms(interval)) for interval in (500, 500, 0))
+    for two in (first, second, quiet):
+        two.place("t-0"), two.place("t-1")
+    first.fail("t-0", ms(6_100))
+    second.fail("t-1", ms(6_100))
+    quiet.fail("t-0", ms(6_100))
+
+    assert (first.look_at, second.look_at, quiet.look_at) == (ms(6_500), ms(10_000), ms(10_000))
+
+
 def broker(kafka: str = "4.3") -> LoneBroker:
     """t-0 in the first directory, t-1 in the second, which fails."""
     alone = LoneBroker(kafka=kafka, log_dirs="/d1,/d2")

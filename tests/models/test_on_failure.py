@@ -171,6 +171,30 @@ def test_a_crash_while_a_callback_waits_leaves_its_record_without_an_outcome() -
     assert [type(fact) for fact in told(client, Offered, Failed, Refused)] == [Offered, Failed, Offered]
 
 
+def test_callbacks_that_wait_for_memory_wait_one_after_another_each_for_max_block_ms() -> None:
+    """S18, A22: they run on one thread, and the memory of their batch is behind them."""
+    client = java(RESEND, max_block_ms=300, buffer_memory=300, batch_size=300, delivery_timeout_ms=60_000, linger_ms=5)
+    client.send(count=3)
+    client.at(5)
+    client.answer(E.INVALID_RECORD)
+    client.at(2_000)
+
+    assert client.records() == [[0, 1]], "the third record found no room; its own send() gave up before the callbacks did"
+    assert refused(client) == [(300, "BufferExhaustedException"), (305, "BufferExhaustedException"), (605, "BufferExhaustedException")]
+    assert client.producer.accumulator.free_memory == 300
+
+
+def test_a_crash_finds_a_callback_that_waits_and_those_behind_it_not_called_yet() -> None:
+    """S18."""
+    client = java(RESEND, max_block_ms=300, buffer_memory=300, batch_size=300, delivery_timeout_ms=60_000, linger_ms=5)
+    client.send(count=2)
+    client.at(5)
+    client.answer(E.INVALID_RECORD)
+    client._handle(Crashed())
+
+    assert [list(fact.records) for fact in told(client, Offered)] == [[0, 1], [0]]
+
+
 def test_librdkafkas_report_meets_a_full_queue_while_its_own_message_still_counts() -> None:
     """S18: one report after another. rd_kafka_msg_destroy comes behind the callback:
     of a full queue's messages the first is refused, the others find the place of the one before.
@@ -251,7 +275,7 @@ def test_a_trial_that_fails_opens_the_breaker_again_for_as_long(make: Any) -> No
     client.at(2_500)
     client.send()
 
-    assert [state for _, state, _ in states(client)] == ["open", "half-open", "open", "half-open"]
+    assert [(state, failures) for _, state, failures in states(client)] == [("open", 1), ("half-open", 1), ("open", 2), ("half-open", 2)]
     assert [error for _, error in refused(client)] == ["CircuitBreakerOpenException"]
 
 

@@ -83,6 +83,19 @@ BROKER_SWITCHES = [
     ("eligible_leader_replicas", "4.0", "4.1"),  # KC-50
     ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
     ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
+    ("verifies_transactions", "3.5", "3.6"),  # PS-60
+    ("verifies_offset_commits", "3.6", "3.7"),  # PS-11
+    ("transaction_abortable", "3.7", "3.8"),  # TC-33
+    ("open_transaction_has_epoch", "3.9", "4.0"),  # PS-11
+    ("pending_transition_first", "3.9", "4.0"),  # TC-30
+    ("offsets_append_acks_1", "3.9", "4.0"),  # GC-9
+    ("old_epoch_unasked", "4.0", "4.1"),  # PS-62
+    ("strict_first_sequence", "4.0", "4.1"),  # PS-13a
+    ("old_epoch_before_proof", "3.9.1", "3.9.2"),  # KAFKA-19690, PS-11
+    ("old_epoch_before_proof", "4.0.1", "4.0.2"),
+    ("old_epoch_before_proof", "4.1.1", "4.1.2"),
+    ("strict_marker_epoch", "4.1", "4.2"),  # PS-31
+    ("fence_changes_exhausted_id", "4.2", "4.3"),  # TC-43
 ]
 
 
@@ -115,7 +128,14 @@ def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
     broker = {name for name, hint in get_type_hints(BrokerProfile).items() if hint is bool}
 
     assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
-    assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink"}
+    assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink", "fence_takes_two_epochs", "remembers_failed_fence"}
+
+
+def test_every_transaction_has_an_epoch_of_its_own_from_4_0_on_and_a_fence_two_in_4_0_0_only() -> None:
+    """TC-24, TC-25, VP-2: KAFKA-19367."""
+    assert {version: broker_profile(version).transaction_version for version in ("3.3", "3.9", "4.0", "4.3")} == {"3.3": 0, "3.9": 0, "4.0": 2, "4.3": 2}
+    assert [version for version in ("3.9", "4.0.0", "4.0.1", "4.1") if broker_profile(version).fence_takes_two_epochs] == ["4.0.0"]
+    assert [version for version in ("4.0.0", "4.1", "4.2", "4.3") if broker_profile(version).remembers_failed_fence] == ["4.0.0", "4.1"]
 
 
 def test_who_must_be_in_sync_before_a_reassignment_is_complete() -> None:

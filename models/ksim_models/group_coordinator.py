@@ -1,0 +1,426 @@
+"""The coordinator of groups: their membership and offsets, kept in __consumer_offsets.
+
+Kafka: GroupCoordinator, GroupMetadataManager up to 3.9; GroupCoordinatorService, OffsetMetadataManager since 4.0; GC-1 to GC-10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ksim_models.config import BrokerConfig
+from ksim_models.errors import NONE, ErrorCode
+from ksim_models.group_membership import GroupMembership, Reply
+from ksim_models.group_offsets import NOTHING, GroupOffsets, OffsetRecord
+from ksim_models.groups import Group, GroupState, Member
+from ksim_models.internal_topics import InternalTopics, written
+from ksim_models.leading import Leading
+from ksim_models.machine import Effect, message
+from ksim_models.profiles import BrokerProfile
+from ksim_models.transaction_messages import (
+    CONSUMER_OFFSETS,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    LeaveGroupRequest,
+    LeaveGroupResponse,
+    OffsetCommitRequest,
+    OffsetCommitResponse,
+    OffsetFetchRequest,
+    OffsetFetchResponse,
+    SyncGroupRequest,
+    SyncGroupResponse,
+    TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
+)
+from ksim_models.units import NEVER, Micros
+
+OFFSET_BYTES = 120
+MEMBER_BYTES = 250
+"""About what a record takes in the log."""
+
+OLD_ERRORS = {
+    ErrorCode.NETWORK_EXCEPTION: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.NOT_ENOUGH_REPLICAS: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.NOT_LEADER_OR_FOLLOWER: ErrorCode.NOT_COORDINATOR,
+    ErrorCode.KAFKA_STORAGE_ERROR: ErrorCode.NOT_COORDINATOR,
+    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
+    ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
+}
+"""GC-6, up to 3.9: what an append of offsets ran into, as the client is told. A time-out stays REQUEST_TIMED_OUT."""
+NEW_ERRORS = OLD_ERRORS | {
+    ErrorCode.REQUEST_TIMED_OUT: ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
+    ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
+}
+"""Since 4.0."""
+OLD_GROUP_ERRORS = OLD_ERRORS | {
+    ErrorCode.REQUEST_TIMED_OUT: ErrorCode.REBALANCE_IN_PROGRESS,
+    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
+    ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
+}
+"""Of a group that is written down, up to 3.9."""
+
+
+@message
+class MemberRecord:
+    member: str
+    instance: str
+    client: str
+    topics: tuple[str, ...]
+    protocols: tuple[str, ...]
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    assignment: tuple[str, ...]
+
+
+@message
+class GroupRecord:
+    """A record of __consumer_offsets: a generation of a group, complete with what its members were assigned."""
+
+    group: str
+    generation: int
+    protocol: str
+    leader: str
+    members: tuple[MemberRecord, ...]
+
+
+class Shard:
+    """What the coordinator knows of one partition of __consumer_offsets."""
+
+    __slots__ = ("epoch", "groups", "offsets")
+
+    def __init__(self, epoch: int, *, visible_at_once: bool) -> None:
+        self.epoch = epoch
+        self.groups: dict[str, Group] = {}
+        self.offsets = GroupOffsets(visible_at_once=visible_at_once)
+
+
+Verified = Callable[[ErrorCode, Micros, list[Effect]], None]
+Verify = Callable[[str, TxnOffsetCommitRequest, Verified, Micros, list[Effect]], None]
+"""(partition of __consumer_offsets, request, told): asks the transaction's coordinator whether it is part of the transaction (GC-7)."""
+
+
+class GroupCoordinator:
+    """On one broker, for the partitions of __consumer_offsets that it leads."""
+
+    def __init__(self, profile: BrokerProfile, config: BrokerConfig, topics: InternalTopics, leading: Leading, reply: Reply) -> None:
+        self.config = config
+        self.topics = topics
+        self.leading = leading
+        self.reply = reply
+        self.is_new = profile.offsets_are_read_when_committed
+        self.membership = GroupMembership(config, reply, self._store_group)
+        self.shards: dict[str, Shard] = {}
+        self.next_look: Micros = NEVER
+        self.verify: Verify | None = None
+        self.out: list[Effect] = []
+        """Of the event at hand."""
+        self.apis: dict[type, Callable[[str, Any, Micros, list[Effect]], object | None]] = {
+            JoinGroupRequest: self._join,
+            SyncGroupRequest: self._sync,
+            HeartbeatRequest: self._heartbeat,
+            LeaveGroupRequest: self._leave,
+            OffsetCommitRequest: self._commit,
+            OffsetFetchRequest: self._fetch,
+            TxnOffsetCommitRequest: self._commit_in_transaction,
+        }
+
+    # Elections.
+
+    def elected(self, partition: str, leader_epoch: int, now: Micros, out: list[Effect]) -> None:
+        """What the log says, to its end: the last record of each key counts. Simplified: read at once; Kafka takes a moment (COORDINATOR_LOAD_IN_PROGRESS)."""
+        self.out = out
+        self._unload(partition)
+        shard = self.shards[partition] = Shard(leader_epoch, visible_at_once=not self.is_new)
+        told: dict[str, GroupRecord] = {}
+        for base_offset, batch in written(self.leading.replicas[partition].log):
+            if batch.marker is not None:
+                shard.offsets.end(batch.producer_id, committed=batch.marker.committed)
+            for place, record in enumerate(batch.payload):
+                match record:
+                    case OffsetRecord() if batch.transactional:
+                        shard.offsets.hold(batch.producer_id, record, base_offset + place)
+                    case OffsetRecord():
+                        shard.offsets.put(record, base_offset + place)
+                    case GroupRecord():
+                        told[record.group] = record
+        for name in dict.fromkeys([*told, *(group for group, _ in shard.offsets.committed)]):
+            group = shard.groups[name] = _as_written(told[name]) if name in told else Group(name)
+            self.membership.loaded(group, now)
+        self._schedule(now)
+
+    def resigned(self, partition: str, now: Micros, out: list[Effect]) -> None:
+        self.out = out
+        self._unload(partition)
+
+    def _unload(self, partition: str) -> None:
+        shard = self.shards.pop(partition, None)
+        for group in shard.groups.values() if shard is not None else ():
+            self.membership.unload(group)
+
+    def transaction_ended(self, partition: str, producer_id: int, now: Micros, out: list[Effect], *, committed: bool) -> None:
+        """Its marker stands in this partition of __consumer_offsets, and is committed (GC-4)."""
+        del now, out
+        if partition in self.shards:
+            self.shards[partition].offsets.end(producer_id, committed=committed)
+
+    # The clock.
+
+    @property
+    def wake_at(self) -> Micros:
+        return self.next_look
+
+    def wake(self, now: Micros, out: list[Effect]) -> None:
+        if self.next_look <= now:
+            self.out = out
+            for shard in list(self.shards.values()):
+                for group in list(shard.groups.values()):
+                    self.membership.wake(group, now)
+            self._schedule(now)
+
+    def _schedule(self, now: Micros) -> None:
+        del now
+        self.next_look = min((self.membership.next_at(group) for shard in self.shards.values() for group in shard.groups.values()), default=NEVER)
+
+    # Groups.
+
+    def partition_of(self, group: str) -> str:
+        return self.topics.partition_of(CONSUMER_OFFSETS, group)
+
+    def _group(self, name: str) -> tuple[ErrorCode, Shard | None, Group | None]:
+        """Is it this coordinator's, and is there such a group?"""
+        if not name:
+            return ErrorCode.INVALID_GROUP_ID, None, None
+        shard = self.shards.get(self.partition_of(name))
+        if shard is None:
+            return ErrorCode.NOT_COORDINATOR, None, None
+        return NONE, shard, shard.groups.get(name)
+
+    def _join(self, connection: str, request: JoinGroupRequest, now: Micros, out: list[Effect]) -> JoinGroupResponse | None:
+        self.out = out
+        error, shard, group = self._group(request.group)
+        if not error and not self.config.group_min_session_timeout_ms <= request.session_timeout_ms <= self.config.group_max_session_timeout_ms:
+            error = ErrorCode.INVALID_SESSION_TIMEOUT
+        if not error and group is None and request.member:
+            error = ErrorCode.UNKNOWN_MEMBER_ID
+        if error or shard is None:
+            return JoinGroupResponse(error, member=request.member)
+        if group is None:
+            group = shard.groups[request.group] = Group(request.group)
+        group.given_ids += 1
+        self.membership.join(group, connection, request, f"{request.instance or request.client}-{shard.epoch}.{group.given_ids}", now)
+        self._schedule(now)
+        return None
+
+    def _sync(self, connection: str, request: SyncGroupRequest, now: Micros, out: list[Effect]) -> SyncGroupResponse | None:
+        self.out = out
+        error, _, group = self._group(request.group)
+        if error or group is None:
+            return SyncGroupResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
+        self.membership.sync(group, connection, request, now)
+        self._schedule(now)
+        return None
+
+    def _heartbeat(self, connection: str, request: HeartbeatRequest, now: Micros, out: list[Effect]) -> HeartbeatResponse:
+        error, _, group = self._group(request.group)
+        if error or group is None:
+            return HeartbeatResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
+        return HeartbeatResponse(self.membership.heartbeat(group, request, now))
+
+    def _leave(self, connection: str, request: LeaveGroupRequest, now: Micros, out: list[Effect]) -> LeaveGroupResponse:
+        self.out = out
+        error, _, group = self._group(request.group)
+        if error or group is None:
+            return LeaveGroupResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
+        answer = LeaveGroupResponse(self.membership.leave(group, request, now))
+        self._schedule(now)
+        return answer
+
+    def _store_group(self, group: Group, then: Callable[[ErrorCode, Micros], None], now: Micros) -> None:
+        members = tuple(
+            MemberRecord(one.member, one.instance, one.client, one.topics, one.protocols, one.session_timeout_ms, one.rebalance_timeout_ms, one.assignment)
+            for one in group.members.values()
+        )
+        record = GroupRecord(group.name, group.generation, group.protocol, group.leader, members)
+        errors = NEW_ERRORS if self.is_new else OLD_GROUP_ERRORS
+
+        def told(error: ErrorCode, offset: int, at: Micros, out: list[Effect]) -> None:
+            self.out = out
+            then(errors.get(error, error), at)
+            self._schedule(at)
+
+        self._append(self.partition_of(group.name), (record,), OFFSET_BYTES + MEMBER_BYTES * len(members), told, now)
+
+    def _append(
+        self,
+        partition: str,
+        records: tuple[object, ...],
+        size: int,
+        told: Callable[[ErrorCode, int, Micros, list[Effect]], None],
+        now: Micros,
+        producer: tuple[int, int] | None = None,
+    ) -> None:
+        """GC-1, GC-9: up to 3.9 with acks=-1, since 4.0 with acks=1 and a wait for the high watermark."""
+        acks, timeout_ms = 1 if self.is_new else -1, self.config.offsets_commit_timeout_ms
+        self.leading.append_internal(partition, records, size, acks=acks, timeout_ms=timeout_ms, then=told, now=now, out=self.out, producer=producer)
+
+    # Offsets.
+
+    def _commit(self, connection: str, request: OffsetCommitRequest, now: Micros, out: list[Effect]) -> OffsetCommitResponse | None:
+        self.out = out
+        error, shard, group = self._group(request.group)
+        if not error and group is None and request.generation >= 0:
+            error = ErrorCode.GROUP_ID_NOT_FOUND if self.is_new else ErrorCode.ILLEGAL_GENERATION  # GC-10
+        if not error and group is not None:
+            error = self._refusal(group, request.member, request.generation, request.instance, in_transaction=False)
+        if error or shard is None:
+            return _committed(request, error)
+        if group is None:
+            group = shard.groups[request.group] = Group(request.group)
+        if group.state in (GroupState.STABLE, GroupState.PREPARING_REBALANCE):
+            self.membership.heard_of(group, request.member, now)
+            self._schedule(now)
+        records = _records(request.group, request.offsets, request.epochs)
+        self._write_offsets(shard, records, lambda code: self.reply(connection, _committed(request, code)), now)
+        return None
+
+    def _refusal(self, group: Group, member: str, generation: int, instance: str, *, in_transaction: bool) -> ErrorCode:
+        """GC-2, GC-3."""
+        if generation < 0 and group.state is GroupState.EMPTY:
+            return NONE
+        if generation >= 0 or member or instance:
+            error = self.membership.member_error(group, member, instance)
+            if error or generation != group.generation:
+                return error or ErrorCode.ILLEGAL_GENERATION
+        elif not in_transaction and group.state is not GroupState.EMPTY:
+            return ErrorCode.UNKNOWN_MEMBER_ID
+        if not in_transaction and group.state is GroupState.COMPLETING_REBALANCE:
+            return ErrorCode.REBALANCE_IN_PROGRESS
+        return NONE
+
+    def _write_offsets(
+        self, shard: Shard, records: tuple[OffsetRecord, ...], respond: Callable[[ErrorCode], None], now: Micros, producer: tuple[int, int] | None = None
+    ) -> None:
+        """Since 4.0 what is written counts at once for whoever writes next, and for readers when it is committed; up to 3.9 when it is committed."""
+        offsets, is_new = shard.offsets, self.is_new
+        errors = NEW_ERRORS if is_new else OLD_ERRORS
+        partition = self.partition_of(records[0].group)
+        before = self.leading.replicas[partition].log.log_end_offset
+
+        def take(base: int) -> None:
+            for place, record in enumerate(records):
+                if producer is not None:
+                    offsets.hold(producer[0], record, base + place)
+                else:
+                    offsets.put(record, base + place)
+
+        def told(error: ErrorCode, base: int, at: Micros, out: list[Effect]) -> None:
+            if not is_new:
+                for record in records:
+                    offsets.writes(record.group, record.partition, -1)
+                if error:
+                    self._let_go(offsets, records, producer)
+                elif self.shards.get(partition) is shard:
+                    take(base)
+            respond(errors.get(error, error))
+
+        self._append(partition, records, OFFSET_BYTES * len(records), told, now, producer)
+        if not is_new:
+            for record in records:
+                offsets.writes(record.group, record.partition, 1)
+        elif self.leading.replicas[partition].log.log_end_offset > before:
+            take(before)
+
+    def _let_go(self, offsets: GroupOffsets, records: tuple[OffsetRecord, ...], producer: tuple[int, int] | None) -> None:
+        """Up to 3.9 nothing of a failed commit is remembered, though it may stand in the log (GC-9)."""
+        if producer is not None:
+            for record in records:
+                offsets.pending.get(producer[0], {}).pop((record.group, record.partition), None)
+
+    def _fetch(self, connection: str, request: OffsetFetchRequest, now: Micros, out: list[Effect]) -> OffsetFetchResponse | None:
+        """GC-5. Since 4.0 a fetch of stable offsets waits, like a commit, until all that was written before it is committed."""
+        error, shard, _ = self._group(request.group)
+        if error or shard is None:
+            return OffsetFetchResponse(error)
+        place = self.partition_of(request.group)
+        log = self.leading.replicas[place].log
+        waits = self.is_new and request.require_stable
+        results = []
+        for partition in request.partitions:
+            if request.require_stable and shard.offsets.is_unstable(request.group, partition):
+                results.append((partition, ErrorCode.UNSTABLE_OFFSET_COMMIT, NOTHING, NOTHING))
+                continue
+            if waits:
+                stored = shard.offsets.newest(request.group, partition)
+            else:
+                stored = shard.offsets.read(request.group, partition, log.high_watermark)
+            results.append((partition, NONE, stored.offset if stored else NOTHING, stored.leader_epoch if stored else NOTHING))
+        answer = OffsetFetchResponse(NONE, tuple(results))
+        if not waits or log.high_watermark >= log.log_end_offset:
+            return answer
+
+        def told(error: ErrorCode, offset: int, at: Micros, out: list[Effect]) -> None:
+            self.reply(connection, OffsetFetchResponse(NEW_ERRORS.get(error, error)) if error else answer)
+
+        self.leading.await_commit(place, self.config.offsets_commit_timeout_ms, told, now, out)
+        return None
+
+    def _commit_in_transaction(self, connection: str, request: TxnOffsetCommitRequest, now: Micros, out: list[Effect]) -> TxnOffsetCommitResponse | None:
+        """GC-3, GC-7: first it is made sure that this partition is part of the transaction."""
+        error, _, _ = self._group(request.group)
+        if error:
+            return _in_transaction(request, error)
+        if self.verify is None:
+            self._verified(connection, request, NONE, now, out)
+        else:
+            place = self.partition_of(request.group)
+            self.verify(place, request, lambda error, at, out: self._verified(connection, request, error, at, out), now, out)
+        return None
+
+    def _verified(self, connection: str, request: TxnOffsetCommitRequest, error: ErrorCode, now: Micros, out: list[Effect]) -> None:
+        self.out = out
+        if error:
+            self.reply(connection, _in_transaction(request, (NEW_ERRORS if self.is_new else OLD_ERRORS).get(error, error)))
+            return
+        error, shard, group = self._group(request.group)
+        if not error and group is None and request.generation >= 0 and self.is_new:
+            error = ErrorCode.ILLEGAL_GENERATION
+        if not error and shard is not None:
+            group = group or shard.groups.setdefault(request.group, Group(request.group))
+            error = self._refusal(group, request.member, request.generation, request.instance, in_transaction=True)
+        if error or shard is None:
+            self.reply(connection, _in_transaction(request, error))
+            return
+        records, producer = _records(request.group, request.offsets, ()), (request.producer_id, request.producer_epoch)
+        self._write_offsets(shard, records, lambda code: self.reply(connection, _in_transaction(request, code)), now, producer)
+
+
+def _records(group: str, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> tuple[OffsetRecord, ...]:
+    return tuple(OffsetRecord(group, partition, offset, epochs[place] if epochs else -1) for place, (partition, offset) in enumerate(offsets))
+
+
+def _committed(request: OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse:
+    return OffsetCommitResponse(tuple((partition, error) for partition, _ in request.offsets))
+
+
+def _in_transaction(request: TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCommitResponse:
+    return TxnOffsetCommitResponse(tuple((partition, error) for partition, _ in request.offsets))
+
+
+def _as_written(record: GroupRecord) -> Group:
+    """Whatever rebalance was under way is over: members are told so when they ask."""
+    group = Group(record.group, GroupState.STABLE if record.members else GroupState.EMPTY)
+    group.generation, group.protocol = record.generation, record.protocol
+    for one in record.members:
+        request = JoinGroupRequest(
+            record.group, one.member, one.client, one.instance, one.topics, one.session_timeout_ms, one.rebalance_timeout_ms, one.protocols
+        )
+        member = Member(one.member, request)
+        member.is_new, member.assignment = False, one.assignment
+        group.add(member)
+    group.leader = record.leader
+    return group

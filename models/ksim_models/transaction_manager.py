@@ -1,0 +1,444 @@
+"""The client's side of transactions: what the application may call, which requests wait, what their answers change.
+
+Kafka: TransactionManager with a transactional id (section 5 of the client's rule book; KIP-98, KIP-360, KIP-447, KIP-588, KIP-890).
+Whom a request goes to, and when, is `transaction_step`'s affair; sequence numbers are those of `transactional_numbers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode
+from ksim_models.messages import InitProducerIdRequest
+from ksim_models.profiles import ClientProfile
+from ksim_models.transaction_messages import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    FindCoordinatorRequest,
+    TxnOffsetCommitRequest,
+)
+from ksim_models.transaction_replies import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID, OFFSET_COMMIT
+from ksim_models.transaction_states import Failure, IllegalState, Priority, Result, State, is_legal
+from ksim_models.units import Micros, ms
+
+TRANSACTION, GROUP = "transaction", "group"
+FATAL_FOR_EVERYONE = (
+    "ClusterAuthorizationException",
+    "TransactionalIdAuthorizationException",
+    "ProducerFencedException",
+    "UnsupportedVersionException",
+)
+"""I14: what a failed batch, or a failed send(), makes of the producer."""
+EXHAUSTED = "Transaction Request was aborted after exhausting retries."
+FIRST_ADD_BACKOFF_MS = 20
+"""T24."""
+
+
+@dataclass(slots=True)
+class Group:
+    """The consumer's place in its group (KIP-447)."""
+
+    name: str
+    member: str = ""
+    generation: int = -1
+    instance: str = ""
+
+
+class Pending:
+    """A request that waits to be sent, or for its answer."""
+
+    __slots__ = ("api", "backoff", "coordinator", "group", "is_epoch_bump", "is_retry", "key", "message", "offsets", "priority", "result")
+
+    def __init__(self, api: str, message: object, priority: Priority, result: Result, coordinator: str, key: str, backoff: Micros) -> None:
+        self.api = api
+        self.message = message
+        self.priority = priority
+        self.result = result
+        self.coordinator = coordinator
+        """Who must answer: "transaction", "group", or "": anybody."""
+        self.key = key
+        """That coordinator's transactional id or group."""
+        self.backoff = backoff
+        self.is_retry = False
+        self.is_epoch_bump = priority is Priority.EPOCH_BUMP
+        self.offsets: dict[str, int] = {}
+        self.group: Group | None = None
+
+
+class TransactionManager:
+    def __init__(self, config: ProducerConfig, profile: ClientProfile) -> None:
+        self.transactional_id = config.transactional_id
+        self.timeout_ms = config.transaction_timeout_ms
+        self.profile = profile
+        self.backoff = ms(config.retry_backoff_ms)
+        self.state = State.UNINITIALIZED
+        self.last_error: Failure | None = None
+        self.producer_id = -1
+        self.epoch = -1
+        self.queue: list[Pending] = []
+        """In the order of coming; `next_request` goes by priority. Simplified: equals go in that order, where Java's heap promises none (T20)."""
+        self.in_flight: Pending | None = None
+        self.new_partitions: dict[str, None] = {}
+        self.pending_partitions: dict[str, None] = {}
+        self.partitions: dict[str, None] = {}
+        """Those that are in the transaction."""
+        self.pending_offsets: dict[str, int] = {}
+        self.coordinators: dict[str, str] = {}
+        """"transaction" and "group" -> the node."""
+        self.coordinator_bumps = False
+        """The coordinator raises epochs on request (InitProducerId v3); known once its connection was ready (T11, PV-184)."""
+        self.started = False
+        """The coordinator knows of the transaction (T22)."""
+        self.bump_required = False
+        self.is_v2 = False
+        """T40: of the transaction at hand; read anew only between transactions."""
+        self.features: tuple[int, int] = (-1, 0)
+        """The newest (epoch of the features, transaction.version) that a broker told."""
+        self.features_seen = -1
+        self.pinned: tuple[Result, State, str] | None = None
+        """The last initTransactions, commit or abort: result, target, name; it must be heard of before another call (T9)."""
+        self.on_reset: Callable[[], None] = lambda: None
+        """All sequence numbers begin again."""
+
+    # States.
+
+    @property
+    def has_error(self) -> bool:
+        return self.state in (State.ABORTABLE_ERROR, State.FATAL_ERROR)
+
+    @property
+    def is_fatal(self) -> bool:
+        return self.state is State.FATAL_ERROR
+
+    @property
+    def is_completing(self) -> bool:
+        return self.state in (State.COMMITTING, State.ABORTING)
+
+    @property
+    def is_ongoing(self) -> bool:
+        return self.state in (State.IN_TRANSACTION, State.COMMITTING, State.ABORTING, State.ABORTABLE_ERROR)
+
+    def _go(self, target: State, failure: Failure | None = None, *, in_background: bool = False) -> None:
+        """T1. An illegal step leaves the state alone if the application took it, and poisons the producer where its I/O thread did (3.6)."""
+        if not is_legal(self.state, target, self.profile):
+            text = f"TransactionalId {self.transactional_id}: Invalid transition attempted from state {self.state.value} to state {target.value}"
+            illegal = Failure("IllegalStateException" if self.profile.illegal_steps_are_illegal_states else "KafkaException", text)
+            if in_background and self.profile.illegal_steps_poison:
+                self.state, self.last_error = State.FATAL_ERROR, illegal
+            raise IllegalState(illegal)
+        self.state, self.last_error = target, failure
+
+    def abortable(self, failure: Failure, *, in_background: bool = True) -> None:
+        """T2: an abort that is under way goes on."""
+        if self.state is not State.ABORTING:
+            self._go(State.ABORTABLE_ERROR, failure, in_background=in_background)
+
+    def fatal(self, failure: Failure) -> None:
+        self._go(State.FATAL_ERROR, failure)
+        if self.pinned is not None:
+            self.pinned[0].fail(failure)
+
+    @property
+    def bumps_by_client(self) -> bool:
+        return self.coordinator_bumps and not self.is_v2
+
+    def abortable_if_possible(self, failure: Failure, fatal: Failure | None = None) -> bool:
+        """T11. Answers whether it was."""
+        if not (self.coordinator_bumps or self.is_v2):
+            self.fatal(fatal or failure)
+            return False
+        if self.bumps_by_client:
+            self.bump_required = True
+        self.abortable(failure)
+        return True
+
+    def failed(self, failure: Failure, *, in_background: bool) -> None:
+        """T12: a batch failed for good, or a send() did."""
+        mapping = failure.exception == "InvalidPidMappingException" and self.profile.id_mapping_error_is_fatal
+        if failure.exception in FATAL_FOR_EVERYONE or mapping:
+            self.fatal(failure)
+            return
+        if self.profile.exhausted_retries_are_abortable and (failure.retriable or failure.exception == "InvalidTxnStateException"):
+            failure = Failure("TransactionAbortableException", EXHAUSTED, cause=failure.exception)
+        if self.bumps_by_client and not self.is_completing:
+            self.bump_required = True
+        self.abortable(failure, in_background=in_background)
+
+    def throw_if_failed(self) -> None:
+        """T3."""
+        failure = self.last_error
+        if not self.has_error or failure is None:
+            return
+        who = f"Producer with transactionalId '{self.transactional_id}' and ProducerIdAndEpoch(producerId={self.producer_id}, epoch={self.epoch})"
+        if failure.exception == "ProducerFencedException":
+            raise IllegalState(Failure(failure.exception, f"{who} has been fenced by another producer with the same transactionalId"))
+        if failure.exception == "InvalidProducerEpochException":
+            raise IllegalState(Failure(failure.exception, f"{who} attempted to produce with an old epoch"))
+        if failure.exception == "IllegalStateException":
+            text = f"{who} cannot execute transactional method because of previous invalid state transition attempt"
+            raise IllegalState(Failure(failure.exception, text, failure.exception))
+        raise IllegalState(Failure("KafkaException", "Cannot execute transactional method because we are in an error state", failure.exception))
+
+    # What the application calls. Each throws `IllegalState`, or answers what it waits for.
+
+    def initialize(self) -> Result:
+        self.throw_if_failed()
+        return self._once(self._initialize, State.INITIALIZING, "initTransactions")
+
+    def _initialize(self) -> Result:
+        self._go(State.INITIALIZING)
+        return self._ask_for_id(Priority.INIT_PRODUCER_ID)
+
+    def _ask_for_id(self, priority: Priority) -> Result:
+        known = (self.producer_id, self.epoch) if priority is Priority.EPOCH_BUMP else (-1, -1)
+        request = InitProducerIdRequest(self.transactional_id, self.timeout_ms, *known)
+        return self._enqueue(INIT_PRODUCER_ID, request, priority)
+
+    def begin(self) -> None:
+        self._throw_if_pinned("beginTransaction")
+        self.throw_if_failed()
+        self._go(State.IN_TRANSACTION)
+
+    def commit(self) -> Result:
+        return self._once(lambda: self._complete(committed=True), State.COMMITTING, "commitTransaction")
+
+    def abort(self) -> Result:
+        return self._once(lambda: self._complete(committed=False), State.ABORTING, "abortTransaction")
+
+    def _complete(self, *, committed: bool) -> Result:
+        """T23. The end is asked for with the version that the transaction began with; only then the features are read."""
+        if committed or self.state is not State.ABORTABLE_ERROR:
+            self.throw_if_failed()
+        self._go(State.COMMITTING if committed else State.ABORTING)
+        if not committed:
+            self.new_partitions.clear()
+        self._enqueue_new_partitions()
+        request = EndTxnRequest(self.transactional_id, self.producer_id, self.epoch, committed, 2 if self.is_v2 else 1)
+        result = self._enqueue(END_TXN, request, Priority.END_TXN)
+        self.read_features(at_first=False)
+        return self._ask_for_id(Priority.EPOCH_BUMP) if self.bump_required else result
+
+    def send_offsets(self, offsets: Mapping[str, int], group: Group) -> Result:
+        """T29: it may be called again while the last one is still under way."""
+        self._throw_if_pinned("sendOffsetsToTransaction")
+        self.throw_if_failed()
+        if self.state is not State.IN_TRANSACTION:
+            text = f"Cannot send offsets if a transaction is not in progress (currentState= {self.state.value})"
+            raise IllegalState(Failure("IllegalStateException" if self.profile.illegal_steps_are_illegal_states else "KafkaException", text))
+        if self.is_v2:
+            self.started = True
+            return self.enqueue_offset_commit(Result("TxnOffsetCommitHandler"), offsets, group)
+        request = AddOffsetsToTxnRequest(self.transactional_id, self.producer_id, self.epoch, group.name)
+        result = self._enqueue(ADD_OFFSETS, request, Priority.ADD_PARTITIONS_OR_OFFSETS)
+        self.queue[-1].offsets, self.queue[-1].group = dict(offsets), group
+        return result
+
+    def enqueue_offset_commit(self, result: Result, offsets: Mapping[str, int], group: Group) -> Result:
+        self.pending_offsets.update(offsets)
+        request = TxnOffsetCommitRequest(
+            self.transactional_id,
+            group.name,
+            self.producer_id,
+            self.epoch,
+            tuple(self.pending_offsets.items()),
+            group.member,
+            group.generation,
+            transaction_version=2 if self.is_v2 else 1,
+        )
+        pending = Pending(OFFSET_COMMIT, request, Priority.ADD_PARTITIONS_OR_OFFSETS, result, GROUP, group.name, self.backoff)
+        self.queue.append(pending)
+        return result
+
+    def throw_if_not_sending(self) -> None:
+        """What send() asks once the record is in the accumulator (A11)."""
+        self.throw_if_failed()
+        self._throw_if_pinned("send")
+        if self.producer_id < 0:
+            raise IllegalState(Failure("IllegalStateException", "Cannot add partition to transaction before completing a call to initTransactions"))
+        if self.state is not State.IN_TRANSACTION:
+            raise IllegalState(Failure("IllegalStateException", f"Cannot add partition to transaction while in state  {self.state.value}"))
+
+    def add_partition(self, partition: str) -> None:
+        """T5, T6: send() has put a record for this partition into the accumulator."""
+        if self.is_v2:
+            self.partitions[partition] = None
+            self.started = True
+        elif partition not in self.partitions and partition not in self.pending_partitions:
+            self.new_partitions[partition] = None
+
+    def _once(self, call: Callable[[], Result], target: State, name: str) -> Result:
+        """T9: a call that timed out goes on, and must be repeated: it answers with what it began."""
+        if self.pinned is not None:
+            result, state, operation = self.pinned
+            pins = not result.is_acked if self.profile.pins_timed_out_calls else not result.is_acked and self.state is state
+            if not pins:
+                self.pinned = None
+            elif state is target:
+                return result
+            elif self.profile.pins_timed_out_calls:
+                raise IllegalState(self._pinned_failure(name, operation))
+        result = call()
+        self.pinned = result, target, name
+        return result
+
+    def _throw_if_pinned(self, name: str) -> None:
+        if self.pinned is not None and self.profile.pins_timed_out_calls:
+            if not self.pinned[0].is_acked:
+                raise IllegalState(self._pinned_failure(name, self.pinned[2]))
+            self.pinned = None
+
+    def _pinned_failure(self, name: str, before: str) -> Failure:
+        text = f"Cannot attempt operation `{name}` because the previous call to `{before}` timed out and must be retried"
+        return Failure("IllegalStateException", text)
+
+    # The queue.
+
+    def _enqueue(self, api: str, message: object, priority: Priority) -> Result:
+        result = Result(api)
+        self.queue.append(Pending(api, message, priority, result, TRANSACTION, self.transactional_id, self.backoff))
+        return result
+
+    def _enqueue_new_partitions(self) -> None:
+        if self.new_partitions:
+            self.pending_partitions.update(self.new_partitions)
+            self.new_partitions.clear()
+            request = AddPartitionsToTxnRequest(self.transactional_id, self.producer_id, self.epoch, tuple(self.pending_partitions))
+            self._enqueue(ADD_PARTITIONS, request, Priority.ADD_PARTITIONS_OR_OFFSETS)
+
+    def find(self, kind: str, key: str) -> None:
+        """The coordinator is not known any more, and is asked for."""
+        self.coordinators.pop(kind, None)
+        request = FindCoordinatorRequest(kind, key)
+        self.queue.append(Pending(FIND_COORDINATOR, request, Priority.FIND_COORDINATOR, Result(FIND_COORDINATOR), "", key, self.backoff))
+
+    def retry(self, request: Pending) -> None:
+        request.is_retry = True
+        self.queue.append(request)
+
+    def next_request(self, *, has_incomplete: bool) -> Pending | None:
+        """T21, T22, T13. None: nothing of this kind is to be sent now."""
+        self._enqueue_new_partitions()
+        while self.queue:
+            request = min(self.queue, key=lambda one: one.priority)
+            if request.api == END_TXN and has_incomplete:
+                return None
+            self.queue.remove(request)
+            if self.has_error and not (self.state is State.ABORTABLE_ERROR and request.api == FIND_COORDINATOR):
+                assert self.last_error is not None
+                request.result.fail(self.last_error)
+                continue
+            if request.api != END_TXN or self.started:
+                return request
+            request.result.done()
+            self._reset()
+        return None
+
+    def _reset(self) -> None:
+        """The transaction is over."""
+        self._go(State.INITIALIZING if self.bump_required else State.READY, in_background=True)
+        self.bump_required = self.started = False
+        self.new_partitions.clear()
+        self.pending_partitions.clear()
+        self.partitions.clear()
+
+    def read_features(self, *, at_first: bool) -> None:
+        """T40, T41: a version that was raised meanwhile holds from the next transaction on, which begins with another epoch."""
+        epoch, version = self.features
+        if not self.profile.transactions_v2 or epoch <= self.features_seen:
+            return
+        self.features_seen = epoch
+        before, self.is_v2 = self.is_v2, version >= 2
+        if self.is_v2 and not before and not at_first:
+            self.bump_required = True
+
+    # Answers that change more than a result.
+
+    def given(self, producer_id: int, epoch: int, request: Pending) -> None:
+        self.producer_id, self.epoch = producer_id, epoch
+        self._go(State.READY, in_background=True)
+        if request.is_epoch_bump:
+            self.on_reset()
+        request.result.done()
+
+    def ended(self, producer_id: int, epoch: int, request: Pending) -> None:
+        """T44: of version 2 every end brings another epoch."""
+        if producer_id >= 0:
+            self.producer_id, self.epoch = producer_id, epoch
+            self.on_reset()
+        self._reset()
+        request.result.done()
+
+    def added(self, partitions: tuple[str, ...], request: Pending) -> None:
+        self.partitions.update(dict.fromkeys(partitions))
+        self.started = True
+        request.result.done()
+
+    def remember_offsets(self, request: Pending) -> None:
+        """AddOffsetsToTxn succeeded: the offsets themselves follow."""
+        assert request.group is not None
+        self.enqueue_offset_commit(request.result, request.offsets, request.group)
+        self.started = True
+
+    def offsets_left(self, request: Pending) -> None:
+        """TxnOffsetCommit: while some had an error that is retriable, all are asked for again."""
+        if request.result.is_completed:
+            self.pending_offsets.clear()
+        elif not self.pending_offsets:
+            request.result.done()
+        else:
+            self.retry(request)
+
+    def initialize_again(self, failure: Failure) -> None:
+        """S1.3: the producer is as if it had never been initialized."""
+        for request in self.queue:
+            request.result.fail(failure)
+        self._go(State.UNINITIALIZED)
+        if self.pinned is not None:
+            self.pinned[0].fail(failure)
+
+    def fail_pending(self, failure: Failure) -> None:
+        """A52: close() by force."""
+        for request in self.queue:
+            request.result.fail(failure)
+        if self.pinned is not None:
+            self.pinned[0].fail(failure)
+
+
+def failed_partition(error: ErrorCode) -> Failure:
+    return Failure("KafkaException", f"Could not add partitions to transaction due to errors: {error.name}")
+
+
+# send().
+
+RETURNED = ("TimeoutException", "BufferExhaustedException")
+API_EXCEPTIONS = (
+    *RETURNED,
+    "RecordTooLargeException",
+    "InvalidTopicException",
+    "TopicAuthorizationException",
+    "ProducerFencedException",
+    "InvalidProducerEpochException",
+)
+"""A8: what comes in the future; all else is thrown."""
+
+
+def why_not_sending(manager: TransactionManager) -> Failure | None:
+    """What send() throws. Kafka finds it when the record is in the accumulator already (A11), from where it is not sent unless its partition
+    is in the transaction at hand; here it does not get there.
+    """
+    try:
+        manager.throw_if_not_sending()
+    except IllegalState as illegal:
+        return illegal.failure
+    return None
+
+
+def refused_by_send(manager: TransactionManager, error: str, text: str) -> None:
+    """A10: an error that send() answers in the future makes the transaction one to be aborted."""
+    if manager.profile.failed_sends_abort and error in API_EXCEPTIONS:
+        with suppress(IllegalState):
+            manager.failed(Failure(error, text, retriable=error in RETURNED), in_background=False)

@@ -1,0 +1,148 @@
+"""The transaction coordinator in a small cluster: ids and epochs, partitions, ends and markers, time-outs, another coordinator taking over."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim_models.errors import ErrorCode
+from ksim_models.facts import TransactionState
+from ksim_models.messages import InitProducerIdRequest, ProduceRequest, RecordBatch
+from ksim_models.transaction_messages import AddPartitionsToTxnRequest, EndTxnRequest
+from small_cluster import SmallCluster
+
+ID = "copy-1"
+OLD, NEW = "3.9", "4.3"
+
+
+class Client:
+    """A transactional producer that asks for one thing after the other."""
+
+    def __init__(self, cluster: SmallCluster, *, version: int = 1, timeout_ms: int = 60_000, name: str = "p1") -> None:
+        self.cluster = cluster
+        self.version = version
+        self.timeout_ms = timeout_ms
+        self.name = name
+        self.producer_id, self.epoch = -1, -1
+        self.sequences: dict[str, int] = {}
+
+    @property
+    def coordinator(self) -> str:
+        return self.cluster.find("transaction", ID)
+
+    def init(self, *, again: bool = True, expected: bool = False) -> ErrorCode:
+        """again: as often as it takes."""
+        while True:
+            who = (self.producer_id, self.epoch) if expected else (-1, -1)
+            answer = self.cluster.ask(self.coordinator, InitProducerIdRequest(ID, self.timeout_ms, *who))
+            if answer.error.retriable and again:
+                self.cluster.run_for(20)
+                continue
+            if answer.error is ErrorCode.NONE:
+                self.producer_id, self.epoch = answer.producer_id, answer.producer_epoch
+                self.sequences.clear()
+            return ErrorCode(answer.error)
+
+    def add(self, *partitions: str) -> list[ErrorCode]:
+        answer = self.cluster.ask(self.coordinator, AddPartitionsToTxnRequest(ID, self.producer_id, self.epoch, partitions))
+        return [error for _, error in answer.results]
+
+    def produce(self, partition: str = "t-0", count: int = 1) -> ErrorCode:
+        sequence = self.sequences.get(partition, 0)
+        batch = RecordBatch(
+            partition,
+            self.name,
+            range(sequence, sequence + count),
+            100,
+            self.producer_id,
+            self.epoch,
+            sequence,
+            max_timestamp=self.cluster.now,
+            transactional=True,
+        )
+        answer = self.cluster.ask(
+            self.cluster.controller.leader_of(partition), ProduceRequest(-1, 30_000, (batch,), transactional_id=ID, transaction_version=self.version)
+        )
+        error: ErrorCode = answer.results[0].error
+        if error is ErrorCode.NONE:
+            self.sequences[partition] = sequence + count
+        return error
+
+    def end(self, *, commit: bool = True) -> ErrorCode:
+        answer = self.cluster.ask(self.coordinator, EndTxnRequest(ID, self.producer_id, self.epoch, commit, self.version))
+        if answer.error is ErrorCode.NONE and self.version == 2:
+            self.producer_id, self.epoch = answer.producer_id, answer.producer_epoch
+            self.sequences.clear()
+        return ErrorCode(answer.error)
+
+    def states(self) -> list[str]:
+        return [fact.state for fact in self.cluster.all_facts(TransactionState)]
+
+
+def markers(cluster: SmallCluster, partition: str = "t-0") -> list[tuple[int, bool, int]]:
+    """(offset, committed, epoch) in the leader's log."""
+    log = cluster.brokers[cluster.controller.leader_of(partition)].logs[partition]
+    return [(batch.base_offset, batch.marker.committed, batch.producer_epoch) for batch in log.batches if batch.marker is not None]
+
+
+@pytest.mark.parametrize("commit", [True, False])
+@pytest.mark.parametrize("kafka", ["3.5", OLD, NEW])
+def test_a_transaction_of_version_1_is_written_marked_and_complete(kafka: str, commit: bool) -> None:
+    cluster = SmallCluster(kafka=kafka, topics={"t": 2})
+    client = Client(cluster)
+
+    assert client.init() is ErrorCode.NONE
+    assert client.add("t-0", "t-1") == [ErrorCode.NONE] * 2
+    assert [client.produce("t-0", 3), client.produce("t-1")] == [ErrorCode.NONE] * 2
+    log = cluster.brokers[cluster.controller.leader_of("t-0")].logs["t-0"]
+    open_until = log.last_stable_offset
+    assert client.end(commit=commit) is ErrorCode.NONE
+    cluster.run_for(1_000)
+
+    assert (open_until, log.last_stable_offset, log.log_end_offset) == (0, 4, 4)
+    assert markers(cluster) == [(3, commit, 0)]
+    assert markers(cluster, "t-1") == [(1, commit, 0)]
+    assert client.states() == ["Empty", "Ongoing", *(["PrepareCommit", "CompleteCommit"] if commit else ["PrepareAbort", "CompleteAbort"])]
+    assert log.aborted(0, 4) == (() if commit else ((client.producer_id, 0),))
+    for broker in cluster.brokers.values():
+        assert broker.logs["t-0"].last_stable_offset == 4
+        assert broker.logs["t-0"].aborted(0, 4) == log.aborted(0, 4)
+
+
+@pytest.mark.parametrize("commit", [True, False])
+def test_a_transaction_of_version_2_adds_its_partitions_by_itself_and_its_end_raises_the_epoch(commit: bool) -> None:
+    """TC-43, TC-44: the markers have the epoch of the next transaction."""
+    cluster = SmallCluster(topics={"t": 2})
+    client = Client(cluster, version=2)
+    client.init()
+
+    assert [client.produce("t-0", 3), client.produce("t-1")] == [ErrorCode.NONE] * 2
+    assert client.end(commit=commit) is ErrorCode.NONE
+    cluster.run_for(1_000)
+
+    assert client.epoch == 1
+    assert markers(cluster) == [(3, commit, 1)]
+    assert markers(cluster, "t-1") == [(1, commit, 1)]
+    assert client.states() == ["Empty", "Ongoing", "Ongoing", *(["PrepareCommit", "CompleteCommit"] if commit else ["PrepareAbort", "CompleteAbort"])]
+    assert client.produce("t-0") is ErrorCode.NONE
+
+
+def test_a_partition_that_is_not_in_the_transaction_takes_no_record_of_it() -> None:
+    """PS-65: verification, TRANSACTION_ABORTABLE for a client that knows it."""
+    cluster = SmallCluster(topics={"t": 2})
+    client = Client(cluster)
+    client.init()
+    client.add("t-0")
+
+    assert client.produce("t-1") is ErrorCode.TRANSACTION_ABORTABLE
+    assert client.produce("t-0") is ErrorCode.NONE
+
+
+def test_before_3_6_a_partition_takes_what_the_coordinator_does_not_know() -> None:
+    """TC-47: a hanging transaction."""
+    cluster = SmallCluster(kafka="3.5", topics={"t": 2})
+    client = Client(cluster)
+    client.init()
+
+    assert client.produce("t-1") is ErrorCode.NONE
+    cluster.run_for(100_000)
+    assert cluster.brokers[cluster.controller.leader_of("t-1")].logs["t-1"].last_stable_offset == 0
