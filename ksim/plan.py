@@ -73,6 +73,8 @@ class ConsumerPlan:
     topics: tuple[str, ...]
     work: Micros = 0
     """How long its application works on each record."""
+    commit: str = "none"
+    """What it does after the work: "sync", "async" or "none"."""
     given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """As of a producer."""
 

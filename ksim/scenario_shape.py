@@ -87,6 +87,10 @@ CONSUMER: Shape = {
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
     "config": CONFIG,
     "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
+    "commit": key(
+        kinds.choice("sync", "async", "none"),
+        "How it commits when it has done with what a poll() returned (default sync for a member of a group that does not commit automatically, else none)",
+    ),
 }
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),

@@ -39,6 +39,7 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
 from ksim_models.producer import Producer
 from ksim_models.sequences import next_sequence
+from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
@@ -161,10 +162,12 @@ class Simulation:
 
     def _watch_invariants(self, every: int) -> Invariants:
         topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
+        otherwise = self.plan.brokers[0].config.min_insync_replicas
+        topics[TRANSACTION_STATE] = self.plan.brokers[0].config.transaction_state_log_min_isr
         capped = self.plan.broker_profile.min_isr_capped_by_replication
 
         def min_isr(partition: str) -> int:
-            given = topics[topic_of(partition)]
+            given = topics.get(topic_of(partition), otherwise)
             return min(given, len(self.controller.replicas_of(partition)) or given) if capped else given
 
         invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
@@ -203,7 +206,7 @@ class Simulation:
         consumers = []
         for plan in self.plan.consumers:
             bootstrap = [broker.name for broker in self.plan.brokers]
-            consumers.append(Consumer(plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work)))
+            consumers.append(Consumer(plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work, plan.commit)))
             self.loop.add(consumers[-1])
         return consumers
 
@@ -268,12 +271,22 @@ class Simulation:
 
     def _is_behind(self) -> bool:
         """A consumer that can has yet to read what it may read."""
-        for consumer in self.consumers:
-            if consumer.reads and not self.loop.cells[consumer.name].frozen:
-                for partition in self._partitions():
-                    if topic_of(partition) in consumer.topics and not consumer.has_read(partition, self._readable_end(partition, consumer)):
-                        return True
+        for readers in self._groups():
+            reading = [reader for reader in readers if reader.reads and not self.loop.cells[reader.name].frozen]
+            if any(not reader.is_idle for reader in reading):
+                return True
+            for partition in self._partitions() if reading else ():
+                takers = [reader for reader in reading if topic_of(partition) in reader.topics]
+                if takers and not any(reader.has_read(partition, self._readable_end(partition, reader)) for reader in takers):
+                    return True
         return False
+
+    def _groups(self) -> list[list[Consumer]]:
+        """Consumers that divide their partitions among them; each without a group is one by itself."""
+        groups: dict[str, list[Consumer]] = {}
+        for consumer in self.consumers:
+            groups.setdefault(f"group {consumer.config.group_id}" if consumer.config.group_id else consumer.name, []).append(consumer)
+        return list(groups.values())
 
     def _readable_end(self, partition: str, consumer: Consumer) -> int:
         log = self._broker(self.controller.state_of(partition).leader).logs[partition]
@@ -332,7 +345,7 @@ class Simulation:
             if log.batches != written or log.log_start_offset != start:  # Replicas mostly hold the same batches.
                 written, start, told = log.batches, log.log_start_offset, logged(log)
             leads = name == state.leader
-            offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
+            offsets = log.log_start_offset, log.high_watermark, log.last_stable_offset, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
 
 
@@ -342,14 +355,16 @@ def ends_or_returns(fault: FaultPlan) -> bool:
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:
-    """What a consumer can read. Of a batch in whose middle the log starts, only the rest."""
+    """What a consumer can read, and the markers between. Of a batch in whose middle the log starts, only the rest."""
     told = []
     for batch in log.batches:
         before = max(0, log.log_start_offset - batch.base_offset)
         if before < len(batch.records):
-            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 else batch.base_sequence
+            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 and batch.marker is None else batch.base_sequence
             numbers = batch.producer_id, batch.producer_epoch, sequence
-            told.append(
-                LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, batch.records[before:] if before else batch.records, *numbers)
-            )
+            records = batch.records[before:] if before else batch.records
+            kind: tuple[bool, str] = batch.transactional, ""
+            if batch.marker is not None:
+                records, kind = range(0), (True, "commit" if batch.marker.committed else "abort")
+            told.append(LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, records, *numbers, *kind))
     return tuple(told)

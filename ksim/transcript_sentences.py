@@ -25,6 +25,7 @@ from ksim_models.facts import (
     Failed,
     Fault,
     FinalLog,
+    GaveUp,
     HighWatermark,
     Learned,
     LogStartMoved,
@@ -247,6 +248,9 @@ class Sentences:
         gone = f"offsets {fact.to_offset} to {fact.from_offset - 1} were in the page cache only, and are gone"
         return f"{fact.broker} had its log{self._where(fact.partition)} on the disk up to {fact.to_offset}: {gone}"
 
+    def _gave_up(self, fact: GaveUp) -> str:
+        return f"{fact.broker} could not reach the controller for {fact.why}, and ends by itself"
+
     # The client.
 
     def _connected(self, fact: Connected) -> str:
@@ -320,6 +324,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     Truncated: Sentences._truncated,
     LogStartMoved: Sentences._start_moved,
     CacheLost: Sentences._cache_lost,
+    GaveUp: Sentences._gave_up,
     Connected: Sentences._connected,
     Disconnected: Sentences._disconnected,
     Learned: Sentences._learned,

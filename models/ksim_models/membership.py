@@ -113,6 +113,11 @@ class Membership:
             return min(self.connect_at, self.gives_up_at)
         return min(self.register_at, self.heartbeat_at, self.alter_at, self.gives_up_at) if self.open else self.gives_up_at
 
+    @property
+    def why_it_gave_up(self) -> str:
+        """The setting that says how long it tries."""
+        return "initial.broker.registration.timeout.ms" if self.epoch < 0 else "log.dir.failure.timeout.ms"
+
     def wake(self, now: Micros, out: list[Effect]) -> None:
         if self.gives_up_at <= now:
             self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
