@@ -14,7 +14,7 @@ from ksim.problems import shown
 from ksim.scenario_producers import LEGAL_NAME, RESERVED_NAME, file_settings
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
-from ksim.scenario_values import DURATION
+from ksim.scenario_values import DURATION, choice
 from ksim_models.config import ConsumerConfig, Effective, resolve_consumer
 from ksim_models.consumer_keys import CONSUMER_KEYS
 from ksim_models.profiles import ClientProfile
@@ -46,10 +46,19 @@ def read_consumers(
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
         read = _topics(table, [topic.name for topic in topics])
         work = table.take("work", DURATION) or 0
+        config = resolved.config or ConsumerConfig()
+        commit = _commit(table, config)
         given = in_kafka_spelling(settings, CONSUMER_KEYS)
-        consumers.plans.append(ConsumerPlan(name, profile, resolved.config or ConsumerConfig(), read, work, given))
+        consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given))
         consumers.effective[name] = resolved.effective
     return consumers
+
+
+def _commit(table: Table, config: ConsumerConfig) -> str:
+    commit = table.take("commit", choice("sync", "async", "none"))
+    if commit in ("sync", "async") and config.group_id is None:
+        table.problem("commit", f"{table.path[-1]}: commit = {commit}: without a group.id there is nothing to commit to (InvalidGroupIdException).")
+    return commit or ("sync" if config.group_id is not None and not config.enable_auto_commit else "none")
 
 
 def _topics(table: Table, known: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ksim_models.config import BrokerConfig
 from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
-from ksim_models.facts import CacheLost
+from ksim_models.facts import CacheLost, GaveUp
 from ksim_models.following import Following
 from ksim_models.image import Image
 from ksim_models.inbound import SERVED_ON_A_CLOSED_CONNECTION, Inbound
@@ -26,7 +26,6 @@ from ksim_models.messages import (
     ApiVersionsResponse,
     BrokerHeartbeatResponse,
     BrokerRegistrationResponse,
-    CreateTopicsRequest,
     CreateTopicsResponse,
     DeleteRecordsRequest,
     FetchRequest,
@@ -38,14 +37,15 @@ from ksim_models.messages import (
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.parked import OwnAnswer
+from ksim_models.producer_ids import ProducerIds
 from ksim_models.profiles import BrokerProfile
+from ksim_models.quorum_membership import QuorumMembership
+from ksim_models.raft_log import RaftDisk
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
-from ksim_models.topic_creation import is_legal
+from ksim_models.topic_asking import TopicAsking
 from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
-
-PRODUCER_IDS_PER_BLOCK = 1000
 
 
 class Broker:
@@ -60,15 +60,18 @@ class Broker:
         *,
         start_at: Micros,
         member: tuple[int, Sequence[MetadataRecord]] | None = None,
+        quorum: tuple[Sequence[str], RaftDisk] | None = None,
         page_cache: PageCache | None = None,
         power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
-        """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
+        """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start.
+        quorum: the controllers, where there are several, and what this broker's disk holds of their log."""
         self.name = name
         self.number = number
         self.profile = profile
         self.config = config
         self.controller = controller
+        self.quorum = quorum
         self.dice = dice
         self.logs: dict[str, Log] = {}
         """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
@@ -99,15 +102,14 @@ class Broker:
         """Everything volatile begins anew."""
         self.running = True
         self.booted_at = start_at
-        self.producer_ids_given = 0
         self.image = Image()
-        self.creating: dict[str, str] = {}
-        """Topics that the controller was asked to create, and on which connection."""
         self.replicas: dict[str, Replica] = {}
         self.inbound: dict[str, Inbound] = {}
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
+        self.membership = self._new_membership(previous_epoch, start_at)
+        self.asking = TopicAsking(self.config, self.image, self.membership)
         self.coordination = Coordination(
             self.name,
             self.profile,
@@ -115,14 +117,11 @@ class Broker:
             self.image,
             self.replicas,
             self.leading,
-            self._ask_for_topics,
+            self.asking.ask,
             self._reply,
             self._name_connection,
-            self._next_producer_id,
+            ProducerIds(self.number, self.incarnation).next,
             start_at,
-        )
-        self.membership = Membership(
-            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
         )
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
@@ -144,6 +143,12 @@ class Broker:
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
+
+    def _new_membership(self, previous_epoch: int, start_at: Micros) -> Membership:
+        name, profile, config, dice, call = self.name, self.profile, self.config, self.dice, self._name_connection
+        if self.quorum is None:
+            return Membership(name, profile, config, self.controller, dice, call, self.incarnation, previous_epoch, start_at)
+        return QuorumMembership(name, profile, config, *self.quorum, dice, call, self.incarnation, previous_epoch, start_at)
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -216,6 +221,7 @@ class Broker:
             self._end(now, out)
         else:
             self.membership.given_up = False
+            out.append(Note(GaveUp(self.name, self.membership.why_it_gave_up)))
             self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
@@ -305,8 +311,8 @@ class Broker:
                 self.idle_check_at = now + ms(self.config.connections_max_idle_ms) + MILLISECOND
         elif event.accepted:
             out.append(Close(event.connection))  # Refused: a broker opens its port once the controller has unfenced it (BrokerServer.startup, KC-12).
-        elif event.connection == self.membership.connection:
-            self.membership.opened(now, out)
+        elif self.membership.owns(event.connection):
+            self.membership.opened(event.connection, now, out)
         elif event.connection in self.following.by_connection:
             self.following.opened(event.connection, self.membership.epoch, now, out)
         else:
@@ -318,8 +324,8 @@ class Broker:
             inbound.closed = True  # The request at hand is finished all the same (BP-3).
             if self.leading.forget(connection) or not inbound.busy:
                 del self.inbound[connection]
-        elif connection == self.membership.connection:
-            self.membership.closed(now)
+        elif self.membership.owns(connection):
+            self.membership.closed(connection, now)
         elif connection in self.following.by_connection:
             self.following.closed(connection, now)
         else:
@@ -343,7 +349,7 @@ class Broker:
             case MetadataRequest():
                 self._answer(connection, self.image.describe(request.topics), now, out)
                 if self.config.auto_create_topics_enable:
-                    self._create_what_is_missing(request.topics, out)
+                    self.asking.ask_for_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
                 self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
             case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
@@ -356,25 +362,6 @@ class Broker:
     def _reply(self, connection: str, response: object) -> None:
         """To a request that had to wait; sent when the event at hand is settled."""
         self.leading.answers.append((connection, response))
-
-    def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
-        """The controller is asked, once for each topic while it has not answered."""
-        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic))
-        if missing:
-            self._ask_for_topics(CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor), out)
-
-    def _ask_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
-        connection = self.membership.connection
-        missing = tuple(topic for topic in request.topics if self.creating.get(topic) != connection)
-        if missing and connection is not None and self.membership.open:
-            self.creating.update(dict.fromkeys(missing, connection))
-            out.append(Send(connection, CreateTopicsRequest(missing, request.partitions, request.replication, request.settings)))
-
-    def _next_producer_id(self) -> int:
-        """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
-        block = self.incarnation * 1000 + self.number
-        self.producer_ids_given += 1
-        return block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1
 
     def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
@@ -432,11 +419,15 @@ class Broker:
                 self.membership.wake(now, out)
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
+        if type(message) is FetchResponse:
+            self.following.received(connection, message, self.membership.epoch, now, out)
+        elif self.membership.owns(connection):
+            self._on_controllers_answer(self.membership.received(connection, message, now, out), now, out)
+        else:
+            self.coordination.received(connection, message, now, out)
+
+    def _on_controllers_answer(self, message: object, now: Micros, out: list[Effect]) -> None:
         match message:
-            case FetchResponse():
-                self.following.received(connection, message, self.membership.epoch, now, out)
-            case _ if connection != self.membership.connection:
-                self.coordination.received(connection, message, now, out)  # Or it came behind our own closing.
             case BrokerHeartbeatResponse():
                 self.membership.heartbeat_answered(message, now)
             case MetadataFetchResponse():
@@ -444,8 +435,7 @@ class Broker:
                 self.roles.apply(message.records, now, out)
                 self.coordination.metadata_changed(now, out)
             case CreateTopicsResponse():
-                for topic in message.topics:
-                    self.creating.pop(topic, None)
+                self.asking.answered(message.topics)
             case AlterPartitionResponse():
                 self.membership.altered(message, now)
                 for result in message.results:

@@ -15,9 +15,12 @@ from ksim_models.held_up import HeldUp
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.machine import Crashed, Dice, Effect, Event, Exit, Restarted, Terminated, Wake
 from ksim_models.profiles import ClientProfile
+from ksim_models.transaction_states import Failure, IllegalState
+from ksim_models.transaction_step import TransactionStep
 from ksim_models.units import NEVER, Micros
 
 FORCED = "Producer is closed forcefully."
+FORCED_TRANSACTION = "The producer closed forcefully"
 FLUSH_IN_CALLBACK = "KafkaProducer.flush() invocation inside a callback is not permitted because it may lead to deadlock."
 
 
@@ -92,13 +95,20 @@ class ClosableProducer(HeldUp):
         self.gives_up_at = NEVER if within is None else now + within
         self.accumulator.hurried += 1
         self.sending.close(now, out)
+        if self.session is not None:
+            self.session.close()
 
     def _end_if_possible(self, now: Micros, out: list[Effect]) -> None:
         """A51, A52: nothing queued and nothing unanswered, or the time is over: then every incomplete batch fails, whatever the brokers make of it."""
         is_late, held = now >= self.gives_up_at, self.sending.callbacks.held
+        if not is_late and not held and self._ends_its_transaction(now, out):
+            self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
+            return
         if not is_late and (held or any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())):
             self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             return
+        if is_late and self.transactions is not None:
+            self.transactions.fail_pending(Failure("KafkaException", FORCED_TRANSACTION))
         if is_late:
             self.outcomes.abort_all("KafkaException", FORCED, now, out)
         self.sending.end(now, out)
@@ -106,13 +116,34 @@ class ClosableProducer(HeldUp):
         self.wake_at = None
         out.append(Exit())
 
+    def _ends_its_transaction(self, now: Micros, out: list[Effect]) -> bool:
+        """A51: what the application waits for comes to its end, then a transaction that is still open is aborted. False: there is nothing to wait for."""
+        step, manager = self.identity, self.transactions
+        if manager is None or not isinstance(step, TransactionStep):
+            return False
+        if not step.is_free or manager.queue:
+            return not manager.is_fatal
+        if not manager.is_ongoing or manager.is_completing or any(self.accumulator.queues.values()):
+            return False
+        try:
+            manager.abort()
+        except IllegalState:
+            self.gives_up_at = now
+            return False
+        self._turn(now, out)
+        self.wake_at = self._next_wake()
+        return True
+
     def _begin_again(self, now: Micros) -> None:
         """Another process: nothing is left of the old one but how far its application had come. It has no producer id, so it is another producer (I2)."""
         old, connections = self.sending, self.network.connections_made
+        number = 0 if self.transactions is None else self.transactions.number
         batches = self.accumulator.batches_made
         self.__init__(self.name, self.profile, self.config, self.bootstrap, self.workloads, self.sending.dice)  # type: ignore[misc]
         self.network.connections_made = connections
         self.accumulator.batches_made = batches
+        if self.transactions is not None:
+            self.transactions.number = number
         self.sending.begun = True
         self.sending.go_on_from(old, now)
         self.wake_at = now

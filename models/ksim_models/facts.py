@@ -86,7 +86,8 @@ class Failed:
 class Transaction:
     """A step of a producer's transaction, as its application sees it; `number` counts from 1.
 
-    phase: "begin", "send-offsets", "commit", "abort" (called), "committed", "aborted", "failed" (this call threw: `error`, `message`; `call` says which).
+    phase: "begin", "send-offsets", "commit", "abort" (about to be called), "committed", "aborted", "failed" (this call threw: `error`, `message`;
+    `call` says which); "commit-sent": the request for it has left, which the application does not see. Number 0: before the first.
     """
 
     producer: str
@@ -265,6 +266,14 @@ class CacheLost:
 
 
 @message
+class GaveUp:
+    """A broker ends by itself, because it could not reach the controller for too long (KC-1, BP-30)."""
+
+    broker: str
+    why: str
+
+
+@message
 class PartitionChanged:
     """The controller committed a partition's new state: leader ("" for none), ISR, ELR, epochs."""
 
@@ -303,6 +312,15 @@ class BrokerChanged:
 
     broker: str
     broker_epoch: int
+    state: str
+
+
+@message
+class ControllerChanged:
+    """Of several controllers this one became the active one of an epoch ("active"), or stopped being it while it ran ("resigned")."""
+
+    controller: str
+    epoch: int
     state: str
 
 
@@ -399,6 +417,7 @@ INTERNAL = (
     Truncated,
     LogStartMoved,
     CacheLost,
+    GaveUp,
     PartitionChanged,
     BrokerChanged,
     Became,
@@ -411,6 +430,7 @@ INTERNAL = (
     Blocked,
     ReplicasChanged,
     TopicChanged,
+    ControllerChanged,
     MarkerWritten,
     TransactionState,
 )

@@ -99,6 +99,8 @@ class TransactionManager:
         self.features: tuple[int, int] = (-1, 0)
         """The newest (epoch of the features, transaction.version) that a broker told."""
         self.features_seen = -1
+        self.number = 0
+        """Of the transaction at hand, or the last one, from 1."""
         self.pinned: tuple[Result, State, str] | None = None
         """The last initTransactions, commit or abort: result, target, name; it must be heard of before another call (T9)."""
         self.on_reset: Callable[[], None] = lambda: None
@@ -202,6 +204,7 @@ class TransactionManager:
         self._throw_if_pinned("beginTransaction")
         self.throw_if_failed()
         self._go(State.IN_TRANSACTION)
+        self.number += 1
 
     def commit(self) -> Result:
         return self._once(lambda: self._complete(committed=True), State.COMMITTING, "commitTransaction")

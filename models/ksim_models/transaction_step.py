@@ -12,7 +12,7 @@ from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork
 from ksim_models.client_network import State as Connection
 from ksim_models.config import ProducerConfig
-from ksim_models.facts import ProducerId
+from ksim_models.facts import ProducerId, Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ApiVersionsResponse
 from ksim_models.outcomes import Outcomes
@@ -20,6 +20,7 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_answers import answered, lost
 from ksim_models.transaction_manager import TRANSACTION, Pending, TransactionManager
+from ksim_models.transaction_messages import EndTxnRequest
 from ksim_models.transaction_states import IllegalState, State
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
@@ -156,6 +157,8 @@ class TransactionStep:
             self.slept, self.sleeping_until = True, now + request.backoff
             return
         self.waiting, self.manager.in_flight = None, request
+        if isinstance(request.message, EndTxnRequest) and request.message.committed:
+            out.append(Note(Transaction(self.producer, self.manager.number, "commit-sent")))
         self.network.send(self.target, request.message, (), now, out)
 
     def _put_back(self, now: Micros) -> None:

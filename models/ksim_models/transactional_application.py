@@ -30,6 +30,8 @@ class At(Enum):
     BETWEEN = auto()
     SENDING = auto()
     THINKING = auto()
+    ABOUT = auto()
+    """It has said what it is about to call; it calls a microsecond later: a fault that waits for this moment comes in between."""
     CALLING = auto()
     OVER = auto()
 
@@ -87,8 +89,8 @@ class Session:
         self.plan = plan
         self.max_block_ms = config.max_block_ms
         self.at = At.START
-        self.number = 0
-        """Of the transaction at hand."""
+        self.acts_from: Micros = NEVER
+        self.about_to = ""
         self.call: Call | None = None
         self.thinks_until: Micros = NEVER
         self.gives_up = False
@@ -108,6 +110,8 @@ class Session:
                 return self.thread.is_due_at()
             case At.THINKING:
                 return self.thinks_until
+            case At.ABOUT:
+                return self.acts_from
             case At.CALLING:
                 return self.call.gives_up_at if self.call is not None else NEVER
             case _:
@@ -123,7 +127,7 @@ class Session:
     def _act(self, now: Micros, out: list[Effect]) -> bool:
         match self.at:
             case At.START:
-                self._call("init", self.manager.initialize, now, out)
+                self._call("init", now)
                 return True
             case At.BETWEEN:
                 return self._begin_if_due(now, out)
@@ -134,6 +138,15 @@ class Session:
                     return False
                 self._end(now, out)
                 return True
+            case At.ABOUT:
+                if now < self.acts_from:
+                    return False
+                if self.about_to == "send":
+                    self.at = At.SENDING
+                    self.thread.open(self.plan.records)
+                else:
+                    self._call(self.about_to, now)
+                return True
             case At.CALLING:
                 assert self.call is not None
                 if not self.call.look(now):
@@ -143,14 +156,22 @@ class Session:
             case _:
                 return False
 
+    def close(self) -> None:
+        """The application ends; what it waits for it still hears of, and its open transaction is left to close()."""
+        if self.at is not At.CALLING:
+            self.at = At.OVER
+        self.thread.is_over = True
+        self.thread.quota = 0
+
     # Its steps.
 
     def _begin_if_due(self, now: Micros, out: list[Effect]) -> bool:
         thread = self.thread
-        if thread.is_due_at() > now:
-            self.thread.is_over = thread.has_offered and not thread.again
+        if thread.is_over:
             return False
-        self.number += 1
+        if thread.is_due_at() > now:
+            thread.is_over = thread.is_over or (thread.has_offered and not thread.again)
+            return False
         try:
             self.manager.begin()
         except IllegalState as illegal:
@@ -161,8 +182,7 @@ class Session:
         self.offered_from = thread.next
         self.resent = list(thread.again)
         thread.refusal = "", ""
-        thread.open(self.plan.records)
-        self.at = At.SENDING
+        self._pause("send", now)
         return True
 
     def _look_at_sends(self, now: Micros, out: list[Effect]) -> bool:
@@ -185,10 +205,10 @@ class Session:
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         every = self.plan.abort_every
-        if self.plan.commits and not (every and self.number % every == 0):
+        if self.plan.commits and not (every and self.manager.number % every == 0):
             self.wanted_abort = False
             self._tell("commit", out)
-            self._call("commit", self.manager.commit, now, out)
+            self._pause("commit", now)
         else:
             self.wanted_abort = True
             self._abort(now, out, wanted=True)
@@ -197,9 +217,13 @@ class Session:
         self.wanted_abort = wanted
         self.thread.quota = 0
         self._tell("abort", out)
-        self._call("abort", self.manager.abort, now, out)
+        self._pause("abort", now)
 
-    def _call(self, name: str, begin: Callable[[], Result], now: Micros, out: list[Effect]) -> None:
+    def _pause(self, about_to: str, now: Micros) -> None:
+        self.at, self.about_to, self.acts_from = At.ABOUT, about_to, now + 1
+
+    def _call(self, name: str, now: Micros) -> None:
+        begin = {"init": self.manager.initialize, "commit": self.manager.commit, "abort": self.manager.abort}[name]
         self.thread.quota = 0
         self.at = At.CALLING
         self.call = Call(self.manager, name, begin, now, self.max_block_ms)
@@ -218,12 +242,11 @@ class Session:
             return
         self._tell("failed", out, call=call.name, failure=failure)
         if call.timed_out:
-            again = {"init": self.manager.initialize, "commit": self.manager.commit, "abort": self.manager.abort}[call.name]
-            self._call(call.name, again, now, out)
+            self._call(call.name, now)
         elif call.name == "commit" and failure.exception not in CANNOT_RECOVER:
             self._abort(now, out)
         elif call.name == "init" and self.manager.state is State.UNINITIALIZED:
-            self._call("init", self.manager.initialize, now, out)
+            self._call("init", now)
         else:
             self._come_to_an_end()
 
@@ -247,7 +270,7 @@ class Session:
 
     def _tell(self, phase: str, out: list[Effect], *, call: str = "", failure: Failure | None = None) -> None:
         error, text = (failure.exception, failure.text) if failure is not None else ("", "")
-        out.append(Note(Transaction(self.producer, self.number, phase, call, error, text)))
+        out.append(Note(Transaction(self.producer, self.manager.number, phase, call, error, text)))
 
 
 def session_of(application: Application, manager: TransactionManager, config: ProducerConfig, profile: ClientProfile) -> Session | None:
