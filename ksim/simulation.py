@@ -354,7 +354,7 @@ class Simulation:
             if log.batches != written or log.log_start_offset != start:  # Replicas mostly hold the same batches.
                 written, start, told = log.batches, log.log_start_offset, logged(log)
             leads = name == state.leader
-            offsets = log.log_start_offset, log.high_watermark, log.high_watermark, log.log_end_offset
+            offsets = log.log_start_offset, log.high_watermark, log.last_stable_offset, log.log_end_offset
             self._note(now, FinalLog(partition, name, leads, leads and broker.running, *offsets, told))
 
 
@@ -364,14 +364,16 @@ def ends_or_returns(fault: FaultPlan) -> bool:
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:
-    """What a consumer can read. Of a batch in whose middle the log starts, only the rest."""
+    """What a consumer can read, and the markers between. Of a batch in whose middle the log starts, only the rest."""
     told = []
     for batch in log.batches:
         before = max(0, log.log_start_offset - batch.base_offset)
         if before < len(batch.records):
-            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 else batch.base_sequence
+            sequence = next_sequence(batch.base_sequence, before) if batch.producer_id >= 0 and batch.marker is None else batch.base_sequence
             numbers = batch.producer_id, batch.producer_epoch, sequence
-            told.append(
-                LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, batch.records[before:] if before else batch.records, *numbers)
-            )
+            records = batch.records[before:] if before else batch.records
+            kind: tuple[bool, str] = batch.transactional, ""
+            if batch.marker is not None:
+                records, kind = range(0), (True, "commit" if batch.marker.committed else "abort")
+            told.append(LoggedBatch(batch.base_offset + before, batch.leader_epoch, batch.producer, records, *numbers, *kind))
     return tuple(told)

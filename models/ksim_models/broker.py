@@ -26,7 +26,6 @@ from ksim_models.messages import (
     ApiVersionsResponse,
     BrokerHeartbeatResponse,
     BrokerRegistrationResponse,
-    CreateTopicsRequest,
     CreateTopicsResponse,
     DeleteRecordsRequest,
     FetchRequest,
@@ -38,14 +37,13 @@ from ksim_models.messages import (
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.parked import OwnAnswer
+from ksim_models.producer_ids import ProducerIds
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
-from ksim_models.topic_creation import is_legal
+from ksim_models.topic_asking import TopicAsking
 from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
-
-PRODUCER_IDS_PER_BLOCK = 1000
 
 
 class Broker:
@@ -99,15 +97,16 @@ class Broker:
         """Everything volatile begins anew."""
         self.running = True
         self.booted_at = start_at
-        self.producer_ids_given = 0
         self.image = Image()
-        self.creating: dict[str, str] = {}
-        """Topics that the controller was asked to create, and on which connection."""
         self.replicas: dict[str, Replica] = {}
         self.inbound: dict[str, Inbound] = {}
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
+        self.membership = Membership(
+            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
+        )
+        self.asking = TopicAsking(self.config, self.image, self.membership)
         self.coordination = Coordination(
             self.name,
             self.profile,
@@ -115,14 +114,11 @@ class Broker:
             self.image,
             self.replicas,
             self.leading,
-            self._ask_for_topics,
+            self.asking.ask,
             self._reply,
             self._name_connection,
-            self._next_producer_id,
+            ProducerIds(self.number, self.incarnation).next,
             start_at,
-        )
-        self.membership = Membership(
-            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
         )
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
@@ -343,7 +339,7 @@ class Broker:
             case MetadataRequest():
                 self._answer(connection, self.image.describe(request.topics), now, out)
                 if self.config.auto_create_topics_enable:
-                    self._create_what_is_missing(request.topics, out)
+                    self.asking.ask_for_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
                 self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
             case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
@@ -356,25 +352,6 @@ class Broker:
     def _reply(self, connection: str, response: object) -> None:
         """To a request that had to wait; sent when the event at hand is settled."""
         self.leading.answers.append((connection, response))
-
-    def _create_what_is_missing(self, topics: Sequence[str], out: list[Effect]) -> None:
-        """The controller is asked, once for each topic while it has not answered."""
-        missing = tuple(topic for topic in topics if topic not in self.image.topics and is_legal(topic))
-        if missing:
-            self._ask_for_topics(CreateTopicsRequest(missing, self.config.num_partitions, self.config.default_replication_factor), out)
-
-    def _ask_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
-        connection = self.membership.connection
-        missing = tuple(topic for topic in request.topics if self.creating.get(topic) != connection)
-        if missing and connection is not None and self.membership.open:
-            self.creating.update(dict.fromkeys(missing, connection))
-            out.append(Send(connection, CreateTopicsRequest(missing, request.partitions, request.replication, request.settings)))
-
-    def _next_producer_id(self) -> int:
-        """Simplified: Kafka's brokers ask the controller for blocks of 1000 ids; here each incarnation has a block of its own."""
-        block = self.incarnation * 1000 + self.number
-        self.producer_ids_given += 1
-        return block * PRODUCER_IDS_PER_BLOCK + self.producer_ids_given - 1
 
     def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
@@ -444,8 +421,7 @@ class Broker:
                 self.roles.apply(message.records, now, out)
                 self.coordination.metadata_changed(now, out)
             case CreateTopicsResponse():
-                for topic in message.topics:
-                    self.creating.pop(topic, None)
+                self.asking.answered(message.topics)
             case AlterPartitionResponse():
                 self.membership.altered(message, now)
                 for result in message.results:

@@ -10,14 +10,15 @@ from typing import Any
 
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.group_coordinator import GroupCoordinator
+from ksim_models.group_coordinator import GroupCoordinator, Verified
 from ksim_models.image import Image
 from ksim_models.internal_topics import Coordinator, InternalTopics
-from ksim_models.leading import Checked, Leading
+from ksim_models.leading import Leading
 from ksim_models.machine import Effect
 from ksim_models.marker_writing import MarkerWriting
 from ksim_models.messages import NO_PRODUCER_ID, CreateTopicsRequest, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, topic_of
 from ksim_models.peers import Peers, Told
+from ksim_models.producer_transactions import Checked
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_cache import TransactionCache
@@ -35,6 +36,7 @@ from ksim_models.transaction_messages import (
     EndTxnRequest,
     FindCoordinatorRequest,
     FindCoordinatorResponse,
+    TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 )
 from ksim_models.units import Micros, ms
@@ -73,7 +75,7 @@ class Coordination:
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
         self.markers = TransactionMarkers(image, self.marker_peers, cache)
         self.transactions = TransactionCoordinator(profile, config, cache, self.markers, next_producer_id, booted_at)
-        self.marker_writing = MarkerWriting(profile, replicas, leading, config.request_timeout_ms, 5_000)
+        self.marker_writing = MarkerWriting(profile, replicas, leading, config.request_timeout_ms, config.offsets_commit_timeout_ms)
         self.coordinators: dict[str, Coordinator] = {TRANSACTION_STATE: self.transactions}
         """By the internal topic whose partitions they follow."""
         self.apis: dict[type, Handler] = {
@@ -90,6 +92,8 @@ class Coordination:
         """Requests of this broker to itself."""
         self.own_requests = 0
         groups = GroupCoordinator(profile, config, self.topics, leading, reply)
+        groups.verify = self._check_offsets
+        self.marker_writing.groups = groups
         self.coordinators[CONSUMER_OFFSETS] = groups
         self.apis.update(groups.apis)
         self.in_use = False
@@ -173,6 +177,10 @@ class Coordination:
 
         self.verifying.check(request, told, now, out)
         return True
+
+    def _check_offsets(self, partition: str, request: TxnOffsetCommitRequest, told: Verified, now: Micros, out: list[Effect]) -> None:
+        self.in_use = True
+        self.verifying.check_offsets(partition, request, told, now, out)
 
     def _find_coordinator(self, connection: str, request: FindCoordinatorRequest, now: Micros, out: list[Effect]) -> FindCoordinatorResponse:
         return self.topics.find(request, out)

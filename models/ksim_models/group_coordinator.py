@@ -16,6 +16,7 @@ from ksim_models.groups import Group, GroupState, Member
 from ksim_models.internal_topics import InternalTopics, written
 from ksim_models.leading import Leading
 from ksim_models.machine import Effect, message
+from ksim_models.producer_transactions import Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.transaction_messages import (
     CONSUMER_OFFSETS,
@@ -99,7 +100,7 @@ class Shard:
         self.offsets = GroupOffsets(visible_at_once=visible_at_once)
 
 
-Verified = Callable[[ErrorCode, Micros, list[Effect]], None]
+Verified = Callable[[ErrorCode, Verification | None, Micros, list[Effect]], None]
 Verify = Callable[[str, TxnOffsetCommitRequest, Verified, Micros, list[Effect]], None]
 """(partition of __consumer_offsets, request, told): asks the transaction's coordinator whether it is part of the transaction (GC-7)."""
 
@@ -263,10 +264,13 @@ class GroupCoordinator:
         told: Callable[[ErrorCode, int, Micros, list[Effect]], None],
         now: Micros,
         producer: tuple[int, int] | None = None,
+        proof: Verification | None = None,
     ) -> None:
         """GC-1, GC-9: up to 3.9 with acks=-1, since 4.0 with acks=1 and a wait for the high watermark."""
         acks, timeout_ms = 1 if self.is_new else -1, self.config.offsets_commit_timeout_ms
-        self.leading.append_internal(partition, records, size, acks=acks, timeout_ms=timeout_ms, then=told, now=now, out=self.out, producer=producer)
+        self.leading.append_internal(
+            partition, records, size, acks=acks, timeout_ms=timeout_ms, then=told, now=now, out=self.out, producer=producer, proof=proof
+        )
 
     # Offsets.
 
@@ -303,7 +307,13 @@ class GroupCoordinator:
         return NONE
 
     def _write_offsets(
-        self, shard: Shard, records: tuple[OffsetRecord, ...], respond: Callable[[ErrorCode], None], now: Micros, producer: tuple[int, int] | None = None
+        self,
+        shard: Shard,
+        records: tuple[OffsetRecord, ...],
+        respond: Callable[[ErrorCode], None],
+        now: Micros,
+        producer: tuple[int, int] | None = None,
+        proof: Verification | None = None,
     ) -> None:
         """Since 4.0 what is written counts at once for whoever writes next, and for readers when it is committed; up to 3.9 when it is committed."""
         offsets, is_new = shard.offsets, self.is_new
@@ -328,7 +338,7 @@ class GroupCoordinator:
                     take(base)
             respond(errors.get(error, error))
 
-        self._append(partition, records, OFFSET_BYTES * len(records), told, now, producer)
+        self._append(partition, records, OFFSET_BYTES * len(records), told, now, producer, proof)
         if not is_new:
             for record in records:
                 offsets.writes(record.group, record.partition, 1)
@@ -375,13 +385,13 @@ class GroupCoordinator:
         if error:
             return _in_transaction(request, error)
         if self.verify is None:
-            self._verified(connection, request, NONE, now, out)
+            self._verified(connection, request, NONE, None, now, out)
         else:
             place = self.partition_of(request.group)
-            self.verify(place, request, lambda error, at, out: self._verified(connection, request, error, at, out), now, out)
+            self.verify(place, request, lambda error, proof, at, out: self._verified(connection, request, error, proof, at, out), now, out)
         return None
 
-    def _verified(self, connection: str, request: TxnOffsetCommitRequest, error: ErrorCode, now: Micros, out: list[Effect]) -> None:
+    def _verified(self, connection: str, request: TxnOffsetCommitRequest, error: ErrorCode, proof: Verification | None, now: Micros, out: list[Effect]) -> None:
         self.out = out
         if error:
             self.reply(connection, _in_transaction(request, (NEW_ERRORS if self.is_new else OLD_ERRORS).get(error, error)))
@@ -396,7 +406,7 @@ class GroupCoordinator:
             self.reply(connection, _in_transaction(request, error))
             return
         records, producer = _records(request.group, request.offsets, ()), (request.producer_id, request.producer_epoch)
-        self._write_offsets(shard, records, lambda code: self.reply(connection, _in_transaction(request, code)), now, producer)
+        self._write_offsets(shard, records, lambda code: self.reply(connection, _in_transaction(request, code)), now, producer, proof)
 
 
 def _records(group: str, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> tuple[OffsetRecord, ...]:

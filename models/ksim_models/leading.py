@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from ksim_models.config import BrokerConfig
 from ksim_models.consumer_fetch import Readers
@@ -25,8 +24,6 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import (
     NO_LEADER,
     NO_OFFSET,
-    NO_PRODUCER_ID,
-    NO_SEQUENCE,
     DeleteRecordsRequest,
     FetchPartition,
     FetchRequest,
@@ -36,9 +33,9 @@ from ksim_models.messages import (
     RecordBatch,
     topic_of,
 )
-from ksim_models.parked import OwnAppend, ParkedProduce, Then
+from ksim_models.parked import OwnAppend, ParkedProduce, Then, own_batch
 from ksim_models.producer_state import Answer, ProducerState
-from ksim_models.producer_transactions import Verification
+from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
@@ -63,13 +60,6 @@ WITHOUT_LOG_START = (
 )
 INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
 """Not for clients to write (Topic.isInternal)."""
-
-
-class Checked(NamedTuple):
-    """What a transaction's coordinator said of its partitions (`verification`)."""
-
-    errors: dict[str, ErrorCode]
-    proofs: dict[str, Verification]
 
 
 class Leading(FollowerFetches):
@@ -164,16 +154,11 @@ class Leading(FollowerFetches):
         acks: -1, or 1: no minimum of the ISR counts, but the commit is waited for all the same (GC-9).
         producer: id and epoch, where they are part of a transaction; proof: that its coordinator allowed it.
         """
-        pid, epoch = producer or (NO_PRODUCER_ID, -1)
-        sequence = NO_SEQUENCE if producer is None else 0
-        batch = RecordBatch(
-            partition, "", range(len(payload)), size_bytes, pid, epoch, sequence, max_timestamp=now, transactional=producer is not None, payload=payload
-        )
 
         def told(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
             then(results[0].error, results[0].base_offset, now, out)
 
-        self.append_own((batch,), acks, timeout_ms, told, now, out, proof)
+        self.append_own((own_batch(partition, payload, size_bytes, now, producer),), acks, timeout_ms, told, now, out, proof)
 
     def await_commit(
         self, partition: str, timeout_ms: int, then: Callable[[ErrorCode, int, Micros, list[Effect]], None], now: Micros, out: list[Effect]
@@ -246,10 +231,7 @@ class Leading(FollowerFetches):
     def _append(
         self, batch: RecordBatch, acks: int, now: Micros, out: list[Effect], proof: Verification | None = None, *, strictly: bool = False
     ) -> tuple[ErrorCode, int]:
-        """BP-22, BP-24, BP-28, BP-29: in this order; the size of the ISR concerns acks=all only (BP-25).
-
-        proof, strictly: what `ProducerState` asks of a transaction's batches and markers.
-        """
+        """BP-22, BP-24, BP-28, BP-29: in this order. The size of the ISR concerns acks=all only (BP-25). proof, strictly: see `ProducerState`."""
         replica = self.replicas.get(batch.partition)
         leadership = replica.leadership if replica is not None else None
         error: ErrorCode = NONE
@@ -281,7 +263,7 @@ class Leading(FollowerFetches):
         if batch.marker is not None:
             marker = MarkerWritten(self.broker, batch.partition, batch.producer_id, batch.producer_epoch, batch.marker.committed, stamped.base_offset)
             out.append(Note(marker))
-        elif batch.producer or not batch.payload:  # What a coordinator writes is no record of anybody's.
+        elif not batch.payload:  # Else it is no record of anybody's.
             out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.

@@ -26,7 +26,7 @@ Answer = Callable[[WriteTxnMarkersResponse, Micros, list[Effect]], None]
 class PendingOffsets(Protocol):
     """The group coordinator, as far as markers concern it: offsets that wait for the end of a transaction (GC-4)."""
 
-    def transaction_ended(self, partition: str, producer_id: int, *, committed: bool, now: Micros, out: list[Effect]) -> None: ...
+    def transaction_ended(self, partition: str, producer_id: int, now: Micros, out: list[Effect], *, committed: bool) -> None: ...
 
 
 class MarkerWriting:
@@ -47,7 +47,7 @@ class MarkerWriting:
             for result in told:
                 results.append((marker.producer_id, result.partition, result.error))
                 if result.error is NONE and self.groups is not None and topic_of(result.partition) == CONSUMER_OFFSETS:
-                    self.groups.transaction_ended(result.partition, marker.producer_id, committed=marker.committed, now=now, out=out)
+                    self.groups.transaction_ended(result.partition, marker.producer_id, now, out, committed=marker.committed)
             waiting -= 1
             if not waiting:
                 answer(WriteTxnMarkersResponse(tuple(results)), now, out)

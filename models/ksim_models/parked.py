@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import Effect, message
-from ksim_models.messages import NO_LEADER, NO_OFFSET, ProduceRequest, ProduceResponse, ProduceResult
+from ksim_models.messages import NO_LEADER, NO_OFFSET, NO_PRODUCER_ID, NO_SEQUENCE, ProduceRequest, ProduceResponse, ProduceResult, RecordBatch
 from ksim_models.units import Micros
 
 Then = Callable[[tuple[ProduceResult, ...], Micros, list[Effect]], None]
@@ -68,3 +68,11 @@ class OwnAppend(ParkedProduce):
 
     def response(self) -> ProduceResponse:
         return OwnAnswer(super().response().results, 0, self.then)
+
+
+def own_batch(partition: str, payload: tuple[object, ...], size_bytes: int, now: Micros, producer: tuple[int, int] | None) -> RecordBatch:
+    """A coordinator's records; of a transaction where there is a producer id and epoch."""
+    pid, epoch = producer or (NO_PRODUCER_ID, -1)
+    sequence = NO_SEQUENCE if producer is None else 0
+    records = range(len(payload))
+    return RecordBatch(partition, "", records, size_bytes, pid, epoch, sequence, max_timestamp=now, transactional=producer is not None, payload=payload)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ksim_models.errors import ErrorCode
+
 NOT_OPEN = -1
 
 
@@ -32,6 +34,13 @@ class Verification:
         self.created_at = created_at
         self.bumps_epoch = bumps_epoch
         """It speaks transaction version 2."""
+
+
+class Checked(NamedTuple):
+    """What a transaction's coordinator said of its partitions (`verification`)."""
+
+    errors: dict[str, ErrorCode]
+    proofs: dict[str, Verification]
 
 
 class PartitionTransactions:

@@ -11,11 +11,11 @@ from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.image import Image
 from ksim_models.internal_topics import InternalTopics
-from ksim_models.leading import Checked, Leading
+from ksim_models.leading import Leading
 from ksim_models.machine import Effect
-from ksim_models.messages import ProduceRequest
+from ksim_models.messages import NO_SEQUENCE, ProduceRequest
 from ksim_models.peers import Peers
-from ksim_models.producer_transactions import Verification
+from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import (
@@ -23,6 +23,7 @@ from ksim_models.transaction_messages import (
     AddPartitionsToTxnBatchRequest,
     AddPartitionsToTxnBatchResponse,
     AddPartitionsToTxnRequest,
+    TxnOffsetCommitRequest,
 )
 from ksim_models.units import NEVER, Micros, ms
 
@@ -105,7 +106,27 @@ class Verifying:
         def checked(result: Checked, now: Micros, out: list[Effect]) -> None:
             told(Checked({partition: self._in_disguise(error, adds=adds) for partition, error in result.errors.items()}, result.proofs), now, out)
 
-        self.ask(request.transactional_id, producer_id, epoch, first, checked, now, out, adds=adds, knows_abortable=request.knows_abortable)
+        self.ask(request.transactional_id, producer_id, epoch, first, checked, now, out, adds=adds, knows_abortable=request.knows_abortable, repeats=adds)
+
+    def check_offsets(
+        self,
+        partition: str,
+        request: TxnOffsetCommitRequest,
+        told: Callable[[ErrorCode, Verification | None, Micros, list[Effect]], None],
+        now: Micros,
+        out: list[Effect],
+    ) -> None:
+        """GC-7: before a group's offsets go into a partition of __consumer_offsets as part of a transaction."""
+        adds = request.transaction_version >= 2 and self.profile.verifies_transactions
+        if not adds and not (self.enabled and self.profile.verifies_offset_commits):
+            told(NONE, None, now, out)
+            return
+
+        def checked(result: Checked, now: Micros, out: list[Effect]) -> None:
+            told(result.errors.get(partition, NONE), result.proofs.get(partition), now, out)
+
+        names = request.transactional_id, request.producer_id, request.producer_epoch
+        self.ask(*names, {partition: NO_SEQUENCE}, checked, now, out, adds=adds, knows_abortable=True, repeats=False)
 
     def _in_disguise(self, error: ErrorCode, *, adds: bool) -> ErrorCode:
         if error in RETRIABLE_IN_DISGUISE or (error is ErrorCode.CONCURRENT_TRANSACTIONS and not adds):
@@ -124,8 +145,12 @@ class Verifying:
         *,
         adds: bool,
         knows_abortable: bool,
+        repeats: bool,
     ) -> None:
-        """first: partition -> the sequence of the batch that wants in, -1 for none. adds: as version 2 does, and then again and again (PS-68)."""
+        """first: partition -> the sequence of the batch that wants in, -1 for none.
+
+        adds: as version 2 does. repeats: as long as the transaction before is not over (PS-68).
+        """
         since = now
 
         def attempt(now: Micros, out: list[Effect]) -> None:
@@ -134,7 +159,7 @@ class Verifying:
 
             def answered(found: Errors, now: Micros, out: list[Effect]) -> None:
                 result = Checked(errors | {name: self._for_a_producer(error, knows_abortable) for name, error in found.items() if error}, proofs)
-                if adds and now - since < self.retry_until and ErrorCode.CONCURRENT_TRANSACTIONS in result.errors.values():
+                if repeats and now - since < self.retry_until and ErrorCode.CONCURRENT_TRANSACTIONS in result.errors.values():
                     self.retries.append((now + self.retry_after, attempt))
                 else:
                     told(result, now, out)

@@ -29,7 +29,9 @@ class Members:
     """Members of one group, played by hand on connections of their own."""
 
     def __init__(self, **config: Any) -> None:
-        self.cluster = SmallCluster(topics={"t": 2}, **({"group_initial_rebalance_delay_ms": 0, "offsets_topic_num_partitions": 3} | config))
+        usual = {"group_initial_rebalance_delay_ms": 0, "offsets_topic_num_partitions": 3}
+        usual |= {"transaction_partition_verification_enable": False}  # No coordinator knows the producers of these tests.
+        self.cluster = SmallCluster(topics={"t": 2}, **(usual | config))
         self.coordinator = self.cluster.find("group", GROUP)
         self.cluster.run_for(1000)  # Up to 4.0 brokers learn of their leaderships at different moments.
 

@@ -7,7 +7,7 @@ import pytest
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import TransactionState
 from ksim_models.messages import InitProducerIdRequest, ProduceRequest, RecordBatch
-from ksim_models.transaction_messages import AddPartitionsToTxnRequest, EndTxnRequest
+from ksim_models.transaction_messages import AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, OffsetFetchRequest, TxnOffsetCommitRequest
 from small_cluster import SmallCluster
 
 ID = "copy-1"
@@ -146,3 +146,39 @@ def test_before_3_6_a_partition_takes_what_the_coordinator_does_not_know() -> No
     assert client.produce("t-1") is ErrorCode.NONE
     cluster.run_for(100_000)
     assert cluster.brokers[cluster.controller.leader_of("t-1")].logs["t-1"].last_stable_offset == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("commit", [True, False])
+def test_offsets_are_part_of_the_transaction(version: int, commit: bool) -> None:
+    """TC-32, TC-58, GC-4, GC-7: with version 2 the group coordinator adds its partition by itself."""
+    cluster = SmallCluster(offsets_topic_num_partitions=3)
+    client = Client(cluster, version=version)
+    client.init()
+    groups = cluster.find("group", "g")
+    cluster.run_for(1_000)
+    if version == 1:
+        assert cluster.ask(client.coordinator, AddOffsetsToTxnRequest(ID, client.producer_id, client.epoch, "g")).error is ErrorCode.NONE
+
+    written = cluster.ask(groups, TxnOffsetCommitRequest(ID, "g", client.producer_id, client.epoch, (("t-0", 7),), transaction_version=version))
+    while_open = cluster.ask(groups, OffsetFetchRequest("g", ("t-0",), True))
+    assert client.end(commit=commit) is ErrorCode.NONE
+    cluster.run_for(1_000)
+    after = cluster.ask(groups, OffsetFetchRequest("g", ("t-0",), True))
+
+    assert written.results == (("t-0", ErrorCode.NONE),)
+    assert while_open.results[0][1] is ErrorCode.UNSTABLE_OFFSET_COMMIT
+    assert after.results[0][1:3] == (ErrorCode.NONE, 7 if commit else -1)
+
+
+def test_offsets_of_no_transaction_are_refused() -> None:
+    """GC-7, PS-11: verification."""
+    cluster = SmallCluster(offsets_topic_num_partitions=3)
+    client = Client(cluster)
+    client.init()
+    groups = cluster.find("group", "g")
+    cluster.run_for(1_000)
+
+    written = cluster.ask(groups, TxnOffsetCommitRequest(ID, "g", client.producer_id, client.epoch, (("t-0", 7),)))
+
+    assert written.results == (("t-0", ErrorCode.TRANSACTION_ABORTABLE),)
