@@ -164,7 +164,8 @@ class Faults:
             case "isr":
                 return self.world.isr_of(who.argument)
             case "controller":
-                return (self.world.active_controller(),)
+                active = self.world.active_controller()
+                return (active,) if active else ()
             case "any-broker":
                 brokers = self.plan.brokers
                 return (brokers[int(self.dice.at("any-broker", fault.index, self.begun.get(fault.index, 0)) * len(brokers))].name,)

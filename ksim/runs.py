@@ -103,6 +103,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
         "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
         "config": {"producers": producers, "topics": topics, "brokers": brokers},
+        **({"calibrated": plan.model.calibrated_on} if plan.model.calibrated_on else {}),
         **how,
     }
 

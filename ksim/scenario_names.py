@@ -22,12 +22,12 @@ PLAIN = ("controller", "any-broker", "brokers")
 BROKER, CONTROLLER, PRODUCER, CONSUMER = "broker", "controller", "producer", "consumer"
 
 
-CONNECTED = "a client and a broker, two brokers, or a broker and the controller"
+CONNECTED = "a client and a broker, two brokers, a broker and a controller, or two controllers"
 
 
 def are_connected(one: str, other: str) -> bool:
     """Machines of these roles talk to each other."""
-    return {one, other} in ({PRODUCER, BROKER}, {CONSUMER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
+    return {one, other} in ({PRODUCER, BROKER}, {CONSUMER, BROKER}, {BROKER}, {BROKER, CONTROLLER}, {CONTROLLER})
 
 
 @dataclass(frozen=True, slots=True)

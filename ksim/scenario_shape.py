@@ -202,6 +202,10 @@ MODEL: Shape = {
     "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
     "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
+    "costs": key(
+        kinds.choice("measured", "none"),
+        'Of broker work that is not named here: as measured on real Kafka, or nothing (default "none"; "measured" where one is named or a machine is slow)',
+    ),
     "append": key(kinds.DURATION, "A broker appends a batch to a log"),
     "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),
     "flush": key(kinds.DURATION, "What flush.messages asks for reaches the disk"),

@@ -30,6 +30,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("verdict", "first_harm", "transcript"),
     ("world",),
+    ("controllers",),
     ("faults", "frames", "invariants"),
     ("loop", "costs"),
     ("scenario", "frame_triggers"),
@@ -38,13 +39,14 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
+    ("calibration",),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("copying_producer", "copying_consumer"),
-    ("closing",),
-    ("held_up",),
+    ("closing", "quorum_controller"),
+    ("held_up", "active_controller"),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
@@ -75,7 +77,7 @@ LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
-DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "world", "simulation", "live"})
+DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "controllers", "world", "simulation", "live"})
 
 ONLY_IN: Mapping[str, frozenset[str]] = {
     "simpy": frozenset({"loop"}),

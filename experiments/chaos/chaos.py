@@ -51,17 +51,18 @@ def check(data: dict[str, Any], every: int) -> tuple[str, str]:
             return "not allowed", f"{anomaly.count} {anomaly.name}: {anomaly.witness}"
     if [fact.quiet for _, fact in run.history.of(Ended)] == [True]:
         logs: dict[str, FinalLog] = {}
-        for _, log in run.history.of(FinalLog):
+        for log in [log for _, log in run.history.of(FinalLog) if log.readable]:
             first = logs.setdefault(log.partition, log)
             if (log.log_end_offset, common(first, log)) != (first.log_end_offset, common(log, first)):
                 return "replicas differ", f"{log.partition}: {first} and {log}"
     return told.verdict, ""
 
 
-def common(log: FinalLog, other: FinalLog) -> tuple[object, ...]:
-    """Its batches where both logs have some: one may have kept more of its beginning."""
+def common(log: FinalLog, other: FinalLog) -> list[tuple[int, str, int]]:
+    """Its records where both logs have some: one may have kept more of its beginning, and a log may start in the middle of a batch."""
     start = max(log.log_start_offset, other.log_start_offset)
-    return tuple(batch for batch in log.batches if batch.base_offset >= start)
+    offsets = [(batch.base_offset + place, batch.producer, record) for batch in log.batches for place, record in enumerate(batch.records)]
+    return [entry for entry in offsets if entry[0] >= start]
 
 
 VERDICTS = ("held", "violated", "inconclusive")

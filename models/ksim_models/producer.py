@@ -172,8 +172,8 @@ class Producer:
             self.sending.resumed(now)
         if now >= CONSTRUCTED_AT:
             self.sending.begun = True
-        if kind is not Received or self.arrivals_matter_at <= now:
-            self.sending.take(now, out)
+        if kind is not Received or self.arrivals_matter_at <= now or self.sending.reactions.wanted:
+            self.sending.take(now, out)  # Before an answer whose callback may send a record again.
         poll_ended = kind is not Wake or self.poll.has_ended(self.accumulator.newest_at, now) or self.outcomes.something_expires(now)
         match event:
             case Received():
