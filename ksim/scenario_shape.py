@@ -92,6 +92,16 @@ CONSUMER: Shape = {
         "How it commits when it has done with what a poll() returned (default sync for a member of a group that does not commit automatically, else none)",
     ),
 }
+APPLICATION: Shape = {
+    "reads": key(kinds.TEXT, "The topic that it reads"),
+    "writes": key(kinds.TEXT, "The topic that it writes: one record for each that it reads"),
+    "consumer": key(kinds.TEXT, "One of [consumers]; may be left out when there is one"),
+    "producer": key(kinds.TEXT, "One of [producers], which has no workload; may be left out when there is one such"),
+    "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
+    "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
+    "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),
+}
+COMMIT_EVERY: Shape = {"records": key(kinds.COUNT, "Once so many were read since the last commit")}
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),
     "every": key(kinds.POSITIVE_DURATION, "From burst to burst"),
@@ -223,7 +233,7 @@ SCENARIO: Shape = {
     "topics": Key("Topics by name.", {"type": "object"}),
     "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
     "consumers": Key("Consumers by name.", {"type": "object"}),
-    "applications": later("Applications that consume, transform and produce"),
+    "applications": Key("Applications that consume, transform and produce, by name.", {"type": "object"}),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
     "chaos": later("Random faults"),
