@@ -172,12 +172,14 @@ class FrameTrigger:
 class CountTrigger:
     """kind "acked": the count-th acknowledged record of all producers. "appended": the leader's log end of `partition` reaches count.
 
-    "isr": its committed ISR is at most count, after having been larger.
+    "isr": its committed ISR is at most count, after having been larger. "transaction": `phase` of the count-th transaction of `producer`, or of any.
     """
 
     kind: str
     count: int
     partition: str = ""
+    phase: str = ""
+    producer: str = ""
 
 
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")

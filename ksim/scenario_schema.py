@@ -69,6 +69,7 @@ def _workload() -> Object:
         size={"oneOf": [{"type": ["integer", "string"]}, _table(shapes.RECORD_SIZE, needed=["mean"])]},
         key={"oneOf": [{"enum": ["none", "fixed"]}, _table(shapes.RECORD_KEY, needed=["distinct"])]},
         wait={"oneOf": [{"enum": ["none", "each"]}, {"type": "integer", "minimum": 1}]},
+        transaction=_table(shapes.TRANSACTION, needed=["records"]),
         on_failure={"oneOf": [{"enum": ["report", "resend", "stop"]}, _table(shapes.BREAKER, needed=["open_after", "half_open"])]},
     )
     return {**table, "oneOf": [{"required": ["records"]}, {"required": ["for"]}]}

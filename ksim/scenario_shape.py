@@ -165,12 +165,17 @@ FRAME_TRIGGER: Shape = {
     "probability": key(kinds.PROBABILITY, "Each exchange with this chance"),
     "after": key(kinds.DURATION, "Only from this moment on"),
 }
+TRANSACTION_PHASES = ("after-begin", "before-produce", "before-offsets", "before-commit", "after-commit-sent", "before-abort")
 COUNT_TRIGGERS: Mapping[str, Shape] = {
     "acked": {"acked": key(kinds.COUNT, "The how-manyth acknowledged record")},
     "appended": {"appended": key(kinds.COUNT, "The leader's log end reaches this"), "partition": key(kinds.TEXT, "In this partition")},
+    "transaction": {
+        "transaction": key(kinds.COUNT, "The how-manyth transaction of a producer"),
+        "phase": key(kinds.choice(*TRANSACTION_PHASES), "Which moment of it"),
+        "from": Key("Only of this producer.", {"type": "string"}),
+    },
     "isr": {"isr": key(kinds.NUMBER, "The ISR is at most this large"), "partition": key(kinds.TEXT, "Of this partition")},
 }
-TRANSACTION_TRIGGER: Shape = {"transaction": later("A moment of a transaction"), "phase": later("A moment of a transaction")}
 FAULT: Shape = {
     "name": key(kinds.TEXT, "For the report"),
     "do": Key("What goes wrong.", {"type": "string"}),
@@ -302,10 +307,12 @@ EXAMPLES: Mapping[str, str] = {
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
-APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
+APIS = (
+    *("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch"),
+    *("FindCoordinator", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "WriteTxnMarkers"),
+)
 LATER_APIS = (
     "ListOffsets",
-    "FindCoordinator",
     "JoinGroup",
     "SyncGroup",
     "Heartbeat",
@@ -313,11 +320,6 @@ LATER_APIS = (
     "OffsetCommit",
     "OffsetFetch",
     "OffsetForLeaderEpoch",
-    "AddPartitionsToTxn",
-    "AddOffsetsToTxn",
-    "EndTxn",
-    "TxnOffsetCommit",
-    "WriteTxnMarkers",
     "ConsumerGroupHeartbeat",
     "BrokerHeartbeat",
     "BrokerRegistration",

@@ -30,6 +30,7 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
+    throttle_of,
     topic_of,
 )
 from ksim_models.outcomes import Outcomes
@@ -37,7 +38,7 @@ from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_manager import TransactionManager
-from ksim_models.transaction_step import TransactionStep, throttle_of
+from ksim_models.transaction_step import TransactionStep
 from ksim_models.transactional_application import AnySession, session_of
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros

@@ -121,6 +121,8 @@ class Session:
     @property
     def wake_at(self) -> Micros:
         match self.at:
+            case At.START:
+                return self.plan.begins_at
             case At.BETWEEN:
                 return self.thread.is_due_at()
             case At.THINKING:
@@ -142,6 +144,8 @@ class Session:
     def _act(self, now: Micros, out: list[Effect]) -> bool:
         match self.at:
             case At.START:
+                if now < self.plan.begins_at:
+                    return False
                 self._call("init", now)
                 return True
             case At.BETWEEN:
