@@ -8,6 +8,7 @@ MinIsrRecoveryQuorum and NoCommittedRecordLostGlobally (Vanlightly, kip-966 spec
 from __future__ import annotations
 
 from ksim.invariants import Committed, Invariants, Rule, Seen
+from ksim.invariants_quorum import metadata_logs_match, never_two_leaders_in_one_epoch, the_leading_controller_has_all_that_was_committed
 from ksim_models.broker import Broker
 from ksim_models.log import Log
 from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
@@ -249,6 +250,9 @@ RULES: dict[str, Rule] = {
     "ReplicationQuorumSuperset": what_the_leader_waits_for_covers_whoever_may_be_elected,
     "LogMatching, ConsistentRead": logs_match_as_far_as_they_are_committed,
     "MetadataLogMatching": brokers_believe_what_the_controller_wrote,
+    "MetadataLogMatching, of controllers": metadata_logs_match,
+    "LeaderCompleteness, of controllers": the_leading_controller_has_all_that_was_committed,
+    "NeverTwoLeadersInSameEpoch": never_two_leaders_in_one_epoch,
     "MinIsrRecoveryQuorum": somebody_is_left_to_recover_from,
 }
 """INV-6, INV-13 and INV-14 are about what happens, not about a state: `ksim.invariants` follows them."""

@@ -34,11 +34,12 @@ from ksim_models.messages import (
     topic_of,
 )
 from ksim_models.parked import OwnAppend, ParkedProduce, Then, own_batch
-from ksim_models.producer_state import Answer, ProducerState
+from ksim_models.producer_state import Answer
 from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.topic_creation import INTERNAL_TOPICS
+from ksim_models.transaction_admission import judge
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {
@@ -76,6 +77,8 @@ class Leading(FollowerFetches):
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
         self.readers: Readers | None = None
         """The consumers that read here, once there was one."""
+        self.appended: list[str] = []
+        """Partitions to which the request at hand has written."""
         self.own_appends = 0
         self.verifies = False
 
@@ -121,6 +124,7 @@ class Leading(FollowerFetches):
                 parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
             else:
                 parked.results[batch.partition] = ProduceResult(batch.partition, error, base_offset, self.replicas[batch.partition].log.log_start_offset)
+        self._tell_of_appends(now)
         self._wait(parked)
         if not parked.waiting:
             return parked.response()
@@ -192,8 +196,13 @@ class Leading(FollowerFetches):
                 own.refuse(batch.partition, error)
             else:
                 own.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
+        self._tell_of_appends(now)
         self._wait(own)
         self._park(own, now, out)
+
+    def _tell_of_appends(self, now: Micros) -> None:
+        self.tell_followers(self.appended, now)
+        self.appended.clear()
 
     def _wait(self, parked: ParkedProduce) -> None:
         """For the commit of what was appended, where it is not committed already."""
@@ -245,7 +254,9 @@ class Leading(FollowerFetches):
             error = ErrorCode.RECORD_LIST_TOO_LARGE
         elif batch.producer_id >= 0:
             producers = replica.log.producers
-            answer, known_offset = self._judge_transactional(producers, batch, proof, strictly) if batch.transactional else producers.judge(batch)
+            answer, known_offset = (
+                judge(producers, batch, proof, self.profile, verifies=self.verifies, strictly=strictly) if batch.transactional else producers.judge(batch)
+            )
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
                 return NONE, known_offset
@@ -265,21 +276,8 @@ class Leading(FollowerFetches):
             out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
-        self.tell_followers(batch.partition, now)
+        self.appended.append(batch.partition)
         return NONE, stamped.base_offset
-
-    def _judge_transactional(self, producers: ProducerState, batch: RecordBatch, proof: Verification | None, strictly: bool) -> tuple[Answer, int]:
-        if batch.marker is not None:
-            return producers.judge_marker(batch, strictly=strictly), -1
-        profile = self.profile
-        return producers.judge_transactional(
-            batch,
-            proof,
-            needs_proof=self.verifies and (profile.verifies_offset_commits or not batch.payload),
-            same_epoch=profile.open_transaction_has_epoch,
-            epoch_first=profile.old_epoch_before_proof,
-            strict_start=profile.strict_first_sequence,
-        )
 
     def absence(self, partition: str) -> ErrorCode:
         """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
@@ -434,7 +432,7 @@ class Leading(FollowerFetches):
 
     def tell_all(self, partition: str, now: Micros) -> None:
         """Another role, another epoch, or no replica any more."""
-        self.tell_followers(partition, now)
+        self.tell_followers((partition,), now)
         if self.readers is not None:
             self.readers.tell(partition)
 

@@ -98,13 +98,15 @@ class TransactionManager:
         """T40: of the transaction at hand; read anew only between transactions."""
         self.features: tuple[int, int] = (-1, 0)
         """The newest (epoch of the features, transaction.version) that a broker told."""
-        self.features_seen = -1
+        self.features_seen = -2
         self.number = 0
         """Of the transaction at hand, or the last one, from 1."""
         self.pinned: tuple[Result, State, str] | None = None
         """The last initTransactions, commit or abort: result, target, name; it must be heard of before another call (T9)."""
         self.on_reset: Callable[[], None] = lambda: None
         """All sequence numbers begin again."""
+        self.hurry: Callable[[int], None] = lambda by: None
+        """1: a commit or an abort has begun, and nothing lingers (A27); -1: it is over."""
 
     # States.
 
@@ -130,9 +132,15 @@ class TransactionManager:
             text = f"TransactionalId {self.transactional_id}: Invalid transition attempted from state {self.state.value} to state {target.value}"
             illegal = Failure("IllegalStateException" if self.profile.illegal_steps_are_illegal_states else "KafkaException", text)
             if in_background and self.profile.illegal_steps_poison:
-                self.state, self.last_error = State.FATAL_ERROR, illegal
+                self._become(State.FATAL_ERROR, illegal)
             raise IllegalState(illegal)
+        self._become(target, failure)
+
+    def _become(self, target: State, failure: Failure | None) -> None:
+        completed = self.is_completing
         self.state, self.last_error = target, failure
+        if completed is not self.is_completing:
+            self.hurry(-1 if completed else 1)
 
     def abortable(self, failure: Failure, *, in_background: bool = True) -> None:
         """T2: an abort that is under way goes on."""
