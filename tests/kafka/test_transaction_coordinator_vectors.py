@@ -413,6 +413,26 @@ def test_the_clock_of_a_transaction_starts_with_its_first_partition() -> None:
     assert (first.start_ms, second.start_ms, second.update_ms) == (999, 999, 998)
 
 
+@pytest.mark.parametrize(("kafka", "error"), [("3.7", ITS), ("3.8", ErrorCode.TRANSACTION_ABORTABLE)])
+def test_a_question_is_answered_partition_by_partition(kafka: str, error: ErrorCode) -> None:
+    """BV-082, TC-33: whatever the state, and whatever is being written."""
+    desk = Desk(kafka=kafka)
+    desk.put(State.EMPTY, partitions=("t-0",), pending=State.ONGOING)
+
+    assert desk.coordinator.verify(ID, P, E, ("t-0", "t-1")) == (("t-0", NONE), ("t-1", error))
+
+
+@pytest.mark.parametrize(
+    ("state", "producer_id", "epoch", "error"),
+    [(State.ONGOING, P + 1, E, PIM), (State.ONGOING, P, E - 1, PF), (State.ONGOING, P, E + 1, PF), (State.PREPARE_COMMIT, P, E, CT)],
+)
+def test_tc_33_a_question_needs_the_right_id_and_epoch_and_no_end_under_way(state: State, producer_id: int, epoch: int, error: ErrorCode) -> None:
+    desk = Desk()
+    desk.put(state)
+
+    assert desk.coordinator.verify(ID, producer_id, epoch, ("t-0",)) == (("t-0", error),)
+
+
 # EndTxn.
 
 
@@ -772,6 +792,9 @@ def test_an_id_with_a_transaction_is_not_forgotten(state: State) -> None:
     desk.pass_time(2 * WEEK_MS)
 
     assert not any(isinstance(record, Tombstone) for record in desk.appended())
+
+
+INEXPRESSIBLE = {"BV-272": "a request without a transactional id is another request here: nobody can send one"}
 
 
 # Another coordinator.

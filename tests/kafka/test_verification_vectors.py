@@ -172,7 +172,7 @@ def test_a_later_batch_does_not_overtake_one_that_was_refused() -> None:
     ids=lambda error: "BV-079 the connection goes" if error is None else f"BV-079 {error.name}" if isinstance(error, ErrorCode) else "",
 )
 def test_what_a_producer_may_repeat_is_told_as_too_few_replicas(error: ErrorCode | None, version: int) -> None:
-    """PS-64, PS-65, PS-68: transaction version 2 asks again itself while the transaction before is not over, for 100 ms, and then says so."""
+    """BV-079, PS-64, PS-65, PS-68: transaction version 2 asks again itself while the transaction before is not over, for 100 ms, and then says so."""
     leader = Leader()
     connection = leader.produce(0, version=version)
     if error is None:
