@@ -13,10 +13,20 @@ from typing import Protocol
 
 from ksim.dice import Dice
 from ksim.plan import DEADLY, SLOW_PARTS, CountTrigger, FaultPlan, FrameTrigger, Plan, Who
-from ksim_models.facts import Acked, Appended, Fault, PartitionChanged
+from ksim_models.facts import Acked, Appended, Fault, PartitionChanged, Transaction
 from ksim_models.units import Micros
 
 DOWN = (*DEADLY, "pause")
+
+TRANSACTION_PHASES = {
+    "after-begin": "begin",
+    "before-produce": "begin",
+    "before-offsets": "send-offsets",
+    "before-commit": "commit",
+    "after-commit-sent": "commit-sent",
+    "before-abort": "abort",
+}
+"""The fact that stands for each moment: it is told before the application calls."""
 
 ADMINISTERED = ("elect", "alter", "reassign", "recreate-topic", "delete-records")
 Answered = Callable[[str], None]
@@ -138,7 +148,7 @@ class Faults:
 
     def watchers(self) -> Mapping[type, list[Counter]]:
         """Which facts the counting triggers wait for."""
-        kinds = {"acked": Acked, "appended": Appended, "isr": PartitionChanged}
+        kinds = {"acked": Acked, "appended": Appended, "isr": PartitionChanged, "transaction": Transaction}
         found: dict[type, list[Counter]] = {}
         for counter in self.counters:
             found.setdefault(kinds[counter.trigger.kind], []).append(counter)
@@ -149,7 +159,10 @@ class Faults:
     def resolve(self, who: Who, fault: FaultPlan) -> tuple[str, ...]:
         match who.kind:
             case "machine":
-                return (who.argument,)
+                process = next((one for one in self.plan.applications if who.argument in (one.name, one.consumer, one.producer)), None)
+                if process is None or (process.name != who.argument and fault.do not in (*DOWN, "restart")):
+                    return (who.argument,)
+                return process.consumer, process.producer  # What strikes a part of a process strikes the whole of it.
             case "leader":
                 leader = self.world.leader_of(who.argument)
                 return (leader,) if leader else ()
@@ -377,6 +390,9 @@ class Counter:
         if isinstance(fact, Acked):
             self.acked += len(fact.records)
             return self.acked >= trigger.count
+        if isinstance(fact, Transaction):
+            its = fact.number == trigger.count and trigger.producer in ("", fact.producer)
+            return its and fact.phase == TRANSACTION_PHASES[trigger.phase]
         if isinstance(fact, Appended):
             return fact.partition == trigger.partition and fact.base_offset + len(fact.records) >= trigger.count
         if isinstance(fact, PartitionChanged) and fact.partition == trigger.partition:

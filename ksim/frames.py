@@ -7,10 +7,11 @@ a broker answers in order, so the oldest unanswered request of a connection is t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ksim.dice import Dice
+from ksim.frame_answers import refusal_of, replaced
 from ksim.frame_triggers import Carried, FrameFault, fired
 from ksim.loop import Loop
 from ksim.loop_connections import Connection, Wire
@@ -19,18 +20,22 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault
 from ksim_models.messages import (
     ApiVersionsRequest,
-    FetchedPartition,
     FetchRequest,
-    FetchResponse,
     InitProducerIdRequest,
-    InitProducerIdResponse,
     MetadataRequest,
-    MetadataResponse,
     ProduceRequest,
     ProduceResponse,
     ProduceResult,
     RecordBatch,
-    TopicMetadata,
+)
+from ksim_models.transaction_messages import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnBatchRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    FindCoordinatorRequest,
+    TxnOffsetCommitRequest,
+    WriteTxnMarkersRequest,
 )
 from ksim_models.units import Micros
 
@@ -40,6 +45,13 @@ APIS: dict[type, str] = {
     InitProducerIdRequest: "InitProducerId",
     ApiVersionsRequest: "ApiVersions",
     FetchRequest: "Fetch",
+    FindCoordinatorRequest: "FindCoordinator",
+    AddPartitionsToTxnRequest: "AddPartitionsToTxn",
+    AddPartitionsToTxnBatchRequest: "AddPartitionsToTxn",
+    AddOffsetsToTxnRequest: "AddOffsetsToTxn",
+    TxnOffsetCommitRequest: "TxnOffsetCommit",
+    EndTxnRequest: "EndTxn",
+    WriteTxnMarkersRequest: "WriteTxnMarkers",
 }
 
 
@@ -189,16 +201,8 @@ class Frames:
         match request:
             case ProduceRequest():
                 return ProduceResponse(tuple(self._refusal(fault, batch) for batch in request.batches))
-            case InitProducerIdRequest():
-                return InitProducerIdResponse(error, -1, -1)
-            case FetchRequest():
-                return FetchResponse(tuple(FetchedPartition(position.partition, error) for position in request.partitions))
-            case MetadataRequest() if error is ErrorCode.REBOOTSTRAP_REQUIRED:  # Said of the whole answer, not of a topic (KIP-1102).
-                return MetadataResponse((), (), error)
-            case MetadataRequest():
-                return MetadataResponse((), tuple(TopicMetadata(topic, error, ()) for topic in request.topics))
             case _:
-                raise AssertionError(f"the scenario was checked: {request}")
+                return refusal_of(request, error)
 
     def _replaced(self, fault: FrameFault, response: object) -> object:
         """The broker did the work; the client is told otherwise: of every partition, or of the one the fault names."""
@@ -206,16 +210,8 @@ class Frames:
         match response:
             case ProduceResponse():
                 return ProduceResponse(tuple(self._result(fault, result) for result in response.results))
-            case InitProducerIdResponse():
-                return InitProducerIdResponse(error, -1, -1)
-            case FetchResponse():
-                return FetchResponse(tuple(FetchedPartition(fetched.partition, error) for fetched in response.partitions))
-            case MetadataResponse() if error is ErrorCode.REBOOTSTRAP_REQUIRED:
-                return MetadataResponse(response.brokers, response.topics, error)
-            case MetadataResponse():
-                return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
             case _:
-                raise AssertionError(f"the scenario was checked: {response}")
+                return replaced(response, error)
 
     def _result(self, fault: FrameFault, result: ProduceResult) -> ProduceResult:
         if fault.plan.partition is not None and result.partition != fault.plan.partition:
@@ -242,4 +238,20 @@ def _carried_by(message: object) -> Carried:
         return (), [batch.partition for batch in message.batches]
     if isinstance(message, FetchRequest):
         return (), [position.partition for position in message.partitions]
-    return (message.topics, ()) if isinstance(message, MetadataRequest) else ((), ())
+    if isinstance(message, MetadataRequest):
+        return message.topics, ()
+    return (), _in_a_transaction(message)
+
+
+def _in_a_transaction(message: object) -> Sequence[str]:
+    match message:
+        case AddPartitionsToTxnRequest():
+            return message.partitions
+        case AddPartitionsToTxnBatchRequest():
+            return [partition for one in message.transactions for partition in one.partitions]
+        case TxnOffsetCommitRequest():
+            return [partition for partition, _ in message.offsets]
+        case WriteTxnMarkersRequest():
+            return [partition for marker in message.markers for partition in marker.partitions]
+        case _:
+            return ()

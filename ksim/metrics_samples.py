@@ -16,7 +16,7 @@ from ksim.metrics_windows import Windows
 from ksim_models.facts import Refused, Retried, Split
 from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
 from ksim_models.measurements import MEASUREMENTS, Drained, Errored
-from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, MetadataResponse, ProduceRequest, ProduceResponse
+from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse, throttle_of
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
 
@@ -114,8 +114,7 @@ class Tapped:
         sent_at = exchange.unanswered.popleft()
         self._take(now, "responses-received", 1)
         self._take(now, "node.responses-received", 1, exchange.node)
-        assert isinstance(message, (ApiVersionsResponse, MetadataResponse, InitProducerIdResponse, ProduceResponse))
-        self._take(now, "produce-throttle-time", message.throttle_ms)  # Of every answer, of whatever kind (6.2).
+        self._take(now, "produce-throttle-time", throttle_of(message))  # Of every answer, of whatever kind (6.2).
         if type(message) is ProduceResponse:
             latency = now // MILLISECOND - sent_at // MILLISECOND
             self._take(now, "request-time", latency)

@@ -6,8 +6,17 @@ on speaks these or later ones of the same length; Produce 13 (4.1, KIP-516) name
 
 from __future__ import annotations
 
-from ksim_models.messages import ApiVersionsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest
+from collections.abc import Sequence
+
+from ksim_models.messages import ApiVersionsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, topic_of
 from ksim_models.profiles import Release
+from ksim_models.transaction_messages import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    FindCoordinatorRequest,
+    TxnOffsetCommitRequest,
+)
 
 LENGTH, TAGS, UUID_BYTES = 4, 1, 16
 SOFTWARE = "apache-kafka-java"
@@ -21,6 +30,19 @@ def unsigned_varint_bytes(value: int) -> int:
 def compact(length: int) -> int:
     """A compact string, or bytes, or the count of a compact array: its length plus one as an unsigned varint stands before it."""
     return unsigned_varint_bytes(length + 1) + length
+
+
+def _text(text: str) -> int:
+    """An empty one is none, which takes a byte as well."""
+    return compact(len(text.encode()))
+
+
+def _partitions(partitions: Sequence[str], each: int) -> int:
+    counts: dict[str, int] = {}
+    for partition in partitions:
+        counts[topic_of(partition)] = counts.get(topic_of(partition), 0) + 1
+    topics = (compact(len(topic.encode())) + unsigned_varint_bytes(count + 1) + count * each + TAGS for topic, count in counts.items())
+    return unsigned_varint_bytes(len(counts) + 1) + sum(topics)
 
 
 class RequestSizes:
@@ -42,7 +64,18 @@ class RequestSizes:
             case ApiVersionsRequest():
                 return compact(len(SOFTWARE)) + compact(len(self.version))
             case InitProducerIdRequest():
-                return 1 + 4 + 8 + 2
+                return _text(message.transactional_id) + 4 + 8 + 2
+            case FindCoordinatorRequest():
+                return 1 + 1 + _text(message.key)
+            case AddPartitionsToTxnRequest():
+                return _text(message.transactional_id) + 8 + 2 + _partitions(message.partitions, 4)
+            case AddOffsetsToTxnRequest():
+                return _text(message.transactional_id) + 8 + 2 + _text(message.group)
+            case TxnOffsetCommitRequest():
+                offsets = _partitions([partition for partition, _ in message.offsets], 4 + 8 + 4 + 1 + TAGS)
+                return _text(message.transactional_id) + _text(message.group) + 8 + 2 + 4 + _text(message.member) + 1 + offsets
+            case EndTxnRequest():
+                return _text(message.transactional_id) + 8 + 2 + 1
         raise AssertionError(f"no producer sends {message}")
 
     def _produce(self, request: ProduceRequest) -> int:
@@ -52,7 +85,7 @@ class RequestSizes:
             topic = batch.partition.rpartition("-")[0]
             partitions[topic] = partitions.get(topic, 0) + 1
             topics[topic] = topics.get(topic, 0) + 4 + compact(batch.size_bytes) + TAGS
-        total = 1 + 2 + 4 + unsigned_varint_bytes(len(topics) + 1)
+        total = _text(request.transactional_id) + 2 + 4 + unsigned_varint_bytes(len(topics) + 1)
         for topic, size in topics.items():
             name = UUID_BYTES if self.topics_by_id else compact(len(topic.encode()))
             total += name + unsigned_varint_bytes(partitions[topic] + 1) + size + TAGS

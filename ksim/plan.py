@@ -12,6 +12,7 @@ from fractions import Fraction
 from ksim_models.arrivals import InTransactions
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
+from ksim_models.copying import CopyHabits
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.page_cache import PageCache, PowerLossKeeps
@@ -171,12 +172,14 @@ class FrameTrigger:
 class CountTrigger:
     """kind "acked": the count-th acknowledged record of all producers. "appended": the leader's log end of `partition` reaches count.
 
-    "isr": its committed ISR is at most count, after having been larger.
+    "isr": its committed ISR is at most count, after having been larger. "transaction": `phase` of the count-th transaction of `producer`, or of any.
     """
 
     kind: str
     count: int
     partition: str = ""
+    phase: str = ""
+    producer: str = ""
 
 
 FRAME_FAULTS = ("lose-request", "lose-response", "hang", "delay", "answer")
@@ -331,5 +334,7 @@ class Plan:
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
     alerts: tuple[AlertPlan, ...] = ()
     consumers: tuple[ConsumerPlan, ...] = ()
+    applications: tuple[CopyHabits, ...] = ()
+    """Those that consume, transform and produce."""
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

@@ -5,7 +5,7 @@ Kafka: KafkaConsumer's constructor, subscribe(), assign().
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -28,8 +28,15 @@ class Consumers:
 
 
 def read_consumers(
-    reading: Reading, content: object, profile: ClientProfile, topics: Sequence[TopicPlan], producers: Sequence[str], folder: FilePath | None
+    reading: Reading,
+    content: object,
+    profile: ClientProfile,
+    topics: Sequence[TopicPlan],
+    producers: Sequence[str],
+    folder: FilePath | None,
+    of_applications: Mapping[str, str],
 ) -> Consumers:
+    """of_applications: consumer -> what its application reads."""
     consumers = Consumers([], {})
     for name, (path, value) in reading.tables(("consumers",), content).items():
         if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name) or name in producers:
@@ -44,7 +51,7 @@ def read_consumers(
         resolved = resolve_consumer(settings, profile)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
-        read = _topics(table, [topic.name for topic in topics])
+        read = _topics(table, [topic.name for topic in topics], of_applications.get(name))
         work = table.take("work", DURATION) or 0
         config = resolved.config or ConsumerConfig()
         commit = _commit(table, config)
@@ -61,8 +68,8 @@ def _commit(table: Table, config: ConsumerConfig) -> str:
     return commit or ("sync" if config.group_id is not None and not config.enable_auto_commit else "none")
 
 
-def _topics(table: Table, known: Sequence[str]) -> tuple[str, ...]:
-    given = table.content.get("topics")
+def _topics(table: Table, known: Sequence[str], otherwise: str | None) -> tuple[str, ...]:
+    given = table.content.get("topics", None if otherwise is None else [otherwise])
     if not isinstance(given, list) or not given or not all(isinstance(topic, str) for topic in given):
         example = f'topics = ["{known[0] if known else "payments"}"]'
         missing = "topics is missing" if given is None else f"topics = {shown(given)} is no list of topics"

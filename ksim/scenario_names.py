@@ -42,6 +42,7 @@ class Names:
     replicas: int
     """Of the partition that has most."""
     consumers: Sequence[str] = ()
+    applications: Sequence[str] = ()
 
     @property
     def all_partitions(self) -> list[str]:
@@ -49,7 +50,7 @@ class Names:
 
     @property
     def machines(self) -> list[str]:
-        return [*self.brokers, *self.controllers, *self.producers, *self.consumers]
+        return [*self.brokers, *self.controllers, *self.producers, *self.consumers, *self.applications]
 
     @property
     def examples(self) -> list[str]:
@@ -61,7 +62,7 @@ class Names:
     def role(self, who: Who) -> str:
         if who.kind == "controller" or who.argument in self.controllers:
             return CONTROLLER
-        if who.kind == "machine" and who.argument in self.consumers:
+        if who.kind == "machine" and who.argument in (*self.consumers, *self.applications):
             return CONSUMER
         return PRODUCER if who.kind == "machine" and who.argument in self.producers else BROKER
 

@@ -27,6 +27,7 @@ def schema() -> Object:
         "cluster": cluster,
         "topics": {"type": "object", "additionalProperties": _table(shapes.TOPIC)},
         "producers": {"type": "object", "additionalProperties": _table(shapes.PRODUCER)},
+        "applications": {"type": "object", "additionalProperties": _table(shapes.APPLICATION, commit_every=_table(shapes.COMMIT_EVERY))},
         "consumers": {"type": "object", "additionalProperties": _table(shapes.CONSUMER)},
         "workload": {"type": "array", "minItems": 1, "items": _workload()},
         "fault": {"type": "array", "items": _fault()},
@@ -68,6 +69,7 @@ def _workload() -> Object:
         size={"oneOf": [{"type": ["integer", "string"]}, _table(shapes.RECORD_SIZE, needed=["mean"])]},
         key={"oneOf": [{"enum": ["none", "fixed"]}, _table(shapes.RECORD_KEY, needed=["distinct"])]},
         wait={"oneOf": [{"enum": ["none", "each"]}, {"type": "integer", "minimum": 1}]},
+        transaction=_table(shapes.TRANSACTION, needed=["records"]),
         on_failure={"oneOf": [{"enum": ["report", "resend", "stop"]}, _table(shapes.BREAKER, needed=["open_after", "half_open"])]},
     )
     return {**table, "oneOf": [{"required": ["records"]}, {"required": ["for"]}]}

@@ -92,6 +92,16 @@ CONSUMER: Shape = {
         "How it commits when it has done with what a poll() returned (default sync for a member of a group that does not commit automatically, else none)",
     ),
 }
+APPLICATION: Shape = {
+    "reads": key(kinds.TEXT, "The topic that it reads"),
+    "writes": key(kinds.TEXT, "The topic that it writes: one record for each that it reads"),
+    "consumer": key(kinds.TEXT, "One of [consumers]; may be left out when there is one"),
+    "producer": key(kinds.TEXT, "One of [producers], which has no workload; may be left out when there is one such"),
+    "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
+    "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
+    "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),
+}
+COMMIT_EVERY: Shape = {"records": key(kinds.COUNT, "Once so many were read since the last commit")}
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),
     "every": key(kinds.POSITIVE_DURATION, "From burst to burst"),
@@ -155,12 +165,17 @@ FRAME_TRIGGER: Shape = {
     "probability": key(kinds.PROBABILITY, "Each exchange with this chance"),
     "after": key(kinds.DURATION, "Only from this moment on"),
 }
+TRANSACTION_PHASES = ("after-begin", "before-produce", "before-offsets", "before-commit", "after-commit-sent", "before-abort")
 COUNT_TRIGGERS: Mapping[str, Shape] = {
     "acked": {"acked": key(kinds.COUNT, "The how-manyth acknowledged record")},
     "appended": {"appended": key(kinds.COUNT, "The leader's log end reaches this"), "partition": key(kinds.TEXT, "In this partition")},
+    "transaction": {
+        "transaction": key(kinds.COUNT, "The how-manyth transaction of a producer"),
+        "phase": key(kinds.choice(*TRANSACTION_PHASES), "Which moment of it"),
+        "from": Key("Only of this producer.", {"type": "string"}),
+    },
     "isr": {"isr": key(kinds.NUMBER, "The ISR is at most this large"), "partition": key(kinds.TEXT, "Of this partition")},
 }
-TRANSACTION_TRIGGER: Shape = {"transaction": later("A moment of a transaction"), "phase": later("A moment of a transaction")}
 FAULT: Shape = {
     "name": key(kinds.TEXT, "For the report"),
     "do": Key("What goes wrong.", {"type": "string"}),
@@ -218,7 +233,7 @@ SCENARIO: Shape = {
     "topics": Key("Topics by name.", {"type": "object"}),
     "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
     "consumers": Key("Consumers by name.", {"type": "object"}),
-    "applications": later("Applications that consume, transform and produce"),
+    "applications": Key("Applications that consume, transform and produce, by name.", {"type": "object"}),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
     "chaos": later("Random faults"),
@@ -292,10 +307,12 @@ EXAMPLES: Mapping[str, str] = {
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
-APIS = ("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch")
+APIS = (
+    *("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch"),
+    *("FindCoordinator", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "WriteTxnMarkers"),
+)
 LATER_APIS = (
     "ListOffsets",
-    "FindCoordinator",
     "JoinGroup",
     "SyncGroup",
     "Heartbeat",
@@ -303,11 +320,6 @@ LATER_APIS = (
     "OffsetCommit",
     "OffsetFetch",
     "OffsetForLeaderEpoch",
-    "AddPartitionsToTxn",
-    "AddOffsetsToTxn",
-    "EndTxn",
-    "TxnOffsetCommit",
-    "WriteTxnMarkers",
     "ConsumerGroupHeartbeat",
     "BrokerHeartbeat",
     "BrokerRegistration",

@@ -13,19 +13,21 @@ from ksim.scenario_shape import TRANSACTION
 from ksim.scenario_values import COUNT, DURATION
 from ksim_models.arrivals import InTransactions
 from ksim_models.on_failure import Reaction
+from ksim_models.units import Micros
 
 EXAMPLE = '{ records = 10, end = "commit" }'
 ENDS = ("commit", "abort")
 
 
-def read_transaction(table: Table) -> InTransactions | None:
+def read_transaction(table: Table, start: Micros) -> InTransactions | None:
     inner = table.inner("transaction", TRANSACTION, ["records"], EXAMPLE)
     if inner is None:
         if table.has("transaction"):
             table.problem("transaction", "transaction is not a table.", possible=EXAMPLE)
         return None
     end = inner.choose("end", ENDS, "an end of a transaction") or "commit"
-    return InTransactions(inner.take("records", COUNT) or 1, end == "commit", inner.take("abort_every", COUNT) or 0, inner.take("think", DURATION) or 0)
+    abort_every, think = inner.take("abort_every", COUNT) or 0, inner.take("think", DURATION) or 0
+    return InTransactions(inner.take("records", COUNT) or 1, end == "commit", abort_every, think, start)
 
 
 def check_transactions(reading: Reading, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> None:

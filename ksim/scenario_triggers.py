@@ -11,11 +11,12 @@ from ksim.plan import CountTrigger, FrameTrigger, Who
 from ksim.problems import shown
 from ksim.scenario_names import BROKER, PRODUCER, Names, read_who
 from ksim.scenario_reading import Table, name_of
-from ksim.scenario_shape import APIS, COUNT_TRIGGERS, FRAME_TRIGGER, LATER_APIS, TRANSACTION_TRIGGER
-from ksim.scenario_values import COUNT, DURATION, NUMBER, PROBABILITY, TEXT
+from ksim.scenario_shape import APIS, COUNT_TRIGGERS, FRAME_TRIGGER, LATER_APIS, TRANSACTION_PHASES
+from ksim.scenario_values import COUNT, DURATION, NUMBER, PROBABILITY, TEXT, choice
 
 PRODUCE = "Produce"
-FETCH = "Fetch"
+SENDERS = {"Fetch": (BROKER,), "WriteTxnMarkers": (BROKER,), "AddPartitionsToTxn": (PRODUCER, BROKER)}
+PHASE = choice(*TRANSACTION_PHASES)
 
 
 def read_trigger(fault: Table, names: Names, *, side: str) -> FrameTrigger | CountTrigger | None:
@@ -25,14 +26,6 @@ def read_trigger(fault: Table, names: Names, *, side: str) -> FrameTrigger | Cou
         fault.problem("when", f"{name_of(fault.path)}: when = {shown(given)} is not a trigger.", possible='{ request = "Produce", nth = 3 } or { acked = 100 }')
         return None
     path = (*fault.path, "when")
-    if any(name in given for name in TRANSACTION_TRIGGER):
-        fault.problem(
-            "when",
-            f"{name_of(path)}: transaction triggers are not yet supported.",
-            given="transaction",
-            possible="{ request = API }, { acked = N }, { appended = N } or { isr = N }",
-        )
-        return None
     kinds = [kind for kind in COUNT_TRIGGERS if kind in given]
     if not kinds:
         table = fault.reading.table(path, given, {**FRAME_TRIGGER, **{kind: shape[kind] for kind, shape in COUNT_TRIGGERS.items()}})
@@ -44,6 +37,11 @@ def read_trigger(fault: Table, names: Names, *, side: str) -> FrameTrigger | Cou
         return None
     table = fault.reading.table(path, given, COUNT_TRIGGERS[kind])
     assert table is not None
+    if kind == "transaction":
+        if not table.has("phase"):
+            table.problem("", f"{name_of(path)}: phase is missing.", given="no phase", names=TRANSACTION_PHASES)
+        sender = _end(table, "from", names, (PRODUCER,))
+        return CountTrigger(kind, table.take(kind, COUNT) or 1, phase=table.take("phase", PHASE) or "", producer=sender.argument if sender else "")
     partition = "" if kind == "acked" else read_partition(table, names, needed=True) or ""
     return CountTrigger(kind, table.take(kind, NUMBER if kind == "isr" else COUNT) or 0, partition)
 
@@ -67,7 +65,7 @@ def _frame_trigger(table: Table, names: Names, side: str) -> FrameTrigger:
     return FrameTrigger(
         api=api,
         side=key if table.has(key) else side,
-        sender=_end(table, "from", names, (BROKER,) if api == FETCH else (PRODUCER,)),
+        sender=_end(table, "from", names, SENDERS.get(api, (PRODUCER,))),
         receiver=_end(table, "to", names, (BROKER,)),
         topic=table.choose("topic", names.partitions, "a topic of this scenario"),
         partition=read_partition(table, names),

@@ -75,7 +75,7 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
         compression_spread=0 if compression is None else compression[1],
         compression_given=compression is not None,
         on_failure=_on_failure(table),
-        transaction=read_transaction(table),
+        transaction=read_transaction(table, table.take("start", DURATION) or 0),
     )
 
 

@@ -31,6 +31,9 @@ from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem, topic_config
 from ksim_models.consumer import Consumer, Habits
+from ksim_models.copying import Copying
+from ksim_models.copying_consumer import CopyingConsumer
+from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
@@ -106,6 +109,7 @@ class Simulation:
         self.brokers = self._add_brokers(dice, heartbeats)
         self.broker_by_name = {broker.name: broker for broker in self.brokers}
         self.invariants = self._watch_invariants(check_every) if check_every else None
+        self.copying = [Copying(habits, len(plan.workloads) + number) for number, habits in enumerate(plan.applications)]
         self.producers = self._add_producers(dice)
         self.consumers = self._add_consumers(dice)
         work = Work(plan.model.costs, self.broker_by_name, plan.controllers)
@@ -174,7 +178,10 @@ class Simulation:
                 ]
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
-            if plan.librdkafka is not None:
+            copying = next((one for one in self.copying if one.habits.producer == plan.name), None)
+            if copying is not None:
+                producer = CopyingProducer(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
+            elif plan.librdkafka is not None:
                 producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
                 kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
@@ -191,8 +198,10 @@ class Simulation:
         consumers = []
         for plan in self.plan.consumers:
             bootstrap = [broker.name for broker in self.plan.brokers]
-            consumers.append(Consumer(plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work, plan.commit)))
-            self.loop.add(consumers[-1])
+            parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work, plan.commit)
+            copying = next((one for one in self.copying if one.habits.consumer == plan.name), None)
+            consumers.append(Consumer(*parts) if copying is None else CopyingConsumer(*parts, copying))
+            self.loop.add(consumers[-1], is_client=True)
         return consumers
 
     def samples(self) -> list[ClientSamples] | None:

@@ -44,6 +44,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("copying_producer", "copying_consumer"),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
@@ -71,7 +72,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_types",),
     ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
-APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[3], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})

@@ -34,6 +34,8 @@ class InTransactions:
     """Every so-manyth is aborted all the same; 0: none."""
     think: Micros = 0
     """So long the application has to do between its last send() and the end."""
+    begins_at: Micros = 0
+    """When it calls initTransactions."""
 
 
 class Arrivals(Protocol):

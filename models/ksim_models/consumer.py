@@ -62,6 +62,7 @@ class Does(Enum):
     POLLS = "inside poll()"
     WORKS = "on the records that poll() returned"
     COMMITS = "inside commitSync()"
+    WAITS = "for another part of the application"
     CLOSES = "inside close()"
     ENDED = "it was thrown an exception, or has closed its consumer"
 
@@ -260,6 +261,8 @@ class Consumer:
                 return True
             case Does.COMMITS:
                 return self._committing(now, out)
+            case Does.WAITS:
+                return self._waiting(now, out)
             case Does.CLOSES:
                 return self._closing(now, out)
             case _ if self.closing is not None:
@@ -295,6 +298,13 @@ class Consumer:
             self.commits.begin(self.commits.consumed(), now, out)
         elif self.commits is not None and self.habits.commit == "sync":
             self.commit_sync(self.commits.consumed(), now, out)
+
+    def _waiting(self, now: Micros, out: list[Effect]) -> bool:
+        raise AssertionError("a plain consumer has no other part to wait for")
+
+    def rewind(self) -> None:
+        """Back to the committed offsets, or to the beginning where there are none: what poll() returned since is read again (GC-8)."""
+        self.positions.rewind()
 
     # commitSync().
 

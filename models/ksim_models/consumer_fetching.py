@@ -88,6 +88,9 @@ class Fetching:
         for position in self.positions.in_state(FetchState.INITIALIZING):
             if self.in_group and not position.no_committed:
                 continue
+            if position.rewound:
+                position.request_reset("earliest")
+                continue
             if self.reset_policy == "none":
                 text = f"Undefined offset with no reset policy for partitions: [{position.partition}]"
                 raise Thrown("NoOffsetForPartitionException", text)

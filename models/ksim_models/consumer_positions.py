@@ -36,6 +36,7 @@ class Position:
         "partition",
         "reset_to",
         "revoked",
+        "rewound",
         "state",
     )
 
@@ -54,6 +55,8 @@ class Position:
         """No request about this partition before: one is under way, or its backoff runs."""
         self.no_committed = False
         """The group was asked, and has committed no offset of it."""
+        self.rewound = False
+        """The application went back to what is committed; where nothing is, to the beginning."""
         self.revoked = False
         """About to be given up: nothing is read of it any more."""
         self.high_watermark = -1
@@ -92,6 +95,11 @@ class Positions:
     def assign(self, partitions: Iterable[str]) -> None:
         """Those that stay keep their position."""
         self.by_partition = {partition: self.by_partition.get(partition) or Position(partition) for partition in partitions}
+
+    def rewind(self) -> None:
+        self.by_partition = {partition: Position(partition) for partition in self.by_partition}
+        for position in self.by_partition.values():
+            position.rewound = True
 
     def get(self, partition: str) -> Position | None:
         return self.by_partition.get(partition)

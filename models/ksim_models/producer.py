@@ -30,6 +30,7 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
+    throttle_of,
     topic_of,
 )
 from ksim_models.outcomes import Outcomes
@@ -37,8 +38,8 @@ from ksim_models.polling import Poll
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_manager import TransactionManager
-from ksim_models.transaction_step import TransactionStep, throttle_of
-from ksim_models.transactional_application import session_of
+from ksim_models.transaction_step import TransactionStep
+from ksim_models.transactional_application import AnySession, session_of
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros
 
@@ -64,7 +65,7 @@ class Producer:
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()
-        self.session = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
+        self.session: AnySession | None = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
         """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
@@ -194,23 +195,23 @@ class Producer:
             for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
-        if self.transactions is not None:
-            self._turn_again(self.transactions, now, out)
+        if self.transactions is not None or self.session is not None:
+            self._turn_again(now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
             self.poll.began_at = now
         self.wake_at = self._next_wake()
         while kind is Wake and self.arrivals_matter_at <= now:
             self.sending.take(now, out)  # A batch got its outcome in this very turn, by acks=0 or by expiry: who waited for it calls send() again at once.
             self._turn(now, out)
-            if self.transactions is not None:
-                self._turn_again(self.transactions, now, out)
+            if self.transactions is not None or self.session is not None:
+                self._turn_again(now, out)
             self.wake_at = self._next_wake()
         return out
 
-    def _turn_again(self, transactions: TransactionManager, now: Micros, out: list[Effect]) -> None:
+    def _turn_again(self, now: Micros, out: list[Effect]) -> None:
         """What a turn has brought, the application goes on with; what it did, and a partition that a send() brought late in the turn, is for the next turn."""
         step = self.identity
-        while (isinstance(step, TransactionStep) and step.is_free and transactions.new_partitions) or (
+        while (isinstance(step, TransactionStep) and step.is_free and step.manager.new_partitions) or (
             self.session is not None and self.session.step(now, out)
         ):
             self.sending.take(now, out)

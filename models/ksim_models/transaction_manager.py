@@ -98,7 +98,7 @@ class TransactionManager:
         """T40: of the transaction at hand; read anew only between transactions."""
         self.features: tuple[int, int] = (-1, 0)
         """The newest (epoch of the features, transaction.version) that a broker told."""
-        self.features_seen = -1
+        self.features_seen = -2
         self.number = 0
         """Of the transaction at hand, or the last one, from 1."""
         self.pinned: tuple[Result, State, str] | None = None

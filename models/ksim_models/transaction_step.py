@@ -203,7 +203,3 @@ def _on_io_thread(do: Callable[[], object]) -> None:
     """An illegal transition on this thread has poisoned the manager already (T1); what it throws is logged."""
     with suppress(IllegalState):
         do()
-
-
-def throttle_of(response: object) -> int:
-    return getattr(response, "throttle_ms", 0)

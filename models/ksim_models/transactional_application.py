@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Protocol
 
 from ksim_models.application import Application, TransactionalThread
 from ksim_models.config import ProducerConfig
@@ -77,6 +78,20 @@ class Call:
         return self.failure is not None and self.result is not None and not self.result.is_completed
 
 
+class AnySession(Protocol):
+    """What an application does with its producer between its send()s."""
+
+    @property
+    def is_over(self) -> bool: ...
+    @property
+    def wake_at(self) -> Micros: ...
+    def step(self, now: Micros, out: list[Effect]) -> bool:
+        """What it does next, as far as nothing holds it up. True: there is something for the I/O thread to do."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Session:
     """One thread of the application, and the transactions that it goes through."""
 
@@ -106,6 +121,8 @@ class Session:
     @property
     def wake_at(self) -> Micros:
         match self.at:
+            case At.START:
+                return self.plan.begins_at
             case At.BETWEEN:
                 return self.thread.is_due_at()
             case At.THINKING:
@@ -127,6 +144,8 @@ class Session:
     def _act(self, now: Micros, out: list[Effect]) -> bool:
         match self.at:
             case At.START:
+                if now < self.plan.begins_at:
+                    return False
                 self._call("init", now)
                 return True
             case At.BETWEEN:
