@@ -198,7 +198,7 @@ class Producer:
                 self._on_lost(lost, now, out)
         self._turn(now, out)
         if self.transactions is not None:
-            self._turn_again(self.transactions, now, out)
+            self._turn_again(now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
             self.poll.began_at = now
         self.wake_at = self._next_wake()
@@ -206,16 +206,14 @@ class Producer:
             self.sending.take(now, out)  # A batch got its outcome in this very turn, by acks=0 or by expiry: who waited for it calls send() again at once.
             self._turn(now, out)
             if self.transactions is not None:
-                self._turn_again(self.transactions, now, out)
+                self._turn_again(now, out)
             self.wake_at = self._next_wake()
         return out
 
-    def _turn_again(self, transactions: TransactionManager, now: Micros, out: list[Effect]) -> None:
+    def _turn_again(self, now: Micros, out: list[Effect]) -> None:
         """What a turn has brought, the application goes on with; what it did, and a partition that a send() brought late in the turn, is for the next turn."""
         step = self.identity
-        while (isinstance(step, TransactionStep) and step.is_free and transactions.new_partitions) or (
-            self.session is not None and self.session.step(now, out)
-        ):
+        while (isinstance(step, TransactionStep) and step.wants_a_turn) or (self.session is not None and self.session.step(now, out)):
             self.sending.take(now, out)
             self._turn(now, out)
 
