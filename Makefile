@@ -16,12 +16,12 @@ ifneq ($(shell $(DEMO)/bin/python -V >/dev/null 2>&1 && cat $(DEMO)/ready 2>/dev
 .PHONY: $(DEMO)/ready
 endif
 
-.PHONY: help demo test live agreement lint types docs bench mutants wheel lock clean
+.PHONY: help demo test live agreement calibration lint types docs bench mutants wheel lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO)/ready ## one failure under three configurations, side by side
 	@$(DEMO)/bin/ksim demo $(ARGS)
@@ -34,6 +34,9 @@ live: $(DEV)/ready ## the tests against real Kafka, one after another: a selecti
 
 agreement: $(DEV)/ready ## the whole agreement table: every scenario, two releases, both clients (an hour; ARGS="--only lost-ack" chooses)
 	@$(DEV)/bin/python experiments/agreement/agreement.py $(ARGS)
+
+calibration: $(DEV)/ready ## measure what broker work costs on real Kafka (a minute; needs Java 17 and Maven)
+	@$(DEV)/bin/python experiments/calibration/calibrate.py $(ARGS)
 
 lint: $(DEV)/ready ## ruff: mistakes, imports, layout
 	@$(DEV)/bin/ruff check .

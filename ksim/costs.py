@@ -38,8 +38,8 @@ class Work:
             return self._costs[receiver].request
         if type(message) is FetchResponse:  # The leader has read it, the follower appends it: all batches of a partition at once.
             written = [partition for partition in message.partitions if partition.batches]
-            if not written:
-                return 0
+            if not written or receiver not in self._brokers:
+                return self._costs[sender].fetch if written else 0  # A consumer's own work costs nothing here.
             append = self._costs[receiver].append
             flushes = [self._flush(receiver, partition.partition, sum([len(batch.records) for batch in partition.batches])) for partition in written]
             return self._costs[sender].fetch + append * len(written) + sum(flushes)

@@ -159,7 +159,10 @@ class Faults:
     def resolve(self, who: Who, fault: FaultPlan) -> tuple[str, ...]:
         match who.kind:
             case "machine":
-                return (who.argument,)
+                process = next((one for one in self.plan.applications if who.argument in (one.name, one.consumer, one.producer)), None)
+                if process is None or (process.name != who.argument and fault.do not in (*DOWN, "restart")):
+                    return (who.argument,)
+                return process.consumer, process.producer  # What strikes a part of a process strikes the whole of it.
             case "leader":
                 leader = self.world.leader_of(who.argument)
                 return (leader,) if leader else ()
@@ -171,7 +174,8 @@ class Faults:
             case "isr":
                 return self.world.isr_of(who.argument)
             case "controller":
-                return (self.world.active_controller(),)
+                active = self.world.active_controller()
+                return (active,) if active else ()
             case "any-broker":
                 brokers = self.plan.brokers
                 return (brokers[int(self.dice.at("any-broker", fault.index, self.begun.get(fault.index, 0)) * len(brokers))].name,)
@@ -311,7 +315,8 @@ class Faults:
 
     def _restart(self, names: tuple[str, ...], *, clients: bool) -> None:
         """A client comes back where the scenario says so; the heal brings none back."""
-        producers = set() if clients else {producer.name for producer in self.plan.producers}
+        names_of_clients = [client.name for client in self.plan.producers] + [client.name for client in self.plan.consumers]
+        producers = set() if clients else set(names_of_clients)
         self._for_each(tuple(name for name in names if name not in producers), self.world.restart)
 
     def _for_each(self, names: tuple[str, ...], do: Callable[[str], None]) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ksim.dice import Dice
+from ksim.frame_answers import refusal_of, replaced
 from ksim.frame_triggers import Carried, FrameFault, fired
-from ksim.frames_answers import refusal_of, replaced
 from ksim.loop import Loop
 from ksim.loop_connections import Connection, Wire
 from ksim.plan import FaultPlan, FrameTrigger, Who

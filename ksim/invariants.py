@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ksim_models.broker import Broker
-from ksim_models.controller import Controller
+from ksim_models.decisions import Decisions
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
 from ksim_models.log import Log
 from ksim_models.machine import Closed, Crashed, Effect, Event, Machine, Note, Received, Restarted, Send
 from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord, topic_of
+from ksim_models.quorum_controller import QuorumController
+from ksim_models.quorum_messages import MetadataEntry
 from ksim_models.units import Micros, show
 
 
@@ -69,13 +71,29 @@ class Learned:
     partitions: dict[str, PartitionRecord] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class QuorumSeen:
+    """What was found right at the last look."""
+
+    matched: dict[str, int] = field(default_factory=dict)
+    """Per voter: its log is the committed one, up to here, and stays so, whatever happens to its process."""
+    written: dict[tuple[int, int], MetadataEntry] = field(default_factory=dict)
+    """Per epoch and offset: what stands there, on any disk."""
+    scanned: dict[str, list[MetadataEntry]] = field(default_factory=dict)
+    """Per voter: its log as it was."""
+    led: dict[int, str] = field(default_factory=dict)
+    """Who has led an epoch."""
+    complete: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Per leader and epoch: so much of what is committed was found in its log."""
+
+
 Rule = Callable[["Invariants"], None]
 
 
 class Invariants:
     """The state of a simulation, looked at by the rules after every `every`-th step (and told every fact)."""
 
-    def __init__(self, controller: Controller, brokers: Sequence[Broker], min_isr: Callable[[str], int], rules: Iterable[Rule], *, every: int = 1) -> None:
+    def __init__(self, controller: Decisions, brokers: Sequence[Broker], min_isr: Callable[[str], int], rules: Iterable[Rule], *, every: int = 1) -> None:
         """min_isr: of a partition, as its brokers take it. rules: `ksim.invariants_rules`."""
         self.controller = controller
         self.brokers = brokers
@@ -103,6 +121,10 @@ class Invariants:
         """min.insync.replicas is another than at the start."""
         self.asked: dict[tuple[str, str], deque[object]] = {}
         """Per broker and connection: requests without an answer."""
+        self.voters: Sequence[QuorumController] = ()
+        self.metadata: Sequence[MetadataEntry] = ()
+        """Of several controllers: themselves, and what they have committed."""
+        self.quorum_seen = QuorumSeen()
 
     def watched(self, machine: Machine) -> Machine:
         """The same machine, with a look at the cluster after everything it does."""

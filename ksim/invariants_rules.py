@@ -8,6 +8,7 @@ MinIsrRecoveryQuorum and NoCommittedRecordLostGlobally (Vanlightly, kip-966 spec
 from __future__ import annotations
 
 from ksim.invariants import Committed, Invariants, Rule, Seen
+from ksim.invariants_quorum import metadata_logs_match, never_two_leaders_in_one_epoch, the_leading_controller_has_all_that_was_committed
 from ksim_models.broker import Broker
 from ksim_models.log import Log
 from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
@@ -15,10 +16,11 @@ from ksim_models.sequences import next_sequence
 
 
 def offsets_are_in_order(cluster: Invariants) -> None:
-    """INV-1: 0 <= log start <= high watermark <= log end. Excepted: a machine without power has a file, and no offsets."""
+    """INV-1: 0 <= log start <= last stable offset <= high watermark <= log end. Excepted: a machine without power has a file, and no offsets."""
     for broker, partition, log in cluster.replicas():
-        if broker.running and not 0 <= log.log_start_offset <= log.high_watermark <= log.log_end_offset:
-            cluster.broken("INV-1", f"{partition} on {broker.name}: {log.log_start_offset}, {log.high_watermark}, {log.log_end_offset}")
+        offsets = log.log_start_offset, log.last_stable_offset, log.high_watermark, log.log_end_offset
+        if broker.running and not 0 <= offsets[0] <= offsets[1] <= offsets[2] <= offsets[3]:
+            cluster.broken("INV-1", f"{partition} on {broker.name}: {', '.join(map(str, offsets))}")
 
 
 def a_leaders_high_watermark_only_rises(cluster: Invariants) -> None:
@@ -74,7 +76,7 @@ def _count_sequence(cluster: Invariants, broker: Broker, partition: str, log: Lo
 
     Excepted: the producer had been forgotten, because it was silent for producer.id.expiration.ms or its records were removed (PS-13, PS-19).
     """
-    if batch.producer_id < 0:
+    if batch.producer_id < 0 or batch.marker is not None or batch.payload:  # What coordinators write has no sequence.
         return
     before = seen.sequences.get(batch.producer_id)
     seen.sequences[batch.producer_id] = batch
@@ -248,6 +250,9 @@ RULES: dict[str, Rule] = {
     "ReplicationQuorumSuperset": what_the_leader_waits_for_covers_whoever_may_be_elected,
     "LogMatching, ConsistentRead": logs_match_as_far_as_they_are_committed,
     "MetadataLogMatching": brokers_believe_what_the_controller_wrote,
+    "MetadataLogMatching, of controllers": metadata_logs_match,
+    "LeaderCompleteness, of controllers": the_leading_controller_has_all_that_was_committed,
+    "NeverTwoLeadersInSameEpoch": never_two_leaders_in_one_epoch,
     "MinIsrRecoveryQuorum": somebody_is_left_to_recover_from,
 }
 """INV-6, INV-13 and INV-14 are about what happens, not about a state: `ksim.invariants` follows them."""

@@ -7,6 +7,7 @@ A connection is an ordered byte stream: a lost packet is a delay, never a messag
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import simpy
@@ -28,6 +29,7 @@ from ksim_models.machine import (
     Received,
     Restarted,
     Resumed,
+    Rouse,
     Send,
     Terminated,
     Wake,
@@ -172,6 +174,8 @@ class Loop:
                     self.hang_up(connection, cell)
             elif type(effect) is Exit:
                 self._end(cell, now)
+            elif type(effect) is Rouse:
+                self.call_at(now, partial(self.wake, effect.machine))
         at = cell.machine.wake_at
         if at is not None and (cell.alarm_at is None or at < cell.alarm_at):
             self._arm(cell, now)

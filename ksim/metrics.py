@@ -22,6 +22,8 @@ from ksim_models.units import MILLISECOND, Micros
 
 T = TypeVar("T")
 
+BETWEEN_CALLS: Micros = 5 * MILLISECOND
+"""On a cluster an application that was held up needs a moment for its next call. Here it needs none."""
 MANY = 20_000  # From here on numpy is worth its import.
 QUANTILES = {"p50": 500, "p95": 950, "p99": 990, "p999": 999}  # In thousandths.
 NOT_COUNTED = frozenset({BREAKER_OPEN, "IllegalArgumentException", "IllegalStateException", "NullPointerException"})
@@ -121,14 +123,15 @@ def _unavailable(history: History, population: Population) -> Micros:
         elif fact.phase == "begin" and fact.do in DEADLY:
             deaths.update(dict.fromkeys(fact.resolved, at))
     worst: Micros = 0
+    pause = BETWEEN_CALLS if history.run.get("how") == "live" else 0
     for producer in population.producers.values():
         end = over if producer.name in living else min(over, deaths.get(producer.name, over))
-        worst = max(worst, _longest_silence(producer, end, deaths.get(producer.name, -1)))
+        worst = max(worst, _longest_silence(producer, end, deaths.get(producer.name, -1), pause))
     return worst
 
 
-def _longest_silence(producer: Producer, end: Micros, died_at: Micros) -> Micros:
-    """Records that end together were pending from the offer of the first of them on: one stretch of time."""
+def _longest_silence(producer: Producer, end: Micros, died_at: Micros, pause: Micros) -> Micros:
+    """Records that end together were pending from the offer of the first of them on: one stretch of time. One within `pause` of the last goes on with it."""
     offers = _offers(producer, first_time=True)
     pending = [(offered, at) for (at, _), _, offered, _ in _matched(offers, producer.pieces)]
     pending += [
@@ -136,9 +139,9 @@ def _longest_silence(producer: Producer, end: Micros, died_at: Micros) -> Micros
     ]
     acknowledged = sorted({at for _, _, (at, fact) in producer.ended if isinstance(fact, Acked)})
     worst: Micros = 0
-    begun = until = -1
+    begun = until = -pause - 1
     for start, stop in sorted(pending):
-        if start > until:
+        if start > until + pause:
             worst = max(worst, _longest_gap(begun, until, acknowledged))
             begun, until = start, stop
         else:

@@ -11,7 +11,8 @@ from fractions import Fraction
 
 from ksim_models.arrivals import InTransactions
 from ksim_models.compression import DEFAULT_RATIO
-from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, Problem, ProducerConfig
+from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
+from ksim_models.copying import CopyHabits
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
 from ksim_models.page_cache import PageCache, PowerLossKeeps
@@ -73,6 +74,8 @@ class ConsumerPlan:
     topics: tuple[str, ...]
     work: Micros = 0
     """How long its application works on each record."""
+    commit: str = "none"
+    """What it does after the work: "sync", "async" or "none"."""
     given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """As of a producer."""
 
@@ -280,6 +283,8 @@ class ModelPlan:
     """What only the simulation needs to be told: how the machines under the brokers behave."""
 
     costs: Costs = field(default_factory=Costs)
+    calibrated_on: str = ""
+    """Where costs are as measured (`ksim.calibration`): on what, and when."""
     page_cache: PageCache = field(default_factory=PageCache)
     power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
 
@@ -327,9 +332,9 @@ class Plan:
     model: ModelPlan = field(default_factory=ModelPlan)
     notes: tuple[str, ...] = ()
     """What the reader should know: settings that play no part, defaults taken, idempotence switched off silently ..."""
-    not_simulated: tuple[Problem, ...] = ()
-    """What only a live cluster can do."""
     alerts: tuple[AlertPlan, ...] = ()
     consumers: tuple[ConsumerPlan, ...] = ()
+    applications: tuple[CopyHabits, ...] = ()
+    """Those that consume, transform and produce."""
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""

@@ -124,6 +124,8 @@ def _data(
     }
     if verdict.processing:
         data["processing"] = {one.application: one.as_data() for one in verdict.processing}
+    if "calibrated" in run and run.get("how") == "simulated":
+        data["calibrated"] = run["calibrated"]
     if rows := [_alarm(alarm) for alarm in alarms]:
         data["alerts"] = rows
     return data | {

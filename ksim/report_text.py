@@ -77,6 +77,7 @@ def lines(report: Report) -> Iterator[Line]:
         _faults(data),
         _breakers(data),
         _latency(report),
+        _calibrated(data),
         _alerts(data),
         _expectations(data),
     ):
@@ -178,6 +179,11 @@ def _latency(report: Report) -> Iterator[Line]:
         rate = f"{acked} records sent, {float(per_second):.1f} records/sec{megabytes}"
         yield f"latency  {rate}, {latency['avg']} ms avg latency, {latency['max']} ms max latency, {quantiles}", ""
     yield f"silence  {report.data['unavailable_ms']} ms at most in which a record was pending and none was acknowledged", ""
+
+
+def _calibrated(data: Mapping[str, object]) -> Iterator[Line]:
+    if "calibrated" in data:
+        yield f"work     calibrated on {data['calibrated']}: no promise of any latency", ""
 
 
 def _alerts(data: Mapping[str, object]) -> Iterator[Line]:

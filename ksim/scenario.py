@@ -120,11 +120,6 @@ class Scenario:
         return self._make().plan.notes
 
     @property
-    def not_simulated(self) -> tuple[Problem, ...]:
-        """What only a live cluster can do."""
-        return self._make().plan.not_simulated
-
-    @property
     def title(self) -> str:
         return self._make().plan.title
 

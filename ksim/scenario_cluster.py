@@ -73,9 +73,6 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
         table = Table(reading, ("cluster",), {}, CLUSTER)
     count = table.take("brokers", whole(1, MOST_BROKERS)) or DEFAULT_BROKERS
     controllers = table.take("controllers", whole(1, 9)) or 1
-    if controllers > 1:
-        path = ("cluster", "controllers")
-        reading.only_live(path, f"cluster.controllers = {controllers}: more than one controller", given=str(controllers), possible="1")
     names = [f"broker-{number}" for number in range(1, count + 1)]
     own: dict[str, list[Setting]] = {}
     for name, value in numbered.items():

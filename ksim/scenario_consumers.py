@@ -5,7 +5,7 @@ Kafka: KafkaConsumer's constructor, subscribe(), assign().
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -14,7 +14,7 @@ from ksim.problems import shown
 from ksim.scenario_producers import LEGAL_NAME, RESERVED_NAME, file_settings
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
-from ksim.scenario_values import DURATION
+from ksim.scenario_values import DURATION, choice
 from ksim_models.config import ConsumerConfig, Effective, resolve_consumer
 from ksim_models.consumer_keys import CONSUMER_KEYS
 from ksim_models.profiles import ClientProfile
@@ -28,8 +28,15 @@ class Consumers:
 
 
 def read_consumers(
-    reading: Reading, content: object, profile: ClientProfile, topics: Sequence[TopicPlan], producers: Sequence[str], folder: FilePath | None
+    reading: Reading,
+    content: object,
+    profile: ClientProfile,
+    topics: Sequence[TopicPlan],
+    producers: Sequence[str],
+    folder: FilePath | None,
+    of_applications: Mapping[str, str],
 ) -> Consumers:
+    """of_applications: consumer -> what its application reads."""
     consumers = Consumers([], {})
     for name, (path, value) in reading.tables(("consumers",), content).items():
         if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name) or name in producers:
@@ -44,16 +51,25 @@ def read_consumers(
         resolved = resolve_consumer(settings, profile)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
-        read = _topics(table, [topic.name for topic in topics])
+        read = _topics(table, [topic.name for topic in topics], of_applications.get(name))
         work = table.take("work", DURATION) or 0
+        config = resolved.config or ConsumerConfig()
+        commit = _commit(table, config)
         given = in_kafka_spelling(settings, CONSUMER_KEYS)
-        consumers.plans.append(ConsumerPlan(name, profile, resolved.config or ConsumerConfig(), read, work, given))
+        consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given))
         consumers.effective[name] = resolved.effective
     return consumers
 
 
-def _topics(table: Table, known: Sequence[str]) -> tuple[str, ...]:
-    given = table.content.get("topics")
+def _commit(table: Table, config: ConsumerConfig) -> str:
+    commit = table.take("commit", choice("sync", "async", "none"))
+    if commit in ("sync", "async") and config.group_id is None:
+        table.problem("commit", f"{table.path[-1]}: commit = {commit}: without a group.id there is nothing to commit to (InvalidGroupIdException).")
+    return commit or ("sync" if config.group_id is not None and not config.enable_auto_commit else "none")
+
+
+def _topics(table: Table, known: Sequence[str], otherwise: str | None) -> tuple[str, ...]:
+    given = table.content.get("topics", None if otherwise is None else [otherwise])
     if not isinstance(given, list) or not given or not all(isinstance(topic, str) for topic in given):
         example = f'topics = ["{known[0] if known else "payments"}"]'
         missing = "topics is missing" if given is None else f"topics = {shown(given)} is no list of topics"

@@ -22,12 +22,12 @@ PLAIN = ("controller", "any-broker", "brokers")
 BROKER, CONTROLLER, PRODUCER, CONSUMER = "broker", "controller", "producer", "consumer"
 
 
-CONNECTED = "a client and a broker, two brokers, or a broker and the controller"
+CONNECTED = "a client and a broker, two brokers, a broker and a controller, or two controllers"
 
 
 def are_connected(one: str, other: str) -> bool:
     """Machines of these roles talk to each other."""
-    return {one, other} in ({PRODUCER, BROKER}, {CONSUMER, BROKER}, {BROKER}, {BROKER, CONTROLLER})
+    return {one, other} in ({PRODUCER, BROKER}, {CONSUMER, BROKER}, {BROKER}, {BROKER, CONTROLLER}, {CONTROLLER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Names:
     replicas: int
     """Of the partition that has most."""
     consumers: Sequence[str] = ()
+    applications: Sequence[str] = ()
 
     @property
     def all_partitions(self) -> list[str]:
@@ -49,7 +50,7 @@ class Names:
 
     @property
     def machines(self) -> list[str]:
-        return [*self.brokers, *self.controllers, *self.producers, *self.consumers]
+        return [*self.brokers, *self.controllers, *self.producers, *self.consumers, *self.applications]
 
     @property
     def examples(self) -> list[str]:
@@ -61,7 +62,7 @@ class Names:
     def role(self, who: Who) -> str:
         if who.kind == "controller" or who.argument in self.controllers:
             return CONTROLLER
-        if who.kind == "machine" and who.argument in self.consumers:
+        if who.kind == "machine" and who.argument in (*self.consumers, *self.applications):
             return CONSUMER
         return PRODUCER if who.kind == "machine" and who.argument in self.producers else BROKER
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
-from ksim.plan import Plan
+from ksim.plan import SLOW_PARTS, Plan
 from ksim.problems import in_order
 from ksim.scenario_admin import tell_of_the_minimum
 from ksim.scenario_alerts import read_alerts
+from ksim.scenario_applications import read_applications, read_by_applications
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_consumers import read_consumers
 from ksim.scenario_faults import read_faults
@@ -52,7 +53,8 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     brokers, controllers = read_brokers(reading, data.get("cluster"), releases.brokers)
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
     producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
-    consumers = read_consumers(reading, data.get("consumers"), releases.clients, topics, [one.name for one in producers.plans], folder)
+    of_applications = read_by_applications(data.get("applications"), data.get("consumers"))
+    consumers = read_consumers(reading, data.get("consumers"), releases.clients, topics, [one.name for one in producers.plans], folder, of_applications)
     names = Names(
         brokers=[broker.name for broker in brokers],
         controllers=controllers,
@@ -60,10 +62,12 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         partitions={topic.name: topic.partitions for topic in topics},
         replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
         consumers=[consumer.name for consumer in consumers.plans],
+        applications=[*reading.tables(("applications",), data.get("applications"))],
     )
     workloads = read_workloads(reading, data.get("workload"), names)
     tell_of_compression(reading, workloads, producers.plans)
     check_transactions(reading, workloads, producers.plans)
+    applications = read_applications(reading, data.get("applications"), consumers.plans, producers.plans, workloads, [topic.name for topic in topics])
     faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans, releases.brokers)
     tell_of_the_minimum(reading, faults, topics, releases.brokers)
     network = read_network(reading, data.get("network"), names)
@@ -89,11 +93,11 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
-        model=read_model(reading, data.get("model")),
+        model=read_model(reading, data.get("model"), slowed=any(fault.do in SLOW_PARTS for fault in faults)),
         alerts=tuple(alerts),
         consumers=tuple(consumers.plans),
+        applications=tuple(applications),
         notes=tuple(dict.fromkeys(reading.notes)),
-        not_simulated=tuple(reading.not_simulated),
     )
     return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective | consumers.effective, reading.cluster)
 

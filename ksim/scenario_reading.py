@@ -46,8 +46,6 @@ class Reading:
     source: Source
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    not_simulated: list[Problem] = field(default_factory=list)
-    """Possible on a live cluster; a mistake only where somebody wants to simulate it."""
     cluster: dict[str, tuple[Effective, ...]] = field(default_factory=dict)
     """Broker, or "topic NAME" -> its settings as they hold, each with its origin."""
 
@@ -62,10 +60,6 @@ class Reading:
         if possible and possible not in message and not endless and not explained:
             message = f"{message} Possible: {possible}."
         self.problems.append(Problem(given=given, possible=possible, nearest=close, message=message + hint, origin=self.source.of(path)))
-
-    def only_live(self, path: Path, message: str, *, given: str, possible: str) -> None:
-        message = f"{message} is not simulated yet; `ksim replay` does it on a real cluster. Possible: {possible}."
-        self.not_simulated.append(Problem(given=given, possible=possible, nearest=None, message=message, origin=self.source.of(path)))
 
     def table(self, path: Path, content: object, shape: Shape) -> Table | None:
         """The table, its unknown and unsupported keys reported; None if it is no table."""

@@ -27,6 +27,7 @@ def schema() -> Object:
         "cluster": cluster,
         "topics": {"type": "object", "additionalProperties": _table(shapes.TOPIC)},
         "producers": {"type": "object", "additionalProperties": _table(shapes.PRODUCER)},
+        "applications": {"type": "object", "additionalProperties": _table(shapes.APPLICATION, commit_every=_table(shapes.COMMIT_EVERY))},
         "consumers": {"type": "object", "additionalProperties": _table(shapes.CONSUMER)},
         "workload": {"type": "array", "minItems": 1, "items": _workload()},
         "fault": {"type": "array", "items": _fault()},

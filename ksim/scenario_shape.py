@@ -87,7 +87,21 @@ CONSUMER: Shape = {
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
     "config": CONFIG,
     "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
+    "commit": key(
+        kinds.choice("sync", "async", "none"),
+        "How it commits when it has done with what a poll() returned (default sync for a member of a group that does not commit automatically, else none)",
+    ),
 }
+APPLICATION: Shape = {
+    "reads": key(kinds.TEXT, "The topic that it reads"),
+    "writes": key(kinds.TEXT, "The topic that it writes: one record for each that it reads"),
+    "consumer": key(kinds.TEXT, "One of [consumers]; may be left out when there is one"),
+    "producer": key(kinds.TEXT, "One of [producers], which has no workload; may be left out when there is one such"),
+    "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
+    "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
+    "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),
+}
+COMMIT_EVERY: Shape = {"records": key(kinds.COUNT, "Once so many were read since the last commit")}
 ARRIVALS: Shape = {
     "burst": key(kinds.COUNT, "Records that come at once"),
     "every": key(kinds.POSITIVE_DURATION, "From burst to burst"),
@@ -193,6 +207,10 @@ MODEL: Shape = {
     "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
     "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
+    "costs": key(
+        kinds.choice("measured", "none"),
+        'Of broker work that is not named here: as measured on real Kafka, or nothing (default "none"; "measured" where one is named or a machine is slow)',
+    ),
     "append": key(kinds.DURATION, "A broker appends a batch to a log"),
     "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),
     "flush": key(kinds.DURATION, "What flush.messages asks for reaches the disk"),
@@ -215,7 +233,7 @@ SCENARIO: Shape = {
     "topics": Key("Topics by name.", {"type": "object"}),
     "producers": Key("Producers by name (default: one, p1).", {"type": "object"}),
     "consumers": Key("Consumers by name.", {"type": "object"}),
-    "applications": later("Applications that consume, transform and produce"),
+    "applications": Key("Applications that consume, transform and produce, by name.", {"type": "object"}),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
     "chaos": later("Random faults"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
+from ksim.calibration import CALIBRATED_ON, MEASURED
 from ksim.plan import BrokerPlan, Costs, Expectation, Latency, Link, ModelPlan, NetworkPlan, ProducerPlan, Who
 from ksim.problems import listed, shown
 from ksim.scenario_names import CONNECTED, Names, are_connected
@@ -24,6 +25,7 @@ from ksim_models.units import SECOND, Micros
 
 DEFAULT_LATENCY = Latency(500, 500)
 DEFAULT_LIMIT: Micros = 300 * SECOND
+COSTS = choice("measured", "none")
 KEEPS = choice(*(keeps.value for keeps in PowerLossKeeps))
 
 ASKED_AGAIN_BY_BROKERS = ("replica.fetch.wait.max.ms", "replica.fetch.backoff.ms")
@@ -106,7 +108,8 @@ def refuse_standing_time(reading: Reading, network: NetworkPlan, brokers: Sequen
         reading.problem(("network", "latency"), message, given="0", possible=f'a latency above zero, such as "0.5ms", or a longer {name}')
 
 
-def read_model(reading: Reading, content: object) -> ModelPlan:
+def read_model(reading: Reading, content: object, *, slowed: bool) -> ModelPlan:
+    """slowed: a fault multiplies the costs, so there have to be some."""
     table = reading.table(("model",), {} if content is None else content, MODEL)
     if table is None:
         return ModelPlan()
@@ -115,7 +118,10 @@ def read_model(reading: Reading, content: object) -> ModelPlan:
     cache = PageCache(default.expire if expire is None else expire, default.scan if scan is None else scan)
     keeps = table.take("power_loss_keeps", KEEPS)
     given = {field.name: cost for field in fields(Costs) if (cost := table.take(field.name, DURATION)) is not None}
-    return ModelPlan(replace(ModelPlan().costs, **given), cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
+    whole = table.take("costs", COSTS)
+    usual = MEASURED if whole == "measured" or (whole is None and (given or slowed)) else Costs()
+    measured = any(getattr(usual, field.name) for field in fields(Costs) if field.name not in given)
+    return ModelPlan(replace(usual, **given), CALIBRATED_ON if measured else "", cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ksim.controllers import add_controllers
 from ksim.costs import NO_COSTS, Work
 from ksim.dice import Dice
 from ksim.exposure import expose, records_hit
@@ -30,7 +31,9 @@ from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem, topic_config
 from ksim_models.consumer import Consumer, Habits
-from ksim_models.controller import Controller, NewTopic
+from ksim_models.copying import Copying
+from ksim_models.copying_consumer import CopyingConsumer
+from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
@@ -39,6 +42,7 @@ from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
 from ksim_models.producer import Producer
 from ksim_models.sequences import next_sequence
+from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
@@ -76,8 +80,7 @@ def samples_of(plan: Plan) -> list[ClientSamples]:
 
 
 def refuse_what_has_no_rules(plan: Plan) -> None:
-    problems = list(plan.not_simulated)
-    problems += [
+    problems = [
         Problem(
             given=setting,
             possible="the default",
@@ -102,16 +105,17 @@ class Simulation:
         self.network = LinkDelays(plan.network, dice)
         self.loop = Loop(self.network, self.history.add, BEFORE)
         heartbeats = {broker.name: BEFORE + int(dice.at("heartbeat", broker.name) * ms(broker.config.broker_heartbeat_interval_ms)) for broker in plan.brokers}
-        self.controller = self._add_controller(dice, heartbeats)
+        self.controllers = add_controllers(plan, self.loop, dice, heartbeats, BEFORE)
         self.brokers = self._add_brokers(dice, heartbeats)
         self.broker_by_name = {broker.name: broker for broker in self.brokers}
         self.invariants = self._watch_invariants(check_every) if check_every else None
+        self.copying = [Copying(habits, len(plan.workloads) + number) for number, habits in enumerate(plan.applications)]
         self.producers = self._add_producers(dice)
         self.consumers = self._add_consumers(dice)
         work = Work(plan.model.costs, self.broker_by_name, plan.controllers)
         if plan.model.costs != NO_COSTS:
             self.loop.work = work
-        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, work, self.controller, self.brokers, dice), dice)
+        self.faults = Faults(plan, SimulatedWorld(plan, self.loop, self.network, work, self.controllers, self.brokers, dice), dice)
         self.watchers = self.faults.watchers()
         if self.watchers:
             self.loop.note = self._note
@@ -122,55 +126,43 @@ class Simulation:
 
     # Who takes part.
 
-    def _add_controller(self, dice: Dice, heartbeats: dict[str, Micros]) -> Controller:
-        plan = self.plan
-        topics = [NewTopic(topic.name, topic.assignment, topic.given) for topic in plan.topics if topic.exists]
-        controller = Controller(
-            plan.controllers[0],
-            plan.broker_profile,
-            plan.brokers[0].config,
-            dice,
-            [broker.name for broker in plan.brokers],
-            topics,
-            first_contact=heartbeats,
-            active_since=BEFORE,
-        )
-        self.loop.add(controller)
-        return controller
-
     def _add_brokers(self, dice: Dice, heartbeats: dict[str, Micros]) -> list[Broker]:
         brokers = []
         for number, plan in enumerate(self.plan.brokers, 1):
-            member = (number, tuple(self.controller.metadata_log))
+            member = (number, tuple(self.controllers.decisions.metadata_log))
             cache = self.plan.model.page_cache
             broker = Broker(
                 plan.name,
                 number,
                 self.plan.broker_profile,
                 plan.config,
-                self.controller.name,
+                self.plan.controllers[0],
                 dice,
                 start_at=heartbeats[plan.name],
                 member=member,
+                quorum=self.controllers.for_an_observer(),
                 page_cache=replace(cache, phase=int(dice.at("writeback", plan.name) * cache.scan)),
                 power_loss_keeps=self.plan.model.power_loss_keeps,
             )
             brokers.append(broker)
             self.loop.add(broker)
+        self.controllers.observers = brokers
         return brokers
 
     def _watch_invariants(self, every: int) -> Invariants:
         topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
+        otherwise = self.plan.brokers[0].config.min_insync_replicas
+        topics[TRANSACTION_STATE] = self.plan.brokers[0].config.transaction_state_log_min_isr
         capped = self.plan.broker_profile.min_isr_capped_by_replication
 
         def min_isr(partition: str) -> int:
-            given = topics[topic_of(partition)]
-            return min(given, len(self.controller.replicas_of(partition)) or given) if capped else given
+            given = topics.get(topic_of(partition), otherwise)
+            return min(given, len(self.controllers.decisions.replicas_of(partition)) or given) if capped else given
 
-        invariants = Invariants(self.controller, self.brokers, min_isr, RULES.values(), every=every)
-        self.loop.cells[self.controller.name].machine = invariants.watched(self.controller)
-        for broker in self.brokers:
-            self.loop.cells[broker.name].machine = invariants.watched(broker)
+        invariants = Invariants(self.controllers.decisions, self.brokers, min_isr, RULES.values(), every=every)
+        invariants.voters, invariants.metadata = self.controllers.voters, self.controllers.metadata
+        for machine in (*self.controllers.machines, *self.brokers):
+            self.loop.cells[machine.name].machine = invariants.watched(machine)
         return invariants
 
     def _add_producers(self, dice: Dice) -> list[AnyProducer]:
@@ -186,7 +178,10 @@ class Simulation:
                 ]
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
-            if plan.librdkafka is not None:
+            copying = next((one for one in self.copying if one.habits.producer == plan.name), None)
+            if copying is not None:
+                producer = CopyingProducer(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
+            elif plan.librdkafka is not None:
                 producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
                 kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
@@ -203,8 +198,10 @@ class Simulation:
         consumers = []
         for plan in self.plan.consumers:
             bootstrap = [broker.name for broker in self.plan.brokers]
-            consumers.append(Consumer(plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work)))
-            self.loop.add(consumers[-1])
+            parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work, plan.commit)
+            copying = next((one for one in self.copying if one.habits.consumer == plan.name), None)
+            consumers.append(Consumer(*parts) if copying is None else CopyingConsumer(*parts, copying))
+            self.loop.add(consumers[-1], is_client=True)
         return consumers
 
     def samples(self) -> list[ClientSamples] | None:
@@ -258,7 +255,7 @@ class Simulation:
         if self.waiting_for or self.faults.at_work:
             return False
         if not (
-            self.controller.settled
+            self.controllers.settled
             and all(broker.settled for broker in self.brokers)
             and all(self._has_converged(partition) for partition in self._partitions())
         ):
@@ -268,24 +265,38 @@ class Simulation:
 
     def _is_behind(self) -> bool:
         """A consumer that can has yet to read what it may read."""
-        for consumer in self.consumers:
-            if consumer.reads and not self.loop.cells[consumer.name].frozen:
-                for partition in self._partitions():
-                    if topic_of(partition) in consumer.topics and not consumer.has_read(partition, self._readable_end(partition, consumer)):
-                        return True
+        for readers in self._groups():
+            reading = [reader for reader in readers if reader.reads and not self.loop.cells[reader.name].frozen]
+            if any(not reader.is_idle for reader in reading):
+                return True
+            for partition in self._partitions() if reading else ():
+                takers = [reader for reader in reading if topic_of(partition) in reader.topics]
+                if takers and not any(reader.has_read(partition, self._readable_end(partition, reader)) for reader in takers):
+                    return True
         return False
 
+    def _groups(self) -> list[list[Consumer]]:
+        """Consumers that divide their partitions among them; each without a group is one by itself."""
+        groups: dict[str, list[Consumer]] = {}
+        for consumer in self.consumers:
+            groups.setdefault(f"group {consumer.config.group_id}" if consumer.config.group_id else consumer.name, []).append(consumer)
+        return list(groups.values())
+
     def _readable_end(self, partition: str, consumer: Consumer) -> int:
-        log = self._broker(self.controller.state_of(partition).leader).logs[partition]
+        log = self._broker(self.controllers.decisions.state_of(partition).leader).logs[partition]
         return log.last_stable_offset if consumer.config.read_committed else log.high_watermark
 
     def _partitions(self) -> Iterable[str]:
         """A topic that was created on demand has some too, one that was deleted and not yet created again has none."""
-        planned = (partition for topic in self.plan.topics for partition in (topic.partitions if topic.exists else self.controller.partitions_of(topic.name)))
-        return (partition for partition in planned if self.controller.replicas_of(partition))
+        planned = (
+            partition
+            for topic in self.plan.topics
+            for partition in (topic.partitions if topic.exists else self.controllers.decisions.partitions_of(topic.name))
+        )
+        return (partition for partition in planned if self.controllers.decisions.replicas_of(partition))
 
     def _has_converged(self, partition: str) -> bool:
-        state = self.controller.state_of(partition)
+        state = self.controllers.decisions.state_of(partition)
         logs = [self._broker(name).logs.get(partition) for name in state.replicas]
         if not state.leader or len(state.isr) < len(state.replicas):
             return False
@@ -320,7 +331,7 @@ class Simulation:
         self._note(now, Ended(not self.over, living, self.loop.events))
 
     def _read_final_logs(self, partition: str, now: Micros) -> None:
-        state = self.controller.state_of(partition)
+        state = self.controllers.decisions.state_of(partition)
         written: list[RecordBatch] = []
         start = 0
         told: tuple[LoggedBatch, ...] = ()

@@ -21,12 +21,14 @@ from ksim_models.facts import (
     BrokerChanged,
     CacheLost,
     Connected,
+    ControllerChanged,
     Deduplicated,
     Disconnected,
     Ended,
     Failed,
     Fault,
     FinalLog,
+    GaveUp,
     HighWatermark,
     Learned,
     LogStartMoved,
@@ -58,7 +60,7 @@ FATES = {
     "removed": "removed from the log by retention or on request",
 }
 
-TURNS = (Fault, PartitionChanged, BrokerChanged, ReplicasChanged, TopicChanged, Truncated, CacheLost, LogStartMoved, FinalLog, Ended)
+TURNS = (Fault, PartitionChanged, BrokerChanged, ControllerChanged, ReplicasChanged, TopicChanged, Truncated, CacheLost, GaveUp, LogStartMoved, FinalLog, Ended)
 """After each of these the story goes on differently."""
 OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
 TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)

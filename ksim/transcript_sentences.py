@@ -19,12 +19,14 @@ from ksim_models.facts import (
     BrokerChanged,
     CacheLost,
     Connected,
+    ControllerChanged,
     Deduplicated,
     Disconnected,
     Ended,
     Failed,
     Fault,
     FinalLog,
+    GaveUp,
     HighWatermark,
     Learned,
     LogStartMoved,
@@ -222,6 +224,11 @@ class Sentences:
             case _:
                 return f"the controller lets {fact.broker} take part again"
 
+    def _controller_changed(self, fact: ControllerChanged) -> str:
+        if fact.state == "active":
+            return f"{fact.controller} is the active controller from here on (epoch {fact.epoch}): every broker has a full session again"
+        return f"{fact.controller} is the active controller no longer"
+
     def _replicas_changed(self, fact: ReplicasChanged) -> str:
         if not fact.adding and not fact.removing:
             return f"{fact.partition} is held by {', '.join(fact.replicas)} from here on: the reassignment is complete"
@@ -246,6 +253,9 @@ class Sentences:
     def _cache_lost(self, fact: CacheLost) -> str:
         gone = f"offsets {fact.to_offset} to {fact.from_offset - 1} were in the page cache only, and are gone"
         return f"{fact.broker} had its log{self._where(fact.partition)} on the disk up to {fact.to_offset}: {gone}"
+
+    def _gave_up(self, fact: GaveUp) -> str:
+        return f"{fact.broker} could not reach the controller for {fact.why}, and ends by itself"
 
     # The client.
 
@@ -311,6 +321,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     BrokerChanged: Sentences._broker_changed,
     ReplicasChanged: Sentences._replicas_changed,
     TopicChanged: Sentences._topic_changed,
+    ControllerChanged: Sentences._controller_changed,
     Became: Sentences._became,
     Transaction: Sentences._transaction,
     Processed: Sentences._processed,
@@ -320,6 +331,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     Truncated: Sentences._truncated,
     LogStartMoved: Sentences._start_moved,
     CacheLost: Sentences._cache_lost,
+    GaveUp: Sentences._gave_up,
     Connected: Sentences._connected,
     Disconnected: Sentences._disconnected,
     Learned: Sentences._learned,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ksim.controllers import Controllers
 from ksim.costs import Work
 from ksim.dice import Dice
 from ksim.faults import Answered, Resolve
@@ -15,7 +16,6 @@ from ksim.loop import Loop
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim_models.broker import Broker
-from ksim_models.controller import Controller
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault
 from ksim_models.machine import Asked
@@ -34,17 +34,18 @@ LOOKS_EVERY: Micros = ms(5)
 
 
 class SimulatedWorld:
-    def __init__(self, plan: Plan, loop: Loop, network: LinkDelays, work: Work, controller: Controller, brokers: Sequence[Broker], dice: Dice) -> None:
+    def __init__(self, plan: Plan, loop: Loop, network: LinkDelays, work: Work, controllers: Controllers, brokers: Sequence[Broker], dice: Dice) -> None:
         self.plan = plan
         self.loop = loop
-        self.controller = controller
+        self.controllers = controllers
+        self.decisions = controllers.decisions
         self.brokers = brokers
         self.dice = dice
         self.call_at = loop.call_at
         self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
         self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
         self.slow_machine = work.slow_down
-        self.leader_of, self.isr_of = controller.leader_of, controller.isr_of
+        self.leader_of, self.isr_of = self.decisions.leader_of, self.decisions.isr_of
 
     @property
     def now(self) -> Micros:
@@ -59,7 +60,7 @@ class SimulatedWorld:
         return frames
 
     def power_off(self, name: str) -> None:
-        self.loop.power_off(name, tells_when_back=name == self.controller.name)
+        self.loop.power_off(name, tells_when_back=self.controllers.is_waited_for_patiently(name))
 
     def delete_records(self, partition: str, before: int, answered: Answered) -> None:
         self.loop.tell(self.loop.cells[self.leader_of(partition)], Asked(DeleteRecordsRequest(partition, before)), self.now)
@@ -73,10 +74,10 @@ class SimulatedWorld:
         return self.loop.cells[name].frozen
 
     def replicas_of(self, partition: str) -> tuple[str, ...]:
-        return self.controller.replicas_of(partition)
+        return self.decisions.replicas_of(partition)
 
     def active_controller(self) -> str:
-        return self.controller.name
+        return self.controllers.active()
 
     def why_not(self, fault: FaultPlan) -> str:
         return self._why_no_records_go(fault.partition, fault.before) if fault.do == "delete-records" and fault.partition else ""
@@ -130,13 +131,13 @@ class SimulatedWorld:
             plan = next(plan for plan in self.plan.topics if plan.name == topic)
             create = CreateTopicRequest(topic, plan.assignment, plan.given)
             self._when(
-                lambda: self.controller.settled and not self._ask(create),
+                lambda: self.controllers.settled and not self._ask(create),
                 lambda: self._when(lambda: self._is_known_everywhere(topic), over),
             )
 
     def _is_known_everywhere(self, topic: str) -> bool:
         """By the brokers that run."""
-        topic_id = self.controller.topic_id_of(topic)
+        topic_id = self.decisions.topic_id_of(topic)
         running = [broker for broker in self.brokers if broker.running and not self.loop.cells[broker.name].frozen]
         return all(topic in broker.image.topics and broker.image.topics[topic].topic_id == topic_id for broker in running)
 
@@ -153,9 +154,12 @@ class SimulatedWorld:
 
     def _ask(self, request: object) -> str:
         """Why it did not take effect. An administrator's client finds the active controller by itself."""
-        cell = self.loop.cells[self.controller.name]
+        name = self.controllers.active()
+        if not name:
+            return "no controller is active"
+        cell = self.loop.cells[name]
         if cell.down or cell.frozen:
-            return f"{self.controller.name} does not answer: it is {'down' if cell.down else 'frozen'}"
+            return f"{name} does not answer: it is {'down' if cell.down else 'frozen'}"
         self.loop.tell(cell, Asked(request), self.now)
-        answer = self.controller.answered
+        answer = self.controllers.answered(name)
         return "" if answer is ErrorCode.NONE else f"{answer.exception}: {answer.meaning}"

@@ -21,6 +21,9 @@ from ksim_models.log import Log
 from ksim_models.messages import FetchedPartition, PartitionRecord
 from ksim_models.parked import ParkedProduce
 from ksim_models.producer_state import Answer, ProducerState
+from ksim_models.quorum_messages import VoteRequest
+from ksim_models.raft import RaftVoter
+from ksim_models.raft_log import RaftLog
 from ksim_models.replica import Replica
 from ksim_models.replication_control import ReplicationControl
 from ksim_models.roles import Roles
@@ -182,6 +185,15 @@ def _rewritten_by_its_leader(original: Any, self: Leading, replica: Replica) -> 
     original(self, replica)
 
 
+def _fits(self: RaftVoter, request: VoteRequest) -> bool:
+    return self.log.is_up_to_date(request.last_epoch, request.end_offset)
+
+
+def _of_the_leader_alone(original: Any, self: RaftVoter) -> Any:
+    self.ends = dict.fromkeys(self.ends, self.log.end_offset)
+    return original(self)
+
+
 PLANTED: dict[str, Plant] = {
     # H-080
     "H-080 broker incarnation": both(instead(Image, "is_isr_eligible", _eligible_whoever_it_was), around(Leading, "_fetch_error", _epochs_not_looked_at)),
@@ -219,5 +231,9 @@ PLANTED: dict[str, Plant] = {
     "a broker deaf to every other record": around(Image, "apply", _deaf),
     "nobody is remembered": instead(PartitionChangeBuilder, "_last_known_elr", lambda self, leader: ()),
     "a crash that empties the disk": around(Log, "come_back", _forget_all),
+    "a controller that votes as often as it is asked": instead(RaftVoter, "_may_have_vote", _fits),
+    "a controller that votes for whoever asks": instead(RaftLog, "is_up_to_date", lambda self, last_epoch, end_offset: True),
+    "a controller that counts no majority": around(RaftVoter, "_advance", _of_the_leader_alone),
+    "a controller that keeps what its leader does not have": instead(RaftLog, "diverges", lambda self, offset, last_epoch: None),
     "proposed and not waited for": both(instead(Leadership, "propose_expand", _narrow), around(Leadership, "proposed_isr", _proposed_with_it)),
 }

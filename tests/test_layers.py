@@ -30,20 +30,23 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("metrics",),
     ("verdict", "first_harm", "transcript"),
     ("world",),
+    ("controllers",),
     ("faults", "frames", "invariants"),
     ("loop", "costs"),
-    ("scenario", "frame_triggers"),
+    ("scenario", "frame_triggers", "frame_answers"),
     ("classification", "permitted", "exposure"),
     ("processing",),
     ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
+    ("calibration",),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
-    ("closing",),
-    ("held_up",),
+    ("copying_producer", "copying_consumer"),
+    ("closing", "quorum_controller"),
+    ("held_up", "active_controller"),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
     (PARTS,),
     ("facts",),
@@ -69,12 +72,12 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_types",),
     ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
-APART = frozenset({*MODEL_LAYERS[2], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[3], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
-DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "world", "simulation", "live"})
+DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "controllers", "world", "simulation", "live"})
 
 ONLY_IN: Mapping[str, frozenset[str]] = {
     "simpy": frozenset({"loop"}),

@@ -6,7 +6,7 @@ Kafka: DefaultRecordBatch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ksim.live.compressed import NotReadable, decompress
@@ -44,6 +44,10 @@ class Batch:
             sequence = self.base_sequence + offset - self.base_offset if self.base_sequence != NO_SEQUENCE else NO_SEQUENCE
             facts.append(LoggedBatch(offset, self.leader_epoch, producer, packed(numbers), self.producer_id, self.producer_epoch, sequence))
         return facts
+
+    def since(self, start: int) -> Batch:
+        """Without what stands before the start of the log: nobody can read that, though the batch stands in the file whole."""
+        return self if self.base_offset >= start else replace(self, records=[record for record in self.records if record[0] >= start])
 
 
 def read_batch(data: bytes) -> Batch:

@@ -139,7 +139,7 @@ def _fact(partition: str, replica: str, log: DumpedLog, known: Reading | None, *
         high_watermark=known.high_watermark if known else end,
         last_stable_offset=known.last_stable if known else end,
         log_end_offset=end,
-        batches=tuple(fact for batch in log.batches if batch.last_offset >= start for fact in batch.logged(producers)),
+        batches=tuple(fact for batch in log.batches for fact in batch.since(start).logged(producers)),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ksim_models.config import BrokerConfig
 from ksim_models.coordination import Coordination
 from ksim_models.directories import Directories
-from ksim_models.facts import CacheLost
+from ksim_models.facts import CacheLost, GaveUp
 from ksim_models.following import Following
 from ksim_models.image import Image
 from ksim_models.inbound import SERVED_ON_A_CLOSED_CONNECTION, Inbound
@@ -39,6 +39,8 @@ from ksim_models.page_cache import PageCache, PowerLossKeeps
 from ksim_models.parked import OwnAnswer
 from ksim_models.producer_ids import ProducerIds
 from ksim_models.profiles import BrokerProfile
+from ksim_models.quorum_membership import QuorumMembership
+from ksim_models.raft_log import RaftDisk
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_asking import TopicAsking
@@ -58,15 +60,18 @@ class Broker:
         *,
         start_at: Micros,
         member: tuple[int, Sequence[MetadataRecord]] | None = None,
+        quorum: tuple[Sequence[str], RaftDisk] | None = None,
         page_cache: PageCache | None = None,
         power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
     ) -> None:
-        """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start."""
+        """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start.
+        quorum: the controllers, where there are several, and what this broker's disk holds of their log."""
         self.name = name
         self.number = number
         self.profile = profile
         self.config = config
         self.controller = controller
+        self.quorum = quorum
         self.dice = dice
         self.logs: dict[str, Log] = {}
         """What survives a crash of the process (LR-3), and in part a power loss (LR-4)."""
@@ -103,9 +108,7 @@ class Broker:
         self.unmuted: deque[str] = deque()
         self.leading = Leading(self.name, self.profile, self.config, self.replicas, self.image, self.directories)
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
-        self.membership = Membership(
-            self.name, self.profile, self.config, self.controller, self.dice, self._name_connection, self.incarnation, previous_epoch, start_at
-        )
+        self.membership = self._new_membership(previous_epoch, start_at)
         self.asking = TopicAsking(self.config, self.image, self.membership)
         self.coordination = Coordination(
             self.name,
@@ -140,6 +143,12 @@ class Broker:
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
+
+    def _new_membership(self, previous_epoch: int, start_at: Micros) -> Membership:
+        name, profile, config, dice, call = self.name, self.profile, self.config, self.dice, self._name_connection
+        if self.quorum is None:
+            return Membership(name, profile, config, self.controller, dice, call, self.incarnation, previous_epoch, start_at)
+        return QuorumMembership(name, profile, config, *self.quorum, dice, call, self.incarnation, previous_epoch, start_at)
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -212,6 +221,7 @@ class Broker:
             self._end(now, out)
         else:
             self.membership.given_up = False
+            out.append(Note(GaveUp(self.name, self.membership.why_it_gave_up)))
             self._on_terminated(now, out)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
@@ -301,8 +311,8 @@ class Broker:
                 self.idle_check_at = now + ms(self.config.connections_max_idle_ms) + MILLISECOND
         elif event.accepted:
             out.append(Close(event.connection))  # Refused: a broker opens its port once the controller has unfenced it (BrokerServer.startup, KC-12).
-        elif event.connection == self.membership.connection:
-            self.membership.opened(now, out)
+        elif self.membership.owns(event.connection):
+            self.membership.opened(event.connection, now, out)
         elif event.connection in self.following.by_connection:
             self.following.opened(event.connection, self.membership.epoch, now, out)
         else:
@@ -314,8 +324,8 @@ class Broker:
             inbound.closed = True  # The request at hand is finished all the same (BP-3).
             if self.leading.forget(connection) or not inbound.busy:
                 del self.inbound[connection]
-        elif connection == self.membership.connection:
-            self.membership.closed(now)
+        elif self.membership.owns(connection):
+            self.membership.closed(connection, now)
         elif connection in self.following.by_connection:
             self.following.closed(connection, now)
         else:
@@ -341,7 +351,7 @@ class Broker:
                 if self.config.auto_create_topics_enable:
                     self.asking.ask_for_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
-                self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
+                self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version, features_epoch=0), now, out)
             case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
                 self.leading.read().serve(connection, request, now)
             case _:
@@ -409,11 +419,15 @@ class Broker:
                 self.membership.wake(now, out)
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
+        if type(message) is FetchResponse:
+            self.following.received(connection, message, self.membership.epoch, now, out)
+        elif self.membership.owns(connection):
+            self._on_controllers_answer(self.membership.received(connection, message, now, out), now, out)
+        else:
+            self.coordination.received(connection, message, now, out)
+
+    def _on_controllers_answer(self, message: object, now: Micros, out: list[Effect]) -> None:
         match message:
-            case FetchResponse():
-                self.following.received(connection, message, self.membership.epoch, now, out)
-            case _ if connection != self.membership.connection:
-                self.coordination.received(connection, message, now, out)  # Or it came behind our own closing.
             case BrokerHeartbeatResponse():
                 self.membership.heartbeat_answered(message, now)
             case MetadataFetchResponse():

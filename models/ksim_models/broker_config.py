@@ -44,6 +44,9 @@ class BrokerConfig:
     controller_quorum_election_timeout_ms: int = 1_000
     controller_quorum_fetch_timeout_ms: int = 2_000
     controller_quorum_election_backoff_max_ms: int = 1_000
+    """Who has been elected, and heard by nobody of a majority, and so on: they play a part with several controllers only (KC-85)."""
+    controller_quorum_request_timeout_ms: int = 2_000
+    controller_quorum_retry_backoff_ms: int = 20
     metadata_max_idle_interval_ms: int = 500
     auto_leader_rebalance_enable: bool = True
     leader_imbalance_check_interval_seconds: int = 300

@@ -235,17 +235,21 @@ class ClientMetadata:
             self.topics[topic.topic] = ()
             return
         self.errors.pop(topic.topic, None)
-        is_new = not self.topics.get(topic.topic)
-        names = tuple(partition.partition for partition in topic.partitions)
-        if self.topics.get(topic.topic) != names:
-            self.topics[topic.topic] = names
-            self._changed()
+        cached = self.topics.get(topic.topic, ())
+        is_new = not cached
         is_another = self._is_another(topic)
         forgives = self.profile.unknown_topic_id_resets_epoch if is_new else is_another and self.profile.topic_id_resets_epoch
+        taken = [  # M4. A topic not known any more has no id to compare.
+            partition for partition in topic.partitions if forgives or partition.leader_epoch >= self.epochs.get(partition.partition, -1)
+        ]
+        names = tuple(partition.partition for partition in topic.partitions if partition in taken or partition.partition in cached)
+        if cached != names:  # Of what is older, that which was known before is kept: nothing, where the topic was not described meanwhile.
+            self.topics[topic.topic] = names
+            self._changed()
         for partition in topic.partitions:
             self.update_requested = self.update_requested or partition.error.invalid_metadata
-            if forgives or partition.leader_epoch >= self.epochs.get(partition.partition, -1):  # M4. A topic not known any more has no id to compare.
-                self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out, is_new=is_new)
+        for partition in taken:
+            self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out, is_new=is_new)
 
     def _is_another(self, topic: TopicMetadata) -> bool:
         """Remembers the id; True where it was another before."""

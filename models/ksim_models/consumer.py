@@ -1,6 +1,8 @@
 """A consumer and the application above it: poll(), work, commit, poll() again.
 
-Kafka: ClassicKafkaConsumer, ConsumerNetworkClient. One thread: while the application works nobody polls, but the answers that come are taken in.
+Kafka: ClassicKafkaConsumer, ConsumerNetworkClient. One thread: while the application works nobody polls, but the answers that come are taken in,
+and a member of a group goes on beating.
+Simplified: while the coordinator is not known, poll() returns what there is at once; Java waits for the coordinator first, as long as the call may last.
 """
 
 from __future__ import annotations
@@ -9,27 +11,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from ksim_models.backoff import exponential_backoff
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork, Lost
 from ksim_models.completed_fetch import Slice
+from ksim_models.consumer_commits import Commit, Commits
 from ksim_models.consumer_config import ConsumerConfig
-from ksim_models.consumer_facts import PollFailed, Read
+from ksim_models.consumer_facts import CommittedOffset, PollFailed, Read
 from ksim_models.consumer_fetching import Fetching, Thrown
+from ksim_models.consumer_group import GroupMember, MemberState
 from ksim_models.consumer_positions import FetchState, Positions
-from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Note, Opened, Paused, Received, Resumed
+from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Paused, Received, Restarted, Resumed, Terminated
 from ksim_models.messages import ApiVersionsResponse, MetadataRequest, MetadataResponse
 from ksim_models.profiles import ClientProfile
 from ksim_models.transaction_messages import (
     ConsumerFetchRequest,
     ConsumerFetchResponse,
+    FindCoordinatorRequest,
+    HeartbeatRequest,
+    JoinGroupRequest,
+    LeaveGroupRequest,
     ListOffsetsRequest,
     ListOffsetsResponse,
+    OffsetCommitRequest,
+    OffsetCommitResponse,
+    OffsetFetchRequest,
+    OffsetFetchResponse,
     OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse,
+    SyncGroupRequest,
 )
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import NEVER, Micros, ms
 
 CONSTRUCTED_AT: Micros = 0
+CLOSE_WITHIN: Micros = ms(30_000)
+"""KafkaConsumer.close() without an argument."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +54,16 @@ class Habits:
 
     work: Micros = 0
     """So long it works on each."""
+    commit: str = "none"
+    """After the work on what a poll() returned: "sync", "async", or "none" (or automatically, by enable.auto.commit)."""
 
 
 class Does(Enum):
     POLLS = "inside poll()"
     WORKS = "on the records that poll() returned"
+    COMMITS = "inside commitSync()"
+    WAITS = "for another part of the application"
+    CLOSES = "inside close()"
     ENDED = "it was thrown an exception, or has closed its consumer"
 
 
@@ -53,33 +74,68 @@ class Consumer:
         self.name = name
         self.profile = profile
         self.config = config
+        self.bootstrap = tuple(bootstrap)
         self.topics = tuple(topics)
+        self.dice = dice
         self.habits = habits
+        self.connections_made = 0
+        self.backoff_ms = config.retry_backoff_ms, config.retry_backoff_max_ms if profile.exponential_backoff else config.retry_backoff_ms
+        self._construct(CONSTRUCTED_AT)
+
+    def _construct(self, at: Micros) -> None:
+        """A new process knows nothing."""
+        name, config, profile, dice = self.name, self.config, self.profile, self.dice
         self.alive = True
         self.begun = False
+        self.constructed_at = at
         self.does = Does.POLLS
         self.network = ClientNetwork(name, config, profile, dice)
-        self.metadata = ClientMetadata(name, bootstrap, config, profile, dice)
+        self.network.connections_made = self.connections_made
+        self.metadata = ClientMetadata(name, self.bootstrap, config, profile, dice)
         self.positions = Positions()
         self.fetching = Fetching(config, self.positions, self.network, self.metadata)
+        self.group: GroupMember | None = None
+        self.commits: Commits | None = None
+        if config.group_id is not None:
+            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice, exponential=profile.exponential_backoff)
+            self.commits = Commits(name, config, self.group, self.positions, self.network, dice, self.backoff_ms)
         self.busy_until: Micros = NEVER
-        self.paused_at: Micros = 0
-        self.looked_at: Micros = CONSTRUCTED_AT - 1
+        """When the work is done."""
+        self.retry_at: Micros = NEVER
+        """When a commit that failed is tried again."""
+        self.gives_up_at: Micros = NEVER
+        """COMMITS: default.api.timeout.ms; CLOSES: what close() may take."""
+        self.commit: Commit | None = None
+        """COMMITS, CLOSES: what is waited for."""
+        self.attempts = 0
+        self.giving_up: Commit | None = None
+        """The automatic commit before partitions are given up."""
+        self.give_up_until: Micros = NEVER
+        self.closing: Micros | None = None
+        """Asked to close, within so long."""
+        self.paused_at: Micros = at
+        self.looked_at: Micros = at - 1
         self.metadata_seen = -1
-        self.wake_at: Micros | None = CONSTRUCTED_AT
+        self.wake_at: Micros | None = at
 
     # The clock.
 
     def _next_wake(self) -> Micros | None:
         if not self.begun:
-            return CONSTRUCTED_AT
+            return self.constructed_at
         if self.does is Does.ENDED:
             return None
-        at = self.network.wake_at
-        if self.does is Does.WORKS:
-            at = min(at, self.busy_until)
-        else:
-            at = min(at, self.fetching.wake_after(self.looked_at), self._wants_a_node_at())
+        looked_at = self.looked_at
+        at = min(self.network.wake_at, self._wants_a_node_at())
+        for due in (self.busy_until, self.retry_at, self.gives_up_at, self.give_up_until):
+            if looked_at < due < at:
+                at = due
+        if self.does is Does.POLLS:
+            at = min(at, self.fetching.wake_after(looked_at))
+        if self.group is not None and self.commits is not None:
+            at = min(at, self.group.wake_after(looked_at, polls=self.does is Does.POLLS))
+            if self.does is Does.POLLS:
+                at = min(at, self.commits.wake_after(looked_at))
         return None if at >= NEVER else at
 
     def _wants_a_node_at(self) -> Micros:
@@ -87,6 +143,8 @@ class Consumer:
         metadata, looked_at = self.metadata, self.looked_at
         at = min(metadata.due_at if metadata.due_at > looked_at else NEVER, metadata.rebootstrap_at)
         nodes = [*self.fetching.waiting_for, *(metadata.nodes if metadata.due_at <= looked_at else ())]
+        if self.group is not None:
+            nodes += self.group.waiting_for
         for name in nodes:
             node = self.network.nodes.get(name)
             if node is not None and looked_at < (not_before := node.not_before()) < at:
@@ -98,17 +156,21 @@ class Consumer:
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
         if not self.alive:
+            if isinstance(event, Restarted):
+                self.connections_made = self.network.connections_made
+                self._construct(now)
             return out
-        if now >= CONSTRUCTED_AT and not self.begun:
+        if now >= self.constructed_at and not self.begun:
             self.begun = True
             for topic in self.topics:
                 self.metadata.add(topic, now)
         try:
             self._meet(event, now, out)
-            if self.alive and self.begun:
+            if self.alive and self.begun and self.does is not Does.ENDED:
                 self._go_on(now, out)
         except Thrown as thrown:
-            self._end(thrown, out)
+            self._end(thrown, now, out)
+        self._close_connections(now, out)
         self.wake_at = self._next_wake() if self.alive else None
         return out
 
@@ -122,34 +184,41 @@ class Consumer:
                     self.network.opened(event.connection, now, out)
             case Closed():
                 if event.connection in self.network.by_connection:
-                    self._on_lost(self.network.lost(event.connection, now, "closed by the other side", out), now)
+                    self._on_lost(self.network.lost(event.connection, now, "closed by the other side", out), now, out)
             case Crashed():
                 self.alive = False
                 return
+            case Terminated():
+                self.closing = CLOSE_WITHIN if event.within is None else event.within
             case Paused():
                 self.paused_at = now
             case Resumed():
                 if self.does is Does.WORKS:
                     self.busy_until += now - self.paused_at
         for lost in self.network.time_out(now, out):
-            self._on_lost(lost, now)
+            self._on_lost(lost, now, out)
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
-        throttle_ms = getattr(message, "throttle_ms", 0)
-        node, request = self.network.answered(connection, now, throttle_ms)
-        match message, request.message:
-            case ConsumerFetchResponse(), ConsumerFetchRequest():
+        node, request = self.network.answered(connection, now, getattr(message, "throttle_ms", 0))
+        match request.message, message:
+            case ConsumerFetchRequest(), ConsumerFetchResponse():
                 self.fetching.fetched(node, request.message, message, now, out)
-            case ListOffsetsResponse(), ListOffsetsRequest():
-                self.fetching.offsets_listed(request.message, message, now)
-            case OffsetForLeaderEpochResponse(), OffsetForLeaderEpochRequest():
-                self.fetching.epochs_came(request.message, message, now)
-            case MetadataResponse(), _:
+            case MetadataRequest(), MetadataResponse():
                 self.metadata.learn(message, now, out)
-            case ApiVersionsResponse(), _:
+            case _, ApiVersionsResponse():
                 self.network.checked(node, out)
+            case ListOffsetsRequest(), ListOffsetsResponse():
+                self.fetching.offsets_listed(request.message, message, now)
+            case OffsetForLeaderEpochRequest(), OffsetForLeaderEpochResponse():
+                self.fetching.epochs_came(request.message, message, now)
+            case OffsetCommitRequest(), OffsetCommitResponse() if self.commits is not None:
+                self.commits.answered(request.message, message, now, out)
+            case OffsetFetchRequest(), OffsetFetchResponse() if self.commits is not None:
+                self.commits.offsets_came(request.message, message, now)
+            case ((FindCoordinatorRequest() | JoinGroupRequest() | SyncGroupRequest() | HeartbeatRequest() | LeaveGroupRequest()), _) if self.group is not None:
+                self.group.answered(request.message, message, now, out)
 
-    def _on_lost(self, lost: Lost, now: Micros) -> None:
+    def _on_lost(self, lost: Lost, now: Micros, out: list[Effect]) -> None:
         """What was asked there is asked again; metadata first (N6)."""
         was_due = self.metadata.due_at <= now
         self.metadata.request_update()
@@ -157,24 +226,56 @@ class Consumer:
         if any(isinstance(request, MetadataRequest) for request in requests) or (was_due and not self.metadata.asking):
             self.metadata.failed(now)
         self.fetching.lost(lost.node, requests, now)
+        if self.group is not None and self.commits is not None:
+            self.group.lost(lost.node, requests, now)
+            self.commits.lost(requests, now, out)
+
+    def _close_connections(self, now: Micros, out: list[Effect]) -> None:
+        """To a coordinator that said it is none: whatever is under way there fails."""
+        while self.group is not None and self.group.to_close:
+            node, _ = self.group.to_close.popitem()
+            for lost in self.network.close_all([node], now, out):
+                self._on_lost(lost, now, out)
 
     # The application's thread.
 
     def _go_on(self, now: Micros, out: list[Effect]) -> None:
         self.looked_at = now
-        while True:
-            if self.does is Does.WORKS:
+        self.fetching.turned()
+        if self.group is not None and self.commits is not None:
+            self.group.waiting_for.clear()
+            self.group.beat(now, out)
+            self.commits.go_on(now, out)
+        self._update_metadata(now, out)
+        while self.does is not Does.ENDED and self._step(now, out):
+            pass
+
+    def _step(self, now: Micros, out: list[Effect]) -> bool:
+        """True if there is more to do at once."""
+        match self.does:
+            case Does.WORKS:
                 if self.busy_until > now:
-                    return
-                self.does, self.busy_until = Does.POLLS, NEVER
-            if self.does is not Does.POLLS or not self._poll(now, out):
-                return
+                    return False
+                self.busy_until = NEVER
+                self._worked(now, out)
+                return True
+            case Does.COMMITS:
+                return self._committing(now, out)
+            case Does.WAITS:
+                return self._waiting(now, out)
+            case Does.CLOSES:
+                return self._closing(now, out)
+            case _ if self.closing is not None:
+                self._begin_to_close(now, out)
+                return True
+        return self._poll(now, out)
 
     def _poll(self, now: Micros, out: list[Effect]) -> bool:
         """True if it returned records."""
-        self.fetching.turned()
-        self._update_metadata(now, out)
-        self._update_assignment()
+        if self.group is None:
+            self._assign_all()
+        else:
+            self._update_group(now, out)
         self.fetching.update_positions(now, out)
         taken = self.fetching.collect()
         self.fetching.send_fetches(now, out)
@@ -183,25 +284,132 @@ class Consumer:
         for one in taken:
             if one.records[0] >= 0 and one.producer:  # Else of a warm-up, or nobody's.
                 out.append(Note(Read(self.name, one.partition, one.producer, one.records, one.base_offset)))
-        self._work_on(taken, now)
+        if self.group is not None:
+            self.group.left_poll(now)
+        self._work_on(taken, now, out)
         return True
 
-    def _work_on(self, taken: Sequence[Slice], now: Micros) -> None:
-        if self.habits.work:
-            self.does, self.busy_until = Does.WORKS, now + self.habits.work * sum(len(one.records) for one in taken)
+    def _work_on(self, taken: Sequence[Slice], now: Micros, out: list[Effect]) -> None:
+        self.does, self.busy_until = Does.WORKS, now + self.habits.work * sum(len(one.records) for one in taken)
 
-    def _update_assignment(self) -> None:
+    def _worked(self, now: Micros, out: list[Effect]) -> None:
+        self.does = Does.POLLS
+        if self.commits is not None and self.habits.commit == "async":
+            self.commits.begin(self.commits.consumed(), now, out)
+        elif self.commits is not None and self.habits.commit == "sync":
+            self.commit_sync(self.commits.consumed(), now, out)
+
+    def _waiting(self, now: Micros, out: list[Effect]) -> bool:
+        raise AssertionError("a plain consumer has no other part to wait for")
+
+    def rewind(self) -> None:
+        """Back to the committed offsets, or to the beginning where there are none: what poll() returned since is read again (GC-8)."""
+        self.positions.rewind()
+
+    # commitSync().
+
+    def commit_sync(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
+        assert self.commits is not None
+        self.does, self.gives_up_at, self.attempts = Does.COMMITS, now + ms(self.config.default_api_timeout_ms), 0
+        self.commit = self.commits.begin(commit, now, out)
+
+    def _committing(self, now: Micros, out: list[Effect]) -> bool:
+        """Retriable errors are tried again until default.api.timeout.ms; the others are thrown."""
+        commit = self.commit
+        assert commit is not None
+        if not self._settled(commit, now, out):
+            return False
+        self._committed(commit, now, out)
+        return True
+
+    def _settled(self, commit: Commit, now: Micros, out: list[Effect]) -> bool:
+        """Done for good, or given up."""
+        assert self.commits is not None
+        timed_out = now >= self.gives_up_at
+        if not commit.done and not timed_out:
+            return False
+        if commit.done and commit.retriable and not timed_out:
+            if self.retry_at == NEVER:
+                draw = self.dice.at("commit", self.name, self.network.requests_made)
+                self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, self.attempts, draw))
+                self.attempts += 1
+            elif self.retry_at <= now:
+                self.retry_at = NEVER
+                self.commit = self.commits.begin(Commit(commit.offsets, commit.epochs), now, out)
+            return False
+        if timed_out and (not commit.done or commit.retriable):
+            commit.error = "TimeoutException"
+            out.append(Note(CommittedOffset(self.name, str(self.config.group_id), commit.offsets, commit.error)))
+        self.retry_at = self.gives_up_at = NEVER
+        return True
+
+    def _committed(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
+        """The application takes a failed commit for a reason to poll() again; only to be fenced ends it."""
+        self.commit, self.does = None, Does.POLLS
+        if commit.error == "FencedInstanceIdException":
+            raise Thrown(commit.error, "Another member has taken over this static instance id.")
+
+    # Where it belongs.
+
+    def _assign_all(self) -> None:
         """Without a group: all partitions of the topics, as metadata names them (assign())."""
         if self.metadata_seen != self.metadata.learnt:
             self.metadata_seen = self.metadata.learnt
             self.positions.assign(partition for topic in self.topics for partition in self.metadata.topics.get(topic, ()))
+
+    def _update_group(self, now: Micros, out: list[Effect]) -> None:
+        group, commits = self.group, self.commits
+        assert group is not None
+        assert commits is not None
+        if group.thrown is not None:
+            raise group.thrown
+        group.entered_poll()
+        group.notice_metadata()
+        if group.rejoins and group.knows_coordinator(now, out):
+            if group.needs_prepare and not self._give_up_partitions(now, out):
+                return
+            group.join(now, out)
+        if group.assignment is not None:
+            self.positions.assign(group.assignment)
+            group.assignment = None
+            commits.joined(now)
+        if group.state is MemberState.STABLE:
+            commits.find_positions(now, out)
+        commits.maybe_auto_commit(now, out)
+
+    def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
+        """onJoinPrepare: what was read is committed first, where that is automatic; True when it is done with."""
+        group, commits = self.group, self.commits
+        assert group is not None
+        assert commits is not None
+        if self.config.enable_auto_commit and self.positions.by_partition:
+            if self.give_up_until == NEVER:
+                self.give_up_until = now + ms(self.config.max_poll_interval_ms)
+                for position in self.positions.all():
+                    position.revoked = True
+            if self.giving_up is None and (self.retry_at == NEVER or self.retry_at <= now):
+                self.retry_at = NEVER
+                self.giving_up = commits.begin(commits.consumed(), now, out)
+            if now < self.give_up_until:
+                if self.giving_up is None or not self.giving_up.done:
+                    return False
+                if self.giving_up.retriable:
+                    self.giving_up, self.retry_at = None, now + ms(self.config.retry_backoff_ms)
+                    return False
+        self.giving_up, self.give_up_until, self.retry_at = None, NEVER, NEVER
+        self._lose_all()
+        group.needs_prepare = False
+        return True
+
+    def _lose_all(self) -> None:
+        self.positions.assign(())
 
     def _update_metadata(self, now: Micros, out: list[Effect]) -> None:
         """As a producer's (N2, M6)."""
         metadata, network = self.metadata, self.network
         if metadata.tried_since < NEVER and metadata.rebootstrap_at <= now:
             for lost in network.close_all(metadata.nodes, now, out):
-                self._on_lost(lost, now)
+                self._on_lost(lost, now, out)
             metadata.rebootstrap(now)
         if metadata.due_at > now:
             return
@@ -214,8 +422,32 @@ class Consumer:
         if node is not None and network.ready(node, now, out):
             network.send(node, MetadataRequest(metadata.asked(now)), (), now, out)
 
-    def _end(self, thrown: Thrown, out: list[Effect]) -> None:
+    # The end.
+
+    def _begin_to_close(self, now: Micros, out: list[Effect]) -> None:
+        """close(): what was read is committed, where that is automatic, and the group is left."""
+        assert self.closing is not None
+        self.does, self.gives_up_at, self.busy_until, self.attempts = Does.CLOSES, now + self.closing, NEVER, 0
+        self.retry_at = NEVER
+        self.commit = None
+        if self.commits is not None and self.config.enable_auto_commit:
+            self.commit = self.commits.begin(self.commits.consumed(), now, out)
+
+    def _closing(self, now: Micros, out: list[Effect]) -> bool:
+        if self.commit is not None and not self._settled(self.commit, now, out):
+            return False
+        if self.group is not None:
+            self.group.leave(now, out)
+        self.does = Does.ENDED
+        self.alive = False
+        out.append(Exit())
+        return False
+
+    def _end(self, thrown: Thrown, now: Micros, out: list[Effect]) -> None:
+        """An exception that the application does not know what to do about: it closes its consumer, and ends."""
         out.append(Note(PollFailed(self.name, thrown.error, thrown.text)))
+        if self.group is not None:
+            self.group.leave(now, out)
         self.does = Does.ENDED
 
     # For the simulation's own questions.
@@ -225,7 +457,16 @@ class Consumer:
         """It has not ended, and nothing keeps it from reading but what it waits for."""
         return self.alive and self.does is not Does.ENDED
 
+    @property
+    def is_idle(self) -> bool:
+        """Inside poll(), with nothing of its own under way, and a member of its group if it has one."""
+        if self.does is not Does.POLLS or self.closing is not None:
+            return False
+        if self.group is None or self.commits is None:
+            return True
+        return self.group.state is MemberState.STABLE and not self.group.rejoins and not self.commits.under_way
+
     def has_read(self, partition: str, end: int) -> bool:
         """Everything below `end` of this partition, and its application has done with it."""
         position = self.positions.get(partition)
-        return position is not None and position.state is FetchState.FETCHING and position.offset >= end and self.does is Does.POLLS
+        return position is not None and position.state is FetchState.FETCHING and position.offset >= end

@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
-from ksim_models.consumer_keys import CONSUMER_KEYS, COOPERATIVE_ASSIGNOR, OWN_FAMILIES, PRODUCER_FAMILIES, RANGE_ASSIGNOR
+from ksim_models.consumer_keys import (
+    CONSUMER_KEYS,
+    COOPERATIVE_ASSIGNOR,
+    OWN_FAMILIES,
+    PRODUCER_FAMILIES,
+    RANGE_ASSIGNOR,
+    ROUND_ROBIN_ASSIGNOR,
+    STICKY_ASSIGNOR,
+)
 from ksim_models.profiles import ClientProfile
 from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, read_settings
 
 NEVER_IDLE_MS = 2**50
+ASSIGNOR_NAMES = {RANGE_ASSIGNOR: "range", ROUND_ROBIN_ASSIGNOR: "roundrobin", STICKY_ASSIGNOR: "sticky", COOPERATIVE_ASSIGNOR: "cooperative-sticky"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,11 @@ class ConsumerConfig:
         return NEVER_IDLE_MS
 
     @property
+    def assignors(self) -> tuple[str, ...]:
+        """By the names that members tell each other."""
+        return tuple(ASSIGNOR_NAMES[one] for one in self.partition_assignment_strategy.split(","))
+
+    @property
     def read_committed(self) -> bool:
         return self.isolation_level == "read_committed"
 
@@ -86,6 +100,7 @@ def resolve_consumer(settings: Sequence[Setting], profile: ClientProfile) -> Con
         reading.force("reconnect.backoff.max.ms", reading.number("reconnect.backoff.ms"), "reconnect.backoff.ms", "C5")
     _check_auto_commit(reading)
     _check_heartbeat(reading)
+    _check_assignors(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in CONSUMER_KEYS.values() if key.field in ConsumerConfig.__slots__}
     return ConsumerResolution(None if problems else ConsumerConfig(**fields), problems, notes, reading.effective())
@@ -119,6 +134,14 @@ def _check_heartbeat(reading: Reading) -> None:
         f"{beat} = {reading.number(beat)} is not less than {session} = {reading.number(session)}."
         " Kafka refuses it: IllegalArgumentException: Heartbeat must be set lower than the session timeout.",
     )
+
+
+def _check_assignors(reading: Reading) -> None:
+    """The group takes the first one that all its members know."""
+    name = "partition.assignment.strategy"
+    if name in reading.written and str(reading.value(name)).split(",")[0] not in (RANGE_ASSIGNOR, ROUND_ROBIN_ASSIGNOR):
+        possible = f"{RANGE_ASSIGNOR} or {ROUND_ROBIN_ASSIGNOR}"
+        reading.refuse(name, possible, f"{name} = {reading.written[name]}: sticky and cooperative assignment is not yet supported. Possible: {possible}.")
 
 
 CONSUMER = Catalogue(

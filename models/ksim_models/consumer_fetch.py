@@ -133,8 +133,8 @@ class Readers:
         log = replica.log
         offsets = log.high_watermark, log.last_stable_offset, log.log_start_offset
         if not log.log_start_offset <= position.fetch_offset <= log.log_end_offset:
-            return ConsumerFetchedPartition(position.partition, ErrorCode.OFFSET_OUT_OF_RANGE, *offsets)  # CV-6
-        end = log.last_stable_offset if request.read_committed else log.high_watermark
+            return ConsumerFetchedPartition(position.partition, ErrorCode.OFFSET_OUT_OF_RANGE, *offsets)  # CV-6, RP-82
+        end = log.last_stable_offset if request.read_committed else log.high_watermark  # RP-81
         if position.fetch_offset >= end:
             return ConsumerFetchedPartition(position.partition, NONE, *offsets)
         batches = log.read_until(position.fetch_offset, end, min(room, request.max_partition_bytes), at_least_one=first)

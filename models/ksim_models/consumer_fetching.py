@@ -60,6 +60,7 @@ class Fetching:
         self.next_in_line: CompletedFetch | None = None
         self.asked: dict[str, None] = {}
         """Nodes with a fetch under way."""
+        self.in_group = config.group_id is not None
         self.reset_policy = config.auto_offset_reset
         self.retry_after: Micros = ms(config.retry_backoff_ms)
         self.patience: Micros = ms(config.request_timeout_ms)
@@ -85,6 +86,11 @@ class Fetching:
         for position in self.positions.all():
             position.meet_leader(self.metadata.leader_of(position.partition))
         for position in self.positions.in_state(FetchState.INITIALIZING):
+            if self.in_group and not position.no_committed:
+                continue
+            if position.rewound:
+                position.request_reset("earliest")
+                continue
             if self.reset_policy == "none":
                 text = f"Undefined offset with no reset policy for partitions: [{position.partition}]"
                 raise Thrown("NoOffsetForPartitionException", text)
@@ -189,7 +195,7 @@ class Fetching:
             buffered[self.next_in_line.partition] = None
         wanted: dict[str, list[Position]] = {}
         for position in self.positions.in_state(FetchState.FETCHING):
-            if position.partition in buffered:
+            if position.revoked or position.partition in buffered:
                 continue
             leader = self.metadata.leader_of(position.partition)[0]
             if leader == NO_LEADER:

@@ -24,7 +24,21 @@ class FetchState(Enum):
 class Position:
     """Of one partition."""
 
-    __slots__ = ("asked_until", "high_watermark", "leader", "leader_epoch", "leader_known", "offset", "offset_epoch", "partition", "reset_to", "state")
+    __slots__ = (
+        "asked_until",
+        "high_watermark",
+        "leader",
+        "leader_epoch",
+        "leader_known",
+        "no_committed",
+        "offset",
+        "offset_epoch",
+        "partition",
+        "reset_to",
+        "revoked",
+        "rewound",
+        "state",
+    )
 
     def __init__(self, partition: str) -> None:
         self.partition = partition
@@ -39,13 +53,19 @@ class Position:
         """AWAIT_RESET: "earliest" or "latest"."""
         self.asked_until: Micros = LONG_AGO
         """No request about this partition before: one is under way, or its backoff runs."""
+        self.no_committed = False
+        """The group was asked, and has committed no offset of it."""
+        self.rewound = False
+        """The application went back to what is committed; where nothing is, to the beginning."""
+        self.revoked = False
+        """About to be given up: nothing is read of it any more."""
         self.high_watermark = -1
         self.leader_known = True
         """False: a backoff that ends is of no use, metadata is waited for."""
 
     @property
     def has_valid_position(self) -> bool:
-        return self.state is FetchState.FETCHING
+        return self.state is FetchState.FETCHING and not self.revoked
 
     def seek(self, offset: int, epoch: int, leader: tuple[str, int]) -> None:
         """Without a question whether the log holds it."""
@@ -76,6 +96,11 @@ class Positions:
         """Those that stay keep their position."""
         self.by_partition = {partition: self.by_partition.get(partition) or Position(partition) for partition in partitions}
 
+    def rewind(self) -> None:
+        self.by_partition = {partition: Position(partition) for partition in self.by_partition}
+        for position in self.by_partition.values():
+            position.rewound = True
+
     def get(self, partition: str) -> Position | None:
         return self.by_partition.get(partition)
 
@@ -91,6 +116,6 @@ class Positions:
         if position is not None:
             self.by_partition[partition] = position
 
-    def consumed(self) -> tuple[tuple[str, int], ...]:
-        """What a commit without further words commits (allConsumed)."""
-        return tuple(sorted((position.partition, position.offset) for position in self.by_partition.values() if position.state is FetchState.FETCHING))
+    def consumed(self) -> list[Position]:
+        """What a commit without further words commits (allConsumed), by partition."""
+        return sorted((one for one in self.by_partition.values() if one.state is FetchState.FETCHING), key=lambda one: one.partition)

@@ -14,12 +14,11 @@ from ksim_models.administration import Administration
 from ksim_models.broker_sessions import BrokerSessions
 from ksim_models.broker_states import BrokerState, BrokerStates
 from ksim_models.config import BrokerConfig
-from ksim_models.elections import PartitionState
+from ksim_models.decisions import Decisions
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import BrokerChanged
 from ksim_models.machine import Asked, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
 from ksim_models.messages import (
-    NO_LEADER,
     AlterPartitionRequest,
     AlterPartitionResponse,
     BrokerHeartbeatRequest,
@@ -62,7 +61,7 @@ class ParkedFetch:
     """Until there is something to tell."""
 
 
-class Controller:
+class Controller(Decisions):
     """At the start the cluster is already formed: every broker is registered and unfenced, every partition is led by its preferred replica with all in sync."""
 
     def __init__(
@@ -77,17 +76,22 @@ class Controller:
         first_contact: Mapping[str, Micros],
         active_since: Micros = 0,
     ) -> None:
+        log = MetadataLog(formed_cluster(brokers, topics), config)
+        self._take_office(name, profile, config, dice, log, {broker: first_contact[broker] for broker in brokers}, active_since)
+
+    def _take_office(
+        self, name: str, profile: BrokerProfile, config: BrokerConfig, dice: Dice, log: MetadataLog, contacts: Mapping[str, Micros], active_since: Micros
+    ) -> None:
         self.name = name
         self._profile = profile
         self._dice = dice
-        # Durable: the metadata log, and in it the incarnation of every registration, by its broker epoch.
-        self._log = MetadataLog(_formed_cluster(brokers, topics), config)
-        self._incarnations: dict[int, int] = {}
+        # Durable: the metadata log.
+        self._log = log
         # Volatile: everything about the living, and who waits for an answer.
         self._replication = ReplicationControl(profile, self._log)
         self._administration = Administration(profile, self._log, self._replication)
         self._states = BrokerStates()
-        self._sessions = BrokerSessions(ms(config.broker_session_timeout_ms), profile, {broker: first_contact[broker] for broker in brokers})
+        self._sessions = BrokerSessions(ms(config.broker_session_timeout_ms), profile, contacts)
         self._answers: list[Send] = []  # They state what is not yet committed.
         self._parked: dict[str, ParkedFetch] = {}  # By connection.
         self._running = True
@@ -103,41 +107,6 @@ class Controller:
             self._elections.append(PeriodicElection(every, profile.periodic_elections, waits, self._replication.elect_unclean_leaders))
         for election in self._elections:
             election.begin(active_since)
-
-    # What the simulation may ask. Changes count at once, as in the controller's own decisions.
-
-    @property
-    def metadata_log(self) -> Sequence[MetadataRecord]:
-        """What is committed."""
-        return self._log.committed
-
-    def state_of(self, partition: str) -> PartitionState:
-        return self._log.partitions[partition]
-
-    def replicas_of(self, partition: str) -> tuple[str, ...]:
-        """() where the topic has just been deleted; so too below."""
-        state = self._log.partitions.get(partition)
-        return () if state is None else state.replicas
-
-    def leader_of(self, partition: str) -> str:
-        state = self._log.partitions.get(partition)
-        return NO_LEADER if state is None else state.leader
-
-    def isr_of(self, partition: str) -> tuple[str, ...]:
-        state = self._log.partitions.get(partition)
-        return () if state is None else state.isr
-
-    def topic_id_of(self, topic: str) -> int:
-        """-1 where it is gone."""
-        record = self._log.topics.get(topic)
-        return -1 if record is None else record.topic_id
-
-    def partitions_of(self, topic: str) -> list[str]:
-        """Of a topic that was created on demand, too."""
-        return self._log.partitions_of(topic)
-
-    def is_fenced(self, broker: str) -> bool:
-        return self._log.brokers[broker].fenced
 
     @property
     def settled(self) -> bool:
@@ -232,15 +201,14 @@ class Controller:
     def _on_registration(self, connection: str, request: BrokerRegistrationRequest, now: Micros, out: list[Effect]) -> None:
         """KC-10, KC-13. A repeated request of the same incarnation, whose answer was lost, is told what it has."""
         known = self._log.brokers.get(request.broker)
-        if known is None or self._incarnations.get(known.broker_epoch) != request.incarnation:
+        if known is None or known.incarnation != request.incarnation:
             if known is not None and self._sessions.is_valid(request.broker, now, fenced=known.fenced):
                 out.append(Send(connection, BrokerRegistrationResponse(ErrorCode.DUPLICATE_BROKER_REGISTRATION, -1)))
                 return
             if known is not None:
                 self._take_over_from(known, request, now)
             broker_epoch = self._log.end_offset + 1  # One more than the offset of the record, as for the brokers of the start.
-            self._incarnations[broker_epoch] = request.incarnation
-            known = BrokerRecord(request.broker, broker_epoch, fenced=True)
+            known = BrokerRecord(request.broker, broker_epoch, fenced=True, incarnation=request.incarnation)
             self._log.append(known, (BrokerChanged(request.broker, broker_epoch, "registered"),), now)
             self._states.fence(request.broker)
         self._sessions.heard_of(request.broker, now)
@@ -352,7 +320,7 @@ class Controller:
                 out.append(Send(connection, MetadataFetchResponse(len(committed), tuple(committed[fetch.offset :]))))
 
 
-def _formed_cluster(brokers: Sequence[str], topics: Sequence[NewTopic]) -> Iterable[MetadataRecord]:
+def formed_cluster(brokers: Sequence[str], topics: Sequence[NewTopic]) -> Iterable[MetadataRecord]:
     for epoch, broker in enumerate(brokers, start=1):
         yield BrokerRecord(broker, epoch, fenced=False)
     for topic in topics:

@@ -266,6 +266,14 @@ class CacheLost:
 
 
 @message
+class GaveUp:
+    """A broker ends by itself, because it could not reach the controller for too long (KC-1, BP-30)."""
+
+    broker: str
+    why: str
+
+
+@message
 class PartitionChanged:
     """The controller committed a partition's new state: leader ("" for none), ISR, ELR, epochs."""
 
@@ -304,6 +312,15 @@ class BrokerChanged:
 
     broker: str
     broker_epoch: int
+    state: str
+
+
+@message
+class ControllerChanged:
+    """Of several controllers this one became the active one of an epoch ("active"), or stopped being it while it ran ("resigned")."""
+
+    controller: str
+    epoch: int
     state: str
 
 
@@ -400,6 +417,7 @@ INTERNAL = (
     Truncated,
     LogStartMoved,
     CacheLost,
+    GaveUp,
     PartitionChanged,
     BrokerChanged,
     Became,
@@ -412,6 +430,7 @@ INTERNAL = (
     Blocked,
     ReplicasChanged,
     TopicChanged,
+    ControllerChanged,
     MarkerWritten,
     TransactionState,
 )

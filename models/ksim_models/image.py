@@ -15,8 +15,10 @@ from ksim_models.messages import (
     BrokerRecord,
     ClearElrRecord,
     ConfigRecord,
+    LeaderChangeRecord,
     MetadataRecord,
     MetadataResponse,
+    NoOpRecord,
     PartitionMetadata,
     PartitionRecord,
     RemoveTopicRecord,
@@ -74,8 +76,8 @@ class Image:
                 case ConfigRecord():
                     self._configure(record)
                     delta.reconfigured = True
-                case ClearElrRecord():
-                    pass  # Only the controller elects.
+                case ClearElrRecord() | LeaderChangeRecord() | NoOpRecord():
+                    pass  # Only the controller elects; the quorum's own records are none of a broker's business.
         return delta
 
     def _configure(self, record: ConfigRecord) -> None:

@@ -128,11 +128,18 @@ class Note:
 
 
 @message
+class Rouse:
+    """Another machine of the same process has something to do now."""
+
+    machine: str
+
+
+@message
 class Exit:
     """The process ends by itself; its system closes the connections it still has."""
 
 
-Effect = Open | Send | Close | Note | Exit
+Effect = Open | Send | Close | Note | Exit | Rouse
 
 
 class Dice(Protocol):

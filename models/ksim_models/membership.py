@@ -21,6 +21,7 @@ from ksim_models.messages import (
     BrokerHeartbeatResponse,
     BrokerRegistrationRequest,
     BrokerRegistrationResponse,
+    CreateTopicsRequest,
     MetadataFetchRequest,
     MetadataFetchResponse,
 )
@@ -113,6 +114,11 @@ class Membership:
             return min(self.connect_at, self.gives_up_at)
         return min(self.register_at, self.heartbeat_at, self.alter_at, self.gives_up_at) if self.open else self.gives_up_at
 
+    @property
+    def why_it_gave_up(self) -> str:
+        """The setting that says how long it tries."""
+        return "initial.broker.registration.timeout.ms" if self.epoch < 0 else "log.dir.failure.timeout.ms"
+
     def wake(self, now: Micros, out: list[Effect]) -> None:
         if self.gives_up_at <= now:
             self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
@@ -138,7 +144,14 @@ class Membership:
             self.items.clear()
             out.append(Send(self.connection, AlterPartitionRequest(self.broker, self.epoch, self.asked_items)))
 
-    def opened(self, now: Micros, out: list[Effect]) -> None:
+    def owns(self, connection: str) -> bool:
+        return connection == self.connection
+
+    def received(self, connection: str, message: object, now: Micros, out: list[Effect]) -> object:
+        """What the broker has to deal with of this answer; None: nothing."""
+        return message
+
+    def opened(self, connection: str, now: Micros, out: list[Effect]) -> None:
         assert self.connection is not None
         self.open = True
         self.reconnect_after = RECONNECT_FIRST
@@ -147,7 +160,7 @@ class Membership:
             self.heartbeat_at = now if self.heartbeat_at == NEVER else self.heartbeat_at  # One was under way when the last connection went.
         self.wake(now, out)
 
-    def closed(self, now: Micros) -> None:
+    def closed(self, connection: str, now: Micros) -> None:
         """What was asked and not answered is asked again on the next connection (KC-15, RP-56)."""
         if self.epoch < 0:
             self.register_at = now if self.register_at == NEVER else self.register_at
@@ -234,6 +247,19 @@ class Membership:
         if self.connection is not None and not self.metadata_asked:
             self.metadata_asked = True
             out.append(Send(self.connection, MetadataFetchRequest(self.broker, self.metadata_offset)))
+
+    # Topics that a client has named and nobody has created.
+
+    @property
+    def connection_for_topics(self) -> str | None:
+        """On which the controller can be asked now."""
+        return self.connection if self.open else None
+
+    def send_for_topics(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
+        assert self.connection is not None
+        out.append(Send(self.connection, request))
+
+    # ISR changes.
 
     def propose(self, item: AlterPartitionItem, now: Micros) -> bool:
         """At most one request at a time; further items wait for its answer. False where this partition has one already (OPERATION_NOT_ATTEMPTED, RP-56)."""

@@ -360,6 +360,7 @@ class CreateTopicsRequest:
 @message
 class CreateTopicsResponse:
     topics: tuple[str, ...]
+    error: ErrorCode = ErrorCode.NONE
 
 
 @message
@@ -372,6 +373,8 @@ class BrokerRecord:
     in_controlled_shutdown: bool = False
     offline_replicas: tuple[str, ...] = ()
     """Partitions whose log stands in a directory that has failed (3.7, KIP-858)."""
+    incarnation: int = 0
+    """Which life of the broker's process it is (KC-10)."""
 
 
 @message
@@ -424,7 +427,20 @@ class PartitionRecord:
     """Replicas on their way in and out: they are among `replicas` until the reassignment is complete (KC-48)."""
 
 
-MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord | RemoveTopicRecord | ConfigRecord | ClearElrRecord
+@message
+class LeaderChangeRecord:
+    """The first record of a new epoch of the metadata log: with it all that stands before can be committed (KIP-595)."""
+
+    leader: str
+    epoch: int
+
+
+@message
+class NoOpRecord:
+    """An idle controller keeps the metadata log moving (KIP-835)."""
+
+
+MetadataRecord = BrokerRecord | TopicRecord | PartitionRecord | RemoveTopicRecord | ConfigRecord | ClearElrRecord | LeaderChangeRecord | NoOpRecord
 
 
 @message

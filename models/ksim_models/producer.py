@@ -39,7 +39,7 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_step import TransactionStep
-from ksim_models.transactional_application import session_of
+from ksim_models.transactional_application import AnySession, session_of
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros
 
@@ -67,7 +67,7 @@ class Producer:
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()
-        self.session = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
+        self.session: AnySession | None = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
         """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
@@ -175,8 +175,8 @@ class Producer:
             self.sending.resumed(now)
         if now >= CONSTRUCTED_AT:
             self.sending.begun = True
-        if kind is not Received or self.arrivals_matter_at <= now:
-            self.sending.take(now, out)
+        if kind is not Received or self.arrivals_matter_at <= now or self.sending.reactions.wanted:
+            self.sending.take(now, out)  # Before an answer whose callback may send a record again.
         poll_ended = kind is not Wake or self.poll.has_ended(self.accumulator.newest_at, now) or self.outcomes.something_expires(now)
         match event:
             case Received():
@@ -197,7 +197,7 @@ class Producer:
             for lost in self.network.time_out(now, out, poll_ended=poll_ended, setups=poll_ended or not self._sleeps_over_setups()):
                 self._on_lost(lost, now, out)
         self._turn(now, out)
-        if self.transactions is not None:
+        if self.transactions is not None or self.session is not None:
             self._turn_again(now, out)
         if poll_ended or self.accumulator.newest_at == now or any(type(effect) is not Note for effect in out):
             self.poll.began_at = now
@@ -205,7 +205,7 @@ class Producer:
         while kind is Wake and self.arrivals_matter_at <= now:
             self.sending.take(now, out)  # A batch got its outcome in this very turn, by acks=0 or by expiry: who waited for it calls send() again at once.
             self._turn(now, out)
-            if self.transactions is not None:
+            if self.transactions is not None or self.session is not None:
                 self._turn_again(now, out)
             self.wake_at = self._next_wake()
         return out

@@ -170,6 +170,17 @@ class HeartbeatRetry(Enum):
     """3.9.2, 4.0.1, 4.1 (KAFKA-19294): every broker.heartbeat.interval.ms, which limits the request too."""
 
 
+class ElectionBackoff(Enum):
+    """What a controller does that stood for election and lost (KC-85)."""
+
+    PLAIN = "plain"
+    """Up to 3.7: it waits 50 ms times a number below 2, 4, 8 ..., at most the setting; all alike may do so for ever (KAFKA-18345)."""
+    JITTERED = "jittered"
+    """3.8 to 4.0: with something on top of the most."""
+    NONE = "none"
+    """4.1 (KAFKA-18345): it waits for the rest of its election time."""
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerProfile:
     """One release of brokers and controllers, in KRaft mode, on a freshly formatted cluster (VP-2)."""
@@ -212,6 +223,15 @@ class BrokerProfile:
     """3.9 (KC-44): from time to time leaders are elected where nobody leads and unclean election has been enabled since."""
     periodic_elections: bool
     """4.0 (KC-46): balancing leaders and unclean elections have their turn every interval; before, an interval after there was something to do."""
+    check_quorum: bool
+    """3.7 (KAFKA-15489, KC-86): an active controller from which no majority fetches resigns; before, it stayed until it heard of another."""
+    pre_vote: bool
+    """4.0 (KIP-996, KC-85): who hears no leader asks whether it would be elected before it takes a new epoch."""
+    begin_quorum_epoch_repeats: bool
+    """3.9: the leader of the controllers makes itself known to all of them every half fetch time-out; before, until each had answered."""
+    voters_look_elsewhere: bool
+    """3.9: a controller that cannot reach the leader asks another; before, it kept trying."""
+    election_backoff: ElectionBackoff
     offsets_are_read_when_committed: bool
     """4.0 (KIP-848's coordinator, GC-9): offsets and groups are written with acks=1, and count when the high watermark has passed them; before, acks=-1."""
     reassignment_needs: ReassignmentNeeds
@@ -325,6 +345,11 @@ def broker_profile(version: str) -> BrokerProfile:
         exits_with_untold_directories=release >= (3, 8, 0),
         unclean_election_sweep=release >= (3, 9, 0),
         periodic_elections=release >= (4, 0, 0),
+        check_quorum=release >= (3, 7, 0),
+        pre_vote=release >= (4, 0, 0),
+        begin_quorum_epoch_repeats=release >= (3, 9, 0),
+        voters_look_elsewhere=release >= (3, 9, 0),
+        election_backoff=_election_backoff(release),
         offsets_are_read_when_committed=release >= (4, 0, 0),
         reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
@@ -377,6 +402,12 @@ def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
     if release < (3, 8, 0):
         return RegistrationLeavesIsr.NO
     return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
+
+
+def _election_backoff(release: Release) -> ElectionBackoff:
+    if release < (3, 8, 0):
+        return ElectionBackoff.PLAIN
+    return ElectionBackoff.JITTERED if release < (4, 1, 0) else ElectionBackoff.NONE
 
 
 def _reassignment_needs(release: Release) -> ReassignmentNeeds:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ksim_models.config import BrokerConfig
 from ksim_models.image import Image
-from ksim_models.machine import Effect, Send
+from ksim_models.machine import Effect
 from ksim_models.membership import Membership
 from ksim_models.messages import CreateTopicsRequest
 from ksim_models.topic_creation import is_legal
@@ -30,11 +30,11 @@ class TopicAsking:
 
     def ask(self, request: CreateTopicsRequest, out: list[Effect]) -> None:
         """Once for each topic, while the controller has not answered."""
-        connection = self.membership.connection
+        connection = self.membership.connection_for_topics
         missing = tuple(topic for topic in request.topics if self.asked.get(topic) != connection)
-        if missing and connection is not None and self.membership.open:
+        if missing and connection is not None:
             self.asked.update(dict.fromkeys(missing, connection))
-            out.append(Send(connection, CreateTopicsRequest(missing, request.partitions, request.replication, request.settings)))
+            self.membership.send_for_topics(CreateTopicsRequest(missing, request.partitions, request.replication, request.settings), out)
 
     def answered(self, topics: Sequence[str]) -> None:
         for topic in topics:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Protocol
 
 from ksim_models.application import Application, TransactionalThread
 from ksim_models.config import ProducerConfig
@@ -76,6 +77,20 @@ class Call:
     def timed_out(self) -> bool:
         """It may still come to its end, and must be repeated."""
         return self.failure is not None and self.result is not None and not self.result.is_completed
+
+
+class AnySession(Protocol):
+    """What an application does with its producer between its send()s."""
+
+    @property
+    def is_over(self) -> bool: ...
+    @property
+    def wake_at(self) -> Micros: ...
+    def step(self, now: Micros, out: list[Effect]) -> bool:
+        """What it does next, as far as nothing holds it up. True: there is something for the I/O thread to do."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Session:

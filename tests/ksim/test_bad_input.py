@@ -18,7 +18,6 @@ from ksim.plan import Plan
 from ksim.problems import ScenarioError, row
 from ksim.scenario import Scenario, names
 from ksim.scenario_file import built_in
-from ksim.simulation import simulate
 from ksim_models.config import Problem
 
 GOOD = """\
@@ -622,20 +621,3 @@ def test_no_properties_file_gives_anything_but_a_scenario_error(tmp_path: Path, 
     path.write_bytes(content)
 
     assert plan_or_problems(lambda: Scenario.loads(GOOD).override(producer_config=str(path)))
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "named"),
-    [
-        ("[cluster]\ncontrollers = 3\n", 2, "more than one controller"),
-    ],
-)
-def test_what_only_a_cluster_can_do_is_a_mistake_only_where_it_is_to_be_simulated(text: str, line: int, named: str) -> None:
-    scenario = Scenario.loads(f'kafka = "4.3"\nseed = 1\n{text}[topics.t]\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = 1\n', "file.toml")
-    plan = scenario.plan()
-
-    with pytest.raises(ScenarioError) as told:
-        simulate(plan)
-    (problem,) = told.value.problems
-    assert str(problem.origin) == f"file.toml:{line + 2}"
-    assert f"{named} is not simulated yet; `ksim replay` does it on a real cluster." in problem.message

@@ -8,7 +8,9 @@ from ksim.problems import ScenarioError
 from ksim.runs import Run
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
-from ksim_models.facts import Fault
+from ksim.transcript import tell
+from ksim_models.facts import Fault, GaveUp
+from ksim_models.units import ms, s
 
 HEAD = 'title = "a test"\nkafka = "4.3"\nseed = 7\n'
 WORKLOAD = '[[workload]]\ntopic = "t"\nrecords = 5\nevery = "1ms"\n'
@@ -63,3 +65,5 @@ def test_a_broker_that_is_back_cannot_restart_unless_something_may_keep_it_down(
     found = simulate(Scenario.loads(HEAD + "[topics.t]\n" + WORKLOAD + CRASH + away + RESTART))
 
     assert [fact.phase for _, fact in found.history.of(Fault) if fact.name == "again"] == ["begin", "summary"]
+    assert [at for at, _ in found.history.of(GaveUp)] == [s(6) + ms(2_500) + s(60)]
+    assert any("broker-1 could not reach the controller for initial.broker.registration.timeout.ms, and ends by itself" in line for line in tell(found.history))

@@ -49,6 +49,18 @@ STALE_LEADER = Scenario.loads(
 """KAFKA-7128: broker-1 comes back as the leader with a high watermark of 0, and broker-3 stands between that and the start of the epoch."""
 KILL_ALL, POWER_CUT = Scenario.load("kill-all"), Scenario.load("power-cut")
 
+QUORUM = 'kafka = "4.1"\nseed = 7\ncluster.controllers = 3\n[topics.t]\n[[workload]]\ntopic = "t"\nrecords = 250\nevery = "100ms"\n'
+
+
+def parted(one: str, others: str, lasts: str) -> str:
+    return f'[[fault]]\ndo = "cut"\nbetween = ["{one}", {others}]\nat = "2s"\nfor = "{lasts}"\n'
+
+
+CONTROLLER_DIES = Scenario.loads(QUORUM + fault("dies", "crash", "controller-1", "2s", "10s"))
+BEHIND = Scenario.loads(QUORUM.replace("4.1", "3.9") + parted("controller-3", '"controller-1"', "20s") + fault("dies", "crash", "controller-1", "6s", "10s"))
+"""controller-3 does not hear its leader, and without pre-votes it stands again and again, each time with less of the log."""
+CUT_OFF = Scenario.loads(QUORUM + parted("controller-1", '["controller-2", "controller-3"]', "12s"))
+
 RED: list[tuple[str, str, str, Scenario]] = [
     ("INV-1", "INV-1", "a high watermark beyond the end", KILL_ALL),
     ("INV-2", "INV-2", "a high watermark that steps back", storm(0)),
@@ -71,6 +83,10 @@ RED: list[tuple[str, str, str, Scenario]] = [
     ("LogMatching", "LogMatching, ConsistentRead", "a follower that does not cut", UNCUT_TAIL),
     ("ConsistentRead", "LogMatching, ConsistentRead", "a new leader that rewrites its log", SLOW_TO_RETURN),
     ("MetadataLogMatching", "MetadataLogMatching", "a broker deaf to every other record", storm(0)),
+    ("MetadataLogMatching", "MetadataLogMatching, of controllers", "a controller that keeps what its leader does not have", CUT_OFF),
+    ("LeaderCompleteness", "LeaderCompleteness, of controllers", "a controller that votes for whoever asks", BEHIND),
+    ("LeaderCompleteness", "LeaderCompleteness, of controllers", "a controller that counts no majority", CUT_OFF),
+    ("NeverTwoLeadersInSameEpoch", "NeverTwoLeadersInSameEpoch", "a controller that votes as often as it is asked", CONTROLLER_DIES),
     ("MinIsrRecoveryQuorum", "MinIsrRecoveryQuorum", "nobody is remembered", POWER_CUT),
     ("NoCommittedRecordLostGlobally", "NoCommittedRecordLostGlobally", "a crash that empties the disk", KILL_ALL),
 ]

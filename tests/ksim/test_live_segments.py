@@ -164,3 +164,11 @@ def test_a_log_is_looked_for_in_every_log_directory(tmp_path: Path) -> None:
     append(tmp_path / "two" / "payments-0", numbered(0))
 
     assert bases(tail.look()) == [0]
+
+
+def test_of_a_batch_in_which_the_log_starts_only_the_rest_is_there() -> None:
+    ((found, data),) = batches_in(numbered(5, 6, 7, base=10))
+    (fact,) = with_records(found, data).since(11).logged(["p1"])
+
+    assert (fact.base_offset, list(fact.records)) == (11, [6, 7])
+    assert with_records(found, data).since(13).logged(["p1"]) == []

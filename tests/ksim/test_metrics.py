@@ -13,8 +13,8 @@ from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused, Sen
 MS = 1_000
 
 
-def history_of(*lines: Any) -> Any:
-    history = History({})
+def history_of(*lines: Any, how: Any = "simulated") -> Any:
+    history = History({"how": how})
     for at, fact in lines:
         history.add(at * MS, fact)
     return history
@@ -134,3 +134,11 @@ def test_only_the_last_outcome_of_a_record_is_an_error_of_the_run() -> None:
 
     assert found.errors == {"TimeoutException": 1}
     assert found.metrics["record-error-total"] == 2
+
+
+@pytest.mark.parametrize(("how", "silence"), [("simulated", 500.0), ("live", 1_002.0)])
+def test_on_a_cluster_the_next_call_comes_a_moment_after_the_one_that_was_refused(how: Any, silence: Any) -> None:
+    refused = [Refused("p1", range(number, number + 1), "TimeoutException", "") for number in (0, 1)]
+    calls = [(0, offered(1)), (500, refused[0]), (502, offered(1, first=1, first_at=502)), (1_002, refused[1])]
+
+    assert measure(history_of(*calls, (1_002, ended("p1")), how=how)).unavailable_ms == silence

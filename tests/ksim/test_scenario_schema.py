@@ -65,6 +65,7 @@ links     = [{ from = "feed", to = "broker-2", latency = "100ms" }]
 
 [model]
 writeback        = "30s"
+append           = "40us"
 power_loss_keeps = "drawn"
 
 [tail]

@@ -6,6 +6,7 @@ import pytest
 
 from ksim_models.errors import ErrorCode as E
 from ksim_models.errors import known_to
+from ksim_models.facts import GaveUp
 from ksim_models.isr import Leadership
 from ksim_models.log import Log
 from ksim_models.machine import Closed, Crashed, Exit, Received, Restarted, Terminated, Wake
@@ -279,6 +280,7 @@ def test_kc_1_a_broker_that_is_not_registered_within_a_minute_exits() -> None:
 
     assert Exit() in alone.tell(Wake())
     assert alone.broker.wake_at is None
+    assert alone.facts == [GaveUp("b1", "initial.broker.registration.timeout.ms")]
 
 
 def test_kc_1_a_broker_that_is_registered_in_time_stays_whatever_comes_then() -> None:
@@ -306,6 +308,7 @@ def test_bp_30_a_broker_that_cannot_tell_of_a_failed_directory_shuts_down_from_3
     assert not alone.broker.roles.shutting_down
     alone.until(s(30))
     assert (alone.broker.roles.shutting_down, alone.broker.running) == (leaves, True)
+    assert [fact for fact in alone.facts if isinstance(fact, GaveUp)] == ([GaveUp("b1", "log.dir.failure.timeout.ms")] if leaves else [])
     alone.until(s(330))
 
     assert alone.broker.running is not leaves

@@ -355,3 +355,16 @@ def test_nothing_is_due_while_it_is_asked_for(now: int) -> None:
     known.asked(0)
 
     assert not known.is_due_still(now)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["described without a break", "not described meanwhile"])
+def test_of_a_partition_with_an_older_epoch_what_was_known_is_kept_and_that_may_be_nothing(told: bool) -> None:
+    """M4, H-090: without partitions send() waits, and a client before 2.8.2 learns of none as long as the new topic's epoch is lower."""
+    known = metadata(kafka="2.8.0")
+    learnt(known, response("b1", 5), ms(10))
+    if not told:
+        learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(200))
+    learnt(known, response("b2", 0), ms(400))
+
+    assert known.topics == {"t": ("t-0",) if told else ()}
+    assert known.leader_of("t-0") == (("b1", 5) if told else ("", -1))

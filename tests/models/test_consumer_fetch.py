@@ -63,7 +63,7 @@ def filled(batches: int, count: int = 1, size: int = 100, **config: Any) -> Lone
 
 
 def test_a_consumer_is_told_what_lies_below_the_high_watermark_and_not_more() -> None:
-    """CV-1."""
+    """CV-1, RP-81."""
     alone = filled(2)
     alone.produce(alone.client("p2"), acks=1)
     reader = Reader(alone)
@@ -75,7 +75,7 @@ def test_a_consumer_is_told_what_lies_below_the_high_watermark_and_not_more() ->
 
 
 def test_a_fetch_between_high_watermark_and_log_end_waits_and_is_answered_without_an_error() -> None:
-    """CV-6."""
+    """CV-6, RP-82."""
     alone = filled(1)
     alone.produce(alone.client("p2"), acks=1)
     reader = Reader(alone)

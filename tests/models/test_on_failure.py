@@ -25,10 +25,11 @@ def breaker(open_after: int = 2, half_open_s: int = 10) -> OnFailure:
     return OnFailure(Reaction.BREAK, open_after, s(half_open_s))
 
 
-def java(on_failure: OnFailure, *, window: int | None = None, **config: Any) -> Client:
-    """As `Client`, with an application that reacts."""
+def java(on_failure: OnFailure, *, window: int | None = None, other: OnFailure | None = None, **config: Any) -> Client:
+    """As `Client`, with an application that reacts; the second workload as `other` says, if it does."""
     client = Client(**{"retries": 0} | config)
     calls = _calls(on_failure, window)
+    calls[1].on_failure = other or on_failure
     machine = HeldUp("p1", client.producer.profile, client.config, ["b1", "b2"], list[Arrivals](calls), Half())
     Script.__init__(client, calls, machine)
     client.producer = machine
@@ -95,6 +96,19 @@ def test_a_record_sent_again_stands_behind_those_that_were_sent_meanwhile(make: 
         client.answer(offset=0)
 
     assert client.records() == [[0], [1], [0]]
+
+
+def test_a_record_sent_again_stands_behind_those_of_another_workload_that_nobody_woke_for() -> None:
+    """S18: its callback comes with the answer; what was handed over before that is in the batch already."""
+    client = java(RESEND, other=REPORT, linger_ms=20, delivery_timeout_ms=60_000)
+    client.calls[1].partition = 0
+    client.send(0)
+    client.calls[1].times, client.calls[1].total = [25_000, 30_000], 2
+    client.at(31)
+    client.answer(E.INVALID_RECORD)
+    client.at(60)
+
+    assert client.records() == [[0], [1, 2, 0]]
 
 
 @BOTH

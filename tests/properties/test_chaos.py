@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ksim.scenario import Scenario
+from ksim_models.facts import FinalLog, LoggedBatch
 from loading import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "chaos"
@@ -60,6 +61,19 @@ def test_a_broken_invariant_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {chaos.check(chaos.drawn(seed), 1)[0] for seed in range(12)}
 
     assert "invariant" in kinds or "internal" in kinds
+
+
+def final(*batches: tuple[int, range], start: int = 0) -> FinalLog:
+    logged = tuple(LoggedBatch(base, 0, "p1", records, -1, -1, -1) for base, records in batches)
+    return FinalLog("t-0", "broker-1", True, True, start, 8, 8, 8, logged)
+
+
+def test_replicas_are_compared_record_by_record_from_where_both_have_some() -> None:
+    """A log may start in the middle of a batch (seed 475)."""
+    whole, cut, other = final((0, range(8))), final((5, range(5, 8)), start=5), final((0, range(7)), (7, range(9, 10)))
+
+    assert chaos.common(whole, cut) == chaos.common(cut, whole) != []
+    assert chaos.common(whole, other) != chaos.common(other, whole)
 
 
 def test_the_page_is_made_of_the_results() -> None:

@@ -1,0 +1,211 @@
+"""Offsets that a consumer commits, and those that it begins with.
+
+Kafka: ConsumerCoordinator.commitOffsetsSync, commitOffsetsAsync, maybeAutoCommitOffsetsAsync, fetchCommittedOffsets, OffsetCommitResponseHandler.
+A consumer always asks for stable offsets (KIP-447), whatever its isolation level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ksim_models.backoff import exponential_backoff
+from ksim_models.client_network import ClientNetwork
+from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_facts import CommittedOffset
+from ksim_models.consumer_fetching import Thrown
+from ksim_models.consumer_group import GroupMember, MemberState
+from ksim_models.consumer_positions import FetchState, Positions
+from ksim_models.errors import NONE, ErrorCode
+from ksim_models.machine import Dice, Effect, Note
+from ksim_models.messages import NO_LEADER
+from ksim_models.transaction_messages import OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
+
+REBALANCING = "RebalanceInProgressException"
+COMMIT_FAILED = "CommitFailedException"
+RETRIABLE = "RetriableCommitFailedException"
+DISCONNECTED = "DisconnectException"
+
+
+class Commit:
+    """One commit, from the call to its outcome."""
+
+    __slots__ = ("done", "epochs", "error", "offsets", "request", "retriable", "waits")
+
+    def __init__(self, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> None:
+        self.offsets = offsets
+        self.epochs = epochs
+        self.request: OffsetCommitRequest | None = None
+        self.waits = True
+        """Not sent yet: the coordinator is not known, or cannot be sent to."""
+        self.done = False
+        self.error = ""
+        """Kafka's class; empty for success."""
+        self.retriable = False
+
+    def end(self, error: str = "", *, retriable: bool = False) -> None:
+        self.done, self.waits, self.error, self.retriable = True, False, error, retriable
+
+
+class Commits:
+    def __init__(
+        self, name: str, config: ConsumerConfig, member: GroupMember, positions: Positions, network: ClientNetwork, dice: Dice, backoff_ms: tuple[int, int]
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.member = member
+        self.positions = positions
+        self.network = network
+        self.dice = dice
+        self.backoff_ms = backoff_ms
+        self.under_way: list[Commit] = []
+        self.auto: Commit | None = None
+        self.auto_at: Micros = NEVER
+        """When the next automatic commit is due."""
+        self.fetching: OffsetFetchRequest | None = None
+        self.fetch_at: Micros = LONG_AGO
+        self.fetched_in_vain = 0
+
+    # Commits.
+
+    def consumed(self) -> Commit:
+        """Of all that poll() has returned."""
+        positions = self.positions.consumed()
+        return Commit(tuple((one.partition, one.offset) for one in positions), tuple(one.offset_epoch for one in positions))
+
+    def begin(self, commit: Commit, now: Micros, out: list[Effect]) -> Commit:
+        if not commit.offsets:
+            commit.end()
+            return commit
+        self.under_way.append(commit)
+        self._try_to_send(commit, now, out)
+        return commit
+
+    def go_on(self, now: Micros, out: list[Effect]) -> None:
+        """Send what had to wait, and tell of what is done."""
+        for commit in list(self.under_way):
+            if commit.waits:
+                self._try_to_send(commit, now, out)
+
+    def _try_to_send(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
+        member = self.member
+        if not member.knows_coordinator(now, out):
+            if not member.looking_on and member.look_again_at > now:
+                self._finish(commit, "GroupCoordinatorNotAvailableException", out, retriable=True)
+        elif member.state is not MemberState.STABLE:
+            rebalances = member.state is not MemberState.UNJOINED
+            self._finish(commit, REBALANCING if rebalances else COMMIT_FAILED, out)
+        elif self.network.ready(member.coordinator, now, out):
+            commit.request = OffsetCommitRequest(member.group, commit.offsets, member.member, member.generation, member.instance, commit.epochs)
+            commit.waits = False
+            self.network.send(member.coordinator, commit.request, (), now, out)
+        else:
+            member.waiting_for[member.coordinator] = None
+
+    def _finish(self, commit: Commit, error: str, out: list[Effect], *, retriable: bool = False) -> None:
+        self.under_way.remove(commit)
+        commit.end(error, retriable=retriable)
+        out.append(Note(CommittedOffset(self.name, self.member.group, commit.offsets, error)))
+
+    def answered(self, request: OffsetCommitRequest, response: OffsetCommitResponse, now: Micros, out: list[Effect]) -> None:
+        commit = next((one for one in self.under_way if one.request is request), None)
+        if commit is None:
+            return
+        error = next((error for _, error in response.results if error), NONE)
+        match error:
+            case ErrorCode.NONE:
+                self._finish(commit, "", out)
+            case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR | ErrorCode.REQUEST_TIMED_OUT:
+                self._finish(commit, error.exception, out, retriable=True)
+                self.member.mark_unknown()
+            case ErrorCode.REBALANCE_IN_PROGRESS:
+                self.member.rejoin_needed = True
+                self._finish(commit, REBALANCING, out)
+            case ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.ILLEGAL_GENERATION:
+                self._refused(commit, request, error, out)
+            case ErrorCode.FENCED_INSTANCE_ID:
+                unchanged = (request.member, request.generation) == (self.member.member, self.member.generation)
+                self._finish(commit, error.exception if unchanged else self._moved_on(), out)
+            case _:
+                self._finish(commit, error.exception, out, retriable=error.retriable)
+
+    def _refused(self, commit: Commit, request: OffsetCommitRequest, error: ErrorCode, out: list[Effect]) -> None:
+        """Whoever takes part in a rebalance already may commit when it is complete; else the group has gone on without this member."""
+        unchanged = (request.member, request.generation) == (self.member.member, self.member.generation)
+        if not unchanged and self.member.state is MemberState.PREPARING_REBALANCE:
+            self._finish(commit, REBALANCING, out)
+        else:
+            self.member.rejected(error, self.member.member, self.member.generation)
+            self._finish(commit, COMMIT_FAILED, out)
+
+    def _moved_on(self) -> str:
+        return REBALANCING if self.member.state is MemberState.PREPARING_REBALANCE else COMMIT_FAILED
+
+    def lost(self, requests: Sequence[object], now: Micros, out: list[Effect]) -> None:
+        for request in requests:
+            if request is self.fetching:
+                self._fetch_later(now)
+            for commit in [one for one in self.under_way if one.request is request]:
+                self._finish(commit, DISCONNECTED, out, retriable=True)
+
+    # Automatic commits.
+
+    def joined(self, now: Micros) -> None:
+        if self.config.enable_auto_commit:
+            self.auto_at = now + ms(self.config.auto_commit_interval_ms)
+
+    def maybe_auto_commit(self, now: Micros, out: list[Effect]) -> None:
+        """Asked by every poll(): it commits what the polls before returned, whether the application has done with it or not (H-150)."""
+        if self.auto is not None and self.auto.done:
+            if self.auto.error and self.auto.retriable:
+                self.auto_at = min(self.auto_at, now + ms(self.config.retry_backoff_ms))
+            self.auto = None
+        if self.auto_at <= now:
+            self.auto_at = now + ms(self.config.auto_commit_interval_ms)
+            self.auto = self.begin(self.consumed(), now, out)
+
+    # Where to begin.
+
+    def find_positions(self, now: Micros, out: list[Effect]) -> None:
+        wanted = tuple(sorted(one.partition for one in self.positions.in_state(FetchState.INITIALIZING) if not one.no_committed))
+        if not wanted or self.fetch_at > now or (self.fetching is not None and self.fetching.partitions == wanted):
+            return
+        member = self.member
+        if member.knows_coordinator(now, out):
+            if self.network.ready(member.coordinator, now, out):
+                self.fetching = OffsetFetchRequest(member.group, wanted, require_stable=True)
+                self.network.send(member.coordinator, self.fetching, (), now, out)
+            else:
+                member.waiting_for[member.coordinator] = None
+
+    def offsets_came(self, request: OffsetFetchRequest, response: OffsetFetchResponse, now: Micros) -> None:
+        if request is not self.fetching:
+            return
+        self.fetching = None
+        error = response.error or next((error for _, error, _, _ in response.results if error), NONE)
+        if error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR):
+            self.member.mark_unknown()
+        if error and not error.retriable:
+            raise Thrown("KafkaException", f"Unexpected error in fetch offset response: {error.meaning}")
+        if error:
+            self._fetch_later(now)
+            return
+        self.fetched_in_vain = 0
+        for partition, _, offset, epoch in response.results:
+            position = self.positions.get(partition)
+            if position is None or position.state is not FetchState.INITIALIZING:
+                continue
+            if offset < 0:
+                position.no_committed = True
+            else:
+                position.seek(offset, epoch, (NO_LEADER, -1))  # Held against its leader's log first, where its epoch is known.
+
+    def _fetch_later(self, now: Micros) -> None:
+        self.fetching = None
+        draw = self.dice.at("fetch offsets", self.name, self.network.requests_made)
+        self.fetch_at = now + ms(exponential_backoff(*self.backoff_ms, self.fetched_in_vain, draw))
+        self.fetched_in_vain += 1
+
+    def wake_after(self, looked_at: Micros) -> Micros:
+        at = self.auto_at if self.auto_at > looked_at else NEVER
+        return min(at, self.fetch_at) if self.fetch_at > looked_at else at

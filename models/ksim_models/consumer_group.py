@@ -1,0 +1,387 @@
+"""A consumer as a member of its group: it finds the coordinator, joins, beats, and joins again when it must.
+
+Kafka: AbstractCoordinator, ConsumerCoordinator, Heartbeat. The eager protocol: before it joins again a member gives up all its partitions.
+Simplified: a heartbeat goes when it is due; Java's thread looks every retry.backoff.ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from ksim_models.assignors import ASSIGNORS
+from ksim_models.backoff import exponential_backoff
+from ksim_models.client_metadata import ClientMetadata
+from ksim_models.client_network import COORDINATOR, ClientNetwork, State
+from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_fetching import Thrown
+from ksim_models.errors import NONE, ErrorCode
+from ksim_models.machine import Dice, Effect
+from ksim_models.transaction_messages import (
+    FindCoordinatorRequest,
+    FindCoordinatorResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    LeaveGroupRequest,
+    SyncGroupRequest,
+    SyncGroupResponse,
+)
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
+
+JOIN_GROUP_TIMEOUT_LAPSE: Micros = ms(5_000)
+NO_GENERATION = -1
+
+
+class MemberState(Enum):
+    UNJOINED = "not part of the group"
+    PREPARING_REBALANCE = "JoinGroup is under way"
+    COMPLETING_REBALANCE = "SyncGroup is under way"
+    STABLE = "it has its partitions"
+
+
+class GroupMember:
+    def __init__(
+        self, name: str, topics: Sequence[str], config: ConsumerConfig, network: ClientNetwork, metadata: ClientMetadata, dice: Dice, *, exponential: bool
+    ) -> None:
+        assert config.group_id is not None
+        self.name = name
+        self.topics = tuple(topics)
+        self.config = config
+        self.group = config.group_id
+        self.instance = config.group_instance_id or ""
+        self.network = network
+        self.metadata = metadata
+        self.dice = dice
+        self.backoff_ms = config.retry_backoff_ms, config.retry_backoff_max_ms if exponential else config.retry_backoff_ms
+        self.coordinator = ""
+        """The node, once it is known."""
+        self.looking_on = ""
+        """The node that was asked for it."""
+        self.look_again_at: Micros = LONG_AGO
+        self.looked_in_vain = 0
+        self.state = MemberState.UNJOINED
+        self.member = ""
+        self.generation = NO_GENERATION
+        self.rejoin_needed = True
+        self.needs_prepare = True
+        """Partitions have to be given up before the next JoinGroup."""
+        self.under_way = False
+        """A JoinGroup or SyncGroup."""
+        self.join_again_at: Micros = LONG_AGO
+        self.to_assign: JoinGroupResponse | None = None
+        """The leader's part, for which it needs metadata."""
+        self.assigned_for: Mapping[str, int] | None = None
+        """How many partitions each topic had when this leader assigned them: where that changes the group is to be assigned anew."""
+        self.assignment: tuple[str, ...] | None = None
+        """What SyncGroup brought, until it is taken."""
+        self.metadata_told = "", NO_GENERATION
+        """What groupMetadata() answers: as of the last time that it was assigned partitions, whatever became of it since (KIP-447)."""
+        self.beat_at: Micros = NEVER
+        self.session_until: Micros = NEVER
+        self.poll_until: Micros = NEVER
+        """max.poll.interval.ms, while the application is outside poll()."""
+        self.thrown: Thrown | None = None
+        """What the heartbeat thread met: the next poll() throws it."""
+        self.waiting_for: dict[str, None] = {}
+        self.to_close: dict[str, None] = {}
+        """Nodes whose connections the consumer shall close."""
+
+    # The coordinator.
+
+    def knows_coordinator(self, now: Micros, out: list[Effect]) -> bool:
+        """Asks for it where it is not known. A connection that cannot be used now makes it unknown."""
+        if self.coordinator:
+            node = self.network.node(self.coordinator)
+            if node.state is State.DISCONNECTED and node.retry_at > now:
+                self.coordinator = ""
+            else:
+                return True
+        if not self.looking_on and self.look_again_at <= now:
+            node_name = self.network.least_loaded(self.metadata.nodes, now)
+            if node_name is not None and self.network.ready(node_name, now, out):
+                self.looking_on = node_name
+                self.network.send(node_name, FindCoordinatorRequest("group", self.group), (), now, out)
+            elif node_name is not None:
+                self.waiting_for[node_name] = None
+            else:
+                self.waiting_for.update(dict.fromkeys(self.metadata.nodes))
+        return False
+
+    def _found(self, response: FindCoordinatorResponse, now: Micros) -> None:
+        self.looking_on = ""
+        if response.error:
+            if not response.error.retriable:
+                raise Thrown(response.error.exception, response.error.meaning)
+            self._look_later(now)
+            return
+        self.looked_in_vain = 0
+        self.coordinator = COORDINATOR + response.node
+        if self.session_until < NEVER:
+            self.session_until = now + ms(self.config.session_timeout_ms)
+
+    def _look_later(self, now: Micros) -> None:
+        self.look_again_at = now + self._backoff(self.looked_in_vain, "find")
+        self.looked_in_vain += 1
+        self.metadata.request_update()
+
+    def _backoff(self, attempts: int, what: str) -> Micros:
+        return ms(exponential_backoff(*self.backoff_ms, attempts, self.dice.at(what, self.name, self.network.requests_made)))
+
+    def mark_unknown(self) -> None:
+        """An answer said that it is not the coordinator, or not available: the connection is closed, and whatever is under way there is lost."""
+        if self.coordinator:
+            self.to_close[self.coordinator] = None
+            self.coordinator = ""
+
+    # Joining.
+
+    @property
+    def rejoins(self) -> bool:
+        return self.rejoin_needed or self.under_way or self.to_assign is not None
+
+    def notice_metadata(self) -> None:
+        """The leader watches how many partitions its topics have."""
+        if self.assigned_for is not None and self.state is MemberState.STABLE and self.assigned_for != self._sizes(self.assigned_for):
+            self.rejoin_needed = True
+
+    def _sizes(self, topics: Mapping[str, int]) -> dict[str, int]:
+        return {topic: len(self.metadata.topics.get(topic, ())) for topic in topics}
+
+    def join(self, now: Micros, out: list[Effect]) -> None:
+        """One step further, if it is not waited for something."""
+        if self.to_assign is not None:
+            self._assign(self.to_assign, now, out)
+        elif not self.under_way and self.join_again_at <= now and self._may_send(now, out):
+            self.state = MemberState.PREPARING_REBALANCE
+            self.beat_at = self.poll_until = NEVER
+            self.under_way = True
+            config = self.config
+            request = JoinGroupRequest(
+                *(self.group, self.member, self.name, self.instance, self.topics, config.session_timeout_ms, config.max_poll_interval_ms),
+                protocols=config.assignors,
+            )
+            patience = max(ms(config.request_timeout_ms), ms(config.max_poll_interval_ms) + JOIN_GROUP_TIMEOUT_LAPSE)
+            self._send(request, now, out, patience)
+
+    def _may_send(self, now: Micros, out: list[Effect]) -> bool:
+        if not self.knows_coordinator(now, out):
+            return False
+        if self.network.ready(self.coordinator, now, out):
+            return True
+        self.waiting_for[self.coordinator] = None
+        return False
+
+    def _send(self, request: object, now: Micros, out: list[Effect], patience: Micros = 0) -> None:
+        self.network.send(self.coordinator, request, (), now, out)
+        if patience:
+            self.network.nodes[self.coordinator].in_flight[-1].sent_at += patience - self.network.request_timeout
+
+    def _joined(self, request: JoinGroupRequest, response: JoinGroupResponse, now: Micros, out: list[Effect]) -> None:
+        error = response.error
+        if error is NONE:
+            if self.state is not MemberState.PREPARING_REBALANCE:
+                self._failed_to_join(now)  # UnjoinedGroupException: it has left meanwhile.
+                return
+            self.state = MemberState.COMPLETING_REBALANCE
+            self.generation, self.member = response.generation, response.member
+            self._begin_to_beat(now)
+            self.under_way = False
+            if response.leader == response.member:
+                self.to_assign = response
+                self._assign(response, now, out)
+            else:
+                self.assigned_for = None
+                self._sync((), now, out)
+            return
+        match error:
+            case ErrorCode.MEMBER_ID_REQUIRED:
+                self.member, self.generation = response.member, NO_GENERATION
+                self._failed_to_join(now, at_once=True)
+            case ErrorCode.UNKNOWN_MEMBER_ID:
+                if (request.member, self.generation) == (self.member, self.generation):
+                    self._reset(forget_member=True)
+                self._failed_to_join(now, at_once=True)
+            case ErrorCode.REBALANCE_IN_PROGRESS:
+                self._failed_to_join(now, at_once=True)
+            case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR:
+                self.mark_unknown()
+                self._failed_to_join(now)
+            case _ if error.retriable:
+                self._failed_to_join(now)
+            case _:
+                raise Thrown(error.exception, error.meaning)
+
+    def _failed_to_join(self, now: Micros, *, at_once: bool = False) -> None:
+        self.under_way = False
+        self.to_assign = None
+        self.rejoin_needed = True
+        if not at_once:
+            self.join_again_at = now + ms(self.config.retry_backoff_ms)
+
+    def _assign(self, joined: JoinGroupResponse, now: Micros, out: list[Effect]) -> None:
+        """The leader's work. It needs to know the topics of all members."""
+        topics = dict.fromkeys(topic for _, _, topics in joined.members for topic in topics)
+        for topic in topics:
+            if topic not in self.metadata.wanted:
+                self.metadata.add(topic, now)
+        if self.metadata.new_topics or (self.metadata.update_requested and not self.metadata.asking) or not self._may_send(now, out):
+            return
+        self.to_assign = None
+        self.assigned_for = self._sizes(dict.fromkeys(topics, 0))
+        if joined.skip_assignment:
+            self._sync((), now, out)
+        else:
+            self._sync(tuple(ASSIGNORS[joined.protocol](joined.members, self.metadata.topics).items()), now, out)
+
+    def _sync(self, assignments: tuple[tuple[str, tuple[str, ...]], ...], now: Micros, out: list[Effect]) -> None:
+        if not self._may_send(now, out):
+            self._failed_to_join(now)
+            return
+        self.under_way = True
+        self._send(SyncGroupRequest(self.group, self.member, self.generation, self.instance, assignments), now, out)
+
+    def _synced(self, request: SyncGroupRequest, response: SyncGroupResponse, now: Micros, out: list[Effect]) -> None:
+        error = response.error
+        self.under_way = False
+        if error is NONE:
+            if self.generation == NO_GENERATION or self.state is not MemberState.COMPLETING_REBALANCE:
+                self._failed_to_join(now, at_once=True)
+                return
+            self.state = MemberState.STABLE
+            self.rejoin_needed = False
+            self.needs_prepare = True
+            self.assignment = response.partitions
+            self.metadata_told = self.member, self.generation
+            return
+        match error:
+            case ErrorCode.REBALANCE_IN_PROGRESS:
+                self._failed_to_join(now, at_once=True)
+            case ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.ILLEGAL_GENERATION:
+                if (request.member, request.generation) == (self.member, self.generation):
+                    self._reset(forget_member=error is ErrorCode.UNKNOWN_MEMBER_ID)
+                self._failed_to_join(now, at_once=True)
+            case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR:
+                self.mark_unknown()
+                self._failed_to_join(now)
+            case ErrorCode.FENCED_INSTANCE_ID:
+                raise Thrown(error.exception, error.meaning)
+            case _:
+                raise Thrown("KafkaException", f"Unexpected error from SyncGroup: {error.meaning}")
+
+    def _reset(self, *, forget_member: bool) -> None:
+        """resetStateAndRejoin."""
+        self.state = MemberState.UNJOINED
+        self.generation = NO_GENERATION
+        self.member = "" if forget_member else self.member
+        self.rejoin_needed = self.needs_prepare = True
+        self.beat_at = self.session_until = self.poll_until = NEVER
+
+    def rejected(self, error: ErrorCode, member: str, generation: int) -> None:
+        """A commit was refused for who this consumer said it was."""
+        if (member, generation) == (self.member, self.generation):
+            self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+
+    def leave(self, now: Micros, out: list[Effect]) -> None:
+        """A dynamic member says so; a static one is waited for (KIP-345)."""
+        belongs = self.state is not MemberState.UNJOINED and self.member and not self.instance
+        if belongs and self.coordinator and self.network.ready(self.coordinator, now, out):
+            self._send(LeaveGroupRequest(self.group, self.member), now, out)
+        self._reset(forget_member=True)
+
+    # The heartbeat thread.
+
+    def _begin_to_beat(self, now: Micros) -> None:
+        self.beat_at = now + ms(self.config.heartbeat_interval_ms)
+        self.session_until = now + ms(self.config.session_timeout_ms)
+
+    def left_poll(self, now: Micros) -> None:
+        """The application has to come back within max.poll.interval.ms."""
+        self.poll_until = now + ms(self.config.max_poll_interval_ms)
+
+    def entered_poll(self) -> None:
+        self.poll_until = NEVER
+
+    @property
+    def beats(self) -> bool:
+        return self.state in (MemberState.COMPLETING_REBALANCE, MemberState.STABLE)
+
+    def beat(self, now: Micros, out: list[Effect]) -> None:
+        """What the heartbeat thread does, whatever the application does. A member that does not poll() in time leaves by itself."""
+        if not self.beats:
+            return
+        if not self.knows_coordinator(now, out):
+            pass
+        elif self.session_until <= now:
+            self.mark_unknown()  # Nothing was heard of it for a whole session.
+            self.session_until = now + ms(self.config.session_timeout_ms)
+        elif self.poll_until <= now:
+            self.leave(now, out)
+        elif self.beat_at <= now and self.network.ready(self.coordinator, now, out):
+            self.beat_at = now + ms(self.config.heartbeat_interval_ms)
+            self._send(HeartbeatRequest(self.group, self.member, self.generation, self.instance), now, out)
+        elif self.beat_at <= now:
+            self.waiting_for[self.coordinator] = None
+
+    def _beaten(self, request: HeartbeatRequest, response: HeartbeatResponse, now: Micros, out: list[Effect]) -> None:
+        error = response.error
+        unchanged = (request.member, request.generation) == (self.member, self.generation)
+        if error is NONE or error is ErrorCode.REBALANCE_IN_PROGRESS:
+            if error and self.state is MemberState.STABLE:
+                self.rejoin_needed = True
+            if self.beats:
+                self.session_until = now + ms(self.config.session_timeout_ms)
+            return
+        match error:
+            case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR:
+                self.mark_unknown()
+            case ErrorCode.ILLEGAL_GENERATION | ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.FENCED_INSTANCE_ID:
+                if not unchanged:
+                    return
+                self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+                if error is ErrorCode.FENCED_INSTANCE_ID:
+                    self.thrown = Thrown(error.exception, error.meaning)
+                return
+        if self.beats:
+            self.beat_at = now + ms(self.config.retry_backoff_ms)
+
+    # Answers.
+
+    def answered(self, request: object, response: object, now: Micros, out: list[Effect]) -> None:
+        match request, response:
+            case FindCoordinatorRequest(), FindCoordinatorResponse():
+                self._found(response, now)
+            case JoinGroupRequest(), JoinGroupResponse():
+                self._joined(request, response, now, out)
+            case SyncGroupRequest(), SyncGroupResponse():
+                self._synced(request, response, now, out)
+            case HeartbeatRequest(), HeartbeatResponse():
+                self._beaten(request, response, now, out)
+
+    def lost(self, node: str, requests: Sequence[object], now: Micros) -> None:
+        """The connection is gone. That of the coordinator makes it unknown."""
+        if node == self.looking_on and any(isinstance(request, FindCoordinatorRequest) for request in requests):
+            self.looking_on = ""
+            self._look_later(now)
+        if node == self.coordinator and requests:
+            self.coordinator = ""
+        for request in requests:
+            match request:
+                case JoinGroupRequest() | SyncGroupRequest():
+                    self._failed_to_join(now)
+                case HeartbeatRequest() if self.beats:
+                    self.beat_at = min(self.beat_at, now + ms(self.config.retry_backoff_ms))
+
+    # The clock.
+
+    def wake_after(self, looked_at: Micros, *, polls: bool) -> Micros:
+        at = NEVER
+        for due in (self.beat_at, self.session_until, self.poll_until) if self.beats else ():
+            if looked_at < due < at:  # What is due already waits for a connection.
+                at = due
+        if not self.coordinator and not self.looking_on and looked_at < self.look_again_at < at:
+            at = self.look_again_at
+        if polls and self.rejoin_needed and not self.under_way and looked_at < self.join_again_at < at:
+            at = self.join_again_at
+        return at

@@ -1,0 +1,118 @@
+"""The members of the quorum that one asks something of: one request at a time to each, on a connection of its own, with time-outs and pauses.
+
+Kafka: RequestManager, KafkaNetworkChannel (controller.quorum.request.timeout.ms, controller.quorum.retry.backoff.ms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ksim_models.machine import Close, Effect, Open, Send
+from ksim_models.quorum_messages import RaftRequest
+from ksim_models.units import NEVER, Micros, ms
+
+RECONNECT_FIRST: Micros = ms(50)
+RECONNECT_AT_MOST: Micros = ms(500)
+
+
+class Peer:
+    __slots__ = ("asked", "connection", "name", "open", "ready_at", "reconnect_after", "under_way", "until")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.connection: str | None = None
+        self.open = False
+        self.asked: RaftRequest | None = None
+        """Whose answer is waited for; None: it may be asked something from `ready_at` on."""
+        self.under_way: RaftRequest | None = None
+        """On the wire; another than `asked` where nobody waits for its answer any more."""
+        self.until: Micros = NEVER
+        self.ready_at: Micros = -NEVER
+        self.reconnect_after: Micros = RECONNECT_FIRST
+
+
+class Peers:
+    def __init__(self, names: Sequence[str], name_connection: Callable[[str], str], request_timeout: Micros, retry_backoff: Micros) -> None:
+        self.by_name = {name: Peer(name) for name in names}
+        self.by_connection: dict[str, Peer] = {}
+        self.name_connection = name_connection
+        self.request_timeout = request_timeout
+        self.retry_backoff = retry_backoff
+
+    @property
+    def wake_at(self) -> Micros:
+        """When a request has waited long enough. The end of a pause is the asker's affair: `pause_ends`."""
+        return min((peer.until for peer in self.by_name.values()), default=NEVER)
+
+    def is_ready(self, name: str, now: Micros) -> bool:
+        peer = self.by_name[name]
+        return peer.asked is None and peer.ready_at <= now
+
+    def any_asked(self) -> bool:
+        return any(peer.asked is not None for peer in self.by_name.values())
+
+    def pause_ends(self, names: Sequence[str], now: Micros) -> Micros:
+        """The next moment after `now` at which one of these may be asked again, having failed just before."""
+        return min((self.by_name[name].ready_at for name in names if self.by_name[name].asked is None and self.by_name[name].ready_at > now), default=NEVER)
+
+    def ask(self, name: str, request: RaftRequest, now: Micros, out: list[Effect]) -> None:
+        peer = self.by_name[name]
+        peer.asked, peer.until = request, now + self.request_timeout
+        if peer.connection is None:
+            peer.connection = self.name_connection(name)
+            self.by_connection[peer.connection] = peer
+            out.append(Open(peer.connection, name))
+        else:
+            self._send(peer, out)
+
+    def _send(self, peer: Peer, out: list[Effect]) -> None:
+        if peer.open and peer.under_way is None and peer.asked is not None and peer.connection is not None:
+            peer.under_way = peer.asked
+            out.append(Send(peer.connection, peer.asked))
+
+    def forget_questions(self) -> None:
+        """KafkaRaftClient.resetConnections: in a new role nobody waits for the answers to the old one's requests."""
+        for peer in self.by_name.values():
+            peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
+
+    def opened(self, connection: str, out: list[Effect]) -> None:
+        peer = self.by_connection[connection]
+        peer.open, peer.reconnect_after = True, RECONNECT_FIRST
+        self._send(peer, out)
+
+    def answered(self, connection: str, out: list[Effect]) -> tuple[Peer, RaftRequest] | None:
+        """Who answers, and to what; None where nobody waits for it any more."""
+        peer = self.by_connection[connection]
+        request, peer.under_way = peer.under_way, None
+        if request is None or request is not peer.asked:
+            self._send(peer, out)
+            return None
+        peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
+        return peer, request
+
+    def fail(self, peer: Peer, now: Micros, pause: Micros = 0) -> None:
+        """What was asked has failed: not again before a pause."""
+        peer.asked, peer.until = None, NEVER
+        peer.ready_at = now + max(pause, self.retry_backoff)
+
+    def closed(self, connection: str, now: Micros) -> None:
+        peer = self.by_connection.pop(connection)
+        peer.connection, peer.open, peer.under_way = None, False, None
+        if peer.asked is not None:
+            self.fail(peer, now)
+        peer.ready_at = max(peer.ready_at, now + peer.reconnect_after)
+        peer.reconnect_after = min(2 * peer.reconnect_after, RECONNECT_AT_MOST)
+
+    def time_out(self, now: Micros, out: list[Effect]) -> list[str]:
+        """Who has not answered in time: the connection is closed."""
+        late = [peer for peer in self.by_name.values() if peer.until <= now]
+        for peer in late:
+            assert peer.connection is not None
+            out.append(Close(peer.connection))
+            self.closed(peer.connection, now)
+        return [peer.name for peer in late]
+
+    def forget(self) -> None:
+        """The process is gone."""
+        self.by_name = {name: Peer(name) for name in self.by_name}
+        self.by_connection = {}

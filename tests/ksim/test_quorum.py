@@ -1,0 +1,134 @@
+"""Several controllers in a simulation: fail-over, and what the brokers do without a controller."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim_models.facts import BrokerChanged, PartitionChanged
+from ksim_models.raft import Role
+from ksim_models.units import ms, s
+from quorum import LivingQuorum
+
+
+@pytest.mark.parametrize("kafka", ["3.3", "3.7", "3.9", "4.0", "4.1", "4.3"])
+@pytest.mark.parametrize("controllers", [3, 5])
+def test_another_controller_takes_over_within_seconds_when_the_active_one_crashes(kafka: str, controllers: int) -> None:  # KC-85
+    quorum = LivingQuorum(kafka, controllers=controllers)
+    quorum.until(s(1))
+    assert quorum.active == "controller-1"
+
+    quorum.loop.crash("controller-1")
+    quorum.until(s(2))
+    assert quorum.active == ""
+    quorum.until(s(16))
+
+    assert quorum.active in quorum.others or quorum.active
+    ((at, change),) = list(quorum.changes())
+    assert (change.state, change.controller) == ("active", quorum.active)
+    assert s(1) + s(2) - ms(600) <= at
+    assert all(broker.membership.observer.leader == quorum.active for broker in quorum.simulation.brokers)  # type: ignore[attr-defined]
+
+
+def test_after_a_fail_over_a_dead_broker_gets_a_full_session() -> None:  # KC-3
+    quorum = LivingQuorum("4.1")
+    quorum.until(s(1))
+    quorum.loop.crash("controller-1")
+    quorum.loop.crash("broker-1")
+    quorum.until(s(30))
+
+    ((elected, _),) = list(quorum.changes())
+    fenced = [at for at, fact in quorum.simulation.history.of(BrokerChanged) if fact.state == "fenced" and fact.broker == "broker-1"]
+    assert len(fenced) == 1
+    assert elected + s(9) <= fenced[0] <= elected + s(9) + ms(1_300)
+
+
+def test_without_a_controller_nothing_is_decided_and_the_brokers_go_on() -> None:  # KC-16, KC-84
+    quorum = LivingQuorum("4.1", records=400)
+    quorum.until(s(1))
+    for name in ("controller-1", "controller-2"):
+        quorum.loop.crash(name)
+    quorum.loop.crash("broker-3")  # A follower.
+    quorum.until(s(30))
+
+    assert quorum.active == ""
+    assert [fact for _, fact in quorum.simulation.history.of(BrokerChanged, PartitionChanged)] == []
+    assert all(broker.image.is_alive("broker-3") for broker in quorum.simulation.brokers if broker.running)
+    quorum.loop.restart("controller-2")
+    quorum.until(s(60))
+    assert quorum.active in ("controller-2", "controller-3")
+    assert quorum.quorum.book.isr_of("t-0") == ("broker-1", "broker-2")
+
+
+def test_a_shutdown_hands_over_at_once() -> None:
+    quorum = LivingQuorum("4.1")
+    quorum.until(s(1))
+
+    quorum.loop.terminate("controller-1")
+    quorum.for_another(200)
+
+    assert quorum.active in ("controller-2", "controller-3")
+    assert quorum.loop.cells["controller-1"].down
+    assert [(fact.controller, fact.state) for _, fact in quorum.changes()] == [("controller-1", "resigned"), (quorum.active, "active")]
+
+
+@pytest.mark.parametrize(("kafka", "resigns"), [("3.6", False), ("4.1", True)])
+def test_an_active_controller_that_is_cut_off_resigns_since_3_7_and_its_writes_never_count(kafka: str, resigns: bool) -> None:  # KC-86
+    quorum = LivingQuorum(kafka)
+    quorum.until(s(1))
+    old = quorum.leader
+    with quorum.isolated("controller-1"):
+        quorum.until(s(12))
+        assert (old.active is None) is resigns
+        assert quorum.active != "controller-1"
+        written = old.raft.log.end_offset
+        committed = len(quorum.quorum.book.entries)
+        assert written > old.raft.high_watermark, "it went on for a while"
+    quorum.until(s(20))
+
+    assert old.raft.role is Role.FOLLOWER
+    assert old.raft.log.entries[:committed] == quorum.quorum.book.entries[:committed]
+
+
+@pytest.mark.parametrize("kafka", ["3.9", "4.1"])
+def test_a_voter_that_was_cut_off_disturbs_the_others_when_it_is_back_only_before_pre_votes(kafka: str) -> None:  # KC-85, KIP-996
+    quorum = LivingQuorum(kafka)
+    quorum.until(s(1))
+    with quorum.isolated("controller-3"):
+        quorum.until(s(20))
+    quorum.until(s(40))
+
+    disturbed = bool(list(quorum.changes()))
+    assert disturbed is (kafka == "3.9")
+    assert quorum.active
+
+
+def test_a_frozen_controller_is_succeeded_and_follows_when_it_goes_on() -> None:
+    quorum = LivingQuorum("4.1")
+    quorum.until(s(1))
+    quorum.loop.pause("controller-1")
+    quorum.until(s(10))
+    successor = quorum.active
+    assert successor != "controller-1"
+    quorum.loop.resume("controller-1")
+    quorum.until(s(15))
+
+    assert quorum.active == successor
+    assert quorum.voters["controller-1"].raft.role is Role.FOLLOWER
+
+
+def test_a_broker_that_restarts_without_a_controller_waits_for_one() -> None:  # KC-15
+    quorum = LivingQuorum("4.1")
+    quorum.until(s(1))
+    for name in ("controller-1", "controller-2", "controller-3"):
+        quorum.loop.power_off(name)
+    quorum.loop.crash("broker-2")
+    quorum.until(s(2))
+    quorum.loop.restart("broker-2")
+    quorum.until(s(20))
+    assert quorum.simulation.broker_by_name["broker-2"].membership.epoch == -1
+    for name in ("controller-1", "controller-2", "controller-3"):
+        quorum.loop.restart(name)
+    quorum.until(s(50))
+
+    assert quorum.active
+    assert not quorum.simulation.broker_by_name["broker-2"].membership.fenced

@@ -1,0 +1,243 @@
+"""The controllers' quorum: elections, pre-votes, the high watermark of a majority, resignation."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim_models.config import BrokerConfig
+from ksim_models.errors import ErrorCode as E
+from ksim_models.machine import Effect, Send
+from ksim_models.messages import LeaderChangeRecord, NoOpRecord
+from ksim_models.profiles import broker_profile
+from ksim_models.quorum_messages import (
+    BeginQuorumEpochRequest,
+    EndQuorumEpochRequest,
+    MetadataEntry,
+    RaftFetchRequest,
+    RaftFetchResponse,
+    RaftRequest,
+    RaftResponse,
+    VoteRequest,
+    VoteResponse,
+)
+from ksim_models.raft import RaftVoter, Role
+from ksim_models.raft_log import RaftDisk, RaftLog
+from ksim_models.units import Micros, ms, s
+from scripted import Half
+
+VOTERS = ("c1", "c2", "c3")
+FORMED = (MetadataEntry(1, LeaderChangeRecord("c1", 1)),)
+
+
+class LoneVoter:
+    """A voter alone, the others played by hand. Its connections stand at once."""
+
+    def __init__(self, name: str = "c2", version: str = "4.1", *, entries: tuple[MetadataEntry, ...] = FORMED, config: BrokerConfig | None = None) -> None:
+        self.names = 0
+        self.disk = RaftDisk(RaftLog(entries), 1, "c1")
+        self.raft = RaftVoter(name, VOTERS, broker_profile(version), config or BrokerConfig(), Half(), self._name_connection, self.disk)
+        self.raft.begin_as_formed("c1", 0)
+        self.now: Micros = 0
+        self.poll()
+
+    def _name_connection(self, peer: str) -> str:
+        self.names += 1
+        return f"->{peer}#{self.names}"
+
+    def poll(self, at: Micros | None = None) -> list[Effect]:
+        self.now = self.now if at is None else at
+        out: list[Effect] = []
+        self.raft.poll(self.now, out)
+        self._connect(out)
+        return out
+
+    def _connect(self, out: list[Effect]) -> None:
+        for connection, peer in list(self.raft.peers.by_connection.items()):
+            if not peer.open:
+                self.raft.peers.opened(connection, out)
+
+    def ask(self, request: RaftRequest) -> list[RaftResponse]:
+        out: list[Effect] = []
+        self.raft.serve("in", request, self.now, out)
+        answers = [effect.message for effect in out if isinstance(effect, Send) and effect.connection == "in"]
+        self.poll()
+        return answers  # type: ignore[return-value]
+
+    def asked(self, peer: str) -> RaftRequest | None:
+        return self.raft.peers.by_name[peer].under_way
+
+    def answer(self, peer: str, response: RaftResponse) -> None:
+        connection = self.raft.peers.by_name[peer].connection
+        assert connection is not None
+        out: list[Effect] = []
+        self.raft.received(connection, response, self.now, out)
+        self.poll()
+
+    def vote(self, peer: str, granted: bool = True, error: E = E.NONE) -> None:
+        self.answer(peer, VoteResponse(error, self.raft.epoch, self.raft.leader, granted))
+
+    def lead(self) -> None:
+        """Elected by c3."""
+        self.poll(self.raft.until)
+        while self.raft.role in (Role.PROSPECTIVE, Role.CANDIDATE):
+            self.vote("c3")
+        assert self.raft.leads
+
+    def fetched_by(self, follower: str, offset: int, *, high_watermark: int = 0) -> list[RaftResponse]:
+        epoch = self.raft.log.entries[offset - 1].epoch if offset else 0
+        return self.ask(RaftFetchRequest(follower, self.raft.epoch, offset, epoch, high_watermark))
+
+
+def test_a_follower_that_hears_no_leader_for_the_fetch_timeout_asks_before_it_stands_since_4_0() -> None:  # KC-85
+    old, new = LoneVoter(version="3.9"), LoneVoter(version="4.1")
+
+    for voter in (old, new):
+        voter.poll(s(2) - 1)
+        assert voter.raft.role is Role.FOLLOWER
+        voter.poll(s(2))
+
+    assert (old.raft.role, old.raft.epoch) == (Role.CANDIDATE, 2)
+    assert (new.raft.role, new.raft.epoch) == (Role.PROSPECTIVE, 1)
+    assert new.asked("c3") == VoteRequest("c2", 1, 1, 1, pre_vote=True)
+
+
+def test_pre_votes_of_a_majority_make_a_candidate_and_votes_of_a_majority_a_leader() -> None:  # KC-85, KIP-996
+    voter = LoneVoter()
+    voter.poll(s(2))
+
+    voter.vote("c3")
+    assert (voter.raft.role, voter.raft.epoch, voter.disk.voted) == (Role.CANDIDATE, 2, "c2")
+    voter.vote("c3")
+
+    assert (voter.raft.role, voter.disk.leader) == (Role.LEADER, "c2")
+    assert voter.raft.log.entries[-1] == MetadataEntry(2, LeaderChangeRecord("c2", 2))
+    assert voter.asked("c3") == BeginQuorumEpochRequest("c2", 2)
+
+
+def test_no_pre_vote_is_granted_against_a_leader_that_one_hears() -> None:  # KIP-996
+    voter = LoneVoter()
+    asks = VoteRequest("c3", 1, 1, 1, pre_vote=True)
+
+    assert [answer.granted for answer in voter.ask(asks) if isinstance(answer, VoteResponse)] == [True]  # It has not fetched yet.
+    voter.answer("c1", RaftFetchResponse(E.NONE, 1, "c1", (), 1))
+    assert [answer.granted for answer in voter.ask(asks) if isinstance(answer, VoteResponse)] == [False]
+    assert voter.raft.role is Role.FOLLOWER
+
+
+def test_one_vote_per_epoch_and_none_for_a_log_that_lacks_something() -> None:
+    voter = LoneVoter(entries=(*FORMED, MetadataEntry(1, NoOpRecord())))
+
+    behind = voter.ask(VoteRequest("c3", 2, 1, 1, pre_vote=False))
+    assert behind == [VoteResponse(E.NONE, 2, "", granted=False)]
+    assert voter.ask(VoteRequest("c3", 3, 1, 2, pre_vote=False)) == [VoteResponse(E.NONE, 3, "", granted=True)]
+    assert voter.ask(VoteRequest("c1", 3, 1, 2, pre_vote=False)) == [VoteResponse(E.NONE, 3, "", granted=False)]
+    assert voter.ask(VoteRequest("c3", 3, 1, 2, pre_vote=False)) == [VoteResponse(E.NONE, 3, "", granted=True)]
+    assert voter.ask(VoteRequest("c1", 2, 1, 2, pre_vote=False)) == [VoteResponse(E.FENCED_LEADER_EPOCH, 3, "", granted=False)]
+
+
+def test_a_vote_outlives_the_process() -> None:
+    voter = LoneVoter()
+    voter.ask(VoteRequest("c3", 2, 1, 1, pre_vote=False))
+
+    voter.raft.start(voter.now)
+
+    assert voter.ask(VoteRequest("c1", 2, 1, 1, pre_vote=False)) == [VoteResponse(E.NONE, 2, "", granted=False)]
+
+
+def test_a_record_is_committed_when_a_majority_has_it_and_first_one_of_the_new_epoch() -> None:  # KC-80
+    voter = LoneVoter(entries=(*FORMED, MetadataEntry(1, NoOpRecord())))
+    voter.lead()
+    assert voter.raft.committed == -1
+
+    voter.fetched_by("c3", 2)
+    assert (voter.raft.committed, voter.raft.is_established) == (-1, False), "of an older epoch alone: not yet"
+    voter.fetched_by("c3", 3)
+    assert (voter.raft.committed, voter.raft.is_established) == (3, True)
+
+    voter.raft.append([MetadataEntry(2, NoOpRecord())], voter.now)
+    assert voter.raft.committed == 3
+    voter.fetched_by("c3", 4)
+    assert voter.raft.committed == 4
+
+
+def test_a_follower_cuts_what_its_new_leader_does_not_have() -> None:
+    follower = LoneVoter("c3", entries=(*FORMED, MetadataEntry(1, NoOpRecord())))
+    follower.raft.high_watermark = 1
+    leader = LoneVoter()
+    leader.lead()
+
+    follower.ask(BeginQuorumEpochRequest("c2", 2))
+    request = follower.asked("c2")
+    assert request == RaftFetchRequest("c3", 2, 2, 1, 1)
+    (divergence,) = leader.ask(request)
+    assert divergence == RaftFetchResponse(E.NONE, 2, "c2", (), -1, (1, 1))
+    follower.answer("c2", divergence)
+
+    assert follower.raft.log.entries == [*FORMED]
+    assert follower.asked("c2") == RaftFetchRequest("c3", 2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(("version", "resigns"), [("3.6", False), ("3.7", True), ("4.1", True)])
+def test_a_leader_that_no_majority_fetches_from_resigns_since_3_7(version: str, resigns: bool) -> None:  # KC-86, KAFKA-15489
+    voter = LoneVoter(version=version)
+    voter.lead()
+    voter.fetched_by("c3", 1)
+    heard = voter.now
+
+    voter.poll(heard + s(3) - 1)
+    assert voter.raft.leads
+    voter.poll(heard + s(3))
+    assert voter.raft.leads is not resigns
+
+
+def test_the_successor_with_most_of_the_log_stands_at_once_and_the_next_one_later() -> None:
+    first, second = LoneVoter("c2"), LoneVoter("c3")
+    end = EndQuorumEpochRequest("c1", 1, ("c2", "c3"))
+
+    for voter in (first, second):
+        voter.ask(end)
+
+    assert first.raft.role is Role.PROSPECTIVE
+    assert (second.raft.role, second.raft.until) == (Role.FOLLOWER, ms(500))
+
+
+def test_whoever_led_and_comes_back_resigns_that_no_offset_of_its_epoch_is_written_twice() -> None:
+    voter = LoneVoter()
+    voter.lead()
+
+    voter.raft.start(voter.now)
+    voter.poll()
+
+    assert (voter.raft.role, voter.asked("c3")) == (Role.RESIGNED, EndQuorumEpochRequest("c2", 2, ()))
+    assert voter.ask(VoteRequest("c3", 2, 2, 2, pre_vote=False)) == [VoteResponse(E.NONE, 2, "c2", granted=False)]
+
+
+@pytest.mark.parametrize(("version", "commit_alone"), [("4.0", False), ("4.1", True)])
+def test_a_parked_fetch_learns_of_a_commit_at_once_since_4_1(version: str, commit_alone: bool) -> None:  # KC-80, KIP-1166
+    voter = LoneVoter(version=version)
+    voter.lead()
+    end = voter.raft.log.end_offset
+    assert voter.ask(RaftFetchRequest("b1", 2, end, 2, 1)) == []
+    voter.raft.ends["c3"] = end
+    voter.raft._advance()
+
+    out: list[Effect] = []
+    voter.raft.serve_parked(voter.now, out)
+    assert bool(out) is commit_alone
+    voter.raft.poll(voter.now + ms(500), out)
+    assert [effect.message for effect in out if isinstance(effect, Send)] == [RaftFetchResponse(E.NONE, 2, "c2", (), end)]
+
+
+@pytest.mark.parametrize(("version", "pause_ms"), [("3.7", 50), ("3.9", 100), ("4.1", None)])
+def test_a_candidate_that_lost_backs_off_and_from_4_1_waits_for_the_rest_of_its_time(version: str, pause_ms: int | None) -> None:  # KC-85
+    voter = LoneVoter(version=version)
+    voter.poll(s(2))
+    if version == "4.1":
+        voter.vote("c3")
+    stood_until = voter.raft.until
+
+    voter.vote("c3", granted=False)
+    voter.vote("c1", granted=False)
+
+    assert voter.raft.role is Role.CANDIDATE
+    assert voter.raft.until == (stood_until if pause_ms is None else voter.now + ms(pause_ms))
