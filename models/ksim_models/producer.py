@@ -13,7 +13,7 @@ from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
+from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of, throttle_of
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Sent
@@ -30,7 +30,6 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
-    throttle_of,
     topic_of,
 )
 from ksim_models.outcomes import Outcomes
