@@ -160,10 +160,8 @@ class Broker:
             return None
         leading, following = self.leading, self.following
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
-        if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
+        if leading.parked or leading.sessions or leading.readers is not None:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
-        if leading.readers is not None:
-            at = min(at, leading.readers.wake_at)
         if self.coordination.in_use:
             at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
@@ -283,8 +281,6 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
-        if self.leading.readers is not None:
-            self.leading.readers.wake(now)
         if self.coordination.in_use:
             self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)

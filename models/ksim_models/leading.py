@@ -90,7 +90,7 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             if session.parked_until < at:
                 at = session.parked_until
-        return at
+        return at if self.readers is None else min(at, self.readers.wake_at)
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         for parked in [parked for parked in self.parked.values() if parked.deadline <= now]:
@@ -98,6 +98,8 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             if session.parked_until <= now:
                 self._answer_fetch(session, self._read(session, now), now)
+        if self.readers is not None:
+            self.readers.wake(now)
 
     # Produce.
 

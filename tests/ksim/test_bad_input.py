@@ -263,7 +263,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 
 
 LATER = [
-    ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
     ("transactional.id", "[producers.p1]\nconfig.transactional.id = 'x'", "transactional.id"),
     ("workload.transaction", "[[workload]]\ntopic='payments'\nrecords=1\nevery=1\ntransaction = { records = 10 }", "transaction"),
