@@ -14,7 +14,7 @@ from ksim.history import History
 from ksim.metrics_series import Line
 from ksim.plan import DEADLY, Plan
 from ksim_models.config import topic_config
-from ksim_models.facts import BrokerChanged, Fault, PartitionChanged, ReplicasChanged
+from ksim_models.facts import BrokerChanged, ControllerChanged, Fault, PartitionChanged, ReplicasChanged
 from ksim_models.units import MILLISECOND, SECOND, Micros
 
 CHANGED_BY_ITS_LEADER = "AlterPartition"
@@ -65,11 +65,13 @@ class _Cluster:
     partitions: dict[str, _Partition]
     brokers: dict[str, _Broker]
     controllers: dict[str, bool]
+    active: str
+    """The active controller: of several the one that was elected last, and has not resigned or died since."""
     capped: bool
     """No more replicas must be in sync than there are."""
     values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
 
-    def see(self, at: Micros, fact: Fault | PartitionChanged | ReplicasChanged | BrokerChanged) -> None:
+    def see(self, at: Micros, fact: Fault | PartitionChanged | ReplicasChanged | BrokerChanged | ControllerChanged) -> None:
         match fact:
             case PartitionChanged():
                 partition = self.partitions.get(fact.partition)
@@ -85,11 +87,18 @@ class _Cluster:
             case BrokerChanged():
                 if fact.state in ("registered", "unfenced") and fact.broker in self.brokers and not self.brokers[fact.broker].up:
                     self.brokers[fact.broker] = _Broker(OneMinuteRate(at), OneMinuteRate(at))
+            case ControllerChanged():
+                if fact.state == "active":
+                    self.active = fact.controller
+                elif self.active == fact.controller:
+                    self.active = ""
             case Fault():
                 if fact.do in (*DEADLY, "restart") and fact.phase in ("begin", "end"):
                     for name in fact.resolved:
                         if name in self.controllers:
                             self.controllers[name] = fact.do == "restart" or fact.phase == "end"
+                            if len(self.controllers) > 1 and name == self.active and not self.controllers[name]:
+                                self.active = ""
                         elif name in self.brokers and fact.phase == "begin" and fact.do in DEADLY:
                             self.brokers[name].up = False
 
@@ -97,7 +106,7 @@ class _Cluster:
         for name, up in self.controllers.items():
             if up:
                 self._say("OfflinePartitionsCount", name, at, sum(not partition.leader for partition in self.partitions.values()))
-                self._say("ActiveControllerCount", name, at, 1)
+                self._say("ActiveControllerCount", name, at, int(name == self.active))
         for name, broker in self.brokers.items():
             if broker.up:
                 led = [partition for partition in self.partitions.values() if partition.leader == name]
@@ -114,7 +123,7 @@ class _Cluster:
 
 
 def read_brokers(plan: Plan, history: History, at: Sequence[Micros]) -> list[Line]:
-    facts = list(history.of(Fault, PartitionChanged, ReplicasChanged, BrokerChanged))
+    facts = list(history.of(Fault, PartitionChanged, ReplicasChanged, BrokerChanged, ControllerChanged))
     simulated = history.run.get("how", "simulated") == "simulated"
     if not simulated and not any(isinstance(fact, PartitionChanged) for _, fact in facts):
         return []  # Nobody looked inside.
@@ -122,7 +131,8 @@ def read_brokers(plan: Plan, history: History, at: Sequence[Micros]) -> list[Lin
     cluster = _Cluster(
         _partitions(plan),
         {broker.name: _Broker(OneMinuteRate(began), OneMinuteRate(began)) for broker in plan.brokers},
-        dict.fromkeys(plan.controllers[:1], True),
+        dict.fromkeys(plan.controllers if simulated else plan.controllers[:1], True),
+        plan.controllers[0],
         plan.broker_profile.min_isr_capped_by_replication,
     )
     place = 0

@@ -5,7 +5,7 @@ Kafka: ReplicaManager.fetchMessages, Partition.fetchRecords, DelayedFetch, Fetch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ksim_models.config import BrokerConfig
 from ksim_models.directories import Directories
@@ -30,11 +30,15 @@ class FollowerFetches:
         self.answers: list[tuple[str, object]] = []
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
 
-    def tell_followers(self, partition: str, now: Micros) -> None:
-        """Something happened to this partition that its followers' fetches may be waiting for: data, a new role or epoch (RP-80)."""
+    def tell_followers(self, partitions: Iterable[str], now: Micros) -> None:
+        """Something happened to them that their followers' fetches may be waiting for: data, a new role or epoch (RP-80).
+
+        Of all that a request appended they hear at once: Kafka completes fetches when the request has been handled (ReplicaManager.tryCompleteActions).
+        """
         for session in self.sessions.values():
-            if partition in session.positions:
-                session.news[partition] = None
+            news = [partition for partition in partitions if partition in session.positions]
+            if news:
+                session.news.update(dict.fromkeys(news))
                 if session.parked_until < NEVER:
                     answer = self._read(session, now)
                     if answer is not None:

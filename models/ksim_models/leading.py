@@ -78,6 +78,8 @@ class Leading(FollowerFetches):
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
         self.readers: Readers | None = None
         """The consumers that read here, once there was one."""
+        self.appended: list[str] = []
+        """Partitions to which the request at hand has written."""
         self.own_appends = 0
         self.verifies = False
 
@@ -125,6 +127,7 @@ class Leading(FollowerFetches):
                 parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
             else:
                 parked.results[batch.partition] = ProduceResult(batch.partition, error, base_offset, self.replicas[batch.partition].log.log_start_offset)
+        self._tell_of_appends(now)
         self._wait(parked)
         if not parked.waiting:
             return parked.response()
@@ -196,8 +199,13 @@ class Leading(FollowerFetches):
                 own.refuse(batch.partition, error)
             else:
                 own.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
+        self._tell_of_appends(now)
         self._wait(own)
         self._park(own, now, out)
+
+    def _tell_of_appends(self, now: Micros) -> None:
+        self.tell_followers(self.appended, now)
+        self.appended.clear()
 
     def _wait(self, parked: ParkedProduce) -> None:
         """For the commit of what was appended, where it is not committed already."""
@@ -269,7 +277,7 @@ class Leading(FollowerFetches):
             out.append(Note(Appended(self.broker, batch.partition, batch.producer, batch.records, stamped.base_offset, stamped.leader_epoch)))
         if not 1 < len(leadership.maximal) == len(replica.replicas):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
-        self.tell_followers(batch.partition, now)
+        self.appended.append(batch.partition)
         return NONE, stamped.base_offset
 
     def _judge_transactional(self, producers: ProducerState, batch: RecordBatch, proof: Verification | None, strictly: bool) -> tuple[Answer, int]:
@@ -438,7 +446,7 @@ class Leading(FollowerFetches):
 
     def tell_all(self, partition: str, now: Micros) -> None:
         """Another role, another epoch, or no replica any more."""
-        self.tell_followers(partition, now)
+        self.tell_followers((partition,), now)
         if self.readers is not None:
             self.readers.tell(partition)
 

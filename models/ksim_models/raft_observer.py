@@ -16,6 +16,9 @@ from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_peers import Peers
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
+ASKED_IN_VAIN: Micros = ms(100)
+"""Simplified: whoever answers that it does not lead is asked again after so long; Kafka asks at once, a thousand times a second while there is no leader."""
+
 
 class RaftObserver:
     def __init__(
@@ -113,7 +116,7 @@ class RaftObserver:
         if answered is not None:
             peer, _ = answered
             if message.error is not ErrorCode.NONE:
-                self.peers.fail(peer, now)  # Simplified: Kafka asks at once again where the answer names a leader.
+                self.peers.fail(peer, now, pause=ASKED_IN_VAIN)
             if not self._is_handled_as_any(message, now):
                 self.handle_response(peer.name, message, now, out)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Appended, HighWatermark, Rejected
-from ksim_models.machine import Received
+from ksim_models.machine import Opened, Received
 from ksim_models.messages import (
     AlterPartitionResponse,
     AlterPartitionResult,
@@ -199,6 +201,19 @@ def test_what_ends_the_waiting_of_a_fetch(event: str) -> None:
 
     (answer,) = fetched(alone)
     assert {"data": [0], "another epoch": [], "500 ms": []}[event] == [batch.base_offset for entry in answer.partitions for batch in entry.batches]
+
+
+def test_a_waiting_fetch_is_answered_with_all_that_one_request_appended() -> None:
+    """RP-80: it is completed when the request has been handled (ReplicaManager.tryCompleteActions), not batch by batch."""
+    alone = LoneBroker()
+    alone.learn(dataclasses.replace(partition(), partition="t-1"))
+    positions = tuple(FetchPartition(name, 0, 0, -1) for name in ("t-0", "t-1"))
+    alone.tell(Opened("b2->b1#1", "b2", True))
+    alone.tell(Received("b2->b1#1", FetchRequest("b2", 2, True, positions, (), 500)))
+    batches = tuple(RecordBatch(name, "p1", range(1), 100) for name in ("t-0", "t-1"))
+    alone.tell(Received(alone.client(), ProduceRequest(-1, 30_000, batches)))
+
+    assert [[entry.partition for entry in answer.partitions if entry.batches] for answer in fetched(alone)] == [["t-0", "t-1"]]
 
 
 def test_a_fetch_says_how_far_its_follower_is() -> None:
