@@ -60,9 +60,12 @@ def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
 def _together(history: History) -> list[tuple[str, str, list[str]]]:
     """What they read, their group, the applications: those of one group divide their inputs among them."""
     config = history.run.get("config")
-    applications, consumers = (config.get("applications"), config.get("consumers")) if isinstance(config, dict) else (None, None)
+    applications = config.get("applications") if isinstance(config, dict) else None
+    consumers = config.get("consumers") if isinstance(config, dict) else None
     found: dict[tuple[str, str], list[str]] = {}
-    for name, table in applications.items() if isinstance(applications, dict) and isinstance(consumers, dict) else ():
+    if not isinstance(applications, dict) or not isinstance(consumers, dict):
+        return []
+    for name, table in applications.items():
         own = consumers.get(table.get("consumer")) if isinstance(table, dict) else None
         if isinstance(own, dict):
             found.setdefault((str(table.get("reads")), str(own.get("group.id"))), []).append(str(name))

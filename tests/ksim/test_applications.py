@@ -86,7 +86,7 @@ def test_every_input_is_processed_once_where_nothing_goes_wrong(kafka: str, tran
 
 
 def test_without_transactions_a_crash_repeats_what_was_written_and_not_committed() -> None:
-    run = play(application(transactional=False, records=100), fault("2s", "crash", "copy", 'for = "1s"'))
+    run = play(application(transactional=False, records=100), fault("1800ms", "crash", "copy", 'for = "1s"'))
     once, twice, skipped, left = done(run)
 
     assert twice > 0
@@ -132,13 +132,28 @@ def test_gc_3_without_its_generation_the_frozen_one_commits_what_another_has_don
     assert done(run)[1] > 0
 
 
-def test_gc_8_behind_an_abort_what_was_read_is_read_again() -> None:
-    """A transaction that its coordinator gave up."""
-    slow = application(records=1000).replace('transactional.id = "copy"', 'transactional.id = "copy"\nconfig.transaction.timeout.ms = 1000')
-    run = play(slow)
+def outlasted(kafka: str) -> Run:
+    """Its coordinator gives the transaction up before the application has done with it."""
+    with_timeout = 'transactional.id = "copy"\nconfig.transaction.timeout.ms = 1000'
+    return play(application(records=1000).replace('transactional.id = "copy"', with_timeout), kafka=kafka)
 
-    assert transactions(run, "failed")
-    assert done(run)[1:] == (0, 0, 0)
+
+def test_gc_8_behind_an_abort_what_was_read_is_read_again() -> None:
+    """TC-61: with transaction version 2 the producer survives that its transaction was aborted by the coordinator."""
+    run = outlasted("4.3")
+
+    assert [fact.error for fact in transactions(run, "failed")] == ["InvalidProducerEpochException"]
+    assert len(transactions(run, "aborted")) == 1
+    assert done(run) == (400, 0, 0, 0)
+
+
+def test_a_producer_that_is_fenced_ends_its_application() -> None:
+    """TC-61: without it the producer has been fenced, by nobody in particular."""
+    run = outlasted("3.9")
+
+    assert [fact.error for fact in transactions(run, "failed")] == ["InvalidProducerEpochException", "ProducerFencedException"]
+    assert [fact.consumer for _, fact in run.history.of(PollFailed)] == ["copy-reader"]
+    assert done(run) == (0, 0, 0, 400)
 
 
 def test_a_second_application_with_the_same_transactional_id_fences_the_first() -> None:
