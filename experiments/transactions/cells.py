@@ -53,8 +53,7 @@ assignment = [[2, 3, 1]]
 [producers.feed]
 [producers.copier]
 config.transactional.id = "copy-1"
-config.transaction.timeout.ms = 2000
-
+{timeout}
 [consumers.reader]
 config.group.id = "copy"
 config.isolation.level = "read_committed"
@@ -79,12 +78,12 @@ reads    = "orders"
 writes   = "payments"
 producer = "copier"
 consumer = "reader"
-commit_every = { records = 20 }
+commit_every = {{ records = 20 }}
 """
 SPARE = """
 [producers.spare-copier]
 config.transactional.id = "copy-2"
-config.transaction.timeout.ms = 2000
+config.transaction.timeout.ms = 10000
 
 [consumers.spare-reader]
 config.group.id = "copy"
@@ -124,8 +123,7 @@ assignment = [[2, 3, 1]]
 
 [producers.p1]
 config.transactional.id = "copy-1"
-config.transaction.timeout.ms = 2000
-
+{timeout}
 [consumers.auditor]
 topics = ["payments"]
 config.isolation.level = "read_committed"
@@ -136,7 +134,7 @@ producer    = "p1"
 topic       = "payments"
 records     = 200
 every       = "10ms"
-transaction = { records = 10, abort_every = 4 }
+transaction = {{ records = 10, abort_every = 4 }}
 """
 SUCCESSOR = """
 [producers.p2]
@@ -172,6 +170,12 @@ MOMENTS = {
 """The others have none: their request is held up, and the fault strikes meanwhile."""
 WHO = {"client-crash": "copy", "coordinator-crash": "broker-1", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
 LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", "zombie": "15s", "time-out": "4s"}
+
+TIMEOUTS = {"time-out": 2000, "zombie": 10000}
+"""transaction.timeout.ms, where it is to strike; else the default of a minute."""
+FATAL: set[tuple[str, str, str]] = set()
+"""The producer is of no use any more and the application ends: somebody has to start it again."""
+AGAIN = 'name = "started again"\nat   = "20s"\ndo   = "restart"\nwho  = "copy"\n'
 
 PROMISE = ("lost", "torn", "aborted_read", "hidden", "duplicated")
 PROMISE_END_TO_END = ("processed_twice", "skipped", "unprocessed")
@@ -215,10 +219,13 @@ def text(cell: Cell) -> str:
     """The whole scenario."""
     what = f"{PHASES[cell.phase]}: {FAULTS[cell.fault]} ({cell.protocol.upper()})"
     parts = [f'format = 1\ntitle  = "{what}"\nkafka  = {PROTOCOLS[cell.protocol]}\nclient = "java"\nseed   = 7\n', CLUSTER]
-    parts.append(COPY if cell.copies else PLAIN)
+    wait = TIMEOUTS.get(cell.fault)
+    timeout = f"config.transaction.timeout.ms = {wait}\n" if wait else ""
+    parts.append((COPY if cell.copies else PLAIN).format(timeout=timeout))
     if cell.fault == "zombie":
         parts.append(TWIN if cell.phase == "init" else SPARE if cell.copies else SUCCESSOR)
-    parts += [f"[[fault]]\n{fault}" for fault in _faults(cell)]
+    again = [AGAIN] if (cell.protocol, cell.phase, cell.fault) in FATAL else []
+    parts += [f"[[fault]]\n{fault}" for fault in [*_faults(cell), *again]]
     parts.append(_expect(cell))
     return "\n".join(part.strip("\n") + "\n" for part in parts)
 
@@ -233,15 +240,19 @@ def _faults(cell: Cell) -> list[str]:
         return []
     strike = f'do   = "{"crash" if fault.endswith("crash") else "pause"}"\nwho  = "{_who(cell)}"\nfor  = "{LASTS[fault]}"\n'
     if phase in MOMENTS:
-        return [f"when = {MOMENTS[phase]}\n{strike}"]
-    at, by = ("300ms", "500ms") if phase == "init" else ("1600ms", "1s")
+        moment = MOMENTS[phase]
+        if fault == "zombie" and cell.copies:  # The spare one works until the group has let the other in.
+            moment = moment.replace(" }", ', from = "copier" }').replace("68", "150") if phase != "produce" else moment.replace("68", "150")
+        return [f"when = {moment}\n{strike}"]
+    at, by = ("300ms", "500ms") if phase == "init" else ("2s", "1s")
     return [f'name = "held up"\nwhen = {_frame(cell)}\ndo   = "delay"\nby   = "{by}"\n', f'at   = "{at}"\n{strike}']
 
 
 def _frame(cell: Cell) -> str:
     """Its request, in the fourth transaction or so."""
     sender = "" if cell.phase == "markers" else f', from = "{"copier" if cell.copies else "p1"}"'
-    return f'{{ request = "{CALLS[cell.phase]}", nth = {1 if cell.phase == "init" else 4}{sender} }}'
+    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else ", nth = 4"
+    return f'{{ request = "{CALLS[cell.phase]}"{sender}{which} }}'
 
 
 def _who(cell: Cell) -> str:
