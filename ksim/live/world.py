@@ -121,6 +121,10 @@ class LiveWorld:
         self.leader_of, self.isr_of, self.active_controller = sight.leader_of, sight.isr_of, sight.active_controller
         self._replicas = {partition: replicas for topic in plan.topics for partition, replicas in zip(topic.partitions, topic.assignment)}
 
+    def coordinator_of(self, name: str) -> str:
+        """Not known: only the scenario's own topics are watched."""
+        return ""
+
     @property
     def now(self) -> Micros:
         return self.book.clock.now()
