@@ -16,10 +16,11 @@ from ksim_models.sequences import next_sequence
 
 
 def offsets_are_in_order(cluster: Invariants) -> None:
-    """INV-1: 0 <= log start <= high watermark <= log end. Excepted: a machine without power has a file, and no offsets."""
+    """INV-1: 0 <= log start <= last stable offset <= high watermark <= log end. Excepted: a machine without power has a file, and no offsets."""
     for broker, partition, log in cluster.replicas():
-        if broker.running and not 0 <= log.log_start_offset <= log.high_watermark <= log.log_end_offset:
-            cluster.broken("INV-1", f"{partition} on {broker.name}: {log.log_start_offset}, {log.high_watermark}, {log.log_end_offset}")
+        offsets = log.log_start_offset, log.last_stable_offset, log.high_watermark, log.log_end_offset
+        if broker.running and not 0 <= offsets[0] <= offsets[1] <= offsets[2] <= offsets[3]:
+            cluster.broken("INV-1", f"{partition} on {broker.name}: {', '.join(map(str, offsets))}")
 
 
 def a_leaders_high_watermark_only_rises(cluster: Invariants) -> None:
@@ -75,7 +76,7 @@ def _count_sequence(cluster: Invariants, broker: Broker, partition: str, log: Lo
 
     Excepted: the producer had been forgotten, because it was silent for producer.id.expiration.ms or its records were removed (PS-13, PS-19).
     """
-    if batch.producer_id < 0:
+    if batch.producer_id < 0 or batch.marker is not None or batch.payload:  # What coordinators write has no sequence.
         return
     before = seen.sequences.get(batch.producer_id)
     seen.sequences[batch.producer_id] = batch

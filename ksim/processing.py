@@ -44,27 +44,44 @@ class Processing:
 
 
 def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
-    """One for each application of the scenario; reads outside facts only."""
-    scenario = history.run.get("scenario")
-    applications = scenario.get("applications") if isinstance(scenario, dict) else None
-    if not isinstance(applications, dict) or not applications:
+    """One for each application of the scenario, or for those of one group together; reads outside facts only."""
+    together = _together(history)
+    if not together:
         return ()
     made = _made(history)
     committed = _committed(history)
-    return tuple(_of(name, table, made.get(name, {}), committed, copied) for name, table in applications.items() if isinstance(table, Mapping))
+    found = []
+    for reads, group, names in together:
+        pieces = {writer: of for name in names for writer, of in made.get(name, {}).items()}
+        found.append(_of(", ".join(names), reads, committed.get(group, {}), pieces, copied))
+    return tuple(found)
 
 
-def _of(name: str, table: Mapping[str, object], made: dict[str, list[Made]], committed: dict[str, dict[str, int]], copied: Copied) -> Processing:
+def _together(history: History) -> list[tuple[str, str, list[str]]]:
+    """What they read, their group, the applications: those of one group divide their inputs among them."""
+    config = history.run.get("config")
+    applications = config.get("applications") if isinstance(config, dict) else None
+    consumers = config.get("consumers") if isinstance(config, dict) else None
+    found: dict[tuple[str, str], list[str]] = {}
+    if not isinstance(applications, dict) or not isinstance(consumers, dict):
+        return []
+    for name, table in applications.items():
+        own = consumers.get(table.get("consumer")) if isinstance(table, dict) else None
+        if isinstance(own, dict):
+            found.setdefault((str(table.get("reads")), str(own.get("group.id"))), []).append(str(name))
+    return [(reads, group, names) for (reads, group), names in found.items()]
+
+
+def _of(name: str, reads: str, told: Mapping[str, int], made: Mapping[str, list[Made]], copied: Copied) -> Processing:
     effects: dict[str, Runs] = {}
     for (writer, _), copies in copied.counted.items():
         pieces = made.get(writer, [])
         for first, stop, _ in copies:
             for low, high, partition, offset in pieces[bisect_right(pieces, first, key=itemgetter(1)) : bisect_left(pieces, stop, key=itemgetter(0))]:
                 effects.setdefault(partition, []).append((offset + max(first, low) - low, offset + min(stop, high) - low))
-    told = committed.get(str(table.get("consumer")), {})
     inputs = once = twice = skipped = behind = 0
     worst: list[tuple[str, int]] = []
-    for partition, there in sorted(_inputs(str(table.get("reads")), copied).items()):
+    for partition, there in sorted(_inputs(reads, copied).items()):
         doubled = both(repeated(effects.get(partition, [])), there)
         without = minus(there, union(effects.get(partition, [])))
         passed = both(without, [(0, told.get(partition, 0))])
@@ -98,12 +115,9 @@ def _made(history: History) -> dict[str, dict[str, list[Made]]]:
 
 
 def _committed(history: History) -> dict[str, dict[str, int]]:
-    """Per consumer and partition: the next offset to read, by the last commit of its group that succeeded."""
-    config = history.run.get("config")
-    consumers = config.get("consumers") if isinstance(config, dict) else None
-    groups = {name: own.get("group.id") for name, own in consumers.items() if isinstance(own, dict)} if isinstance(consumers, dict) else {}
-    last: dict[object, dict[str, int]] = {}
+    """Per group and partition: the next offset to read, by the last commit that succeeded."""
+    last: dict[str, dict[str, int]] = {}
     for _, fact in history.of(CommittedOffset):
         if not fact.error:
             last.setdefault(fact.group, {}).update(fact.offsets)
-    return {name: last.get(group, {}) for name, group in groups.items()}
+    return last

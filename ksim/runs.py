@@ -102,10 +102,20 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "how": "simulated",
         "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
         "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
-        "config": {"producers": producers, "topics": topics, "brokers": brokers},
+        "config": {"producers": producers, "topics": topics, "brokers": brokers, **_readers(plan)},
         **({"calibrated": plan.model.calibrated_on} if plan.model.calibrated_on else {}),
         **how,
     }
+
+
+def _readers(plan: Plan) -> dict[str, object]:
+    """Consumers and applications, where there are any."""
+    consumers = {one.name: {field.name.replace("_", "."): getattr(one.config, field.name) for field in fields(one.config)} for one in plan.consumers}
+    applications = {
+        one.name: {"reads": one.reads, "writes": one.writes, "consumer": one.consumer, "producer": one.producer, "commit_every": one.commit_every}
+        for one in plan.applications
+    }
+    return {name: table for name, table in (("consumers", consumers), ("applications", applications)) if table}
 
 
 def _topic_settings(config: TopicConfig) -> dict[str, object]:

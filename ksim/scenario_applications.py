@@ -53,6 +53,7 @@ def read_applications(
         found.append(
             CopyHabits(
                 name,
+                topics_of[0],
                 topics_of[1],
                 consumer,
                 producer,

@@ -1,14 +1,18 @@
-"""A scripted transactional producer: what the coordinator, the brokers and the application do is written down, and so is all that crosses the network."""
+"""A scripted transactional producer: what the application, the brokers and the coordinators do is written line by line, and all that comes of it beside.
+
+The settings are those of Kafka's TransactionManagerTest: request.timeout.ms 1000, delivery.timeout.ms 3000, transactional requests retried after 100 ms,
+batches at once, no linger; producer id 13131, epoch 1. b1 leads all partitions and coordinates, unless the script says otherwise.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Acked, Failed, Refused, Transaction
-from ksim_models.machine import Received, Wake
-from ksim_models.messages import ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest, ProduceRequest
+from ksim_models.facts import Acked, Failed, ProducerId, Refused, Sent
+from ksim_models.machine import Closed, Effect, Event, Received, Send, Wake
+from ksim_models.messages import ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest
 from ksim_models.transaction_manager import Group, TransactionManager
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
@@ -22,12 +26,11 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitRequest,
     TxnOffsetCommitResponse,
 )
-from ksim_models.transaction_states import Failure, IllegalState, Result
+from ksim_models.transaction_states import IllegalState, Result
 from ksim_models.transactional_application import Call
-from scripted import Client
+from scripted import Client, _span
 
 APIS: dict[type, str] = {
-    ProduceRequest: "Produce",
     FindCoordinatorRequest: "FindCoordinator",
     InitProducerIdRequest: "InitProducerId",
     AddPartitionsToTxnRequest: "AddPartitions",
@@ -36,115 +39,198 @@ APIS: dict[type, str] = {
     EndTxnRequest: "EndTxn",
 }
 PID = 13131
+T_SET: dict[str, Any] = {
+    "enable_idempotence": True,
+    "transactional_id": "t",
+    "transaction_timeout_ms": 1121,
+    "retry_backoff_ms": 100,
+    "retry_backoff_max_ms": 100,
+    "request_timeout_ms": 1000,
+    "delivery_timeout_ms": 3000,
+    "max_in_flight_requests_per_connection": 100,
+}
+
+
+class Left:
+    """A transactional request has left."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 class Transactional(Client):
-    """transactional.id "t", pid 13131; v2: the cluster has transaction.version 2. Answers come when the test says, but for metadata and ApiVersions."""
-
-    def __init__(self, *, v2: bool = False, **config: Any) -> None:
+    def __init__(self, *, v2: bool = False, bumps: bool = True, **config: Any) -> None:
+        """v2: the cluster has transaction.version 2. bumps: its coordinators know InitProducerId v3 (T11)."""
         self.v2 = v2
         self.features_epoch = 1
-        self.wire: list[str] = []
-        self.partitions_on_wire: list[tuple[str, ...]] = []
-        self.epoch = 1
-        self._seen: list[object] = []
-        settings: dict[str, Any] = {"enable_idempotence": True, "transactional_id": "t", "retry_backoff_ms": 100, "retry_backoff_max_ms": 100}
-        super().__init__(**(settings | config))
-        self.holding = tuple(APIS)
+        self.bumps = bumps
+        self.calls_made: list[Call] = []
+        self._state = "UNINITIALIZED"
+        super().__init__(**(T_SET | config))
+        self.holding = (ProduceRequest, *APIS)
+        self.producer.accumulator.backoff_ms = self.producer.accumulator.backoff_max_ms = 0
         assert self.producer.transactions is not None
         self.manager: TransactionManager = self.producer.transactions
 
     # The network.
 
+    def _carry_out(self, effect: Effect) -> list[Event]:
+        if isinstance(effect, Send) and type(effect.message) in APIS:
+            self.facts.append((self.now, Left(_described(effect.message))))
+        return super()._carry_out(effect)
+
     def _answer_at_once(self, message: object) -> object:
         if isinstance(message, ApiVersionsRequest):
             return ApiVersionsResponse(features_epoch=self.features_epoch, transaction_version=2 if self.v2 else 1)
-        assert isinstance(message, MetadataRequest)
         return super()._answer_at_once(message)
 
-    def waiting(self) -> list[str]:
-        """APIs of the requests without an answer, oldest first."""
-        return [APIS[type(request)] for _, request in self.pending if type(request) in APIS]
+    def _handle(self, event: Event) -> None:
+        if not self.bumps:
+            self.manager.coordinator_bumps = False
+        super()._handle(event)
 
-    def asked(self, api: str) -> Any:
-        return next(request for _, request in self.pending if APIS.get(type(request)) == api)
-
-    def reply(self, api: str, *errors: ErrorCode, node: str = "b1", epoch: int | None = None, producer_id: int = PID) -> None:
-        """Answer the oldest request of this API. Several errors: one per partition, the last for the rest."""
+    def reply(self, api: str, words: Sequence[str]) -> None:
+        """Answer the oldest request of this API: nothing, an error, or "t-0=ERROR" for single partitions; "b2" (who coordinates), "e7" (an epoch)."""
         connection, request = next((connection, request) for connection, request in self.pending if APIS.get(type(request)) == api)
         self.pending.remove((connection, request))
-        error = errors[0] if errors else ErrorCode.NONE
-
-        def each(names: Any) -> tuple[tuple[str, ErrorCode], ...]:
-            return tuple((name, errors[min(place, len(errors) - 1)] if errors else error) for place, name in enumerate(names))
-
+        single = {word.split("=")[0]: ErrorCode[word.split("=")[1]] for word in words if "=" in word}
+        error = next((ErrorCode[word] for word in words if word in ErrorCode.__members__), ErrorCode.NONE)
+        node = next((word for word in words if word in ("b1", "b2")), "b1")
+        told = next((int(word[1:]) for word in words if word[0] == "e" and word[1:].isdigit()), None)
         response: object
         match request:
             case FindCoordinatorRequest():
                 response = FindCoordinatorResponse(error, node)
             case InitProducerIdRequest():
-                if not error:
-                    self.epoch = epoch if epoch is not None else request.producer_epoch + 1 if request.producer_epoch >= 0 else 1
-                response = InitProducerIdResponse(error, producer_id, self.epoch)
+                response = InitProducerIdResponse(error, PID, told if told is not None else request.producer_epoch + 1 if request.producer_epoch >= 0 else 1)
             case AddPartitionsToTxnRequest():
-                response = AddPartitionsToTxnResponse(each(request.partitions))
+                response = AddPartitionsToTxnResponse(tuple((name, single.get(name, error)) for name in request.partitions))
             case AddOffsetsToTxnRequest():
                 response = AddOffsetsToTxnResponse(error)
             case TxnOffsetCommitRequest():
-                response = TxnOffsetCommitResponse(each(name for name, _ in request.offsets))
+                response = TxnOffsetCommitResponse(tuple((name, single.get(name, error)) for name, _ in request.offsets))
             case _:
                 assert isinstance(request, EndTxnRequest)
-                if request.transaction_version >= 2 and not error:
-                    self.epoch = epoch if epoch is not None else request.producer_epoch + 1
-                    response = EndTxnResponse(error, producer_id, self.epoch)
-                else:
-                    response = EndTxnResponse(error)
+                bumped = request.transaction_version >= 2 and not error
+                response = EndTxnResponse(error, PID, told if told is not None else request.producer_epoch + 1) if bumped else EndTxnResponse(error)
         self._handle(Received(connection, response))
 
     # The application.
 
-    def call(self, name: str, *arguments: Any) -> Result:
-        """A call that waits: begun, and the I/O thread woken."""
-        result: Result = getattr(self.manager, name)(*arguments)
-        self._handle(Wake())
-        return result
+    def _call(self, name: str, text: str) -> None:
+        offsets = {word.split("=")[0]: int(word.split("=")[1]) for word in text.split()}
+        manager = self.manager
+        begin = {
+            "init": manager.initialize,
+            "commit": manager.commit,
+            "abort": manager.abort,
+            "send-offsets": lambda: manager.send_offsets(offsets, Group("g", "m", 5)),
+        }[name]
+        self.calls_made.append(Call(manager, name, begin, self.now, self.config.max_block_ms))
 
-    def init(self) -> None:
-        call = Call(self.manager, "init", self.manager.initialize, self.now, self.config.max_block_ms)
-        self._handle(Wake())
-        self.reply("FindCoordinator")
-        self.pass_by(100)  # It was put back while the coordinator was sought, so it is a retry.
-        self.reply("InitProducerId")
-        assert call.look(self.now)
-        assert call.failure is None
+    def _do(self, line: str) -> str | None:
+        verb, _, rest = line.partition(" ")
+        words = rest.split()
+        match verb:
+            case "start":  # From nothing to the first transaction.
+                self.producer.metadata.want("t", self.now)
+                for step in ("init", "reply FindCoordinator", "pass 100", "reply InitProducerId", "begin"):
+                    self._do(step)
+                    self.happened()
+            case "init" | "commit" | "abort" | "send-offsets" as name:
+                self._call(name, rest)
+                if words != ["quietly"]:
+                    self._handle(Wake())
+            case "begin":
+                try:
+                    self.manager.begin()
+                except IllegalState as illegal:
+                    return f"begin throws {illegal.failure.exception}"
+            case "append":  # No turn follows.
+                super()._do(line)
+                self.producer.sending.take(self.now, [])
+            case "turn":
+                self._handle(Wake())
+            case "pass":
+                self.at(self.now / 1000 + float(rest))
+            case "reply":
+                self.reply(words[0], words[1:])
+            case "refuse":  # Its next connection.
+                self.refusing.append(rest)
+            case "upgrade":
+                self.v2, self.features_epoch = True, 2
+                self.manager.features = (2, 2)
+            case "drop":  # The connection to this broker.
+                for connection in [name for name in self.producer.network.by_connection if name.split("->")[1].split("#")[0] == rest]:
+                    self.pending = [request for request in self.pending if request[0] != connection]
+                    self._handle(Closed(connection))
+            case "epoch":
+                return f"{self.manager.producer_id}/{self.manager.epoch}"
+            case "next":
+                numbers = self.producer.idempotence.partitions.get(rest) if self.producer.idempotence is not None else None
+                return str(numbers.next_sequence if numbers is not None else 0)
+            case _:
+                return super()._do(line)
+        return None
 
-    def pass_by(self, milliseconds: float) -> None:
-        self.at(self.now / 1000 + milliseconds)
+    def happened(self) -> str:
+        said = []
+        for _, fact in self.facts[self._told :]:
+            match fact:
+                case Left():
+                    said.append(fact.text)
+                case Sent():
+                    batch = self.sent[self._sends]
+                    self._sends += 1
+                    said.append(
+                        f"sent {_span(fact.records)} e{batch.producer_epoch}s{batch.base_sequence}{'' if fact.broker == 'b1' else ' to ' + fact.broker}"
+                    )
+                case Acked():
+                    said.append(f"acked {_span(fact.records)}")
+                case Failed():
+                    said.append(f"failed {_span(fact.records)} {fact.error}")
+                case Refused():
+                    said.append(f"refused {_span(fact.records)} {fact.error}")
+                case ProducerId():
+                    said.append(f"epoch {fact.producer_epoch}")
+                case _:
+                    pass
+        self._told = len(self.facts)
+        for call in list(self.calls_made):
+            if call.look(self.now):
+                self.calls_made.remove(call)
+                said.append(f"{call.name} {'returns' if call.failure is None else f'throws {_shown(call.failure)}'}")
+        state = self.manager.state.value
+        if state != self._state:
+            self._state = state
+            error = self.manager.last_error
+            said.append(f"[{state}{f': {_shown(error)}' if error is not None else ''}]")
+        return "; ".join(said)
 
-    def result(self, result: Result) -> str:
-        """What became of a call: "pending", "done", or the exception."""
-        if not result.is_completed:
-            return "pending"
-        return "done" if result.failure is None else result.failure.exception
 
-    def begin(self) -> None:
-        self.manager.begin()
+def _shown(failure: Any) -> str:
+    return f"{failure.exception}({failure.cause})" if failure.cause else str(failure.exception)
 
-    def throws(self, call: Callable[[], object]) -> Failure:
-        try:
-            call()
-        except IllegalState as illegal:
-            return illegal.failure
-        raise AssertionError("it threw nothing")
 
-    def offsets(self, **offsets: int) -> Result:
-        return self.call("send_offsets", {name.replace("_", "-"): offset for name, offset in offsets.items()}, Group("g"))
+def _described(message: object) -> str:
+    name = APIS[type(message)]
+    match message:
+        case FindCoordinatorRequest():
+            return f"{name} {message.kind}"
+        case InitProducerIdRequest():
+            return name if message.producer_id < 0 else f"{name} {message.producer_id}/{message.producer_epoch}"
+        case AddPartitionsToTxnRequest():
+            return f"{name} {','.join(message.partitions)}"
+        case AddOffsetsToTxnRequest():
+            return f"{name} {message.group}"
+        case TxnOffsetCommitRequest():
+            return f"{name} {','.join(f'{partition}={offset}' for partition, offset in message.offsets)}"
+        case _:
+            assert isinstance(message, EndTxnRequest)
+            return f"{name} {'commit' if message.committed else 'abort'}"
 
-    def ended(self) -> list[tuple[list[int], str]]:
-        """What became of records, refusals included."""
-        return [
-            (list(fact.records), "acked" if isinstance(fact, Acked) else fact.error) for _, fact in self.facts if isinstance(fact, (Acked, Failed, Refused))
-        ]
 
-    def steps(self) -> list[str]:
-        return [f"{fact.number} {fact.phase}{' ' + fact.error if fact.error else ''}" for _, fact in self.facts if isinstance(fact, Transaction)]
+def result_of(result: Result) -> str:
+    if not result.is_completed:
+        return "pending"
+    return "done" if result.failure is None else result.failure.exception

@@ -33,7 +33,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("controllers",),
     ("faults", "frames", "invariants"),
     ("loop", "costs"),
-    ("scenario", "frame_triggers"),
+    ("scenario", "frame_triggers", "frame_answers"),
     ("classification", "permitted", "exposure"),
     ("processing",),
     ("population", "lives", "breakers", "atomicity"),

@@ -53,7 +53,7 @@ class Accumulator:
         self.waiters = 0
         """send() calls that wait for memory: they cancel linger (A25)."""
         self.hurried = 0
-        """How many flush() and close() are under way: meanwhile nothing lingers (A27)."""
+        """How many flush(), close(), commits and aborts are under way: meanwhile nothing lingers (A27)."""
         self.batches_made = 0
         self.memory_taken = 0
         """Bytes of buffer.memory that batches ever took."""
@@ -108,6 +108,9 @@ class Accumulator:
             if place == len(self.filled) or self.filled[place] != rank:
                 self.filled.insert(place, rank)
         return queue
+
+    def hurry(self, by: int) -> None:
+        self.hurried += by
 
     def release(self, batch: Batch) -> None:
         """A23."""

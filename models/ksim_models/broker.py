@@ -351,7 +351,7 @@ class Broker:
                 if self.config.auto_create_topics_enable:
                     self.asking.ask_for_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
-                self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version), now, out)
+                self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version, features_epoch=0), now, out)
             case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
                 self.leading.read().serve(connection, request, now)
             case _:

@@ -76,6 +76,8 @@ class GroupMember:
         """How many partitions each topic had when this leader assigned them: where that changes the group is to be assigned anew."""
         self.assignment: tuple[str, ...] | None = None
         """What SyncGroup brought, until it is taken."""
+        self.metadata_told = "", NO_GENERATION
+        """What groupMetadata() answers: as of the last time that it was assigned partitions, whatever became of it since (KIP-447)."""
         self.beat_at: Micros = NEVER
         self.session_until: Micros = NEVER
         self.poll_until: Micros = NEVER
@@ -251,6 +253,7 @@ class GroupMember:
             self.rejoin_needed = False
             self.needs_prepare = True
             self.assignment = response.partitions
+            self.metadata_told = self.member, self.generation
             return
         match error:
             case ErrorCode.REBALANCE_IN_PROGRESS:

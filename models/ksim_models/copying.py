@@ -26,6 +26,7 @@ ALL_IN_ONE = InTransactions(2**62)
 @dataclass(frozen=True, slots=True)
 class CopyHabits:
     name: str
+    reads: str
     writes: str
     consumer: str
     producer: str

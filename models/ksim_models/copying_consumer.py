@@ -66,7 +66,8 @@ class CopyingConsumer(Consumer):
         copying, group = self.copying, self.group
         copying.group = str(self.config.group_id)
         if group is not None:
-            copying.member, copying.generation, copying.instance = group.member, group.generation, group.instance
+            copying.member, copying.generation = group.metadata_told
+            copying.instance = group.instance
         self.does = Does.WAITS
         out.append(Rouse(copying.habits.producer))
 

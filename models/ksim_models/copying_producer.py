@@ -43,6 +43,8 @@ class CopyingSession:
         self.producer = producer
         self.copying = copying
         self.thread = producer.sending.threads[-1]
+        if isinstance(self.thread, TransactionalThread):
+            self.thread.is_over = True  # Between two transactions nothing is left to do, as far as anybody can tell.
         self.manager = producer.transactions
         self.at = At.START if self.manager is not None else At.WAITING
         self.acts_from: Micros = NEVER

@@ -61,7 +61,9 @@ class Producer:
         self.sending = Sending(name, config, profile, self.accumulator, self.metadata, workloads, dice)
         self.metadata.last_use = self.sending.last_use
         self.transactions = TransactionManager(config, profile) if config.transactional_id else None
-        self.sending.transactions = self.transactions
+        if self.transactions is not None:
+            self.sending.send_in_transactions(self.transactions)
+            self.transactions.hurry = self.accumulator.hurry
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()

@@ -67,6 +67,12 @@ class Sending(Application):
         self._zero_is_endless = config.batch_size == 0 and profile.uniform_sticky and not profile.batch_size_at_least_one
         """3.3.0 and 3.3.1 (KAFKA-14303): the sticky partition changes before every append, and append looks again for ever."""
 
+    def send_in_transactions(self, transactions: TransactionManager) -> None:
+        """Each record may bring a partition to the transaction, or be refused by its state."""
+        self.transactions = transactions
+        for thread in self.threads:
+            thread.steady, thread.one_by_one = False, True
+
     # When.
 
     def wake_at(self, now: Micros, until: Micros) -> Micros:

@@ -105,6 +105,8 @@ class TransactionManager:
         """The last initTransactions, commit or abort: result, target, name; it must be heard of before another call (T9)."""
         self.on_reset: Callable[[], None] = lambda: None
         """All sequence numbers begin again."""
+        self.hurry: Callable[[int], None] = lambda by: None
+        """1: a commit or an abort has begun, and nothing lingers (A27); -1: it is over."""
 
     # States.
 
@@ -130,9 +132,15 @@ class TransactionManager:
             text = f"TransactionalId {self.transactional_id}: Invalid transition attempted from state {self.state.value} to state {target.value}"
             illegal = Failure("IllegalStateException" if self.profile.illegal_steps_are_illegal_states else "KafkaException", text)
             if in_background and self.profile.illegal_steps_poison:
-                self.state, self.last_error = State.FATAL_ERROR, illegal
+                self._become(State.FATAL_ERROR, illegal)
             raise IllegalState(illegal)
+        self._become(target, failure)
+
+    def _become(self, target: State, failure: Failure | None) -> None:
+        completed = self.is_completing
         self.state, self.last_error = target, failure
+        if completed is not self.is_completing:
+            self.hurry(-1 if completed else 1)
 
     def abortable(self, failure: Failure, *, in_background: bool = True) -> None:
         """T2: an abort that is under way goes on."""

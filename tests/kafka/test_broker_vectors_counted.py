@@ -17,8 +17,7 @@ SECTIONS = {
     "I derived": "331 332 334-338 340 341 343 344 346 347",
 }
 OPEN = {
-    "006-008 013-017 020 025 026 037": "transactions: markers, and producer state with open ones",
-    "040 041 043-047 049-053 055 056 058 059 061 062": "transactions",
+    "058 059 062": "transactions on one partition: still to come",
 }
 """Still to be done, and why it is not yet."""
 

@@ -1,0 +1,174 @@
+"""Applications that read, make something of it, and write: what becomes of every input, with transactions and without."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim import Run, Scenario, simulate
+from ksim.processing import Processing
+from ksim_models.consumer_facts import CommittedOffset, PollFailed
+from ksim_models.facts import Transaction
+
+COPY = """
+kafka = "{kafka}"
+seed = 7
+[cluster]
+config.group.initial.rebalance.delay.ms = 0
+config.offsets.topic.num.partitions = 4
+config.transaction.state.log.num.partitions = 4
+config.transaction.abort.timed.out.transaction.cleanup.interval.ms = 500
+[topics.orders]
+partitions = 2
+[topics.payments]
+[producers.feed]
+config.batch.size = 500
+[[workload]]
+producer = "feed"
+topic = "orders"
+records = 400
+every = "10ms"
+"""
+APPLICATION = """
+[producers.{name}-writer]
+{producer}
+[consumers.{name}-reader]
+config.auto.offset.reset = "earliest"
+config.group.id = "g"
+config.enable.auto.commit = false
+config.session.timeout.ms = 6000
+config.heartbeat.interval.ms = 1000
+work = "{work}"
+[applications.{name}]
+reads = "orders"
+writes = "payments"
+producer = "{name}-writer"
+consumer = "{name}-reader"
+commit_every = {{ records = {records} }}
+{more}
+"""
+FAULT = '[[fault]]\nat = "{at}"\ndo = "{do}"\nwho = "{who}"\n{more}\n'
+
+
+def application(name: str = "copy", *, transactional: bool = True, records: int = 20, work: str = "0ms", more: str = "") -> str:
+    producer = f'config.transactional.id = "{name}"' if transactional else 'config.acks = "all"'
+    return APPLICATION.format(name=name, producer=producer, records=records, work=work, more=more)
+
+
+def fault(at: str, do: str, who: str, more: str = "") -> str:
+    return FAULT.format(at=at, do=do, who=who, more=more)
+
+
+def play(*parts: str, kafka: str = "4.3") -> Run:
+    return simulate(Scenario.loads(COPY.format(kafka=kafka) + "".join(parts)))
+
+
+def done(run: Run) -> tuple[int, int, int, int]:
+    """Inputs processed once, more than once, skipped, not yet."""
+    once = twice = skipped = left = 0
+    for one in run.verdict.processing:
+        assert isinstance(one, Processing)
+        once, twice, skipped, left = once + one.processed_once, twice + one.processed_twice, skipped + one.skipped, left + one.unprocessed
+    return once, twice, skipped, left
+
+
+def transactions(run: Run, phase: str) -> list[Transaction]:
+    return [fact for _, fact in run.history.of(Transaction) if fact.phase == phase]
+
+
+@pytest.mark.parametrize("kafka", ["3.9", "4.3"])
+@pytest.mark.parametrize("transactional", [False, True])
+def test_every_input_is_processed_once_where_nothing_goes_wrong(kafka: str, transactional: bool) -> None:
+    run = play(application(transactional=transactional), kafka=kafka)
+
+    assert done(run) == (400, 0, 0, 0)
+    assert run.verdict.verdict == "held"
+    assert bool(transactions(run, "committed")) is transactional
+
+
+def test_without_transactions_a_crash_repeats_what_was_written_and_not_committed() -> None:
+    run = play(application(transactional=False, records=100), fault("1800ms", "crash", "copy", 'for = "1s"'))
+    once, twice, skipped, left = done(run)
+
+    assert twice > 0
+    assert (once + twice, skipped, left) == (400, 0, 0)
+
+
+@pytest.mark.parametrize("kafka", ["3.9", "4.3"])
+@pytest.mark.parametrize("at", ["2s", "2001ms", "2010ms", "2052500us"])
+def test_with_transactions_a_crash_repeats_nothing(kafka: str, at: str) -> None:
+    run = play(application(), fault(at, "crash", "copy", 'for = "1s"'), kafka=kafka)
+
+    assert done(run) == (400, 0, 0, 0)
+
+
+def test_what_strikes_a_part_of_a_process_strikes_the_whole_of_it() -> None:
+    run = play(application(), fault("2s", "crash", "copy-writer", 'for = "1s"'))
+
+    assert done(run) == (400, 0, 0, 0)
+
+
+@pytest.mark.parametrize("who", ["leader(payments-0)", "leader(orders-0)", "broker-1", "broker-2", "broker-3"])
+def test_with_transactions_a_broker_may_die(who: str) -> None:
+    """The leader of what is written or read, or a coordinator."""
+    run = play(application(), fault("2s", "crash", who, 'for = "5s"'))
+
+    assert done(run) == (400, 0, 0, 0)
+
+
+def test_gc_3_a_member_that_its_group_has_given_up_is_fenced_by_its_generation() -> None:
+    """KIP-447: the frozen one comes back in the middle of a transaction, and may not commit offsets any more."""
+    run = play(application("one", work="40ms"), application("two"), fault("2s", "pause", "one", 'for = "15s"'))
+    failed = [fact for fact in transactions(run, "failed") if fact.producer == "one-writer"]
+
+    assert done(run) == (400, 0, 0, 0)
+    assert [(fact.call, fact.error) for fact in failed] == [("send-offsets", "CommitFailedException")]
+    assert [fact.phase for _, fact in run.history.of(Transaction) if fact.producer == "one-writer"][-1] in ("aborted", "committed")
+
+
+def test_gc_3_without_its_generation_the_frozen_one_commits_what_another_has_done_meanwhile() -> None:
+    more = "group_metadata = false"
+    run = play(application("one", work="40ms", more=more), application("two", more=more), fault("2s", "pause", "one", 'for = "15s"'))
+
+    assert done(run)[1] > 0
+
+
+def outlasted(kafka: str) -> Run:
+    """Its coordinator gives the transaction up before the application has done with it."""
+    with_timeout = 'transactional.id = "copy"\nconfig.transaction.timeout.ms = 1000'
+    return play(application(records=1000).replace('transactional.id = "copy"', with_timeout), kafka=kafka)
+
+
+def test_gc_8_behind_an_abort_what_was_read_is_read_again() -> None:
+    """TC-61: with transaction version 2 the producer survives that its transaction was aborted by the coordinator."""
+    run = outlasted("4.3")
+
+    assert [fact.error for fact in transactions(run, "failed")] == ["InvalidProducerEpochException"]
+    assert len(transactions(run, "aborted")) == 1
+    assert done(run) == (400, 0, 0, 0)
+
+
+def test_a_producer_that_is_fenced_ends_its_application() -> None:
+    """TC-61: without it the producer has been fenced, by nobody in particular."""
+    run = outlasted("3.9")
+
+    assert [fact.error for fact in transactions(run, "failed")] == ["InvalidProducerEpochException", "ProducerFencedException"]
+    assert [fact.consumer for _, fact in run.history.of(PollFailed)] == ["copy-reader"]
+    assert done(run) == (0, 0, 0, 400)
+
+
+def test_a_second_application_with_the_same_transactional_id_fences_the_first() -> None:
+    second = application("two").replace('transactional.id = "two"', 'transactional.id = "one"')
+    run = play(application("one"), second)
+    ended = [fact.consumer for _, fact in run.history.of(PollFailed)]
+
+    assert len(ended) == 1
+    assert done(run) == (400, 0, 0, 0)
+    assert {fact.error for fact in transactions(run, "failed")} <= {"ProducerFencedException", "InvalidProducerEpochException", "KafkaException"}
+
+
+def test_offsets_of_a_transaction_that_was_committed_are_told() -> None:
+    run = play(application())
+    told = [fact for _, fact in run.history.of(CommittedOffset)]
+
+    assert all(fact.transaction > 0 and not fact.error for fact in told)
+    assert sum(offset for _, offset in {partition: offset for fact in told for partition, offset in fact.offsets}.items()) == 400
