@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ksim.frame_triggers import Carried, FrameFault
-from ksim.live.fetched import Fetched
 from ksim.live.coordination import partitions_in_transactions
+from ksim.live.fetched import Fetched
 from ksim.live.pipes import Close, Pipe, shut
 from ksim.live.wire import API_NAMES, CORRELATION, FETCH, METADATA, PRODUCE, REQUEST_START, Codec, Framer, Unreadable, WireBatch, codec
 

@@ -24,8 +24,21 @@ from ksim.live.frame_faults import FrameFaults
 from ksim.live.naming import Naming
 from ksim.live.pipes import NO_LINGER, Close, Pipe
 from ksim.live.sightings import Sightings
-from ksim.live.wire import ADD_PARTITIONS, API_NAMES, API_VERSIONS, END_TXN, FETCH, INIT_PRODUCER_ID, PRODUCE, WRITE_MARKERS
-from ksim.live.wire import Topics, Unreadable, batches_of, codec, known_versions
+from ksim.live.wire import (
+    ADD_PARTITIONS,
+    API_NAMES,
+    API_VERSIONS,
+    END_TXN,
+    FETCH,
+    INIT_PRODUCER_ID,
+    PRODUCE,
+    WRITE_MARKERS,
+    Topics,
+    Unreadable,
+    batches_of,
+    codec,
+    known_versions,
+)
 from ksim.network import LinkDelays
 from ksim.plan import Latency, NetworkPlan
 from ksim_models.units import Micros
