@@ -110,19 +110,9 @@ class Broker:
         self.following = Following(self.name, self.profile, self.config, self.replicas, self._name_connection, self.directories)
         self.membership = self._new_membership(previous_epoch, start_at)
         self.asking = TopicAsking(self.config, self.image, self.membership)
-        self.coordination = Coordination(
-            self.name,
-            self.profile,
-            self.config,
-            self.image,
-            self.replicas,
-            self.leading,
-            self.asking.ask,
-            self._reply,
-            self._name_connection,
-            ProducerIds(self.number, self.incarnation).next,
-            start_at,
-        )
+        own, here = (self.name, self.profile, self.config), (self.image, self.replicas, self.leading)
+        ids = ProducerIds(self.number, self.incarnation)
+        self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         self.roles = Roles(
             self.name,

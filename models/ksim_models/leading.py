@@ -34,11 +34,12 @@ from ksim_models.messages import (
     topic_of,
 )
 from ksim_models.parked import OwnAppend, ParkedProduce, Then, own_batch
-from ksim_models.producer_state import Answer, ProducerState
+from ksim_models.producer_state import Answer
 from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
+from ksim_models.topic_creation import INTERNAL_TOPICS
+from ksim_models.transaction_admission import judge
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {
@@ -58,8 +59,6 @@ WITHOUT_LOG_START = (
     ErrorCode.INVALID_REQUIRED_ACKS,
     ErrorCode.INVALID_TOPIC_EXCEPTION,
 )
-INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
-"""Not for clients to write (Topic.isInternal)."""
 
 
 class Leading(FollowerFetches):
@@ -255,7 +254,9 @@ class Leading(FollowerFetches):
             error = ErrorCode.RECORD_LIST_TOO_LARGE
         elif batch.producer_id >= 0:
             producers = replica.log.producers
-            answer, known_offset = self._judge_transactional(producers, batch, proof, strictly) if batch.transactional else producers.judge(batch)
+            answer, known_offset = (
+                judge(producers, batch, proof, self.profile, verifies=self.verifies, strictly=strictly) if batch.transactional else producers.judge(batch)
+            )
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
                 return NONE, known_offset
@@ -277,19 +278,6 @@ class Leading(FollowerFetches):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.appended.append(batch.partition)
         return NONE, stamped.base_offset
-
-    def _judge_transactional(self, producers: ProducerState, batch: RecordBatch, proof: Verification | None, strictly: bool) -> tuple[Answer, int]:
-        if batch.marker is not None:
-            return producers.judge_marker(batch, strictly=strictly), -1
-        profile = self.profile
-        return producers.judge_transactional(
-            batch,
-            proof,
-            needs_proof=self.verifies and (profile.verifies_offset_commits or not batch.payload),
-            same_epoch=profile.open_transaction_has_epoch,
-            epoch_first=profile.old_epoch_before_proof,
-            strict_start=profile.strict_first_sequence,
-        )
 
     def absence(self, partition: str) -> ErrorCode:
         """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
