@@ -60,6 +60,16 @@ ERRORS = [
         ("abort", "abort throws KafkaException(ClusterAuthorizationException)"),
     ),
     vector(
+        "PV-131 before 3.1.1 send() said so in other words, and never that it was fenced",
+        {"kafka": "3.1.0"},
+        ("send p0", "refused 0 IllegalStateException"),
+        ("start", ""),
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions PRODUCER_FENCED", "failed 1 ProducerFencedException; [FATAL_ERROR: ProducerFencedException]"),
+        ("send p0", "refused 2 KafkaException"),
+        ("commit", "commit throws ProducerFencedException"),
+    ),
+    vector(
         "PV-133 FindCoordinator of an unknown version",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
