@@ -733,3 +733,18 @@ def test_a_coordinator_that_is_not_ready_in_time() -> None:
             ("pass 100", "EndTxn commit"),
         ]
     )
+
+
+def test_s2_while_a_transactional_request_waits_no_poll_is_longer_than_its_backoff() -> None:
+    """S2, N14: so its time-out is noticed at once, although a poll began half-way."""
+    client = Transactional()
+    client.play(
+        [
+            *ACKED,
+            ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"),
+            ("pass 500", ""),
+            ("drop b1", ""),
+            ("pass 500", ""),
+            ("pass 1", "FindCoordinator transaction"),
+        ]
+    )
