@@ -267,4 +267,6 @@ def _expect(cell: Cell) -> str:
     instead, why = EXCEPTIONS.get((cell.protocol, cell.phase, cell.fault), ({}, ""))
     promised |= instead
     because = f"# {why}\n" if why else ""
-    return because + "[expect]\n" + "".join(f"{key} = {value if isinstance(value, int) else chr(34) + str(value) + chr(34)}\n" for key, value in promised.items())
+    return (
+        because + "[expect]\n" + "".join(f"{key} = {value if isinstance(value, int) else chr(34) + str(value) + chr(34)}\n" for key, value in promised.items())
+    )
