@@ -109,6 +109,10 @@ class World(Protocol):
         """By the leader; before -1: up to the high watermark."""
         ...
 
+    def coordinator_of(self, name: str) -> str:
+        """Of a transactional id or a group; "" while there is none."""
+        ...
+
     def leader_of(self, partition: str) -> str:
         """As the controller has it; "" for none."""
         ...
@@ -173,6 +177,9 @@ class Faults:
                 return self.world.replicas_of(who.argument)[who.index : who.index + 1]
             case "isr":
                 return self.world.isr_of(who.argument)
+            case "coordinator":
+                coordinator = self.world.coordinator_of(who.argument)
+                return (coordinator,) if coordinator else ()
             case "controller":
                 active = self.world.active_controller()
                 return (active,) if active else ()

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ksim import frames_groups
 from ksim.dice import Dice
 from ksim.frame_answers import refusal_of, replaced
 from ksim.frame_triggers import Carried, FrameFault, fired
@@ -52,6 +53,7 @@ APIS: dict[type, str] = {
     TxnOffsetCommitRequest: "TxnOffsetCommit",
     EndTxnRequest: "EndTxn",
     WriteTxnMarkersRequest: "WriteTxnMarkers",
+    **frames_groups.APIS,
 }
 
 
@@ -202,7 +204,7 @@ class Frames:
             case ProduceRequest():
                 return ProduceResponse(tuple(self._refusal(fault, batch) for batch in request.batches))
             case _:
-                return refusal_of(request, error)
+                return frames_groups.refusal(request, error) if type(request) in frames_groups.APIS else refusal_of(request, error)
 
     def _replaced(self, fault: FrameFault, response: object) -> object:
         """The broker did the work; the client is told otherwise: of every partition, or of the one the fault names."""
@@ -211,12 +213,15 @@ class Frames:
             case ProduceResponse():
                 return ProduceResponse(tuple(self._result(fault, result) for result in response.results))
             case _:
-                return replaced(response, error)
+                return frames_groups.replaced(response, error) if self._is_a_groups(fault) else replaced(response, error)
 
     def _result(self, fault: FrameFault, result: ProduceResult) -> ProduceResult:
         if fault.plan.partition is not None and result.partition != fault.plan.partition:
             return result
         return ProduceResult(result.partition, self._error(fault), result.base_offset, result.log_start_offset)
+
+    def _is_a_groups(self, fault: FrameFault) -> bool:
+        return fault.trigger.api in frames_groups.APIS.values()
 
     def _error(self, fault: FrameFault) -> ErrorCode:
         error = fault.plan.error
@@ -254,4 +259,4 @@ def _in_a_transaction(message: object) -> Sequence[str]:
         case WriteTxnMarkersRequest():
             return [partition for marker in message.markers for partition in marker.partitions]
         case _:
-            return ()
+            return frames_groups.partitions_of(message)

@@ -132,7 +132,7 @@ class Who:
     """Names one or more machines; resolved at the instant when the fault begins.
 
     kind: "machine" (argument = its name), "leader", "followers", "isr" (argument = partition), "replica" (partition and index), "controller", "any-broker",
-    "brokers", "rack" (argument).
+    "brokers", "rack" (argument), "coordinator" (argument: a transactional id or a group).
     """
 
     kind: str

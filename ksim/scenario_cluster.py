@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ksim.plan import BrokerPlan, TopicPlan
 from ksim.problems import listed, shown
+from ksim.scenario_features import read_features
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import BROKER, CLUSTER, TOPIC, VERSIONS
 from ksim.scenario_values import FLAG, MOST_BROKERS, MOST_PARTITIONS, TEXT, whole
@@ -64,8 +65,8 @@ def _known(table: Table, key: str, version: object, *, brokers_only: bool = Fals
     return version
 
 
-def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> tuple[list[BrokerPlan], list[str]]:
-    """Brokers and controllers. [cluster.broker-N] is stronger than [cluster]."""
+def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> tuple[list[BrokerPlan], list[str], BrokerProfile]:
+    """Brokers and controllers, and what the cluster was formatted as. [cluster.broker-N] is stronger than [cluster]."""
     numbered = {name: value for name, value in content.items() if _is_broker_table(name, value)} if isinstance(content, dict) else {}
     plain = {name: value for name, value in content.items() if name not in numbered} if isinstance(content, dict) else content
     table = reading.table(("cluster",), {} if plain is None else plain, CLUSTER)
@@ -93,7 +94,7 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
         reading.cluster[name] = resolved.effective
         given = in_kafka_spelling([*shared, *own.get(name, [])], BROKER_KEYS)
         brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given))  # The plan is not used where there are problems.
-    return brokers, [f"controller-{number}" for number in range(1, controllers + 1)]
+    return brokers, [f"controller-{number}" for number in range(1, controllers + 1)], read_features(reading, table, profile)
 
 
 def _is_broker_table(name: str, value: object) -> bool:

@@ -16,7 +16,7 @@ from ksim.scenario_reading import Table
 
 CALL = re.compile(r"\s*([a-z-]+)\s*\(\s*([^()]*?)\s*\)\s*")
 OF_PARTITION = ("leader", "followers", "isr", "replica")
-LATER = ("coordinator", "rack")
+LATER = ("rack",)
 PLAIN = ("controller", "any-broker", "brokers")
 
 BROKER, CONTROLLER, PRODUCER, CONSUMER = "broker", "controller", "producer", "consumer"
@@ -42,6 +42,8 @@ class Names:
     replicas: int
     """Of the partition that has most."""
     consumers: Sequence[str] = ()
+    coordinated: Sequence[str] = ()
+    """Transactional ids and groups."""
     applications: Sequence[str] = ()
 
     @property
@@ -57,7 +59,7 @@ class Names:
         """What can stand in `who`."""
         partitions = self.all_partitions[:3]
         calls = [f"{call}({partition})" for partition in partitions for call in ("leader", "followers", "isr")]
-        return [*self.machines, *PLAIN, *calls, *(f"replica({partition}, 0)" for partition in partitions)]
+        return [*self.machines, *PLAIN, *calls, *(f"replica({partition}, 0)" for partition in partitions), *(f"coordinator({one})" for one in self.coordinated)]
 
     def role(self, who: Who) -> str:
         if who.kind == "controller" or who.argument in self.controllers:
@@ -93,6 +95,13 @@ def _one(table: Table, key: str, value: object, names: Names) -> Who | None:
         return Who(value)
     call = CALL.fullmatch(value)
     word, argument = (call[1], call[2]) if call else (value, "")
+    if word == "coordinator" and argument in names.coordinated:
+        return Who(word, argument)
+    if word == "coordinator":
+        table.problem(
+            key, f"{key}: no producer has this transactional.id, and no consumer this group.id.", given=value, names=names.coordinated or names.examples
+        )
+        return None
     if word in LATER:
         table.problem(key, f"{key}: {word}(...) is not yet supported.", given=value, possible=", ".join(names.examples))
         return None

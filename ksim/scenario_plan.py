@@ -6,7 +6,7 @@ Not Kafka's: the edge of ksim, where arguments are validated once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from ksim.plan import SLOW_PARTS, Plan
@@ -22,7 +22,7 @@ from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
 from ksim.scenario_shape import FORMAT, SCENARIO
 from ksim.scenario_tail import read_expectations, read_model, read_network, read_tail, refuse_standing_time
-from ksim.scenario_transactions import check_transactions
+from ksim.scenario_transactions import check_transactions, coordinated
 from ksim.scenario_values import SEED, TEXT, whole
 from ksim.scenario_workload import read_workloads, tell_of_compression
 from ksim_models.config import Effective, Problem
@@ -50,7 +50,8 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     scenario = _scenario_table(reading, data)
     client = read_client(scenario, ClientLibrary())
     releases = read_releases(scenario)
-    brokers, controllers = read_brokers(reading, data.get("cluster"), releases.brokers)
+    brokers, controllers, formatted = read_brokers(reading, data.get("cluster"), releases.brokers)
+    releases = replace(releases, brokers=formatted)
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
     producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
     of_applications = read_by_applications(data.get("applications"), data.get("consumers"))
@@ -62,6 +63,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         partitions={topic.name: topic.partitions for topic in topics},
         replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
         consumers=[consumer.name for consumer in consumers.plans],
+        coordinated=list(dict.fromkeys(coordinated(producers.plans, consumers.plans))),
         applications=[*reading.tables(("applications",), data.get("applications"))],
     )
     workloads = read_workloads(reading, data.get("workload"), names)

@@ -67,7 +67,7 @@ CLUSTER: Shape = {
     "brokers": key(kinds.whole(1, kinds.MOST_BROKERS), "How many brokers, broker-1 first (default 3)"),
     "controllers": key(kinds.whole(1, 9), "How many controllers (default 1)"),
     "racks": later("The rack of each broker"),
-    "features": later("Feature levels of the cluster"),
+    "features": Key('Feature levels, as { "transaction.version" = 2 } (default: what the release formats).', {"type": "object"}),
     "config": CONFIG,
 }
 TOPIC: Shape = {
@@ -310,21 +310,9 @@ EXAMPLES: Mapping[str, str] = {
 APIS = (
     *("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch"),
     *("FindCoordinator", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "WriteTxnMarkers"),
+    *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
 )
-LATER_APIS = (
-    "ListOffsets",
-    "JoinGroup",
-    "SyncGroup",
-    "Heartbeat",
-    "LeaveGroup",
-    "OffsetCommit",
-    "OffsetFetch",
-    "OffsetForLeaderEpoch",
-    "ConsumerGroupHeartbeat",
-    "BrokerHeartbeat",
-    "BrokerRegistration",
-    "AlterPartition",
-)
+LATER_APIS = ("ConsumerGroupHeartbeat", "BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")

@@ -5,9 +5,9 @@ Kafka: what a program does with KafkaProducer's transactional calls (scenario.md
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ksim.plan import ProducerPlan, WorkloadPlan
+from ksim.plan import ConsumerPlan, ProducerPlan, WorkloadPlan
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import TRANSACTION
 from ksim.scenario_values import COUNT, DURATION
@@ -69,3 +69,9 @@ def check_transactions(reading: Reading, workloads: Sequence[WorkloadPlan], prod
                 given="on_failure",
                 possible='"report", "resend" or "stop"',
             )
+
+
+def coordinated(producers: Sequence[ProducerPlan], consumers: Sequence[ConsumerPlan]) -> Iterable[str]:
+    """What has a coordinator: transactional ids and groups."""
+    yield from (producer.config.transactional_id for producer in producers if producer.config.transactional_id)
+    yield from (consumer.config.group_id for consumer in consumers if consumer.config.group_id)

@@ -151,8 +151,9 @@ class Simulation:
 
     def _watch_invariants(self, every: int) -> Invariants:
         topics = {topic.name: topic_config(topic.given, self.plan.brokers[0].config).min_insync_replicas for topic in self.plan.topics}
-        otherwise = self.plan.brokers[0].config.min_insync_replicas
-        topics[TRANSACTION_STATE] = self.plan.brokers[0].config.transaction_state_log_min_isr
+        first = self.plan.brokers[0].config
+        topics[TRANSACTION_STATE] = first.transaction_state_log_min_isr
+        otherwise = first.min_insync_replicas
         capped = self.plan.broker_profile.min_isr_capped_by_replication
 
         def min_isr(partition: str) -> int:

@@ -62,6 +62,8 @@ FATES = {
 
 TURNS = (Fault, PartitionChanged, BrokerChanged, ControllerChanged, ReplicasChanged, TopicChanged, Truncated, CacheLost, GaveUp, LogStartMoved, FinalLog, Ended)
 """After each of these the story goes on differently."""
+INTERNAL = "__"
+"""What coordinators write is told by what they decide, not by what becomes of their partitions."""
 OF_A_BATCH = (Sent, Appended, Deduplicated, Rejected, TimedOut, Retried, Split, Acked, Failed)
 TROUBLE = (Deduplicated, Rejected, TimedOut, Retried, Split, Failed)
 
@@ -190,7 +192,7 @@ class Story:
     # One fact, one entry at most.
 
     def _entry(self, at: Micros, fact: object) -> Entry | None:
-        if isinstance(fact, (Offered, Replicated)):
+        if isinstance(fact, (Offered, Replicated)) or getattr(fact, "partition", "").startswith(INTERNAL):
             return None
         if isinstance(fact, HighWatermark) and (fact.partition, fact.offset) not in self.told_ends:
             return None

@@ -30,6 +30,7 @@ from ksim_models.facts import (
     HighWatermark,
     Learned,
     LogStartMoved,
+    MarkerWritten,
     PartitionChanged,
     ProducerId,
     Refused,
@@ -41,6 +42,7 @@ from ksim_models.facts import (
     TimedOut,
     TopicChanged,
     Transaction,
+    TransactionState,
     Truncated,
 )
 from ksim_models.messages import NO_OFFSET, Records
@@ -276,6 +278,13 @@ class Sentences:
             return ""
         return f"{fact.client} learns that {fact.leader or 'nobody'} leads {fact.partition} (epoch {fact.leader_epoch})"
 
+    def _transaction_state(self, fact: TransactionState) -> str:
+        return f"{fact.broker}, coordinator of {fact.transactional_id}: {fact.state} (producer id {fact.producer_id}, epoch {fact.producer_epoch})"
+
+    def _marker_written(self, fact: MarkerWritten) -> str:
+        what = "commit" if fact.committed else "abort"
+        return f"{fact.broker} writes the {what} marker of producer id {fact.producer_id} (epoch {fact.producer_epoch}){self._where(fact.partition)}"
+
     def _producer_id(self, fact: ProducerId) -> str:
         return f"{fact.producer} has producer id {fact.producer_id}, epoch {fact.producer_epoch} ({fact.why})"
 
@@ -318,6 +327,8 @@ TELLERS: dict[type, Callable[..., str]] = {
     Split: Sentences._split,
     Fault: Sentences._fault,
     PartitionChanged: Sentences._partition_changed,
+    TransactionState: Sentences._transaction_state,
+    MarkerWritten: Sentences._marker_written,
     BrokerChanged: Sentences._broker_changed,
     ReplicasChanged: Sentences._replicas_changed,
     TopicChanged: Sentences._topic_changed,

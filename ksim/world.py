@@ -18,6 +18,7 @@ from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim_models.broker import Broker
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault
+from ksim_models.internal_topics import place_of
 from ksim_models.machine import Asked
 from ksim_models.messages import (
     AlterPartitionReassignmentsRequest,
@@ -27,6 +28,7 @@ from ksim_models.messages import (
     ElectLeadersRequest,
     IncrementalAlterConfigsRequest,
 )
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import Micros, ms
 
 LOOKS_EVERY: Micros = ms(5)
@@ -50,6 +52,12 @@ class SimulatedWorld:
     @property
     def now(self) -> Micros:
         return self.loop.now
+
+    def coordinator_of(self, name: str) -> str:
+        """A name that is both a transactional id and a group is taken for the former."""
+        is_transactional = any(producer.config.transactional_id == name for producer in self.plan.producers)
+        partitions = self.decisions.partitions_of(topic := TRANSACTION_STATE if is_transactional else CONSUMER_OFFSETS)
+        return self.leader_of(f"{topic}-{place_of(name, len(partitions))}") if partitions else ""
 
     def note(self, fact: Fault) -> None:
         self.loop.note(self.loop.now, fact)

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from ksim_models.config import BrokerConfig
-from ksim_models.consumer_fetch import Readers
 from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
@@ -34,11 +33,12 @@ from ksim_models.messages import (
     topic_of,
 )
 from ksim_models.parked import OwnAppend, ParkedProduce, Then, own_batch
-from ksim_models.producer_state import Answer, ProducerState
+from ksim_models.producer_state import Answer
 from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
+from ksim_models.topic_creation import INTERNAL_TOPICS
+from ksim_models.transaction_admission import judge
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 REFUSALS = {
@@ -58,8 +58,6 @@ WITHOUT_LOG_START = (
     ErrorCode.INVALID_REQUIRED_ACKS,
     ErrorCode.INVALID_TOPIC_EXCEPTION,
 )
-INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
-"""Not for clients to write (Topic.isInternal)."""
 
 
 class Leading(FollowerFetches):
@@ -76,8 +74,6 @@ class Leading(FollowerFetches):
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
-        self.readers: Readers | None = None
-        """The consumers that read here, once there was one."""
         self.appended: list[str] = []
         """Partitions to which the request at hand has written."""
         self.own_appends = 0
@@ -92,7 +88,7 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             if session.parked_until < at:
                 at = session.parked_until
-        return at
+        return at if self.readers is None else min(at, self.readers.wake_at)
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         for parked in [parked for parked in self.parked.values() if parked.deadline <= now]:
@@ -100,6 +96,8 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             if session.parked_until <= now:
                 self._answer_fetch(session, self._read(session, now), now)
+        if self.readers is not None:
+            self.readers.wake(now)
 
     # Produce.
 
@@ -255,7 +253,9 @@ class Leading(FollowerFetches):
             error = ErrorCode.RECORD_LIST_TOO_LARGE
         elif batch.producer_id >= 0:
             producers = replica.log.producers
-            answer, known_offset = self._judge_transactional(producers, batch, proof, strictly) if batch.transactional else producers.judge(batch)
+            answer, known_offset = (
+                judge(producers, batch, proof, self.profile, verifies=self.verifies, strictly=strictly) if batch.transactional else producers.judge(batch)
+            )
             if answer is Answer.DUPLICATE:
                 out.append(Note(Deduplicated(self.broker, batch.partition, batch.producer, batch.records, known_offset)))
                 return NONE, known_offset
@@ -277,19 +277,6 @@ class Leading(FollowerFetches):
             self.advance(replica, now, out)  # Else all the others are in the ISR, and none has fetched it yet.
         self.appended.append(batch.partition)
         return NONE, stamped.base_offset
-
-    def _judge_transactional(self, producers: ProducerState, batch: RecordBatch, proof: Verification | None, strictly: bool) -> tuple[Answer, int]:
-        if batch.marker is not None:
-            return producers.judge_marker(batch, strictly=strictly), -1
-        profile = self.profile
-        return producers.judge_transactional(
-            batch,
-            proof,
-            needs_proof=self.verifies and (profile.verifies_offset_commits or not batch.payload),
-            same_epoch=profile.open_transaction_has_epoch,
-            epoch_first=profile.old_epoch_before_proof,
-            strict_start=profile.strict_first_sequence,
-        )
 
     def absence(self, partition: str) -> ErrorCode:
         """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
@@ -441,15 +428,3 @@ class Leading(FollowerFetches):
                 if out_of_sync:
                     replica.leadership.propose_shrink(out_of_sync)
                     self.proposals.append(replica)
-
-    def tell_all(self, partition: str, now: Micros) -> None:
-        """Another role, another epoch, or no replica any more."""
-        self.tell_followers((partition,), now)
-        if self.readers is not None:
-            self.readers.tell(partition)
-
-    def read(self) -> Readers:
-        """A consumer has come."""
-        if self.readers is None:
-            self.readers = Readers(self.replicas, self.image, self.directories, lambda connection, response: self.answers.append((connection, response)))
-        return self.readers

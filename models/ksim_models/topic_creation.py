@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ksim_models.facts import PartitionChanged
+from ksim_models.facts import PartitionChanged, TopicChanged
 from ksim_models.machine import Dice
 from ksim_models.messages import CreateTopicsRequest, PartitionRecord, TopicRecord
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 
 LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 CREATED = "created on demand"
+INTERNAL_TOPICS = (CONSUMER_OFFSETS, TRANSACTION_STATE)
+"""Not for clients to write (Topic.isInternal)."""
 
 
 def is_legal(topic: str) -> bool:
@@ -23,19 +26,20 @@ def is_legal(topic: str) -> bool:
 
 def created(
     topic: str, request: CreateTopicsRequest, living: Sequence[str], dice: Dice
-) -> Iterator[tuple[TopicRecord | PartitionRecord, PartitionChanged | None]]:
+) -> Iterator[tuple[TopicRecord | PartitionRecord, PartitionChanged | TopicChanged | None]]:
     """Nothing where there are too few brokers (InvalidReplicationFactorException, which only the asking broker hears of).
 
     Replicas go round the living brokers from one that is drawn. Simplified: StripedReplicaPlacer shuffles them, and shifts the followers from round to round.
     """
     if request.replication > len(living):
         return
-    yield TopicRecord(topic, request.partitions, request.settings), None
+    is_internal = topic in INTERNAL_TOPICS  # Of so many partitions nobody wants to hear one by one.
+    yield TopicRecord(topic, request.partitions, request.settings), TopicChanged(topic, 0, "created") if is_internal else None
     start = int(dice.at("placement", topic) * len(living))
     for number in range(request.partitions):
         replicas = tuple(living[(start + number + position) % len(living)] for position in range(request.replication))
         partition = f"{topic}-{number}"
         yield (
             PartitionRecord(partition, replicas, replicas, (), (), replicas[0], 0, 0, False),
-            PartitionChanged(partition, replicas[0], 0, replicas, (), 0, False, CREATED),
+            None if is_internal else PartitionChanged(partition, replicas[0], 0, replicas, (), 0, False, CREATED),
         )
