@@ -18,7 +18,7 @@ from ksim.plan import FrameTrigger
 from ksim.ranges import Runs, minus, union
 from ksim.runs import Run
 from ksim.verdict import classes
-from ksim_models.facts import Acked, BrokerChanged, Failed, Fault, Offered, Sent
+from ksim_models.facts import Acked, BrokerChanged, Connected, Failed, Fault, Offered, Sent
 from ksim_models.units import MILLISECOND, Micros
 
 TIMING_SHARE = 0.2
@@ -275,11 +275,15 @@ def _timing(models: Sequence[Run], twins: Sequence[Run]) -> Iterator[Row]:
 
 
 def _start_ms(run: Run) -> float:
-    """The longest that a broker took from its start to its return."""
+    """The longest that a broker took from its start to its return, or a client to its first connection."""
     started: dict[str, Micros] = {}
     longest = 0
-    for at, fact in run.history.of(Fault, BrokerChanged):
-        if isinstance(fact, BrokerChanged):
+    clients = {one.name for one in (*run.plan.producers, *run.plan.consumers)}
+    for at, fact in run.history.of(Fault, BrokerChanged, Connected):
+        if isinstance(fact, Connected):
+            if fact.client in clients:
+                longest = max(longest, at - started.pop(fact.client, at))
+        elif isinstance(fact, BrokerChanged):
             if fact.state == "unfenced" and fact.broker in started:
                 longest = max(longest, at - started.pop(fact.broker))
         elif (fact.do, fact.phase) in (("crash", "end"), ("shutdown", "end"), ("restart", "begin")):

@@ -13,13 +13,16 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.kafka.clients.producer.Callback;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -28,6 +31,7 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.errors.ApiException;
 import org.apache.kafka.common.errors.SerializationException;
 import org.apache.kafka.common.errors.TimeoutException;
+import org.apache.kafka.common.errors.TransactionAbortedException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -41,7 +45,7 @@ import org.apache.kafka.common.utils.AppInfoParser;
  */
 public final class Client {
     private static final FileOutputStream OUT = new FileOutputStream(FileDescriptor.out);
-    private static final LinkedBlockingQueue<String> EVENTS = new LinkedBlockingQueue<>(50_000);
+    private static final LinkedBlockingQueue<Object> EVENTS = new LinkedBlockingQueue<>(50_000);
     private static final long SPIN_NANOS = 100_000; // parkNanos comes back some 60 us late.
     private static final Duration PATIENCE_AT_WARMING = Duration.ofSeconds(30);
     private static final int PRACTICES = 6; // The constructor is the slowest to become fast.
@@ -61,6 +65,8 @@ public final class Client {
     private final List<Object[]> warmUps = new ArrayList<>(); // (topic, partition)
     private int index; // Of this producer in the plan.
     private int first; // The number of its first record: an earlier process had those before.
+    private int transactions; // So many an earlier process has begun.
+    private final Set<String> holds = new HashSet<>(); // NUMBER:PHASE
     private volatile Producing producing;
 
     public static void main(String[] arguments) {
@@ -86,6 +92,10 @@ public final class Client {
                     Reaction reaction = Reaction.of(workloads.size(), words[5]);
                     workloads.add(Workload.read(workloads.size(), words[1], Path.of(words[2]), numberOrNull(words[3]), numberOrNull(words[4]), reaction));
                 }
+                case "transaction" -> workloads.get(Integer.parseInt(words[1])).habits.set(Transactions.Habits.read(words));
+                case "transactions" -> transactions = Integer.parseInt(words[1]);
+                case "hold" -> holds.add(words[1] + ":" + words[2]);
+                case "proceed" -> Transactions.PROCEED.release();
                 case "from" -> first = Integer.parseInt(words[1]);
                 case "content" -> CONTENT.put(Integer.valueOf(words[1]), Integer.valueOf(words[2]));
                 case "warm-up" -> warmUps.add(new Object[] {words[1], Integer.valueOf(words[2])});
@@ -119,11 +129,18 @@ public final class Client {
         own.put("bootstrap.servers", bootstrap);
         own.put("linger.ms", "0");
         own.put("max.block.ms", String.valueOf(PATIENCE_AT_WARMING.toMillis()));
+        boolean transactional = settings.containsKey("transactional.id");
         for (int i = 0; i < PRACTICES; i++) {
-            Producing practice = new Producing(new Producer(own), List.of(Workload.ofPractice(0, topic), Workload.ofPractice(1, topic)), -1, 0);
+            List<Workload> work = new ArrayList<>(List.of(Workload.ofPractice(0, topic), Workload.ofPractice(1, topic)));
+            if (transactional) {
+                own.put("transactional.id", topic + "-" + i);
+                work.remove(1);
+                work.get(0).habits.set(Transactions.Habits.ofPractice());
+            }
+            Producing practice = new Producing(new Producer(own), work, -1, 0);
             practice.run(System.nanoTime());
             practice.producer.close(PATIENCE_AT_WARMING);
-            if (practice.problem != null) throw practice.problem;
+            if (practice.problem != null && !(practice.problem instanceof TransactionAbortedException)) throw practice.problem;
         }
         System.gc(); // Rather now than in the middle.
     }
@@ -134,6 +151,8 @@ public final class Client {
         long construction = warmUps.isEmpty() ? zero : zero - 1_000_000_000L;
         waitUntil(construction);
         producing = new Producing(new Producer(settings), workloads, index, first);
+        producing.transactions = transactions;
+        producing.holds = holds;
         tell("{\"event\":\"constructed\",\"at\":" + System.nanoTime() + "}");
         if (!warmUps.isEmpty()) {
             for (Object[] place : warmUps) producing.producer.send(record((String) place[0], (Integer) place[1], null, "w", WARM_UP_BYTES), null);
@@ -157,7 +176,7 @@ public final class Client {
         Runtime.getRuntime().halt(0);
     }
 
-    private static final class Producer extends KafkaProducer<byte[], byte[]> {
+    static final class Producer extends KafkaProducer<byte[], byte[]> {
         final long maxBlockMs;
 
         Producer(Map<String, Object> settings) {
@@ -181,7 +200,7 @@ public final class Client {
     }
 
     /** What the application does about a failed send; ksim_models.on_failure says the same of the simulated one. */
-    private static final class Reaction {
+    static final class Reaction {
         final int workload;
         final boolean resends;
         final boolean stops;
@@ -246,7 +265,9 @@ public final class Client {
     }
 
     /** The records of one workload, in the order of their times. */
-    private record Workload(int index, String topic, Integer partition, Semaphore window, boolean waits, Reaction reaction, long[] at, int[] size, int[] key) {
+    record Workload(
+        int index, String topic, Integer partition, Semaphore window, boolean waits, Reaction reaction, long[] at, int[] size, int[] key,
+        AtomicReference<Transactions.Habits> habits) {
         /** 16 bytes per record: its time in us, its bytes, the number of its key or -1, -2 where it cannot be serialized. */
         static Workload read(int index, String topic, Path file, Integer partition, Integer window, Reaction reaction) throws IOException {
             ByteBuffer columns = ByteBuffer.wrap(Files.readAllBytes(file));
@@ -260,7 +281,7 @@ public final class Client {
                 key[i] = columns.getInt();
             }
             boolean waits = window != null && window == 1;
-            return new Workload(index, topic, partition, window == null ? null : new Semaphore(window), waits, reaction, at, size, key);
+            return new Workload(index, topic, partition, window == null ? null : new Semaphore(window), waits, reaction, at, size, key, new AtomicReference<>());
         }
 
         static Workload ofPractice(int index, String topic) {
@@ -272,18 +293,21 @@ public final class Client {
                 size[i] = 100;
                 key[i] = i % 2 - 1;
             }
-            return new Workload(index, topic, null, new Semaphore(at.length / 2), false, Reaction.of(index, "report"), at, size, key);
+            Reaction reaction = Reaction.of(index, "report");
+            return new Workload(index, topic, null, new Semaphore(at.length / 2), false, reaction, at, size, key, new AtomicReference<>());
         }
     }
 
     /** The application: one thread per workload above one producer. */
-    private static final class Producing {
+    static final class Producing {
         final Producer producer;
         final List<Workload> workloads;
         final int index;
         final boolean silent;
         final List<Thread> threads = new ArrayList<>();
         int next;
+        int transactions; // Begun so far.
+        Set<String> holds = Set.of();
         final Map<String, Turns> turns = new HashMap<>(); // By topic.
         /** Records below this number have been announced: they may be in a log although nothing more was said of them. */
         int announced;
@@ -300,7 +324,10 @@ public final class Client {
         }
 
         void run(long zero) throws InterruptedException {
-            for (Workload workload : workloads) threads.add(inBackground("workload-" + workload.index, () -> offer(workload, zero)));
+            for (Workload workload : workloads) {
+                boolean transactional = workload.habits.get() != null;
+                threads.add(inBackground("workload-" + workload.index, transactional ? new Transactions(this, workload, zero)::run : () -> offer(workload, zero)));
+            }
             for (Thread thread : threads) thread.join();
         }
 
@@ -329,7 +356,7 @@ public final class Client {
         }
 
         /** The record has its number from the moment of the call, unless it had one before (`known`). */
-        private Outcome call(Workload workload, int i, long zero, int known) throws InterruptedException {
+        Outcome call(Workload workload, int i, long zero, int known) throws InterruptedException {
             int number;
             Turns line = turns.get(workload.topic);
             synchronized (this) {
@@ -366,6 +393,7 @@ public final class Client {
                 producer.send(record, outcome);
             } catch (RuntimeException problem) {
                 outcome.refused(problem);
+                outcome.thrown = true;
             }
             outcome.inside = false;
             return outcome;
@@ -400,6 +428,15 @@ public final class Client {
             if (!silent) tell(line);
         }
 
+        /** In its turn among all that is said, and written when this returns. */
+        void sayAndWait(String line) throws InterruptedException {
+            if (silent) return;
+            CountDownLatch written = new CountDownLatch(1);
+            EVENTS.put(line);
+            EVENTS.put(written);
+            written.await();
+        }
+
         void sayLater(String line) {
             if (silent) return;
             try {
@@ -412,6 +449,7 @@ public final class Client {
         /** How many records from this one on go out one right after another. */
         private static int due(Workload workload, int i, long zero) {
             int most = workload.window == null ? MOST_ANNOUNCED : Math.min(MOST_ANNOUNCED, workload.window.availablePermits() + 1);
+            if (workload.habits.get() != null) most = Math.min(most, workload.habits.get().left);
             int end = Math.min(workload.at.length, i + most);
             long now = (System.nanoTime() - zero) / 1000;
             int j = i + 1;
@@ -479,7 +517,7 @@ public final class Client {
         System.arraycopy(bytes, 0, value, from, noise);
     }
 
-    private static final class Outcome implements Callback {
+    static final class Outcome implements Callback {
         final Producing producing;
         final Workload workload;
         final int i;
@@ -488,6 +526,9 @@ public final class Client {
         /** send() has not returned. A callback that sends again is called by the thread that ran it. */
         boolean inside = true;
         boolean known;
+        /** send() threw. */
+        boolean thrown;
+        volatile boolean refused;
         private boolean failed;
         private final CountDownLatch over = new CountDownLatch(1);
 
@@ -525,6 +566,7 @@ public final class Client {
 
         void refused(Exception exception) {
             if (known) return;
+            refused = true;
             producing.problem = exception;
             workload.reaction.failed(number, producing);
             end("refused", described(exception), "");
@@ -546,12 +588,15 @@ public final class Client {
     /** What can wait is written by a thread of its own: the producer's thread must not wait for a pipe. */
     private static void tellEvents() {
         try {
-            List<String> lines = new ArrayList<>();
+            List<Object> events = new ArrayList<>();
             while (true) {
-                lines.add(EVENTS.take());
-                EVENTS.drainTo(lines, 1000);
-                write(String.join("", lines));
-                lines.clear();
+                events.add(EVENTS.take());
+                EVENTS.drainTo(events, 1000);
+                StringBuilder lines = new StringBuilder();
+                for (Object event : events) if (event instanceof String line) lines.append(line);
+                write(lines.toString());
+                for (Object event : events) if (event instanceof CountDownLatch waiting) waiting.countDown();
+                events.clear();
             }
         } catch (IOException | InterruptedException problem) {
             Runtime.getRuntime().halt(1);
@@ -579,7 +624,7 @@ public final class Client {
         Runtime.getRuntime().halt(3);
     }
 
-    private static String described(Throwable exception) {
+    static String described(Throwable exception) {
         Throwable cause = exception.getCause();
         boolean named = exception instanceof TimeoutException && cause instanceof ApiException;
         String message = exception.getMessage() + (named ? " (cause: " + cause.getClass().getSimpleName() + ")" : "");
@@ -602,7 +647,7 @@ public final class Client {
         waitUntil(moment, null);
     }
 
-    private static void waitUntil(long moment, Producing producing) {
+    static void waitUntil(long moment, Producing producing) {
         for (long left = moment - System.nanoTime(); left > 0 && (producing == null || !producing.over); left = moment - System.nanoTime()) {
             if (left > SPIN_NANOS) LockSupport.parkNanos(left - SPIN_NANOS);
             else Thread.onSpinWait();

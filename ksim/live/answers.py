@@ -14,6 +14,7 @@ from typing import Any
 
 from kio.schema.errors import ErrorCode as WireError
 
+from ksim.live.coordination import COORDINATORS, refusal, replaced
 from ksim.live.wire import API_VERSIONS, DESCRIBE_CLUSTER, FETCH, FIND_COORDINATOR, INIT_PRODUCER_ID, METADATA, PRODUCE, Codec, known_versions
 from ksim_models.errors import ErrorCode
 
@@ -92,6 +93,8 @@ def error_answer(api_key: int, codec: Codec, request: Any, error: ErrorCode, con
             return _make(codec, "ApiVersionsResponse", error_code=code, api_keys=(), throttle_time=NO_TIME)
         case 22:
             return _make(codec, "InitProducerIdResponse", throttle_time=NO_TIME, error_code=code, producer_id=-1, producer_epoch=-1)
+    if api_key in COORDINATORS:
+        return refusal(api_key, request, code, lambda part, **values: _make(codec, part, **values))
     raise NotPossible(f"no error answer is known for API {api_key}")
 
 
@@ -122,6 +125,8 @@ def with_error(api_key: int, response: Any, codec: Codec, error: ErrorCode, conc
         return replace(response, error_code=code, producer_id=-1, producer_epoch=-1)
     if api_key == API_VERSIONS:
         return replace(response, error_code=code, api_keys=())
+    if api_key in COORDINATORS:
+        return replaced(api_key, response, code)
     raise NotPossible(f"no error answer is known for API {api_key}")
 
 

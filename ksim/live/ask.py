@@ -137,7 +137,7 @@ class Ask:
     async def create_topics(self, broker: str, topics: Sequence[NewTopic], *, timeout_s: float = DEED_S) -> None:
         """Returns when every replica's broker knows the topics, leaders lead, and followers have begun to fetch. `Refused` where the cluster does."""
         await self.create(broker, topics, timeout_s=timeout_s)
-        await self._until_known(topics, timeout_s)
+        await self.until_known(topics, timeout_s)
         await self._until_followed(broker, topics, timeout_s)
 
     async def delete_topics(self, broker: str, names: Sequence[str], *, timeout_s: float = DEED_S) -> None:
@@ -340,11 +340,12 @@ class Ask:
             return
         scratch = NewTopic(f"{prefix[0]}followed-{secrets.token_hex(2)}", tuple(pairs), (("min.insync.replicas", "2"),))
         await self.create(broker, [scratch], timeout_s=timeout_s)
-        await self._until_known([scratch], timeout_s)
+        await self.until_known([scratch], timeout_s)
         topic_id = (await self.metadata(broker, [scratch.name])).topic_ids[scratch.name]
         await asyncio.gather(*(self.append(leader, (scratch.name, number), topic_id, b"w ", timeout_s=timeout_s) for number, (leader, _) in enumerate(pairs)))
 
-    async def _until_known(self, topics: Sequence[NewTopic], timeout_s: float) -> None:
+    async def until_known(self, topics: Sequence[NewTopic], timeout_s: float = DEED_S) -> None:
+        """Every replica's broker has its replica, and all are in the ISR."""
         expected = {(topic.name, number): replicas for topic in topics for number, replicas in enumerate(topic.assignment)}
         names = [topic.name for topic in topics]
         holders = sorted({name for replicas in expected.values() for name in replicas})

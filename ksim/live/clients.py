@@ -10,11 +10,16 @@ What a client is told: lines of words, each word percent-encoded.
     workload TOPIC FILE PARTITION WINDOW ON_FAILURE
                                              "-" where there is none; ON_FAILURE: report, resend, stop, or break:FAILURES:MICROSECONDS
                                              FILE: 16 bytes per record: time in us, bytes, number of its key (-1: none, -2: cannot be serialized)
+    transaction WORKLOAD RECORDS END ABORT_EVERY THINK BEGINS_AT ON_FAILURE
+                                             how the workload's records go into transactions; times in us
+    transactions NUMBER                      so many an earlier process has begun
+    hold NUMBER PHASE                        having said this step of this transaction, it waits for "proceed"
     content WORKLOAD MILLIONTHS              where the producer compresses: so much of each record is noise, and a batch compresses about to that
     warm-up TOPIC PARTITION                  the real producer sends a record here a second before time zero
     practise BOOTSTRAP TOPIC                 a throw-away producer sends a few records, so that the process is warm
     ready                                    answered when all before is done
     go ZERO                                  time zero, on the monotonic clock in ns: then the real producer is constructed and the workloads begin
+    proceed                                  with the step that was held
     close PATIENCE                           no more records, and when all have their outcome, or after so many ms ("-": never), the process ends
 
 What it says: JSON lines, each with "event" and "at" (monotonic clock, ns).
@@ -27,6 +32,8 @@ What it says: JSON lines, each with "event" and "at" (monotonic clock, ns).
     failed    record, workload, partition (-1: not known), class, message
     refused   record, workload, class, message: send() threw, or returned an already failed future
     breaker   workload, state, failures      of the application's circuit breaker
+    transaction number, phase, and call, class, message where it failed: a step that was taken, or is taken next (ksim_models.facts.Transaction)
+    finished  workload                       its application has come to the end of its transactions
     stopped   workload, left                 a send failed, and so many records are never offered
     broken    class, message                 the process ends
 """
@@ -50,12 +57,13 @@ from ksim.dice import Dice
 from ksim.live import columns
 from ksim.live.book import Book
 from ksim.live.client_events import records_of, together
+from ksim.live.client_transactions import HELD_S, ClientTransactions
 from ksim.live.errors import LiveError
 from ksim.live.naming import Naming
 from ksim.plan import Plan
 from ksim.workload import schedule
 from ksim_models.facts import Acked, BreakerChanged, Failed, Fault, Offered, Refused
-from ksim_models.on_failure import OnFailure, Reaction
+from ksim_models.on_failure import REPORT, OnFailure, Reaction
 from ksim_models.units import Micros
 
 JAVA = "java"
@@ -71,6 +79,7 @@ REPLACED = frozenset("bootstrap.servers client.id key.serializer value.serialize
 """Settings that are ours in a replay: the doors, the names, records of bytes, and every outcome told."""
 SECRET = re.compile(r"password|passwd|secret|jaas|token|credential|user\.info|\.key$|\.pem$|username")
 HIDDEN = "[hidden]"
+TRANSACTIONAL_ID = "transactional.id"
 
 
 class Child(Protocol):
@@ -114,6 +123,7 @@ class LiveClient:
         dice = Dice(plan.seed)
         self.workloads = [schedule(workload, dice, plan.faults) for workload in plan.workloads if workload.producer == self.name]
         self.total = sum(workload.total for workload in self.workloads)
+        self.transactions = ClientTransactions(plan, self.name, self.workloads, book)
         topics = {workload.topic for workload in self.workloads}
         self.warm_ups = [(topic.name, number) for topic in plan.topics if plan.warm and topic.name in topics for number in range(len(topic.assignment))]
         self.offered = 0
@@ -173,7 +183,10 @@ class LiveClient:
             self._say("setting", name, value)
         for file, workload in zip(files, self.workloads):
             numbers = ["-" if one is None else str(one) for one in (workload.partition, workload.window)]
-            self._say("workload", self.naming.real(workload.topic), str(file), *numbers, _in_one_word(workload.on_failure))
+            on_failure = REPORT if workload.transaction is not None else workload.on_failure
+            self._say("workload", self.naming.real(workload.topic), str(file), *numbers, _in_one_word(on_failure))
+        for words in self.transactions.words():
+            self._say(*words)
         if self.plan.config.compression_type != "none":
             for index, workload in enumerate(self.workloads):
                 self._say("content", str(index), str(workload.compression_ratio))
@@ -193,6 +206,8 @@ class LiveClient:
         """What was written, and what is ours in a replay."""
         own = {name: value for name, value in self.plan.given if name not in REPLACED}
         bootstrap = ",".join(doors[number - 1] for number in self.plan.bootstrap(len(doors)))
+        if TRANSACTIONAL_ID in own:
+            own[TRANSACTIONAL_ID] = self.naming.real_id(own[TRANSACTIONAL_ID])
         return own | {"bootstrap.servers": bootstrap, "client.id": self.name}
 
     def go(self, zero_ns: int) -> None:
@@ -224,7 +239,7 @@ class LiveClient:
     def is_done(self) -> bool:
         """Every record has its outcome, or never will."""
         self.check()
-        return not self.returning and (not self.alive or self.ended == self.total)
+        return not self.returning and (not self.alive or (self.ended == self.total and not self.transactions.under_way))
 
     def check(self) -> None:
         if self.trouble is not None:
@@ -361,6 +376,14 @@ class LiveClient:
             self.total -= event["left"]
             self._busy_until = max(self._busy_until, workload.time_of(workload.total - 1))
             self._next[event["workload"]] = workload.total
+
+    def _on_transaction(self, events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if self.transactions.heard(event, self._at(event), self._plain):
+                asyncio.get_running_loop().call_later(HELD_S, self._say, "proceed")
+
+    def _on_finished(self, events: list[dict[str, Any]]) -> None:
+        self.transactions.under_way = False
 
     def _on_acked(self, events: list[dict[str, Any]]) -> None:
         self._settle(records_of(events))

@@ -27,6 +27,7 @@ from ksim.live.processes import Child, Workplace
 from ksim.live.training import train
 from ksim.plan import Plan
 from ksim_models.profiles import parse_release
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 
 FIRST_CONTROLLER = 100
 READY_S = 90.0
@@ -39,6 +40,7 @@ OURS = frozenset(
 )
 """Where the brokers are and how they reach each other: the scenario says which there are, and we say where."""
 OURS_BEGIN = ("listener.", "zookeeper.")
+COORDINATED = (CONSUMER_OFFSETS, TRANSACTION_STATE)
 META = "meta.properties"
 DISK_FAULTS = ("disk-full", "disk-error")
 PROTOCOLS = "CLIENT:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT"
@@ -75,7 +77,8 @@ class ClusterSpec:
 
     @staticmethod
     def of(plan: Plan, *, version: str | None = None) -> ClusterSpec:
-        return ClusterSpec(version or plan.broker_version, tuple((broker.name, broker.given) for broker in plan.brokers), plan.controllers)
+        features = tuple((name, level) for name, level in _features(plan).items())
+        return ClusterSpec(version or plan.broker_version, tuple((broker.name, broker.given) for broker in plan.brokers), plan.controllers, features)
 
     @property
     def shared(self) -> Settings:
@@ -236,6 +239,13 @@ class KraftCluster:
             if len(directories) > 1:
                 await self.ask.prefer_directories(broker, {partition: str(directories[nth % len(directories)]) for nth, partition in enumerate(own)})
 
+    async def coordinate(self, topics: Sequence[NewTopic]) -> bool:
+        """Made anew for each play that has transactions: `reset` has taken those of the last one away."""
+        if topics:
+            await self.ask.create(self.brokers[0], topics)
+            await self.ask.until_known(topics)
+        return True
+
     def fail_disk(self, name: str, partition: Partition | None) -> None:
         """Of the log directory that holds this partition (None: the first) each write fails from now on."""
         folders = self.directories(name)
@@ -305,7 +315,7 @@ class KraftCluster:
             now = await self.ask.dynamic_config(broker, target)
             if changes := {key: before.get(key) for key in {**before, **now} if before.get(key) != now.get(key)}:
                 await self.ask.alter_broker(broker, target, changes)
-        topics = [topic for topic in (await self.ask.metadata(broker)).topics if is_ours(topic)]
+        topics = [topic for topic in (await self.ask.metadata(broker)).topics if is_ours(topic) or topic in COORDINATED]
         if topics:
             await self.ask.delete_topics(broker, topics)
 
@@ -386,6 +396,16 @@ class KraftCluster:
             return set(self.brokers) - set((await self.ask.metadata(name, topics=())).brokers)
         except NoAnswer:
             return {name}
+
+
+def _features(plan: Plan) -> dict[str, int]:
+    """What the scenario says of them; the release decides about the rest."""
+    cluster = plan.data.get("cluster")
+    given = cluster.get("features") if isinstance(cluster, dict) else None
+    found: dict[str, int] = {}
+    for name, level in given.items() if isinstance(given, dict) else ():
+        found |= {f"{name}.{rest}": number for rest, number in level.items()} if isinstance(level, dict) else {name: level}
+    return found
 
 
 def _uuid() -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ksim.frame_triggers import Carried, FrameFault
+from ksim.live.coordination import partitions_in_transactions
 from ksim.live.fetched import Fetched
 from ksim.live.pipes import Close, Pipe, shut
 from ksim.live.wire import API_NAMES, CORRELATION, FETCH, METADATA, PRODUCE, REQUEST_START, Codec, Framer, Unreadable, WireBatch, codec
@@ -307,4 +308,4 @@ def carried_by(exchange: Exchange, told: Callable[[Any], str | None]) -> Carried
         return (), [f"{told(topic)}-{partition.partition}" for topic in request.topics for partition in topic.partitions]
     if exchange.api_key == METADATA:
         return [name for topic in request.topics or () if (name := told(topic)) is not None], ()
-    return (), ()
+    return (), [f"{told(topic)}-{partition}" for topic, partition in partitions_in_transactions(exchange.api_key, request)]

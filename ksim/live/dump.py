@@ -22,8 +22,9 @@ START = re.compile(r"Log starting offset: (\d+)$")
 BATCH = re.compile(
     r"baseOffset: (?P<base>-?\d+) lastOffset: (?P<last>-?\d+) count: (?P<count>\d+) baseSequence: (?P<sequence>-?\d+) lastSequence: -?\d+"
     r" producerId: (?P<pid>-?\d+) producerEpoch: (?P<epoch>-?\d+) partitionLeaderEpoch: (?P<leader_epoch>-?\d+)"
-    r" isTransactional: \w+ isControl: (?P<control>true|false) "
+    r" isTransactional: (?P<transactional>true|false) isControl: (?P<control>true|false) "
 )
+MARKER = re.compile(r"\| offset: \d+ .*? endTxnMarker: (COMMIT|ABORT) ")
 RECORD = re.compile(r"\| offset: (\d+) .*? headerKeys: \[(.*?)\](?: key: .*?)?(?: payload: (.*))?$")
 ARGUMENT_BYTES_MAX = 100_000
 """Linux allows 128 KiB for one argument."""
@@ -67,7 +68,9 @@ def parse(lines: Iterable[str]) -> dict[str, DumpedLog]:
     log = DumpedLog(0)
     for line in lines:
         text = line.rstrip("\n")
-        if found := RECORD.match(text):
+        if found := MARKER.match(text):
+            log.batches[-1].marker = found[1].lower()
+        elif found := RECORD.match(text):
             if log.batches and not log.batches[-1].control:
                 headers = [(key, b"") for key in found[2].split(",") if key]
                 log.batches[-1].records.append((int(found[1]), identity((found[3] or "").encode(), headers)))
@@ -81,6 +84,7 @@ def parse(lines: Iterable[str]) -> dict[str, DumpedLog]:
                     producer_epoch=int(found["epoch"]),
                     base_sequence=int(found["sequence"]),
                     control=found["control"] == "true",
+                    transactional=found["transactional"] == "true",
                 )
             )
         elif found := FILE.match(text):

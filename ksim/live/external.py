@@ -112,6 +112,10 @@ class ExternalCluster:
     async def place(self, topics: Sequence[NewTopic]) -> None:
         """Its brokers put them where they like."""
 
+    async def coordinate(self, topics: Sequence[NewTopic]) -> bool:
+        """Its coordinators serve others too."""
+        return False
+
     async def crash(self, name: str) -> None:
         await self._run("crash", name)
 

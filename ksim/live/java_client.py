@@ -1,6 +1,6 @@
 """The Java client's program: compiled once for each Kafka version and kept, and how it is started.
 
-Not Kafka's. `Client.java` stands beside this file; the compiler is the one in the JDK that runs it.
+Not Kafka's. Its sources stand beside this file; the compiler is the one in the JDK that runs it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ksim.live.errors import LiveError
 
-SOURCE = Path(__file__).with_name("Client.java")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("Client.java", "Transactions.java"))
 BASE_HEAP_MB = 128
 COMPILER = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "--release", "17", "-XDstringConcat=inline")
 """Texts put together in plain code: the JVM's own way is slow when a line of code runs for the first time, which may be at time zero."""
@@ -26,7 +26,7 @@ JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xsha
 
 def compile_client(java: str, classpath: str) -> Path:
     """The folder with Client.class; blocks for a second or two when it is the first time. Safe beside others that do the same."""
-    name = hashlib.sha256(SOURCE.read_bytes() + classpath.encode()).hexdigest()[:16]
+    name = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES) + classpath.encode()).hexdigest()[:16]
     folder = cache_folder() / name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def compile_client(java: str, classpath: str) -> Path:
 
 
 def _compile(java: str, classpath: str, folder: Path) -> None:
-    command = [java, *COMPILER, "-d", str(folder), "-cp", os.pathsep.join(_jars(classpath)), str(SOURCE)]
+    command = [java, *COMPILER, "-d", str(folder), "-cp", os.pathsep.join(_jars(classpath)), *map(str, SOURCES)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     said = (done.stderr + done.stdout).strip()
     if "jdk.compiler not found" in said:

@@ -24,6 +24,7 @@ from ksim.live.naming import Naming
 from ksim.live.segments import Change, Tail
 from ksim.plan import Plan
 from ksim_models.facts import Appended, BrokerChanged, PartitionChanged, Replicated, TopicChanged, Truncated
+from ksim_models.internal_topics import place_of
 from ksim_models.messages import NO_LEADER
 from ksim_models.units import Micros
 
@@ -86,6 +87,9 @@ class Watchers:
 
     def active_controller(self) -> str:
         return self.sight.active_controller()
+
+    def leader_in(self, topic: str, key: str) -> str:
+        return self.sight.leader_in(topic, key)
 
 
 class Replicas:
@@ -212,6 +216,10 @@ class Inside:
     def active_controller(self) -> str:
         return self.controller
 
+    def leader_in(self, topic: str, key: str) -> str:
+        partitions = sum(name == topic for name, _ in self.image.partitions)
+        return self.leader_of((topic, place_of(key, partitions))) if partitions else NO_LEADER
+
     async def _find_controller(self) -> None:
         if len(self.cluster.controllers) > 1:
             self.controller = await self.cluster.active_controller() or self.controller
@@ -288,6 +296,9 @@ class Outside:
 
     def active_controller(self) -> str:
         return ""
+
+    def leader_in(self, topic: str, key: str) -> str:
+        return NO_LEADER  # Only topics of the scenario are asked for.
 
     def _led(self, partition: Partition, epoch: int) -> str | None:
         return self._leaders.get((partition, epoch))

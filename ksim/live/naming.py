@@ -21,9 +21,15 @@ Header = tuple[str, bytes]
 class Naming:
     def __init__(self, token: str | None = None) -> None:
         self.prefix = f"ksim-{token or secrets.token_hex(4)}-"
+        self.keeps_ids = False
+        """Whoever coordinates has forgotten earlier runs, and nobody else has transactional ids or groups there."""
 
     def real(self, name: str) -> str:
         return self.prefix + name
+
+    def real_id(self, name: str) -> str:
+        """Of a transactional id or a group."""
+        return name if self.keeps_ids else self.prefix + name
 
     def told(self, real: str) -> str | None:
         """The scenario's name; None for what is not of this run."""

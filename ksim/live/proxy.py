@@ -24,7 +24,21 @@ from ksim.live.frame_faults import FrameFaults
 from ksim.live.naming import Naming
 from ksim.live.pipes import NO_LINGER, Close, Pipe
 from ksim.live.sightings import Sightings
-from ksim.live.wire import API_NAMES, API_VERSIONS, FETCH, INIT_PRODUCER_ID, PRODUCE, Topics, Unreadable, batches_of, codec, known_versions
+from ksim.live.wire import (
+    ADD_PARTITIONS,
+    API_NAMES,
+    API_VERSIONS,
+    END_TXN,
+    FETCH,
+    INIT_PRODUCER_ID,
+    PRODUCE,
+    WRITE_MARKERS,
+    Topics,
+    Unreadable,
+    batches_of,
+    codec,
+    known_versions,
+)
 from ksim.network import LinkDelays
 from ksim.plan import Latency, NetworkPlan
 from ksim_models.units import Micros
@@ -328,8 +342,11 @@ class Proxy:
 
     def read_request(self, conversation: Conversation, exchange: Exchange) -> None:
         if self._is_between_brokers(conversation):
-            exchange.counts = exchange.api_key == FETCH and self._is_fetch_of_ours(conversation, exchange)
+            of_coordinators = exchange.api_key in (WRITE_MARKERS, ADD_PARTITIONS)
+            exchange.counts = of_coordinators or (exchange.api_key == FETCH and self._is_fetch_of_ours(conversation, exchange))
             return
+        if exchange.api_key == END_TXN and exchange.codec is not None and self._sightings is not None and exchange.request.committed:
+            self._sightings.commits(conversation.client)
         if exchange.api_key != PRODUCE or exchange.codec is None:
             return
         request = exchange.request
@@ -387,7 +404,7 @@ class Proxy:
     def _is_of_interest(self, exchange: Exchange) -> bool:
         if exchange.api_key == FETCH:
             return exchange.version >= 16  # Since KIP-951 it may name a new leader's address.
-        return exchange.api_key in WITH_ADDRESSES or exchange.api_key in (API_VERSIONS, INIT_PRODUCER_ID)
+        return exchange.api_key in WITH_ADDRESSES or exchange.api_key in (API_VERSIONS, INIT_PRODUCER_ID, END_TXN)
 
     def carried(self, conversation: Conversation, exchange: Exchange) -> Carried:
         return carried_by(exchange, self._told)

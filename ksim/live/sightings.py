@@ -12,10 +12,11 @@ from typing import Any
 from ksim.live.book import Book
 from ksim.live.clock import Clock
 from ksim.live.naming import Naming
-from ksim.live.wire import INIT_PRODUCER_ID, METADATA, PRODUCE, Topics, WireBatch, numbers
+from ksim.live.wire import END_TXN, INIT_PRODUCER_ID, METADATA, PRODUCE, Topics, WireBatch, numbers
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Connected, Disconnected, Learned, ProducerId, Rejected, Sent
+from ksim_models.facts import Connected, Disconnected, Learned, ProducerId, Rejected, Sent, Transaction
 from ksim_models.messages import NO_LEADER
+from ksim_models.units import Micros
 
 AFTER_APPEND = (ErrorCode.NONE, ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
 """Answers to a batch that is in the log, or may be."""
@@ -34,12 +35,20 @@ class Sightings:
         self._attempts: dict[tuple[str, str, int], int] = {}
         self._leaders: dict[tuple[str, str], tuple[str, int]] = {}
         self._nodes: dict[int, str] = {}
+        self._transactions: dict[str, int] = {}
+        """Per producer: the transaction at hand, as its application has told."""
+        self._ids: dict[str, tuple[int, int]] = {}
 
     def begin(self) -> None:
         """The clock has its zero."""
         early, self._early = self._early, None
+        self._book.watch(self._hear)
         for moment, fact in early or ():
             self._book.note(fact, self._clock.of(moment))
+
+    def _hear(self, at: Micros, fact: object) -> None:
+        if isinstance(fact, Transaction):
+            self._transactions[fact.producer] = fact.number
 
     @property
     def has_begun(self) -> bool:
@@ -81,13 +90,25 @@ class Sightings:
         if api_key == PRODUCE:
             self._produced(client, broker, batches, response)
         elif api_key == INIT_PRODUCER_ID:
-            if response.error_code == 0:
-                self._note(ProducerId(client, int(response.producer_id), int(response.producer_epoch), "InitProducerId"))
+            self._has_id(client, response, "InitProducerId")
+        elif api_key == END_TXN:
+            self._has_id(client, response, "EndTxn")
         elif api_key == METADATA:
             for topic in response.topics:
                 self._topics.learn(getattr(topic, "topic_id", None), getattr(topic, "name", None))
                 for partition in topic.partitions:
                     self._learned(client, topic, partition.partition_index, int(partition.leader_id), int(getattr(partition, "leader_epoch", -1)))
+
+    def commits(self, client: str) -> None:
+        """It asks for the end of its transaction."""
+        self._note(Transaction(client, self._transactions.get(client, 0), "commit-sent"))
+
+    def _has_id(self, client: str, response: Any, why: str) -> None:
+        """EndTxn v5 answers with the id and epoch of the next transaction; before, with none."""
+        known = int(getattr(response, "producer_id", -1)), int(getattr(response, "producer_epoch", -1))
+        if response.error_code == 0 and known[0] >= 0 and self._ids.get(client) != known:
+            self._ids[client] = known
+            self._note(ProducerId(client, *known, why))
 
     def connected(self, client: str, broker: str, connection: str) -> None:
         self._note(Connected(client, broker, connection))

@@ -25,6 +25,7 @@ from ksim.live.exchange import Address, NoAnswer
 from ksim.live.final_logs import FinalTruth, final_logs
 from ksim.live.frame_faults import FrameFaults
 from ksim.live.in_batches import in_batches
+from ksim.live.internal_topics import internal_topics
 from ksim.live.java_client import compile_client, java_command
 from ksim.live.kafka import installed_clients
 from ksim.live.logs import Watchers
@@ -68,6 +69,10 @@ class Scene(Cluster, Protocol):
         """Before they are created: in which log directories they are to stand."""
         ...
 
+    async def coordinate(self, topics: Sequence[NewTopic]) -> bool:
+        """Before time zero: the topics of coordinators, as a simulation makes them. False: they are there already, and others use them."""
+        ...
+
     async def leave(self, prefix: str) -> None:
         """A play is over: the topics with this prefix were made for it."""
         ...
@@ -94,6 +99,7 @@ class Play:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._strike_the_set)
             await self._create_topics()
+            self.naming.keeps_ids = await self.scene.coordinate(internal_topics(self.plan, self.dice))
             self._prepare_the_proxy()
             await self._start_clients()
             await self.watchers.start()

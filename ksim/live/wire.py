@@ -22,7 +22,20 @@ from ksim.live.compressed import NotReadable, decompress
 from ksim.live.naming import identity
 
 PRODUCE, FETCH, METADATA, FIND_COORDINATOR, API_VERSIONS, INIT_PRODUCER_ID, DESCRIBE_CLUSTER = 0, 1, 3, 10, 18, 22, 60
-API_NAMES = {PRODUCE: "Produce", FETCH: "Fetch", METADATA: "Metadata", API_VERSIONS: "ApiVersions", INIT_PRODUCER_ID: "InitProducerId"}
+ADD_PARTITIONS, ADD_OFFSETS, END_TXN, WRITE_MARKERS, COMMIT_OFFSETS = 24, 25, 26, 27, 28
+API_NAMES = {
+    PRODUCE: "Produce",
+    FETCH: "Fetch",
+    METADATA: "Metadata",
+    FIND_COORDINATOR: "FindCoordinator",
+    API_VERSIONS: "ApiVersions",
+    INIT_PRODUCER_ID: "InitProducerId",
+    ADD_PARTITIONS: "AddPartitionsToTxn",
+    ADD_OFFSETS: "AddOffsetsToTxn",
+    END_TXN: "EndTxn",
+    WRITE_MARKERS: "WriteTxnMarkers",
+    COMMIT_OFFSETS: "TxnOffsetCommit",
+}
 """Those that a fault can name."""
 
 LENGTH = struct.Struct(">i")
@@ -31,7 +44,7 @@ CORRELATION = struct.Struct(">i")
 BATCH_HEADER = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, two timestamps, producer id, epoch, base sequence, count: 61 bytes."""
 LARGEST_FRAME = 256 * 1024 * 1024
-COMPRESSION, CONTROL = 0x07, 0x20
+COMPRESSION, TRANSACTIONAL, CONTROL = 0x07, 0x10, 0x20
 
 
 class Framer:

@@ -20,6 +20,7 @@ from ksim.live.exchange import NoAnswer
 from ksim.live.naming import Naming
 from ksim.plan import FaultPlan, FrameTrigger, Plan
 from ksim_models.facts import Fault, LogStartMoved
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import SECOND, Micros
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ class Sight(Protocol):
     def leader_of(self, partition: str) -> str: ...
     def isr_of(self, partition: str) -> tuple[str, ...]: ...
     def active_controller(self) -> str: ...
+    def leader_in(self, topic: str, key: str) -> str:
+        """Of the partition of an internal topic to which this key belongs; "" for none."""
+        ...
 
 
 class LiveWorld:
@@ -122,8 +126,9 @@ class LiveWorld:
         self._replicas = {partition: replicas for topic in plan.topics for partition, replicas in zip(topic.partitions, topic.assignment)}
 
     def coordinator_of(self, name: str) -> str:
-        """Not known: only the scenario's own topics are watched."""
-        return ""
+        """Of a transactional id or a group; "" while there is none. A name that is both is taken for the former."""
+        is_transactional = any(producer.config.transactional_id == name for producer in self.plan.producers)
+        return self.sight.leader_in(TRANSACTION_STATE if is_transactional else CONSUMER_OFFSETS, self.naming.real_id(name))
 
     @property
     def now(self) -> Micros:

@@ -80,19 +80,23 @@ class InternalTopics:
         return FindCoordinatorResponse(NONE, leader)
 
     def _request(self, topic: str) -> CreateTopicsRequest:
-        config = self.config
-        kept = ("retention.ms", "-1"), ("retention.bytes", "-1")
-        if topic == TRANSACTION_STATE:
-            settings = (
-                *kept,
-                ("min.insync.replicas", str(config.transaction_state_log_min_isr)),
-                ("unclean.leader.election.enable", "false"),
-                ("segment.bytes", str(config.transaction_state_log_segment_bytes)),
-            )
-            return CreateTopicsRequest((topic,), config.transaction_state_log_num_partitions, config.transaction_state_log_replication_factor, settings)
-        return CreateTopicsRequest(
-            (topic,),
-            config.offsets_topic_num_partitions,
-            config.offsets_topic_replication_factor,
-            (*kept, ("segment.bytes", str(config.offsets_topic_segment_bytes))),
+        return request_of(topic, self.config)
+
+
+def request_of(topic: str, config: BrokerConfig) -> CreateTopicsRequest:
+    """What a broker with this configuration asks the controller for."""
+    kept = ("retention.ms", "-1"), ("retention.bytes", "-1")
+    if topic == TRANSACTION_STATE:
+        settings = (
+            *kept,
+            ("min.insync.replicas", str(config.transaction_state_log_min_isr)),
+            ("unclean.leader.election.enable", "false"),
+            ("segment.bytes", str(config.transaction_state_log_segment_bytes)),
         )
+        return CreateTopicsRequest((topic,), config.transaction_state_log_num_partitions, config.transaction_state_log_replication_factor, settings)
+    return CreateTopicsRequest(
+        (topic,),
+        config.offsets_topic_num_partitions,
+        config.offsets_topic_replication_factor,
+        (*kept, ("segment.bytes", str(config.offsets_topic_segment_bytes))),
+    )

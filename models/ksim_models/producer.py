@@ -13,7 +13,7 @@ from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
+from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of, throttle_of
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Sent
@@ -30,7 +30,6 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
-    throttle_of,
     topic_of,
 )
 from ksim_models.outcomes import Outcomes
@@ -213,9 +212,7 @@ class Producer:
     def _turn_again(self, now: Micros, out: list[Effect]) -> None:
         """What a turn has brought, the application goes on with; what it did, and a partition that a send() brought late in the turn, is for the next turn."""
         step = self.identity
-        while (isinstance(step, TransactionStep) and step.is_free and step.manager.new_partitions) or (
-            self.session is not None and self.session.step(now, out)
-        ):
+        while (isinstance(step, TransactionStep) and step.wants_a_turn) or (self.session is not None and self.session.step(now, out)):
             self.sending.take(now, out)
             self._turn(now, out)
 

@@ -7,13 +7,13 @@ Whom a request goes to, and when, is `transaction_step`'s affair; sequence numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.messages import InitProducerIdRequest
 from ksim_models.profiles import ClientProfile
+from ksim_models.refusals import CLOSED_BEFORE
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -105,6 +105,8 @@ class TransactionManager:
         """The last initTransactions, commit or abort: result, target, name; it must be heard of before another call (T9)."""
         self.on_reset: Callable[[], None] = lambda: None
         """All sequence numbers begin again."""
+        self.is_closed = False
+        """close() has begun."""
         self.hurry: Callable[[int], None] = lambda by: None
         """1: a commit or an abort has begun, and nothing lingers (A27); -1: it is over."""
 
@@ -196,6 +198,7 @@ class TransactionManager:
     # What the application calls. Each throws `IllegalState`, or answers what it waits for.
 
     def initialize(self) -> Result:
+        self._throw_if_closed()
         self.throw_if_failed()
         return self._once(self._initialize, State.INITIALIZING, "initTransactions")
 
@@ -209,15 +212,22 @@ class TransactionManager:
         return self._enqueue(INIT_PRODUCER_ID, request, priority)
 
     def begin(self) -> None:
+        self._throw_if_closed()
         self._throw_if_pinned("beginTransaction")
         self.throw_if_failed()
         self._go(State.IN_TRANSACTION)
         self.number += 1
 
     def commit(self) -> Result:
+        self._throw_if_closed()
         return self._once(lambda: self._complete(committed=True), State.COMMITTING, "commitTransaction")
 
     def abort(self) -> Result:
+        self._throw_if_closed()
+        return self.abort_while_closing()
+
+    def abort_while_closing(self) -> Result:
+        """A51: what close() does about an open transaction."""
         return self._once(lambda: self._complete(committed=False), State.ABORTING, "abortTransaction")
 
     def _complete(self, *, committed: bool) -> Result:
@@ -235,6 +245,7 @@ class TransactionManager:
 
     def send_offsets(self, offsets: Mapping[str, int], group: Group) -> Result:
         """T29: it may be called again while the last one is still under way."""
+        self._throw_if_closed()
         self._throw_if_pinned("sendOffsetsToTransaction")
         self.throw_if_failed()
         if self.state is not State.IN_TRANSACTION:
@@ -295,6 +306,10 @@ class TransactionManager:
         result = call()
         self.pinned = result, target, name
         return result
+
+    def _throw_if_closed(self) -> None:
+        if self.is_closed:
+            raise IllegalState(Failure(*CLOSED_BEFORE))
 
     def _throw_if_pinned(self, name: str) -> None:
         if self.pinned is not None and self.profile.pins_timed_out_calls:
@@ -421,35 +436,3 @@ class TransactionManager:
 
 def failed_partition(error: ErrorCode) -> Failure:
     return Failure("KafkaException", f"Could not add partitions to transaction due to errors: {error.name}")
-
-
-# send().
-
-RETURNED = ("TimeoutException", "BufferExhaustedException")
-API_EXCEPTIONS = (
-    *RETURNED,
-    "RecordTooLargeException",
-    "InvalidTopicException",
-    "TopicAuthorizationException",
-    "ProducerFencedException",
-    "InvalidProducerEpochException",
-)
-"""A8: what comes in the future; all else is thrown."""
-
-
-def why_not_sending(manager: TransactionManager) -> Failure | None:
-    """What send() throws. Kafka finds it when the record is in the accumulator already (A11), from where it is not sent unless its partition
-    is in the transaction at hand; here it does not get there.
-    """
-    try:
-        manager.throw_if_not_sending()
-    except IllegalState as illegal:
-        return illegal.failure
-    return None
-
-
-def refused_by_send(manager: TransactionManager, error: str, text: str) -> None:
-    """A10: an error that send() answers in the future makes the transaction one to be aborted."""
-    if manager.profile.failed_sends_abort and error in API_EXCEPTIONS:
-        with suppress(IllegalState):
-            manager.failed(Failure(error, text, retriable=error in RETURNED), in_background=False)

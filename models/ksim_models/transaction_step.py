@@ -76,6 +76,17 @@ class TransactionStep:
         """No request is under way."""
         return self.manager.in_flight is None and self.waiting is None and not self.manager.is_fatal
 
+    @property
+    def wants_a_turn(self) -> bool:
+        """The turn that is over has left something that the next one does, without waiting for anything.
+
+        Simplified: Java's next turn comes when its poll ends, which may be a while later.
+        """
+        manager = self.manager
+        if not self.is_free:
+            return False
+        return bool(manager.new_partitions) or (manager.has_error and bool(manager.queue)) or self.idempotence.has_to_resolve
+
     def may_go_on(self, now: Micros, out: list[Effect]) -> bool:
         """S1. True: records may be sent in this turn."""
         manager, numbers = self.manager, self.idempotence

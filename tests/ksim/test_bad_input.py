@@ -263,7 +263,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 
 
 LATER = [
-    ("applications", '[applications.a]\nreads = "payments"', "applications"),
     ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
     ("racks", "[cluster]\nracks = ['a']", "racks"),
     ("rack()", CRASH + "who = 'rack(a)'", "rack"),

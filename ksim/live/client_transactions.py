@@ -1,0 +1,56 @@
+"""Transactions of a client in a process of its own: what it is told of them before time zero, and what it says of each step.
+
+Not Kafka's. The language is described in ksim.live.clients; the course of events is that of `ksim_models.transactional_application`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ksim.faults import TRANSACTION_PHASES
+from ksim.live.book import Book
+from ksim.plan import CountTrigger, Plan
+from ksim_models.facts import Transaction
+from ksim_models.units import Micros
+
+if TYPE_CHECKING:
+    from ksim.workload import Schedule
+
+HELD_S = 0.1
+"""How long a step is held at which a fault strikes: a killed process closes its sockets only when the system has cleared it away."""
+SEEN_ON_THE_WIRE = "commit-sent"
+
+
+class ClientTransactions:
+    def __init__(self, plan: Plan, producer: str, workloads: Sequence[Schedule], book: Book) -> None:
+        self.producer = producer
+        self.workloads = workloads
+        self.book = book
+        self.number = 0
+        """Of the transaction at hand, or the last one, from 1."""
+        self.under_way = any(workload.transaction is not None for workload in workloads)
+        """Its application has not come to the end of its transactions."""
+        triggers = [fault.when for fault in plan.faults if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction"]
+        found = {(trigger.count, TRANSACTION_PHASES[trigger.phase]): None for trigger in triggers if trigger.producer in ("", producer)}
+        self._held = [(number, phase) for number, phase in found if phase != SEEN_ON_THE_WIRE]
+
+    def words(self) -> Iterator[tuple[str, ...]]:
+        """What the process is to be told."""
+        for index, workload in enumerate(self.workloads):
+            habits = workload.transaction
+            if habits is not None:
+                times = str(habits.think), str(habits.begins_at)
+                end = "commit" if habits.commits else "abort"
+                yield "transaction", str(index), str(habits.records), end, str(habits.abort_every), *times, workload.on_failure.reaction.value
+        if self.under_way:
+            yield "transactions", str(self.number)
+            for number, phase in self._held:
+                yield "hold", str(number), phase
+
+    def heard(self, event: dict[str, Any], at: Micros, plain: Callable[[str], str]) -> bool:
+        """True: the process waits until it is told to proceed."""
+        self.number = event["number"]
+        step = Transaction(self.producer, self.number, event["phase"], event.get("call", ""), event.get("class", ""), plain(event.get("message", "")))
+        self.book.note(step, at)
+        return (self.number, step.phase) in self._held
