@@ -133,7 +133,7 @@ producer    = "p1"
 topic       = "payments"
 records     = 200
 every       = "10ms"
-transaction = {{ records = 10, abort_every = 4 }}
+transaction = {{ records = 10, abort_every = 4, think = "50ms" }}
 """
 SUCCESSOR = """
 [producers.p2]
@@ -164,7 +164,7 @@ MOMENTS = {
     "offsets": '{ transaction = 4, phase = "before-offsets" }',
     "commit": '{ transaction = 4, phase = "before-commit" }',
     "markers": '{ transaction = 4, phase = "after-commit-sent" }',
-    "abort": '{ transaction = 4, phase = "before-abort" }',
+    "abort": '{ transaction = 8, phase = "before-abort" }',
 }
 """The others have none: their request is held up, and the fault strikes meanwhile."""
 WHO = {"client-crash": "copy", "coordinator-crash": "coordinator(copy-1)", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
@@ -254,7 +254,7 @@ def _faults(cell: Cell) -> list[str]:
 def _frame(cell: Cell) -> str:
     """Its request, in the fourth transaction or so."""
     sender = "" if cell.phase == "markers" else f', from = "{"copier" if cell.copies else "p1"}"'
-    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else ", nth = 4"
+    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else f", nth = {8 if cell.phase == 'abort' else 4}"
     return f'{{ request = "{CALLS[cell.phase]}"{sender}{which} }}'
 
 
