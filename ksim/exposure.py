@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
+from ksim.exposure_reads import Readings
 from ksim.exposure_transactions import Transactions
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
@@ -58,13 +59,16 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
         ids = {producer.name: producer.config.transactional_id for producer in plan.producers if producer.config.transactional_id}
         lives, transactions = Lives(history, replicas), Transactions(history, ids)
         exposure = Exposure(lives, transactions, [*plan.controllers], [broker.name for broker in plan.brokers], windows)
+        readings = Readings(history, plan)
         for fault in plan.faults:
             if fault.do in ADMINISTERED:
                 result[fault.index] = min(1, len(windows.get(fault.name, [])))
             elif fault.do in SLOW_PARTS and not plan.model.costs.of(SLOW_PARTS[fault.do]):
                 result[fault.index] = 0  # What takes no time takes none on a slow machine either.
             elif fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
-                result[fault.index] = exposure.touched(windows.get(fault.name, []))
+                struck = windows.get(fault.name, [])
+                away = [one for window in struck for one in readings.absences(window.do, window.begin, window.end, window.resolved)]
+                result[fault.index] = exposure.touched(struck) + readings.touched(away)
     return result
 
 

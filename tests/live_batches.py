@@ -31,3 +31,19 @@ def batch(values: Sequence[bytes], *, base: int = 0, epoch: int = 0, producer_id
 def numbered(*numbers: int, base: int = 0, epoch: int = 0, producer: int = 0) -> bytes:
     """Records of one producer of a plan."""
     return batch([f"{producer}/{number} ".encode() for number in numbers], base=base, epoch=epoch)
+
+
+def marker(*, commit: bool, base: int = 0, epoch: int = 0, producer_id: int = 0, producer_epoch: int = 0) -> bytes:
+    """A control batch that ends a transaction; its key: version 0, type."""
+    record = Record(attributes=i8(0), timestamp=NOW, offset=i64(0), key=(1 if commit else 0).to_bytes(4, "big"), value=(0).to_bytes(6, "big"), headers=())
+    new = NewRecordBatch(
+        producer_id=i64(producer_id),
+        producer_epoch=i16(producer_epoch),
+        partition_leader_epoch=i32(epoch),
+        base_sequence=i32(-1),
+        records=(record,),
+        attributes=i16(0x30),
+    )
+    buffer = io.BytesIO()
+    write_new_batch(buffer, new)
+    return base.to_bytes(8, "big") + buffer.getvalue()[8:]

@@ -14,7 +14,7 @@ from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, ProducerId, Refused, Sent
 from ksim_models.machine import Closed, Effect, Event, Exit, Received, Send, Terminated, Wake
 from ksim_models.messages import ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest
-from ksim_models.transaction_manager import Group, TransactionManager
+from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
     AddOffsetsToTxnResponse,
@@ -27,6 +27,7 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitRequest,
     TxnOffsetCommitResponse,
 )
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import IllegalState, Result
 from ksim_models.transactional_application import Call
 from scripted import Client, _span

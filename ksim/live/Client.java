@@ -525,7 +525,7 @@ public final class Client {
         final Thread caller = Thread.currentThread();
         /** send() has not returned. A callback that sends again is called by the thread that ran it. */
         boolean inside = true;
-        boolean known;
+        volatile boolean known;
         /** send() threw. */
         boolean thrown;
         volatile boolean refused;
@@ -548,6 +548,7 @@ public final class Client {
         /** Called inside send() where the record was refused, and by the producer's own thread for everything else. */
         @Override
         public void onCompletion(RecordMetadata metadata, Exception exception) {
+            if (known) return; // A transactional producer appends first and looks at its state then: its own thread fails the record once more.
             if (exception == null) {
                 workload.reaction.succeeded(number, producing);
                 end("acked", ",\"partition\":" + metadata.partition() + ",\"offset\":" + (metadata.hasOffset() ? metadata.offset() : -1), "");

@@ -111,22 +111,8 @@ class Broker:
         ids = ProducerIds(self.number, self.incarnation)
         self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
-        self.roles = Roles(
-            self.name,
-            self.profile,
-            self.config,
-            self.page_cache,
-            self.logs,
-            self.topic_ids,
-            self.directories,
-            self.image,
-            self.replicas,
-            self.leading,
-            self.following,
-            self.membership,
-            self.tasks,
-            self.coordination,
-        )
+        disk = self.logs, self.topic_ids, self.directories
+        self.roles = Roles(*own, self.page_cache, *disk, *here, self.following, self.membership, self.tasks, self.coordination)
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""

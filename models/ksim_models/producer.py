@@ -40,7 +40,7 @@ from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_step import TransactionStep
 from ksim_models.transactional_application import AnySession, session_of
 from ksim_models.transactional_numbers import TransactionalNumbers
-from ksim_models.units import LONG_AGO, NEVER, Micros
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros
 
 CONSTRUCTED_AT: Micros = 0
 """From then on the I/O thread runs: it asks for metadata and for a producer id, whether there is a record or not (S1.4, Metadata.bootstrap)."""
@@ -215,6 +215,8 @@ class Producer:
         while (isinstance(step, TransactionStep) and step.wants_a_turn) or (self.session is not None and self.session.step(now, out)):
             self.sending.take(now, out)
             self._turn(now, out)
+        if isinstance(step, TransactionStep):
+            self.poll.longest = step.backoff if not step.is_free else self.network.request_timeout + MILLISECOND
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
         """Java takes in all that one poll brought before its next turn, metadata first (N3). Here every answer comes alone."""

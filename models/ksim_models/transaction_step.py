@@ -19,8 +19,9 @@ from ksim_models.outcomes import Outcomes
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_answers import answered, lost
-from ksim_models.transaction_manager import TRANSACTION, Pending, TransactionManager
+from ksim_models.transaction_manager import TRANSACTION, TransactionManager
 from ksim_models.transaction_messages import EndTxnRequest
+from ksim_models.transaction_pending import Pending
 from ksim_models.transaction_states import IllegalState, State
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms

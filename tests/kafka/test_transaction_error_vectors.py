@@ -60,6 +60,16 @@ ERRORS = [
         ("abort", "abort throws KafkaException(ClusterAuthorizationException)"),
     ),
     vector(
+        "PV-131 before 3.1.1 send() said so in other words, and never that it was fenced",
+        {"kafka": "3.1.0"},
+        ("send p0", "refused 0 IllegalStateException"),
+        ("start", ""),
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions PRODUCER_FENCED", "failed 1 ProducerFencedException; [FATAL_ERROR: ProducerFencedException]"),
+        ("send p0", "refused 2 KafkaException"),
+        ("commit", "commit throws ProducerFencedException"),
+    ),
+    vector(
         "PV-133 FindCoordinator of an unknown version",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -721,5 +731,20 @@ def test_a_coordinator_that_is_not_ready_in_time() -> None:
             ("pass 1", "FindCoordinator transaction"),
             ("reply FindCoordinator b1", ""),
             ("pass 100", "EndTxn commit"),
+        ]
+    )
+
+
+def test_s2_while_a_transactional_request_waits_no_poll_is_longer_than_its_backoff() -> None:
+    """S2, N14: so its time-out is noticed at once, although a poll began half-way."""
+    client = Transactional()
+    client.play(
+        [
+            *ACKED,
+            ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"),
+            ("pass 500", ""),
+            ("drop b1", ""),
+            ("pass 500", ""),
+            ("pass 1", "FindCoordinator transaction"),
         ]
     )

@@ -51,12 +51,12 @@ def test_a_batch_keeps_the_order_of_its_records_and_who_sent_it() -> None:
     assert logged(HEAD + IDEMPOTENT) == [LoggedBatch(3, 4, "p2", (8, 6, 7), 1000, 2, 7)]
 
 
-def test_a_control_batch_moves_the_end_of_the_log_and_holds_no_record() -> None:
+def test_a_control_batch_moves_the_end_of_the_log_and_tells_how_a_transaction_ended() -> None:
     log = parse((HEAD + IDEMPOTENT + MARKER).splitlines())[SEGMENT]
 
     assert log.end == 7
     assert [batch.control for batch in log.batches] == [False, True]
-    assert log.batches[1].logged(PRODUCERS) == []
+    assert log.batches[1].logged(PRODUCERS) == [LoggedBatch(6, 4, "", range(0), 1000, 2, -1, True, "abort")]
 
 
 def test_a_warm_up_record_has_no_producer() -> None:

@@ -290,7 +290,7 @@ def test_a_refusal_of_api_versions_lists_nothing(version: int) -> None:
 
 def test_an_answer_of_another_api_cannot_be_refused() -> None:
     with pytest.raises(NotPossible):
-        error_answer(FIND_COORDINATOR, known(FIND_COORDINATOR, 4), None, ErrorCode.NOT_COORDINATOR, everybody)
+        error_answer(DESCRIBE_CLUSTER, known(DESCRIBE_CLUSTER, 1), None, ErrorCode.NOT_COORDINATOR, everybody)
 
 
 def test_an_answer_after_the_work_was_done_keeps_the_offset() -> None:
