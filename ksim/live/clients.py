@@ -48,14 +48,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from ksim.dice import Dice
 from ksim.live import columns
 from ksim.live.book import Book
+from ksim.live.child import Child, Workplace
 from ksim.live.client_events import records_of, together
 from ksim.live.client_transactions import HELD_S, ClientTransactions
 from ksim.live.errors import LiveError
@@ -81,30 +81,6 @@ REPLACED = frozenset("bootstrap.servers client.id key.serializer value.serialize
 SECRET = re.compile(r"password|passwd|secret|jaas|token|credential|user\.info|\.key$|\.pem$|username")
 HIDDEN = "[hidden]"
 TRANSACTIONAL_ID = "transactional.id"
-
-
-class Child(Protocol):
-    """A process that was started (see ksim.live.processes)."""
-
-    @property
-    def stdin(self) -> Any: ...
-    @property
-    def stdout(self) -> Any: ...
-    @property
-    def code(self) -> int | None: ...
-    def kill(self) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def close_pipes(self) -> None: ...
-    def last_lines(self, count: int = ...) -> str: ...
-
-
-class Workplace(Protocol):
-    folder: Path
-
-    def start(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: int = ..., stdout: int | None = ..., log: bool = ...
-    ) -> Child: ...
 
 
 class LiveClient:

@@ -23,8 +23,9 @@ from dataclasses import replace
 from typing import Any
 
 from ksim.live.book import Book
+from ksim.live.child import Workplace
 from ksim.live.client_transactions import HELD_S
-from ksim.live.clients import REPLACED, LiveClient, Workplace
+from ksim.live.clients import REPLACED, LiveClient
 from ksim.live.naming import Naming
 from ksim.plan import ConsumerPlan, Plan, ProducerPlan
 from ksim_models.config import ProducerConfig

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import ChainMap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -94,11 +93,10 @@ class Play:
         self.book = Book(self.clock)
         self.dice = Dice(plan.seed)
         self.clients: dict[str, LiveClient] = {}
-        self.elsewhere: dict[str, Elsewhere] = {}
+        self.processes: dict[str, Process] = {}
+        """By every name by which a fault can strike them."""
         self.watchers = Watchers(scene, plan, self.naming, self.book)
-        self.world = LiveWorld(
-            plan, self.book, self.naming, scene, proxy, ChainMap[str, Process]({}, self.clients, self.elsewhere), self.watchers, self._frames
-        )
+        self.world = LiveWorld(plan, self.book, self.naming, scene, proxy, self.processes, self.watchers, self._frames)
 
     async def run(self) -> Run:
         began = time.perf_counter()
@@ -146,11 +144,11 @@ class Play:
             reader = LiveReader(self.plan, consumer, application, command, naming=self.naming, book=self.book, workplace=self.workplace)
             reader.consumer_doors = await self._doors(consumer.name)
             if application is not None:
-                self.elsewhere[consumer.name] = Elsewhere()
+                self.processes[consumer.name] = Elsewhere()
             await self._start_client(reader, application.producer if application is not None else consumer.name, real)
 
     async def _start_client(self, client: LiveClient, name: str, real: str) -> None:
-        self.clients[name] = client
+        self.clients[name] = self.processes[name] = client
         await client.start(await self._doors(name), (real, self.naming.real(PRACTISE)))
 
     async def _doors(self, name: str) -> list[str]:
