@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
+from ksim.exposure_reads import Readings
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
 from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, SLOW_PARTS, Plan
@@ -55,13 +56,16 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
         if any(not topic.exists for topic in plan.topics):
             replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
         exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
+        readings = Readings(history, plan)
         for fault in plan.faults:
             if fault.do in ADMINISTERED:
                 result[fault.index] = min(1, len(windows.get(fault.name, [])))
             elif fault.do in SLOW_PARTS and not plan.model.costs.of(SLOW_PARTS[fault.do]):
                 result[fault.index] = 0  # What takes no time takes none on a slow machine either.
             elif fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS):
-                result[fault.index] = exposure.touched(windows.get(fault.name, []))
+                struck = windows.get(fault.name, [])
+                away = [one for window in struck for one in readings.absences(window.do, window.begin, window.end, window.resolved)]
+                result[fault.index] = exposure.touched(struck) + readings.touched(away)
     return result
 
 

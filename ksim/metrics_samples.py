@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from ksim.metrics import NOT_COUNTED
 from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
+from ksim_models.client_network import throttle_of
 from ksim_models.facts import Refused, Retried, Split
 from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
 from ksim_models.measurements import MEASUREMENTS, Drained, Errored
-from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse, throttle_of
+from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse
 from ksim_models.producer import Producer
 from ksim_models.units import MILLISECOND, Micros
 

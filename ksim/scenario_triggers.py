@@ -9,13 +9,20 @@ from collections.abc import Sequence
 
 from ksim.plan import CountTrigger, FrameTrigger, Who
 from ksim.problems import shown
-from ksim.scenario_names import BROKER, PRODUCER, Names, read_who
+from ksim.scenario_names import BROKER, CONSUMER, PRODUCER, Names, read_who
 from ksim.scenario_reading import Table, name_of
 from ksim.scenario_shape import APIS, COUNT_TRIGGERS, FRAME_TRIGGER, LATER_APIS, TRANSACTION_PHASES
 from ksim.scenario_values import COUNT, DURATION, NUMBER, PROBABILITY, TEXT, choice
 
 PRODUCE = "Produce"
-SENDERS = {"Fetch": (BROKER,), "WriteTxnMarkers": (BROKER,), "AddPartitionsToTxn": (PRODUCER, BROKER)}
+OF_CONSUMERS = ("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch")
+SENDERS = {
+    "Fetch": (BROKER, CONSUMER),
+    "WriteTxnMarkers": (BROKER,),
+    "AddPartitionsToTxn": (PRODUCER, BROKER),
+    **dict.fromkeys(("Metadata", "ApiVersions", "FindCoordinator"), (PRODUCER, CONSUMER)),
+    **dict.fromkeys(OF_CONSUMERS, (CONSUMER,)),
+}
 PHASE = choice(*TRANSACTION_PHASES)
 
 

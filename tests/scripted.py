@@ -237,6 +237,8 @@ class Script:
 class Client(Script):
     """The Java client."""
 
+    kind: type[Producer] = Producer
+
     def __init__(self, *, kafka: str = "4.3", partitions: int = 2, window: int | None = None, **config: Any) -> None:
         """window: so many unacknowledged records at most, in every partition; the next send() waits for a callback."""
         settings: dict[str, Any] = {"linger_ms": 0, "enable_idempotence": False, "retry_backoff_ms": 0, "retry_backoff_max_ms": 0}
@@ -245,7 +247,7 @@ class Client(Script):
         calls = [Calls(number) for number in range(partitions)]
         for call in calls:
             call.window = window
-        self.producer = Producer("p1", client_profile(kafka), self.config, ["b1", "b2"], list[Arrivals](calls), Half())
+        self.producer = self.kind("p1", client_profile(kafka), self.config, ["b1", "b2"], list[Arrivals](calls), Half())
         super().__init__(calls, self.producer)
         self.leaders = {f"t-{number}": ("b1", 100) for number in range(partitions)}
         self._told = self._sends = 0

@@ -1,7 +1,7 @@
 """A scripted transactional producer: what the application, the brokers and the coordinators do is written line by line, and all that comes of it beside.
 
 The settings are those of Kafka's TransactionManagerTest: request.timeout.ms 1000, delivery.timeout.ms 3000, transactional requests retried after 100 ms,
-batches at once, no linger; producer id 13131, epoch 1. b1 leads all partitions and coordinates, unless the script says otherwise.
+batches at once, no linger; producer id 13131, epoch 1. b1 leads all partitions, b2 coordinates from "start" on.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ksim_models.closing import ClosableProducer
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, ProducerId, Refused, Sent
-from ksim_models.machine import Closed, Effect, Event, Received, Send, Wake
+from ksim_models.machine import Closed, Effect, Event, Exit, Received, Send, Terminated, Wake
 from ksim_models.messages import ApiVersionsRequest, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest
-from ksim_models.transaction_manager import Group, TransactionManager
+from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
     AddOffsetsToTxnResponse,
@@ -26,6 +27,7 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitRequest,
     TxnOffsetCommitResponse,
 )
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import IllegalState, Result
 from ksim_models.transactional_application import Call
 from scripted import Client, _span
@@ -59,6 +61,8 @@ class Left:
 
 
 class Transactional(Client):
+    kind = ClosableProducer
+
     def __init__(self, *, v2: bool = False, bumps: bool = True, **config: Any) -> None:
         """v2: the cluster has transaction.version 2. bumps: its coordinators know InitProducerId v3 (T11)."""
         self.v2 = v2
@@ -75,6 +79,8 @@ class Transactional(Client):
     # The network.
 
     def _carry_out(self, effect: Effect) -> list[Event]:
+        if isinstance(effect, Exit):
+            self.facts.append((self.now, Left("exits")))
         if isinstance(effect, Send) and type(effect.message) in APIS:
             self.facts.append((self.now, Left(_described(effect.message))))
         return super()._carry_out(effect)
@@ -92,6 +98,7 @@ class Transactional(Client):
     def reply(self, api: str, words: Sequence[str]) -> None:
         """Answer the oldest request of this API: nothing, an error, or "t-0=ERROR" for single partitions; "b2" (who coordinates), "e7" (an epoch)."""
         connection, request = next((connection, request) for connection, request in self.pending if APIS.get(type(request)) == api)
+        assert request is next(other for name, other in self.pending if name == connection), "a connection answers in order (BP-1)"
         self.pending.remove((connection, request))
         single = {word.split("=")[0]: ErrorCode[word.split("=")[1]] for word in words if "=" in word}
         error = next((ErrorCode[word] for word in words if word in ErrorCode.__members__), ErrorCode.NONE)
@@ -134,7 +141,7 @@ class Transactional(Client):
         match verb:
             case "start":  # From nothing to the first transaction.
                 self.producer.metadata.want("t", self.now)
-                for step in ("init", "reply FindCoordinator", "pass 100", "reply InitProducerId", "begin"):
+                for step in ("init", "reply FindCoordinator b2", "pass 100", "reply InitProducerId", "begin"):
                     self._do(step)
                     self.happened()
             case "init" | "commit" | "abort" | "send-offsets" as name:
@@ -146,6 +153,8 @@ class Transactional(Client):
                     self.manager.begin()
                 except IllegalState as illegal:
                     return f"begin throws {illegal.failure.exception}"
+            case "close":  # "close 0": by force.
+                self._handle(Terminated(int(rest) if rest else None))
             case "append":  # No turn follows.
                 super()._do(line)
                 self.producer.sending.take(self.now, [])

@@ -55,12 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--survivors", action="store_true", help="only those that lived last time, as the rules are the same and only tests are new")
     parser.add_argument("--folder", help="work here and leave it; ksim_models/NAME.py in it holds all mutants of a module")
     chosen = parser.parse_args(arguments)
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     modules = chosen.only.split(",")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(chosen.folder or scratch)
         mutants = _plant(folder, modules)
-        lived = {name for row in results.values() for name in row["survivors"]}
+        lived = {name for row in _results().values() for name in row["survivors"]}
         tried = [name for name in mutants if name in lived or not chosen.survivors]
         (folder / "planted.json").write_text(json.dumps({"mutants": tried, "seconds": chosen.seconds}), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "planted", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not live", "--hypothesis-seed=0"]
@@ -69,13 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if ran.returncode != 0:
             print(f"The tests did not come to an end:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}", file=sys.stderr)
             return 1
+        print(ran.stderr, end="", file=sys.stderr)
         fates = {name: int(fate) for name, fate in (line.split() for line in (folder / "fates.txt").read_text(encoding="utf-8").splitlines())}
+    results = _results()  # Other rows may have come meanwhile.
     for module in modules:
         results[module] = _row({name: fates.get(name, CAUGHT) for name in mutants if name.startswith(f"ksim_models.{module}.")})
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     PAGE.write_text("\n".join(_page(results)) + "\n", encoding="utf-8")
     print("\n".join(_table({module: results[module] for module in modules})))
     return 0
+
+
+def _results() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    return found
 
 
 def _plant(folder: Path, modules: Sequence[str]) -> list[str]:

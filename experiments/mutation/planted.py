@@ -47,7 +47,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 
 
 def _reaching(items: list[pytest.Item]) -> dict[str, list[tuple[float, pytest.Item]]]:
-    """Which tests come to which function, and how long each of them takes; all must pass as long as no bug is planted."""
+    """Which tests come to which function, and how long each of them takes; those that fail as long as no bug is planted catch nothing."""
     hits: set[str] = set()
     trampoline.record_trampoline_hit = lambda name, caller=None: hits.add(name)  # mutmut's own looks at its settings at each call.
     trampoline.set_mutant_under_test("stats")
@@ -55,7 +55,9 @@ def _reaching(items: list[pytest.Item]) -> dict[str, list[tuple[float, pytest.It
     for item in items:
         hits.clear()
         began = time.process_time()
-        assert _passes(item), f"{item.nodeid} fails without a planted bug"
+        if not _passes(item):  # It would catch whatever is planted.
+            print(f"{item.nodeid} fails without a planted bug: left out", file=sys.stderr)
+            continue
         took = time.process_time() - began
         for function in hits:
             reaching[function].append((took, item))

@@ -44,7 +44,6 @@ from ksim_models.raft_log import RaftDisk
 from ksim_models.replica import Replica
 from ksim_models.roles import Roles
 from ksim_models.topic_asking import TopicAsking
-from ksim_models.transaction_messages import ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
 
@@ -66,10 +65,8 @@ class Broker:
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start.
         quorum: the controllers, where there are several, and what this broker's disk holds of their log."""
-        self.name = name
-        self.number = number
-        self.profile = profile
-        self.config = config
+        self.name, self.number = name, number
+        self.profile, self.config = profile, config
         self.controller = controller
         self.quorum = quorum
         self.dice = dice
@@ -114,22 +111,8 @@ class Broker:
         ids = ProducerIds(self.number, self.incarnation)
         self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
-        self.roles = Roles(
-            self.name,
-            self.profile,
-            self.config,
-            self.page_cache,
-            self.logs,
-            self.topic_ids,
-            self.directories,
-            self.image,
-            self.replicas,
-            self.leading,
-            self.following,
-            self.membership,
-            self.tasks,
-            self.coordination,
-        )
+        disk = self.logs, self.topic_ids, self.directories
+        self.roles = Roles(*own, self.page_cache, *disk, *here, self.following, self.membership, self.tasks, self.coordination)
         self.isr_check_at = start_at + self.lag_check_every
         self.idle_check_at: Micros = NEVER
         """No connection has been idle for too long before."""
@@ -150,10 +133,8 @@ class Broker:
             return None
         leading, following = self.leading, self.following
         at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
-        if leading.parked or leading.sessions:  # Else nobody waits for anything here; below the same for who follows nobody.
+        if leading.parked or leading.sessions or leading.readers is not None:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
-        if leading.readers is not None:
-            at = min(at, leading.readers.wake_at)
         if self.coordination.in_use:
             at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
@@ -273,8 +254,6 @@ class Broker:
         self.membership.wake(now, out)
         self.following.wake(self.membership.epoch, now, out)
         self.leading.wake(now, out)
-        if self.leading.readers is not None:
-            self.leading.readers.wake(now)
         if self.coordination.in_use:
             self.coordination.wake(now, out)
         self.tasks.wake(now, self.leading.tell_with_next_answer, out)
@@ -342,8 +321,6 @@ class Broker:
                     self.asking.ask_for_what_is_missing(request.topics, out)
             case ApiVersionsRequest():
                 self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version, features_epoch=0), now, out)
-            case ConsumerFetchRequest() | ListOffsetsRequest() | OffsetForLeaderEpochRequest():
-                self.leading.read().serve(connection, request, now)
             case _:
                 answer = self.coordination.apis[type(request)](connection, request, now, out)
                 if answer is not None:
@@ -438,14 +415,12 @@ class Broker:
 
     def is_serving(self, kind: type) -> bool:
         """A request of this kind is parked, or stands behind another."""
-        return (kind is ProduceRequest and bool(self.leading.parked)) or any(
-            type(request) is kind for inbound in self.inbound.values() for request in inbound.queue
-        )
+        waiting = (request for inbound in self.inbound.values() for request in inbound.queue)
+        return (kind is ProduceRequest and bool(self.leading.parked)) or any(type(request) is kind for request in waiting)
 
     @property
     def settled(self) -> bool:
         """Running, unfenced, nothing asked of the controller."""
         membership = self.membership
-        if self.coordination.in_use and not self.coordination.is_settled:
-            return False
-        return self.running and not membership.fenced and not membership.leaving and not membership.items and not membership.asked_items
+        coordinates = self.coordination.in_use and not self.coordination.is_settled
+        return not coordinates and self.running and not membership.fenced and not membership.leaving and not membership.items and not membership.asked_items

@@ -143,12 +143,6 @@ BROKER_SWITCHES = (
         idle_topic=_one_replica,
     ),
     Switch(
-        "offsets_are_read_when_committed",
-        "A commit of offsets, while fewer replicas than min.insync.replicas are in sync,",
-        {False: "is refused, and nothing is written", True: "fails after offsets.commit.timeout.ms, and counts all the same when they are in sync again"},
-        "KIP-848",
-    ),
-    Switch(
         "reassignment_needs",
         "A reassignment",
         {

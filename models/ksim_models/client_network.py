@@ -49,6 +49,12 @@ class ConnectionSettings(Protocol):
     def connections_max_idle_ms(self) -> int: ...
 
 
+def throttle_of(response: object) -> int:
+    """Every answer to a client has one."""
+    throttle: int = getattr(response, "throttle_ms", 0)
+    return throttle
+
+
 class State(Enum):
     DISCONNECTED = "no connection"
     CONNECTING = "waiting for the other side"

@@ -97,6 +97,8 @@ class ClosableProducer(HeldUp):
         self.sending.close(now, out)
         if self.session is not None:
             self.session.close()
+        if self.transactions is not None:
+            self.transactions.is_closed = True
 
     def _end_if_possible(self, now: Micros, out: list[Effect]) -> None:
         """A51, A52: nothing queued and nothing unanswered, or the time is over: then every incomplete batch fails, whatever the brokers make of it."""
@@ -125,14 +127,16 @@ class ClosableProducer(HeldUp):
             return not manager.is_fatal
         if not manager.is_ongoing or manager.is_completing or any(self.accumulator.queues.values()):
             return False
+        if any(node.in_flight for node in self.network.nodes.values()):
+            return False
         try:
-            manager.abort()
+            manager.abort_while_closing()
         except IllegalState:
             self.gives_up_at = now
             return False
         self._turn(now, out)
         self.wake_at = self._next_wake()
-        return True
+        return manager.is_ongoing
 
     def _begin_again(self, now: Micros) -> None:
         """Another process: nothing is left of the old one but how far its application had come. It has no producer id, so it is another producer (I2)."""

@@ -33,9 +33,12 @@ from ksim_models.transaction_messages import (
     AddPartitionsToTxnBatchResponse,
     AddPartitionsToTxnRequest,
     AddPartitionsToTxnResponse,
+    ConsumerFetchRequest,
     EndTxnRequest,
     FindCoordinatorRequest,
     FindCoordinatorResponse,
+    ListOffsetsRequest,
+    OffsetForLeaderEpochRequest,
     TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 )
@@ -88,6 +91,7 @@ class Coordination:
             WriteTxnMarkersRequest: self._write_markers,
         }
         """Every kind of request that ends up here."""
+        self.apis.update(dict.fromkeys((ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest), self._read))
         self.own: dict[str, Told] = {}
         """Requests of this broker to itself."""
         self.own_requests = 0
@@ -181,6 +185,10 @@ class Coordination:
     def _check_offsets(self, partition: str, request: TxnOffsetCommitRequest, told: Verified, now: Micros, out: list[Effect]) -> None:
         self.in_use = True
         self.verifying.check_offsets(partition, request, told, now, out)
+
+    def _read(self, connection: str, request: ConsumerFetchRequest | ListOffsetsRequest | OffsetForLeaderEpochRequest, now: Micros, out: list[Effect]) -> None:
+        """A consumer asks the leader of its partitions."""
+        self.leading.read().serve(connection, request, now)
 
     def _find_coordinator(self, connection: str, request: FindCoordinatorRequest, now: Micros, out: list[Effect]) -> FindCoordinatorResponse:
         return self.topics.find(request, out)

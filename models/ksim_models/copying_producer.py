@@ -18,9 +18,10 @@ from ksim_models.copying import Copying, Fed, Then, Turn
 from ksim_models.facts import Failed, Refused, Transaction
 from ksim_models.machine import Dice, Effect, Event, Note, Restarted, Rouse
 from ksim_models.profiles import ClientProfile
-from ksim_models.transaction_manager import API_EXCEPTIONS, Group
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
 from ksim_models.transactional_application import CANNOT_RECOVER, Call
+from ksim_models.transactional_send import API_EXCEPTIONS
 from ksim_models.units import NEVER, Micros
 
 

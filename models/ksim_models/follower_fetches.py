@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ksim_models.config import BrokerConfig
+from ksim_models.consumer_fetch import Readers
 from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.fetch_session import FetchSession
@@ -29,6 +30,20 @@ class FollowerFetches:
         self.sessions: dict[str, FetchSession] = {}
         self.answers: list[tuple[str, object]] = []
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
+        self.readers: Readers | None = None
+        """The consumers that read here, once there was one."""
+
+    def tell_all(self, partition: str, now: Micros) -> None:
+        """Another role, another epoch, or no replica any more."""
+        self.tell_followers((partition,), now)
+        if self.readers is not None:
+            self.readers.tell(partition)
+
+    def read(self) -> Readers:
+        """A consumer has come."""
+        if self.readers is None:
+            self.readers = Readers(self.replicas, self.image, self.directories, lambda connection, response: self.answers.append((connection, response)))
+        return self.readers
 
     def tell_followers(self, partitions: Iterable[str], now: Micros) -> None:
         """Something happened to them that their followers' fetches may be waiting for: data, a new role or epoch (RP-80).

@@ -113,7 +113,7 @@ class GroupCoordinator:
         self.topics = topics
         self.leading = leading
         self.reply = reply
-        self.is_new = profile.offsets_are_read_when_committed
+        self.is_new = profile.offsets_append_acks_1
         self.membership = GroupMembership(config, reply, self._store_group)
         self.shards: dict[str, Shard] = {}
         self.next_look: Micros = NEVER

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from ksim_models.config import BrokerConfig
-from ksim_models.consumer_fetch import Readers
 from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
@@ -75,8 +74,6 @@ class Leading(FollowerFetches):
         """Replicas whose leadership wants its ISR changed: the broker tells the controller."""
         self.short: dict[str, Replica] = {}
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
-        self.readers: Readers | None = None
-        """The consumers that read here, once there was one."""
         self.appended: list[str] = []
         """Partitions to which the request at hand has written."""
         self.own_appends = 0
@@ -91,7 +88,7 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             if session.parked_until < at:
                 at = session.parked_until
-        return at
+        return at if self.readers is None else min(at, self.readers.wake_at)
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         for parked in [parked for parked in self.parked.values() if parked.deadline <= now]:
@@ -99,6 +96,8 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             if session.parked_until <= now:
                 self._answer_fetch(session, self._read(session, now), now)
+        if self.readers is not None:
+            self.readers.wake(now)
 
     # Produce.
 
@@ -429,15 +428,3 @@ class Leading(FollowerFetches):
                 if out_of_sync:
                     replica.leadership.propose_shrink(out_of_sync)
                     self.proposals.append(replica)
-
-    def tell_all(self, partition: str, now: Micros) -> None:
-        """Another role, another epoch, or no replica any more."""
-        self.tell_followers((partition,), now)
-        if self.readers is not None:
-            self.readers.tell(partition)
-
-    def read(self) -> Readers:
-        """A consumer has come."""
-        if self.readers is None:
-            self.readers = Readers(self.replicas, self.image, self.directories, lambda connection, response: self.answers.append((connection, response)))
-        return self.readers

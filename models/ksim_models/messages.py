@@ -222,12 +222,6 @@ class FetchResponse:
     partitions: tuple[FetchedPartition, ...]
 
 
-def throttle_of(response: object) -> int:
-    """Every answer to a client has one."""
-    throttle: int = getattr(response, "throttle_ms", 0)
-    return throttle
-
-
 # An administrator and the controller.
 
 

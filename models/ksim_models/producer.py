@@ -13,7 +13,7 @@ from ksim_models.accumulator import Accumulator
 from ksim_models.arrivals import Arrivals
 from ksim_models.batch import Batch
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of
+from ksim_models.client_network import ClientNetwork, Lost, Request, broker_of, throttle_of
 from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Sent
@@ -30,7 +30,6 @@ from ksim_models.messages import (
     ProduceResponse,
     ProduceResult,
     RecordBatch,
-    throttle_of,
     topic_of,
 )
 from ksim_models.outcomes import Outcomes
@@ -41,7 +40,7 @@ from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_step import TransactionStep
 from ksim_models.transactional_application import AnySession, session_of
 from ksim_models.transactional_numbers import TransactionalNumbers
-from ksim_models.units import LONG_AGO, NEVER, Micros
+from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros
 
 CONSTRUCTED_AT: Micros = 0
 """From then on the I/O thread runs: it asks for metadata and for a producer id, whether there is a record or not (S1.4, Metadata.bootstrap)."""
@@ -213,11 +212,11 @@ class Producer:
     def _turn_again(self, now: Micros, out: list[Effect]) -> None:
         """What a turn has brought, the application goes on with; what it did, and a partition that a send() brought late in the turn, is for the next turn."""
         step = self.identity
-        while (isinstance(step, TransactionStep) and step.is_free and step.manager.new_partitions) or (
-            self.session is not None and self.session.step(now, out)
-        ):
+        while (isinstance(step, TransactionStep) and step.wants_a_turn) or (self.session is not None and self.session.step(now, out)):
             self.sending.take(now, out)
             self._turn(now, out)
+        if isinstance(step, TransactionStep):
+            self.poll.longest = step.backoff if not step.is_free else self.network.request_timeout + MILLISECOND
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
         """Java takes in all that one poll brought before its next turn, metadata first (N3). Here every answer comes alone."""

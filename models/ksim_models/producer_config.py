@@ -15,7 +15,7 @@ from typing import Any
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.idempotence_setting import check_in_flight_at_construction, settle_idempotence
 from ksim_models.partitioner_names import KNOWN, REMOVED_IN_4_0
-from ksim_models.producer_keys import CONSUMER_FAMILIES, LIBRDKAFKA_NAMES, PRODUCER_FAMILIES, PRODUCER_KEYS
+from ksim_models.producer_keys import CONSUMER_FAMILIES, LIBRDKAFKA_NAMES, PRODUCER_FAMILIES, PRODUCER_KEYS, WITHOUT_TRANSACTIONS
 from ksim_models.profiles import ClientProfile
 from ksim_models.quantities import show_given
 from ksim_models.settings import INT_MAX, Catalogue, Effective, Problem, Reading, Setting, nearest_of, read_settings
@@ -97,6 +97,8 @@ def resolve_producer(settings: Sequence[Setting], profile: ClientProfile) -> Pro
     check_in_flight_at_construction(profile.idempotence_rule, reading)
     if reading.can_compare("buffer.memory", "batch.size") and reading.number("buffer.memory") < reading.number("batch.size"):
         reading.notes.append("buffer.memory is smaller than batch.size: the client starts, but every send() throws IllegalArgumentException (C8).")
+    if "transaction.timeout.ms" in reading.written and "transactional.id" not in reading.written:
+        reading.notes.append(f"transaction.timeout.ms plays no part: {WITHOUT_TRANSACTIONS}.")
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     return ProducerResolution(None if problems else _config(reading), problems, notes, reading.effective())
 

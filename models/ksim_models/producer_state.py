@@ -173,6 +173,8 @@ class ProducerState:
     def expire(self, now: Micros, after: Micros) -> None:
         """PS-50: who has written nothing for so long, by the time-stamps of the records, is forgotten; not while its transaction is open."""
         self.entries = {pid: entry for pid, entry in self.entries.items() if now - entry.timestamp < after or entry.open_from != NOT_OPEN}
+        verifying = self.transactions.verifying
+        self.transactions.verifying = {pid: guard for pid, guard in verifying.items() if now - guard.created_at < after}
 
     # Snapshots.
 

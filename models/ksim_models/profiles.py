@@ -232,8 +232,6 @@ class BrokerProfile:
     voters_look_elsewhere: bool
     """3.9: a controller that cannot reach the leader asks another; before, it kept trying."""
     election_backoff: ElectionBackoff
-    offsets_are_read_when_committed: bool
-    """4.0 (KIP-848's coordinator, GC-9): offsets and groups are written with acks=1, and count when the high watermark has passed them; before, acks=-1."""
     reassignment_needs: ReassignmentNeeds
     registration_leaves_isr: RegistrationLeavesIsr
     heartbeat_retry: HeartbeatRetry
@@ -350,7 +348,6 @@ def broker_profile(version: str) -> BrokerProfile:
         begin_quorum_epoch_repeats=release >= (3, 9, 0),
         voters_look_elsewhere=release >= (3, 9, 0),
         election_backoff=_election_backoff(release),
-        offsets_are_read_when_committed=release >= (4, 0, 0),
         reassignment_needs=_reassignment_needs(release),
         registration_leaves_isr=_registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,

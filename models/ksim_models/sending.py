@@ -24,7 +24,8 @@ from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
-from ksim_models.transaction_manager import TransactionManager, refused_by_send, why_not_sending
+from ksim_models.transaction_manager import TransactionManager
+from ksim_models.transactional_send import refused_by_send, why_not_sending
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 

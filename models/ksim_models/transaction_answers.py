@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ksim_models.errors import ErrorCode, known_to
 from ksim_models.messages import InitProducerIdResponse, topic_of
-from ksim_models.transaction_manager import FIRST_ADD_BACKOFF_MS, GROUP, TRANSACTION, Pending, TransactionManager, failed_partition
+from ksim_models.transaction_manager import FIRST_ADD_BACKOFF_MS, GROUP, TRANSACTION, TransactionManager
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnResponse,
     AddPartitionsToTxnResponse,
@@ -19,6 +19,7 @@ from ksim_models.transaction_messages import (
     FindCoordinatorResponse,
     TxnOffsetCommitResponse,
 )
+from ksim_models.transaction_pending import Pending
 from ksim_models.transaction_replies import UNEXPECTED, Then, reaction
 from ksim_models.transaction_states import FENCED, Failure, failure_of
 from ksim_models.units import ms
@@ -127,7 +128,7 @@ def _partitions_answered(manager: TransactionManager, request: Pending, results:
         text = f"Not authorized to access topics: [{', '.join(dict.fromkeys(forbidden))}]"
         _abortable(manager, request, Failure(ErrorCode.TOPIC_AUTHORIZATION_FAILED.exception, text))
     elif failed is not None:
-        _abortable(manager, request, failed_partition(failed))
+        _abortable(manager, request, _failed_partition(failed))
     else:
         manager.added(tuple(partition for partition, _ in results), request)
 
@@ -147,3 +148,7 @@ def _offsets_answered(manager: TransactionManager, request: Pending, results: It
             _react(manager, request, error, then)
             break
     manager.offsets_left(request)
+
+
+def _failed_partition(error: ErrorCode) -> Failure:
+    return Failure("KafkaException", f"Could not add partitions to transaction due to errors: {error.name}")

@@ -7,13 +7,11 @@ Whom a request goes to, and when, is `transaction_step`'s affair; sequence numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 
 from ksim_models.config import ProducerConfig
-from ksim_models.errors import ErrorCode
 from ksim_models.messages import InitProducerIdRequest
 from ksim_models.profiles import ClientProfile
+from ksim_models.refusals import CLOSED_BEFORE
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -21,9 +19,10 @@ from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     TxnOffsetCommitRequest,
 )
+from ksim_models.transaction_pending import Group, Pending
 from ksim_models.transaction_replies import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID, OFFSET_COMMIT
 from ksim_models.transaction_states import Failure, IllegalState, Priority, Result, State, is_legal
-from ksim_models.units import Micros, ms
+from ksim_models.units import ms
 
 TRANSACTION, GROUP = "transaction", "group"
 FATAL_FOR_EVERYONE = (
@@ -36,37 +35,6 @@ FATAL_FOR_EVERYONE = (
 EXHAUSTED = "Transaction Request was aborted after exhausting retries."
 FIRST_ADD_BACKOFF_MS = 20
 """T24."""
-
-
-@dataclass(slots=True)
-class Group:
-    """The consumer's place in its group (KIP-447)."""
-
-    name: str
-    member: str = ""
-    generation: int = -1
-    instance: str = ""
-
-
-class Pending:
-    """A request that waits to be sent, or for its answer."""
-
-    __slots__ = ("api", "backoff", "coordinator", "group", "is_epoch_bump", "is_retry", "key", "message", "offsets", "priority", "result")
-
-    def __init__(self, api: str, message: object, priority: Priority, result: Result, coordinator: str, key: str, backoff: Micros) -> None:
-        self.api = api
-        self.message = message
-        self.priority = priority
-        self.result = result
-        self.coordinator = coordinator
-        """Who must answer: "transaction", "group", or "": anybody."""
-        self.key = key
-        """That coordinator's transactional id or group."""
-        self.backoff = backoff
-        self.is_retry = False
-        self.is_epoch_bump = priority is Priority.EPOCH_BUMP
-        self.offsets: dict[str, int] = {}
-        self.group: Group | None = None
 
 
 class TransactionManager:
@@ -105,6 +73,8 @@ class TransactionManager:
         """The last initTransactions, commit or abort: result, target, name; it must be heard of before another call (T9)."""
         self.on_reset: Callable[[], None] = lambda: None
         """All sequence numbers begin again."""
+        self.is_closed = False
+        """close() has begun."""
         self.hurry: Callable[[int], None] = lambda by: None
         """1: a commit or an abort has begun, and nothing lingers (A27); -1: it is over."""
 
@@ -196,6 +166,7 @@ class TransactionManager:
     # What the application calls. Each throws `IllegalState`, or answers what it waits for.
 
     def initialize(self) -> Result:
+        self._throw_if_closed()
         self.throw_if_failed()
         return self._once(self._initialize, State.INITIALIZING, "initTransactions")
 
@@ -209,15 +180,22 @@ class TransactionManager:
         return self._enqueue(INIT_PRODUCER_ID, request, priority)
 
     def begin(self) -> None:
+        self._throw_if_closed()
         self._throw_if_pinned("beginTransaction")
         self.throw_if_failed()
         self._go(State.IN_TRANSACTION)
         self.number += 1
 
     def commit(self) -> Result:
+        self._throw_if_closed()
         return self._once(lambda: self._complete(committed=True), State.COMMITTING, "commitTransaction")
 
     def abort(self) -> Result:
+        self._throw_if_closed()
+        return self.abort_while_closing()
+
+    def abort_while_closing(self) -> Result:
+        """A51: what close() does about an open transaction."""
         return self._once(lambda: self._complete(committed=False), State.ABORTING, "abortTransaction")
 
     def _complete(self, *, committed: bool) -> Result:
@@ -235,6 +213,7 @@ class TransactionManager:
 
     def send_offsets(self, offsets: Mapping[str, int], group: Group) -> Result:
         """T29: it may be called again while the last one is still under way."""
+        self._throw_if_closed()
         self._throw_if_pinned("sendOffsetsToTransaction")
         self.throw_if_failed()
         if self.state is not State.IN_TRANSACTION:
@@ -265,13 +244,26 @@ class TransactionManager:
         return result
 
     def throw_if_not_sending(self) -> None:
-        """What send() asks once the record is in the accumulator (A11)."""
+        """What send() asks once the record is in the accumulator (A11); before 3.1.1 before that, in other words."""
+        if not self.profile.pins_timed_out_calls:
+            self._throw_if_not_ready_for_send()
+            return
         self.throw_if_failed()
         self._throw_if_pinned("send")
         if self.producer_id < 0:
             raise IllegalState(Failure("IllegalStateException", "Cannot add partition to transaction before completing a call to initTransactions"))
         if self.state is not State.IN_TRANSACTION:
             raise IllegalState(Failure("IllegalStateException", f"Cannot add partition to transaction while in state  {self.state.value}"))
+
+    def _throw_if_not_ready_for_send(self) -> None:
+        if self.has_error and self.last_error is not None:
+            text = "Cannot perform send because at least one previous transactional or idempotent request has failed with errors."
+            raise IllegalState(Failure("KafkaException", text, self.last_error.exception))
+        if self.producer_id < 0:
+            text = "Cannot perform a 'send' before completing a call to initTransactions when transactions are enabled."
+            raise IllegalState(Failure("IllegalStateException", text))
+        if self.state is not State.IN_TRANSACTION:
+            raise IllegalState(Failure("IllegalStateException", f"Cannot call send in state {self.state.value}"))
 
     def add_partition(self, partition: str) -> None:
         """T5, T6: send() has put a record for this partition into the accumulator."""
@@ -295,6 +287,10 @@ class TransactionManager:
         result = call()
         self.pinned = result, target, name
         return result
+
+    def _throw_if_closed(self) -> None:
+        if self.is_closed:
+            raise IllegalState(Failure(*CLOSED_BEFORE))
 
     def _throw_if_pinned(self, name: str) -> None:
         if self.pinned is not None and self.profile.pins_timed_out_calls:
@@ -417,39 +413,3 @@ class TransactionManager:
             request.result.fail(failure)
         if self.pinned is not None:
             self.pinned[0].fail(failure)
-
-
-def failed_partition(error: ErrorCode) -> Failure:
-    return Failure("KafkaException", f"Could not add partitions to transaction due to errors: {error.name}")
-
-
-# send().
-
-RETURNED = ("TimeoutException", "BufferExhaustedException")
-API_EXCEPTIONS = (
-    *RETURNED,
-    "RecordTooLargeException",
-    "InvalidTopicException",
-    "TopicAuthorizationException",
-    "ProducerFencedException",
-    "InvalidProducerEpochException",
-)
-"""A8: what comes in the future; all else is thrown."""
-
-
-def why_not_sending(manager: TransactionManager) -> Failure | None:
-    """What send() throws. Kafka finds it when the record is in the accumulator already (A11), from where it is not sent unless its partition
-    is in the transaction at hand; here it does not get there.
-    """
-    try:
-        manager.throw_if_not_sending()
-    except IllegalState as illegal:
-        return illegal.failure
-    return None
-
-
-def refused_by_send(manager: TransactionManager, error: str, text: str) -> None:
-    """A10: an error that send() answers in the future makes the transaction one to be aborted."""
-    if manager.profile.failed_sends_abort and error in API_EXCEPTIONS:
-        with suppress(IllegalState):
-            manager.failed(Failure(error, text, retriable=error in RETURNED), in_background=False)

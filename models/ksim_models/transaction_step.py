@@ -19,8 +19,9 @@ from ksim_models.outcomes import Outcomes
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_answers import answered, lost
-from ksim_models.transaction_manager import TRANSACTION, Pending, TransactionManager
+from ksim_models.transaction_manager import TRANSACTION, TransactionManager
 from ksim_models.transaction_messages import EndTxnRequest
+from ksim_models.transaction_pending import Pending
 from ksim_models.transaction_states import IllegalState, State
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
@@ -75,6 +76,17 @@ class TransactionStep:
     def is_free(self) -> bool:
         """No request is under way."""
         return self.manager.in_flight is None and self.waiting is None and not self.manager.is_fatal
+
+    @property
+    def wants_a_turn(self) -> bool:
+        """The turn that is over has left something that the next one does, without waiting for anything.
+
+        Simplified: Java's next turn comes when its poll ends, which may be a while later.
+        """
+        manager = self.manager
+        if not self.is_free:
+            return False
+        return bool(manager.new_partitions) or (manager.has_error and bool(manager.queue)) or self.idempotence.has_to_resolve
 
     def may_go_on(self, now: Micros, out: list[Effect]) -> bool:
         """S1. True: records may be sent in this turn."""

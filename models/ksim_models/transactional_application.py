@@ -17,8 +17,9 @@ from ksim_models.facts import Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.on_failure import Reaction
 from ksim_models.profiles import ClientProfile
-from ksim_models.transaction_manager import API_EXCEPTIONS, TransactionManager
+from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
+from ksim_models.transactional_send import API_EXCEPTIONS
 from ksim_models.units import NEVER, Micros, ms
 
 CANNOT_RECOVER = ("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException")

@@ -101,6 +101,10 @@ class TransactionalNumbers(Idempotence):
                 batch.base_sequence -= failed.count
                 batch.rewritten = True
 
+    @property
+    def has_to_resolve(self) -> bool:
+        return bool(self.unresolved) and any(not self.partitions[partition].in_flight for partition in self.unresolved)
+
     def resolve(self) -> None:
         """I11: what may or may not have been written ends with the transaction."""
         for partition in list(self.unresolved):

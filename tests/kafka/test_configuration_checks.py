@@ -133,7 +133,7 @@ C12: list[tuple[dict[str, object], str, bool]] = [
 
 @pytest.mark.parametrize(("values", "version", "refuses"), C12)
 def test_c12_two_phase_commit_takes_no_time_out_of_the_client(values: dict[str, object], version: str, refuses: bool) -> None:
-    """C12: since 4.1, which brought the setting; an older client ignores it."""
+    """C12, PV-217: since 4.1, which brought the setting; an older client ignores it."""
     resolution = resolve(values, version)
 
     assert (resolution.config is None) is refuses

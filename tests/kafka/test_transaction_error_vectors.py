@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from ksim_models.errors import ErrorCode
+from ksim_models.transaction_states import Failure, IllegalState
 from scripted_transactions import Transactional
 
 Script = list[tuple[str, str]]
@@ -55,6 +58,16 @@ ERRORS = [
         FATAL_SEND,
         ("commit", "commit throws KafkaException(ClusterAuthorizationException)"),
         ("abort", "abort throws KafkaException(ClusterAuthorizationException)"),
+    ),
+    vector(
+        "PV-131 before 3.1.1 send() said so in other words, and never that it was fenced",
+        {"kafka": "3.1.0"},
+        ("send p0", "refused 0 IllegalStateException"),
+        ("start", ""),
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions PRODUCER_FENCED", "failed 1 ProducerFencedException; [FATAL_ERROR: ProducerFencedException]"),
+        ("send p0", "refused 2 KafkaException"),
+        ("commit", "commit throws ProducerFencedException"),
     ),
     vector(
         "PV-133 FindCoordinator of an unknown version",
@@ -185,8 +198,7 @@ ERRORS = [
         *FIRST_RECORD,
         ("send p1", "AddPartitions t-1"),
         ("reply AddPartitions TOPIC_AUTHORIZATION_FAILED", "failed 1 TopicAuthorizationException; [ABORTABLE_ERROR: TopicAuthorizationException]"),
-        ("answer 0 NOT_LEADER_OR_FOLLOWER", ""),
-        ("pass 100", "sent 0 e1s0"),
+        ("answer 0 NOT_LEADER_OR_FOLLOWER", "sent 0 e1s0"),
         ("answer 0 NONE 0", "acked 0"),
     ),
     vector(
@@ -443,6 +455,91 @@ ERRORS = [
         )
     ),
     vector(
+        "PV-164 a batch expires while the commit waits: it is failed and sent all the same (A38)",
+        {"request_timeout_ms": 5000, "delivery_timeout_ms": 5000},
+        *ACKED,
+        ("send p1", "AddPartitions t-1"),
+        COMMITTING,
+        ("pass 5000", ""),
+        (
+            "reply AddPartitions",
+            "failed 1 TimeoutException; sent 1 e1s0; commit throws TransactionAbortableException(TimeoutException);"
+            " [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]",
+        ),
+        ABORTING,
+        ("reply EndTxn", "abort returns; [READY]"),
+        ("epoch", "13131/1"),
+        ("next t-1", "1"),
+    ),
+    *(
+        vector(
+            f"PV-166 a batch that was tried again expires: {title}",
+            config,
+            *FIRST_RECORD,
+            ("down b1 b2", ""),
+            ("pass 3000", outcome),
+        )
+        for title, config, outcome in (
+            ("the transaction can be aborted", {}, "failed 0 TimeoutException; [ABORTABLE_ERROR: KafkaException]"),
+            ("without epochs on request that is the end", OLD, "failed 0 TimeoutException; [FATAL_ERROR: KafkaException]"),
+        )
+    ),
+    vector(
+        "PV-167 while another one is outstanding nothing is resolved",
+        {},
+        *FIRST_RECORD,
+        ("pass 1000", ""),
+        ("send p0", "sent 1 e1s1"),
+        ("answer 0 NOT_LEADER_OR_FOLLOWER", "sent 0 e1s0"),
+        ("down b1 b2", ""),
+        ("pass 2000", "failed 0 TimeoutException; [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]"),
+        ("pass 100", ""),
+    ),
+    vector(
+        "PV-179 a late answer of a batch that has expired changes nothing",
+        {"request_timeout_ms": 5000, "delivery_timeout_ms": 5000},
+        *FIRST_RECORD,
+        ("pass 5000", "failed 0 TimeoutException; [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]"),
+        ("answer 0 INVALID_TXN_STATE", ""),
+        ABORTING,
+        *BUMPED,
+    ),
+    vector(
+        "PV-184 that the coordinator raises epochs is remembered while it is away",
+        {},
+        *FIRST_RECORD,
+        ("drop b2", ""),
+        ("answer 0 INVALID_PRODUCER_EPOCH", "failed 0 InvalidProducerEpochException; [ABORTABLE_ERROR: InvalidProducerEpochException]"),
+        ("abort", "FindCoordinator transaction; [ABORTING_TRANSACTION]"),
+        ("reply FindCoordinator b1", ""),
+        ("pass 100", "EndTxn abort"),
+        *BUMPED,
+    ),
+    vector(
+        "PV-229 a record too large makes the commit fail",
+        {"max_request_size": 90},
+        ("start", ""),
+        ("send p0", "refused 0 RecordTooLargeException; [ABORTABLE_ERROR: RecordTooLargeException]"),
+        ("commit", "commit throws KafkaException(RecordTooLargeException)"),
+        ("abort", "InitProducerId 13131/1; [INITIALIZING]"),
+        ("reply InitProducerId", "epoch 2; abort returns; [READY]"),
+    ),
+    vector(
+        "PV-229 before 3.2 it was committed without that record (A10)",
+        {"max_request_size": 90, "kafka": "3.1.0"},
+        ("start", ""),
+        ("send p0", "refused 0 RecordTooLargeException"),
+        ("commit", "commit returns; [READY]"),
+    ),
+    vector(
+        "PV-075 retention took all that the broker knew: the numbers begin with 0 again under the same epoch",
+        {},
+        *ACKED,
+        ("send p0", "sent 1 e1s1"),
+        ("answer 1 UNKNOWN_PRODUCER_ID lso=10", "sent 1 e1s0"),
+        ("answer 1 NONE 11", "acked 1"),
+    ),
+    vector(
         "PV-182 an abort before anything began",
         {},
         ("abort", "abort throws IllegalStateException"),
@@ -502,9 +599,9 @@ TIMED_OUT = [
             *ACKED,
             (call, f"EndTxn {call}; [{state}]"),
             ("pass 500", f"{call} throws TimeoutException"),
-            ("drop b1", "FindCoordinator transaction"),
+            ("drop b2", "FindCoordinator transaction"),
             (call, ""),
-            ("reply FindCoordinator b2", ""),
+            ("reply FindCoordinator b1", ""),
             ("pass 100", f"EndTxn {call}"),
             ("reply EndTxn", f"{call} returns; [READY]"),
         )
@@ -540,7 +637,114 @@ TIMED_OUT = [
     ),
 ]
 
+CLOSED = [
+    vector(
+        "PV-197 a commit that waits is sent before the client ends",
+        {},
+        *FIRST_RECORD,
+        COMMITTING,
+        ("close", ""),
+        ("answer 0 NONE 0", "acked 0; EndTxn commit"),
+        ("reply EndTxn", "exits; commit returns; [READY]"),
+    ),
+    vector(
+        "PV-197 an open transaction is aborted (A51, T10)",
+        {},
+        *FIRST_RECORD,
+        ("close", ""),
+        ("answer 0 NONE 0", "acked 0; EndTxn abort; [ABORTING_TRANSACTION]"),
+        ("reply EndTxn", "exits; [READY]"),
+    ),
+    vector(
+        "PV-199 by force: the commit that waits fails",
+        {},
+        *FIRST_RECORD,
+        COMMITTING,
+        ("close 0", "failed 0 KafkaException; exits; commit throws KafkaException"),
+    ),
+    vector(
+        "PV-200 what cannot be aborted is left as it is",
+        {"max_block_ms": 500},
+        ("init", "FindCoordinator transaction; [INITIALIZING]"),
+        ("reply FindCoordinator", ""),
+        ("pass 100", "InitProducerId"),
+        ("pass 400", "init throws TimeoutException"),
+        ("reply InitProducerId", "epoch 1; [READY]"),
+        ("close", "exits"),
+    ),
+    vector("PV-202 behind close() every call throws", {}, ("start", ""), ("close", "exits; [READY]"), ("init", "init throws IllegalStateException")),
+]
 
-@pytest.mark.parametrize(("config", "script"), [*ERRORS, *TIMED_OUT])
+
+@pytest.mark.parametrize(("config", "script"), [*ERRORS, *TIMED_OUT, *CLOSED])
 def test_an_error_or_a_time_out(config: dict[str, Any], script: Script) -> None:
+    """Among them, whose titles say one of several errors: PV-137, PV-145, PV-146, PV-148, PV-166, PV-170, PV-178, PV-193, PV-194."""
     Transactional(**config).play(script)
+
+
+def test_pv_181_an_illegal_step_of_the_io_thread_is_the_end_and_before_3_6_it_is_logged() -> None:
+    """A batch fails while no transaction is open."""
+    for kafka, after in (("3.6", "begin throws IllegalStateException"), ("3.5", "[IN_TRANSACTION]")):
+        client = Transactional(kafka=kafka)
+        client.play([*ACKED, ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"), ("reply EndTxn", "commit returns; [READY]")])
+        batch = client.producer.accumulator.new_batch("t-0", 100, client.now)
+        assert batch is not None
+        with suppress(IllegalState):
+            client.manager.failed(Failure("NetworkException", ""), in_background=True)
+        assert client.manager.is_fatal is (kafka == "3.6")
+        client.happened()
+        client.play([("begin", after)])
+
+
+def test_pv_230_a_send_without_metadata_makes_the_commit_fail() -> None:
+    client = Transactional(max_block_ms=500)
+    client.play([("start", "")])
+    client.calls[0].topic = "absent"
+    client.topic_error = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    client.play(
+        [
+            ("send p0", ""),
+            ("pass 500", "refused 0 TimeoutException; [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]"),
+            ("commit", "commit throws KafkaException(TransactionAbortableException)"),
+        ]
+    )
+
+
+INEXPRESSIBLE = {
+    "PV-206": "a commit between two turns of a close(), which is one step here",
+    "PV-149": "every broker here knows TxnOffsetCommit v3",
+    "PV-124": "a throttled coordinator is the connection's affair; see test_a_coordinator_that_is_not_ready_in_time",
+}
+
+
+def test_a_coordinator_that_is_not_ready_in_time() -> None:
+    """S2: after request.timeout.ms without a connection the coordinator is sought again."""
+    client = Transactional()
+    client.play([*ACKED, ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]")])
+    client.silent.append("b2")
+    client.play(
+        [
+            ("drop b2", "FindCoordinator transaction"),
+            ("pass 100", ""),
+            ("reply FindCoordinator b2", ""),
+            ("pass 999", ""),
+            ("pass 1", "FindCoordinator transaction"),
+            ("reply FindCoordinator b1", ""),
+            ("pass 100", "EndTxn commit"),
+        ]
+    )
+
+
+def test_s2_while_a_transactional_request_waits_no_poll_is_longer_than_its_backoff() -> None:
+    """S2, N14: so its time-out is noticed at once, although a poll began half-way."""
+    client = Transactional()
+    client.play(
+        [
+            *ACKED,
+            ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"),
+            ("pass 500", ""),
+            ("drop b1", ""),
+            ("pass 500", ""),
+            ("pass 1", "FindCoordinator transaction"),
+        ]
+    )

@@ -422,3 +422,6 @@ def test_the_last_sequence_is_followed_by_zero_in_a_transaction_too() -> None:
     partition.data(sequence=LAST_SEQUENCE)
 
     assert partition.data(sequence=0) is APPEND
+
+
+INEXPRESSIBLE = {"BV-062": "PartitionsWithLateTransactionsCount is not measured here (PS-45)"}

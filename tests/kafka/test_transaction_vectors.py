@@ -237,6 +237,7 @@ NORMAL = [
 
 @pytest.mark.parametrize(("config", "script"), NORMAL)
 def test_the_normal_flow(config: dict[str, Any], script: Script) -> None:
+    """PV-119 is here for each of its errors."""
     Transactional(**config).play(script)
 
 

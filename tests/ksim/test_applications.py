@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ksim import Run, Scenario, simulate
+from ksim.problems import ScenarioError
 from ksim.processing import Processing
 from ksim_models.consumer_facts import CommittedOffset, PollFailed
-from ksim_models.facts import Transaction
+from ksim_models.facts import Fault, Transaction
 
 COPY = """
 kafka = "{kafka}"
@@ -172,3 +173,36 @@ def test_offsets_of_a_transaction_that_was_committed_are_told() -> None:
 
     assert all(fact.transaction > 0 and not fact.error for fact in told)
     assert sum(offset for _, offset in {partition: offset for fact in told for partition, offset in fact.offsets}.items()) == 400
+
+
+def test_what_a_crash_touched_is_what_was_read_and_not_committed_or_had_to_wait() -> None:
+    run = play(
+        application(), fault("2s", "crash", "copy", 'for = "1s"'), fault("3900ms", "cut", "", "").replace('who = ""', 'between = ["copy-reader", "brokers"]')
+    )
+    crash, cut = [fact for _, fact in run.history.of(Fault) if fact.phase == "summary"]
+
+    assert crash.touched > 10
+    assert cut.touched > 10
+
+
+MISTAKES = [
+    (application().replace("config.enable.auto.commit = false", ""), "commits automatically"),
+    (application().replace('config.group.id = "g"', ""), "no group.id"),
+    (application().replace('reads = "orders"', 'reads = "order"'), "topic of this scenario"),
+    (application().replace('writes = "payments"\n', ""), "writes is missing"),
+    (application().replace('producer = "copy-writer"', 'producer = "feed"'), "without a workload"),
+    (application().replace("{ records = 20 }", "20"), "not a table"),
+    (application(transactional=False).replace("[producers.copy-writer]", '[producers.copy-writer]\nclient = "librdkafka"'), "librdkafka"),
+    (
+        application() + '[applications.again]\nreads = "orders"\nwrites = "payments"\nproducer = "copy-writer"\nconsumer = "copy-reader"\n',
+        "another application",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
+def test_what_makes_no_application_is_refused_by_name(text: str, words: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        Scenario.loads(COPY.format(kafka="4.3") + text)
+
+    assert any(words in problem.message for problem in refused.value.problems)

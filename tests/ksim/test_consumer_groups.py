@@ -152,3 +152,24 @@ def test_a_session_time_out_that_the_broker_does_not_allow_ends_the_application(
     run = play(member("r1").replace("= 6000", "= 5000"))
 
     assert [fact.error for _, fact in run.history.of(PollFailed)] == ["InvalidSessionTimeoutException"]
+
+
+def test_a_commit_whose_answer_is_lost_is_sent_again() -> None:
+    """The offsets are where they should be, whichever of the two was written."""
+    lost = '[[fault]]\nat = "3s"\nwhen = { response = "OffsetCommit", from = "r1" }\ndo = "lose-response"\n'
+    run = play(member("r1", SYNC), fault=lost)
+    outcomes = [(fact.error, fact.offsets) for _, fact in commits(run)]
+    place = outcomes.index(next(outcome for outcome in outcomes if outcome[0]))
+
+    assert outcomes[place][0] == "DisconnectException"
+    assert outcomes[place + 1] == ("", outcomes[place][1])
+    assert times_read(run) == dict.fromkeys(range(RECORDS), 1)
+
+
+def test_an_answer_that_the_offsets_are_unstable_makes_a_member_ask_again() -> None:
+    """GC-5, whatever the isolation level."""
+    answer = '[[fault]]\nwhen = { request = "OffsetFetch", times = 3 }\ndo = "answer"\nerror = "COORDINATOR_LOAD_IN_PROGRESS"\n'
+    run = play(member("r1", SYNC), fault=answer)
+
+    assert times_read(run) == dict.fromkeys(range(RECORDS), 1)
+    assert not list(run.history.of(PollFailed))

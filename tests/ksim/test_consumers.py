@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ksim import Run, Scenario, simulate
 from ksim_models.consumer_facts import PollFailed, Read
 
@@ -75,3 +77,65 @@ def test_an_application_that_works_on_each_record_polls_no_more_than_it_can() ->
 
     assert sorted(read_by(played)) == list(range(400))
     assert played.simulated_us >= 4_000_000
+
+
+def test_a_fetch_whose_answer_is_lost_is_sent_again() -> None:
+    played = run(WITH_READER + '[[fault]]\nwhen = { response = "Fetch", from = "reader", nth = 5 }\ndo = "lose-response"\n')
+
+    assert sorted(read_by(played)) == list(range(400))
+
+
+@pytest.mark.parametrize("error", ["NOT_LEADER_OR_FOLLOWER", "UNKNOWN_LEADER_EPOCH", "KAFKA_STORAGE_ERROR", "UNKNOWN_TOPIC_OR_PARTITION"])
+def test_what_a_fetch_may_be_answered_is_met_by_asking_again(error: str) -> None:
+    """CV-10."""
+    played = run(WITH_READER + f'[[fault]]\nwhen = {{ request = "Fetch", from = "reader", nth = 5 }}\ndo = "answer"\nerror = "{error}"\n')
+
+    assert sorted(read_by(played)) == list(range(400))
+    assert not list(played.history.of(PollFailed))
+
+
+UNCLEAN = """
+kafka = "4.0"
+seed = 7
+[topics.payments]
+config.unclean.leader.election.enable = true
+config.min.insync.replicas = 1
+[producers.p1]
+config.acks = "1"
+config.enable.idempotence = false
+[consumers.reader]
+topics = ["payments"]
+config.auto.offset.reset = "{reset}"
+[[workload]]
+topic = "payments"
+records = 400
+every = "10ms"
+[[workload]]
+topic = "payments"
+records = 50
+every = "10ms"
+start = "25s"
+[[fault]]
+at = "1s"
+do = "crash"
+who = ["broker-2", "broker-3"]
+for = "15s"
+[[fault]]
+at = "13s"
+do = "crash"
+who = "broker-1"
+for = "20s"
+"""
+
+
+def test_what_an_unclean_election_took_away_is_noticed_and_read_on_from_there() -> None:
+    """CV-8: the position is held against the new leader's log, and goes back to where the two part."""
+    played = run(UNCLEAN.format(reset="earliest"))
+    read = [(at, fact.base_offset, fact.base_offset + len(fact.records)) for at, fact in played.history.of(Read)]
+    before = max(stop for at, _, stop in read if at < 13_000_000)
+    behind = [first for at, first, _ in read if at > 25_000_000]
+
+    assert played.verdict.records["lost"] > 0
+    assert before > min(behind)
+    assert set(range(400, 450)) <= set(read_by(played))
+    assert not list(played.history.of(PollFailed))

@@ -163,7 +163,6 @@ MISTAKES: list[tuple[str, object, str, str | None, str]] = [
     ("enable.idempotence", "yes", "true or false", "true", "no boolean"),
     ("enable.idempotence", 1, "true or false", "true", "no boolean"),
     ("compression.type", "gzipp", "none, gzip", "gzip", "Did you mean gzip?"),
-    ("transactional.id", "copy-1", "leave it out", None, "transactions: not yet supported"),
     ("partitioner.class", "RoundRobinPartitioner", "RoundRobinPartitioner", ROUND_ROBIN, f"Did you mean {ROUND_ROBIN}?"),
     ("partitioner.class", "com.example.MyPartitioner", "leave it out", None, "no class of Kafka's own has this name"),
     ("partitioner.class", DEFAULT, "leave it out", None, "removed in 4.0"),

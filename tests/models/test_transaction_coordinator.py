@@ -7,7 +7,17 @@ import pytest
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import TransactionState
 from ksim_models.messages import InitProducerIdRequest, ProduceRequest, RecordBatch
-from ksim_models.transaction_messages import AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, EndTxnRequest, OffsetFetchRequest, TxnOffsetCommitRequest
+from ksim_models.transaction_messages import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    ConsumerFetchPartition,
+    ConsumerFetchRequest,
+    EndTxnRequest,
+    OffsetFetchRequest,
+    TxnMarker,
+    TxnOffsetCommitRequest,
+    WriteTxnMarkersRequest,
+)
 from small_cluster import SmallCluster
 
 ID = "copy-1"
@@ -124,6 +134,49 @@ def test_a_transaction_of_version_2_adds_its_partitions_by_itself_and_its_end_ra
     assert markers(cluster, "t-1") == [(1, commit, 1)]
     assert client.states() == ["Empty", "Ongoing", "Ongoing", *(["PrepareCommit", "CompleteCommit"] if commit else ["PrepareAbort", "CompleteAbort"])]
     assert client.produce("t-0") is ErrorCode.NONE
+
+
+def test_who_has_no_transactional_id_gets_a_new_producer_id_each_time() -> None:
+    """BV-250, TC-20."""
+    cluster = SmallCluster()
+    answers = [cluster.ask("broker-1", InitProducerIdRequest()) for _ in range(2)]
+
+    assert [(answer.error, answer.producer_id, answer.producer_epoch) for answer in answers] == [(ErrorCode.NONE, 1000, 0), (ErrorCode.NONE, 1001, 0)]
+
+
+def fetched(cluster: SmallCluster, *, min_bytes: int = 1) -> tuple[int, int, int, tuple[tuple[int, int], ...]]:
+    """What a reader of committed records gets of t-0: high watermark, last stable offset, records, aborted transactions."""
+    asked = ConsumerFetchPartition("t-0", 0, cluster.brokers[cluster.controller.leader_of("t-0")].replicas["t-0"].leader_epoch)
+    request = ConsumerFetchRequest((asked,), True, 1_000, min_bytes, 1_000_000, 1_000_000)
+    told = cluster.ask(cluster.controller.leader_of("t-0"), request).partitions[0]
+    return told.high_watermark, told.last_stable_offset, sum(len(batch.records) for batch in told.batches), told.aborted
+
+
+def test_readers_of_committed_records_wait_for_the_replication_of_the_marker() -> None:
+    """BV-058, BV-059, CV-1, CV-4."""
+    cluster = SmallCluster(kafka="3.9")
+    client = Client(cluster)
+    client.init()
+    client.add("t-0")
+    client.produce("t-0", 3)
+    began = cluster.now
+    assert fetched(cluster, min_bytes=1_000) == (3, 0, 0, ())
+    assert 1_000_000 <= cluster.now - began < 1_010_000
+
+    leader = cluster.controller.leader_of("t-0")
+    followers = [name for name in cluster.names if name != leader]
+    for name in followers:
+        cluster.loop.cut(name, leader)
+    marker = TxnMarker(client.producer_id, client.epoch, 0, True, ("t-0",))
+    cluster.send(cluster.connect(leader), WriteTxnMarkersRequest((marker,)))
+    cluster.run_for(100)
+    assert markers(cluster) == [(3, True, 0)]
+    assert fetched(cluster)[1:] == (0, 0, ())
+
+    for name in followers:
+        cluster.loop.mend(name, leader)
+    cluster.until(lambda: cluster.brokers[leader].logs["t-0"].high_watermark == 4)
+    assert fetched(cluster) == (4, 4, 4, ())
 
 
 def test_a_partition_that_is_not_in_the_transaction_takes_no_record_of_it() -> None:

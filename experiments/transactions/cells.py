@@ -1,0 +1,270 @@
+"""The cells of the matrix: what goes wrong at which moment of a transaction, as the text of a scenario.
+
+`python experiments/transactions/matrix.py --write` writes those texts anew. What each predicts is not taken from a run: it is the promise of exactly-once,
+less what stands in EXCEPTIONS with its rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SCENARIOS = HERE / "scenarios"
+
+PROTOCOLS = {"tv1": '"3.9"', "tv2": '"4.3"'}
+"""Transactions before KIP-890 part 2, and with it: by the release, which formats its cluster so."""
+PHASES = {
+    "init": "initTransactions()",
+    "begin": "behind beginTransaction()",
+    "add": "a partition is added",
+    "produce": "a batch is written",
+    "add-offsets": "the group is added",
+    "offsets": "offsets are sent",
+    "commit": "before commitTransaction()",
+    "markers": "the commit has been asked for",
+    "abort": "before abortTransaction()",
+}
+FAULTS = {
+    "client-crash": "client crash",
+    "coordinator-crash": "coordinator crash",
+    "leader-crash": "partition leader crash",
+    "lost-request": "lost request",
+    "lost-response": "lost response",
+    "time-out": "time-out",
+    "zombie": "zombie",
+}
+ONLY_TV1 = ("add", "add-offsets")
+
+CLUSTER = """\
+[cluster]
+config.transaction.state.log.num.partitions = 3
+config.offsets.topic.num.partitions = 3
+config.transaction.abort.timed.out.transaction.cleanup.interval.ms = 500
+config.group.initial.rebalance.delay.ms = 0
+"""
+COPY = """\
+[topics.orders]
+assignment = [[3, 1, 2]]
+[topics.payments]
+assignment = [[2, 3, 1]]
+
+[producers.feed]
+[producers.copier]
+config.transactional.id = "copy-1"
+{timeout}
+[consumers.reader]
+config.group.id = "copy"
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+config.enable.auto.commit = false
+config.session.timeout.ms = 6000
+config.heartbeat.interval.ms = 1000
+
+[consumers.auditor]
+topics = ["payments"]
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+
+[[workload]]
+producer = "feed"
+topic    = "orders"
+records  = 300
+every    = "10ms"
+
+[applications.copy]
+reads    = "orders"
+writes   = "payments"
+producer = "copier"
+consumer = "reader"
+commit_every = {{ records = 20 }}
+"""
+SPARE = """
+[producers.spare-copier]
+config.transactional.id = "copy-2"
+config.transaction.timeout.ms = 10000
+
+[consumers.spare-reader]
+config.group.id = "copy"
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+config.enable.auto.commit = false
+config.session.timeout.ms = 6000
+config.heartbeat.interval.ms = 1000
+
+[applications.spare]              # takes over what the group takes from the other
+reads    = "orders"
+writes   = "payments"
+producer = "spare-copier"
+consumer = "spare-reader"
+commit_every = { records = 20 }
+"""
+TWIN = """
+[producers.twin-copier]
+config.transactional.id = "copy-1"
+
+[consumers.twin-reader]
+config.group.id = "copy"
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+config.enable.auto.commit = false
+
+[applications.twin]               # the same transactional.id: whoever initializes last fences the other
+reads    = "orders"
+writes   = "payments"
+producer = "twin-copier"
+consumer = "twin-reader"
+commit_every = { records = 20 }
+"""
+PLAIN = """\
+[topics.payments]
+assignment = [[2, 3, 1]]
+
+[producers.p1]
+config.transactional.id = "copy-1"
+{timeout}
+[consumers.auditor]
+topics = ["payments"]
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+
+[[workload]]
+producer    = "p1"
+topic       = "payments"
+records     = 200
+every       = "10ms"
+transaction = {{ records = 10, abort_every = 4 }}
+"""
+SUCCESSOR = """
+[producers.p2]
+config.transactional.id = "copy-1"
+
+[[workload]]                      # the same transactional.id, some seconds later: it fences the one that stands still
+producer    = "p2"
+topic       = "payments"
+records     = 100
+every       = "10ms"
+start       = "6s"
+transaction = { records = 10 }
+"""
+
+CALLS = {
+    "init": "InitProducerId",
+    "add": "AddPartitionsToTxn",
+    "produce": "Produce",
+    "add-offsets": "AddOffsetsToTxn",
+    "offsets": "TxnOffsetCommit",
+    "commit": "EndTxn",
+    "markers": "WriteTxnMarkers",
+    "abort": "EndTxn",
+}
+MOMENTS = {
+    "begin": '{ transaction = 4, phase = "after-begin" }',
+    "produce": '{ appended = 68, partition = "payments-0" }',
+    "offsets": '{ transaction = 4, phase = "before-offsets" }',
+    "commit": '{ transaction = 4, phase = "before-commit" }',
+    "markers": '{ transaction = 4, phase = "after-commit-sent" }',
+    "abort": '{ transaction = 4, phase = "before-abort" }',
+}
+"""The others have none: their request is held up, and the fault strikes meanwhile."""
+WHO = {"client-crash": "copy", "coordinator-crash": "broker-1", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
+LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", "zombie": "15s", "time-out": "4s"}
+
+TIMEOUTS = {"time-out": 2000, "zombie": 10000}
+"""transaction.timeout.ms, where it is to strike; else the default of a minute."""
+FATAL: set[tuple[str, str, str]] = set()
+"""The producer is of no use any more and the application ends: somebody has to start it again."""
+AGAIN = 'name = "started again"\nat   = "20s"\ndo   = "restart"\nwho  = "copy"\n'
+
+PROMISE = ("lost", "torn", "aborted_read", "hidden", "duplicated")
+PROMISE_END_TO_END = ("processed_twice", "skipped", "unprocessed")
+EXCEPTIONS: dict[tuple[str, str, str], tuple[dict[str, object], str]] = {}
+"""(protocol, phase, fault) -> what is expected instead, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    protocol: str
+    phase: str
+    fault: str
+
+    @property
+    def path(self) -> Path:
+        return SCENARIOS / f"{self.protocol}-{self.phase}-{self.fault}.toml"
+
+    @property
+    def copies(self) -> bool:
+        """An application that reads, makes, and writes; else a producer with a workload, which aborts every fourth transaction."""
+        return self.phase != "abort"
+
+    @property
+    def nothing(self) -> str:
+        """Why there is no such cell; "" where there is one."""
+        if self.protocol == "tv2" and self.phase in ONLY_TV1:
+            return "no such request (T40)" if self.phase == "add" or self.fault in ("lost-request", "lost-response") else "no such request (T40)"
+        if self.phase == "begin" and self.fault in ("lost-request", "lost-response"):
+            return "nothing is sent"
+        return ""
+
+
+def cells() -> Iterator[Cell]:
+    for protocol in PROTOCOLS:
+        for phase in PHASES:
+            for fault in FAULTS:
+                yield Cell(protocol, phase, fault)
+
+
+def text(cell: Cell) -> str:
+    """The whole scenario."""
+    what = f"{PHASES[cell.phase]}: {FAULTS[cell.fault]} ({cell.protocol.upper()})"
+    parts = [f'format = 1\ntitle  = "{what}"\nkafka  = {PROTOCOLS[cell.protocol]}\nclient = "java"\nseed   = 7\n', CLUSTER]
+    wait = TIMEOUTS.get(cell.fault)
+    timeout = f"config.transaction.timeout.ms = {wait}\n" if wait else ""
+    parts.append((COPY if cell.copies else PLAIN).format(timeout=timeout))
+    if cell.fault == "zombie":
+        parts.append(TWIN if cell.phase == "init" else SPARE if cell.copies else SUCCESSOR)
+    again = [AGAIN] if (cell.protocol, cell.phase, cell.fault) in FATAL else []
+    parts += [f"[[fault]]\n{fault}" for fault in [*_faults(cell), *again]]
+    parts.append(_expect(cell))
+    return "\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+def _faults(cell: Cell) -> list[str]:
+    fault, phase = cell.fault, cell.phase
+    if fault in ("lost-request", "lost-response"):
+        return [f'when = {_frame(cell)}\ndo   = "lose-{fault[5:]}"\n']
+    if fault == "time-out" and phase in CALLS and phase not in ("commit", "abort", "offsets"):
+        return [f'when = {_frame(cell)}\ndo   = "delay"\nby   = "4s"\n']
+    if fault == "zombie" and phase == "init":
+        return []
+    strike = f'do   = "{"crash" if fault.endswith("crash") else "pause"}"\nwho  = "{_who(cell)}"\nfor  = "{LASTS[fault]}"\n'
+    if phase in MOMENTS:
+        moment = MOMENTS[phase]
+        if fault == "zombie" and cell.copies:  # The spare one works until the group has let the other in.
+            moment = moment.replace(" }", ', from = "copier" }').replace("68", "150") if phase != "produce" else moment.replace("68", "150")
+        return [f"when = {moment}\n{strike}"]
+    at, by = ("300ms", "500ms") if phase == "init" else ("2s", "1s")
+    return [f'name = "held up"\nwhen = {_frame(cell)}\ndo   = "delay"\nby   = "{by}"\n', f'at   = "{at}"\n{strike}']
+
+
+def _frame(cell: Cell) -> str:
+    """Its request, in the fourth transaction or so."""
+    sender = "" if cell.phase == "markers" else f', from = "{"copier" if cell.copies else "p1"}"'
+    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else ", nth = 4"
+    return f'{{ request = "{CALLS[cell.phase]}"{sender}{which} }}'
+
+
+def _who(cell: Cell) -> str:
+    who = WHO[cell.fault]
+    return "p1" if who == "copy" and not cell.copies else who
+
+
+def _expect(cell: Cell) -> str:
+    promised: dict[str, object] = dict.fromkeys(PROMISE, 0)
+    if cell.copies:
+        promised |= {"processed_once": 300} | dict.fromkeys(PROMISE_END_TO_END, 0)
+    instead, why = EXCEPTIONS.get((cell.protocol, cell.phase, cell.fault), ({}, ""))
+    promised |= instead
+    because = f"# {why}\n" if why else ""
+    return because + "[expect]\n" + "".join(f"{key} = {value if isinstance(value, int) else chr(34) + str(value) + chr(34)}\n" for key, value in promised.items())
