@@ -296,7 +296,7 @@ def _start_ms(run: Run) -> float:
     """The longest that a broker took from its start to its return, or a client to its first connection."""
     started: dict[str, Micros] = {}
     longest = 0
-    clients = {one.name for one in run.plan.producers} | {one.name for one in run.plan.consumers}
+    clients = {producer.name for producer in run.plan.producers} | {consumer.name for consumer in run.plan.consumers}
     for at, fact in run.history.of(Fault, BrokerChanged, Connected):
         if isinstance(fact, Connected):
             if fact.client in clients:

@@ -86,6 +86,10 @@ def heard(reader: LiveReader, *events: dict[str, Any]) -> list[object]:
     return [fact for _, fact in reader.book.facts[before:]]
 
 
+def done(reader: LiveReader) -> bool:
+    return reader.is_done
+
+
 def told(reader: LiveReader) -> list[tuple[str, ...]]:
     said: list[tuple[str, ...]] = []
     reader._say = lambda *words: said.append(words)  # type: ignore[method-assign]
@@ -145,14 +149,14 @@ def test_it_is_done_when_nothing_more_comes_and_all_it_made_has_its_outcome(work
     idle = {"event": "idle", "offsets": [["ksim-0123abcd-orders", 1, 10]]}
     facts = heard(reader, {"event": "offered", "record": 0, "workload": 0}, idle)
     assert facts == [Offered("copier", range(1), 1, 0)]
-    assert not reader.is_done
+    assert not done(reader)
 
     assert heard(reader, {"event": "acked", "record": 0, "workload": 0, "partition": 0, "offset": 3}) == [Acked("copier", "payments-0", range(1), 3)]
-    assert reader.is_done
+    assert done(reader)
     assert reader.positions == {"orders-1": 10}
 
     heard(reader, {"event": "read", **SLICE})
-    assert not reader.is_done
+    assert not done(reader)
 
 
 def test_an_application_that_has_ended_waits_for_nothing(workplace: Workplace) -> None:
