@@ -248,5 +248,5 @@ def test_a_story_tells_of_the_power_and_of_what_was_deleted() -> None:
 
 
 def test_what_a_replay_cannot_do_it_says_why() -> None:
-    assert set(NOT_HERE) == {"power-loss"}
+    assert set(NOT_HERE) == {"power-loss", "slow-disk", "slow-cpu"}
     assert all(len(why) > 20 for why in NOT_HERE.values())

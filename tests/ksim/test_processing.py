@@ -17,14 +17,14 @@ CONFIG: dict[str, Any] = {
     "consumers": {"reader": {"group.id": "copy"}},
     "topics": {},
     "brokers": {},
+    "applications": {"copy": {"reads": "orders", "writes": "payments", "producer": "copier", "consumer": "reader"}},
 }
-SCENARIO: dict[str, Any] = {"applications": {"copy": {"reads": "orders", "writes": "payments", "producer": "copier", "consumer": "reader"}}}
 INPUTS = 10
 
 
 def history(*processed: tuple[int, int], written: tuple[int, ...] | None = None, committed: int = INPUTS, expect: dict[str, Any] | None = None) -> History:
     """Ten inputs in one batch. processed: (first input, how many), each making as many records; written: which of these stand in the log, in order."""
-    told = History({"config": CONFIG, "scenario": SCENARIO | ({"expect": expect} if expect else {})})
+    told = History({"config": CONFIG, "scenario": {"expect": expect} if expect else {}})
     told.add(0, Offered("feed", range(INPUTS), 0, 0))
     told.add(1, Acked("feed", "orders-0", range(INPUTS), 0))
     made = 0

@@ -90,6 +90,7 @@ def test_patches_differ_too() -> None:
         "round_robin_remembers",
         "flush_waits_for_parts",
         "heartbeat_retry",
+        "old_epoch_before_proof",
     ]
     assert between("4.0.0", "4.0.0").is_empty
 
