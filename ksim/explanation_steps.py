@@ -183,7 +183,7 @@ class Road:
 
     def on_producer_id(self, at: Micros, fact: ProducerId) -> None:
         if fact.producer == self.record.producer and self._is_under_way(at):
-            self._add(at, self.sentences.of(fact), "I1" if fact.why == "InitProducerId" else "I12")
+            self._add(at, self.sentences.of(fact), {"InitProducerId": "I1", "EndTxn": "T44"}.get(fact.why, "I12"))
 
     def on_sent(self, at: Micros, fact: Sent) -> None:
         if not self._is_mine(fact):
