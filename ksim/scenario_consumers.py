@@ -15,7 +15,7 @@ from ksim.scenario_producers import LEGAL_NAME, RESERVED_NAME, file_settings
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
 from ksim.scenario_values import DURATION, choice
-from ksim_models.config import ConsumerConfig, Effective, resolve_consumer
+from ksim_models.config import ConsumerConfig, Effective, Origin, Setting, resolve_consumer
 from ksim_models.consumer_keys import CONSUMER_KEYS
 from ksim_models.profiles import ClientProfile
 from ksim_models.settings import in_kafka_spelling
@@ -48,6 +48,8 @@ def read_consumers(
             )
         table = reading.table(path, value, CONSUMER) or Table(reading, path, {}, CONSUMER)
         settings = [*file_settings(table, folder), *table.settings()]
+        if name in of_applications:  # Which commits by itself: the weakest word.
+            settings.insert(0, Setting("enable.auto.commit", False, Origin(f"the application that reads {of_applications[name]}")))
         resolved = resolve_consumer(settings, profile)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
