@@ -186,7 +186,6 @@ def test_what_a_crash_touched_is_what_was_read_and_not_committed_or_had_to_wait(
 
 
 MISTAKES = [
-    (application().replace("config.enable.auto.commit = false", "config.enable.auto.commit = true"), "commits automatically"),
     (application().replace('config.group.id = "g"', ""), "no group.id"),
     (application().replace('reads = "orders"', 'reads = "order"'), "topic of this scenario"),
     (application().replace('writes = "payments"\n', ""), "writes is missing"),
