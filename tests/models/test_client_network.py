@@ -9,7 +9,7 @@ import pytest
 
 from ksim_models.client_network import ClientNetwork, broker_of
 from ksim_models.config import ProducerConfig
-from ksim_models.facts import Disconnected
+from ksim_models.facts import Connected, Disconnected
 from ksim_models.machine import Close, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest, MetadataRequest
 from ksim_models.profiles import client_profile
@@ -51,6 +51,7 @@ def test_a_connection_is_made_then_checked_and_only_then_used() -> None:
     assert not client.network.ready("b1", 0, client.out)
     client.network.answered("p1->b1#1", ms(1))
     client.network.checked("b1", client.out)
+    assert client.out[-1] == Note(Connected("p1", "b1", "p1->b1#1"))
 
     assert client.network.ready("b1", 0, client.out)
 
@@ -320,6 +321,20 @@ def test_before_3_8_a_throttled_request_times_out_as_if_nobody_had_made_it_wait(
     client.network.answered(connection, ms(300), 400)
 
     assert client.network.wake_at == ms(1_201)
+
+
+def test_each_request_makes_the_next_search_a_draw_of_its_own() -> None:
+    """N12: what was sent counts, ApiVersions included."""
+    dice = Recording()
+    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), dice)
+    network.ready("b1", 0, [])
+    network.opened("p1->b1#1", 0, [])
+    network.send("b1", MetadataRequest(("t",)), (), 0, [])
+    network.least_loaded(("b1",), 0)
+    network.send("b1", MetadataRequest(("t",)), (), 0, [], answered=False)
+    network.least_loaded(("b1",), 0)
+
+    assert dice.drawn[1:] == [("least-loaded", "p1", 1, 2), ("least-loaded", "p1", 1, 3)]
 
 
 def test_a_node_that_is_throttled_is_not_asked() -> None:
