@@ -145,6 +145,22 @@ def test_connection_set_up_has_a_time_out_of_its_own_that_grows() -> None:
     assert client.network.wake_at == ms(221), "N8: back to the first after an established connection"
 
 
+@pytest.mark.parametrize(("kafka", "lasts"), [("4.3", [100, 200, 300, 300]), ("3.6", [100, 200, 300, 300])])
+def test_each_set_up_that_timed_out_doubles_the_next_one_up_to_the_maximum(kafka: str, lasts: list[int]) -> None:
+    """N8."""
+    client = Network(
+        kafka=kafka, socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=300, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0
+    )
+    found, now = [], 0
+    for _ in lasts:
+        client.network.ready("b1", now, client.out)
+        found.append((client.network.wake_at - now) // 1_000 - 1)
+        now = client.network.wake_at
+        client.network.time_out(now, client.out)
+
+    assert found == lasts
+
+
 def test_a_connection_that_was_accepted_ends_the_growth_of_the_set_up_time_out() -> None:
     """N8, ClusterConnectionStates.disconnected: whatever became of it, its ApiVersions answer included."""
     client = Network(socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=1000, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0)
@@ -194,16 +210,18 @@ def test_which_node_is_the_least_loaded(states: dict[str, Any], chosen: str | No
     assert client.network.least_loaded(tuple(states), ms(1)) == chosen
 
 
-def test_among_those_that_may_connect_the_one_tried_longest_ago_is_chosen() -> None:
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_among_those_that_may_connect_the_one_tried_longest_ago_is_chosen(first: int) -> None:
     """N12."""
     client = Network()
-    for name, at in (("b1", 3), ("b2", 1), ("b3", 2)):
+    for number, at in ((first, 1), ((first + 1) % 3, 2), ((first + 2) % 3, 3)):
+        name = f"b{number}"
         client.network.ready(name, ms(at), client.out)
         connection = client.network.nodes[name].connection
         assert connection is not None
         client.network.lost(connection, ms(at), "refused", client.out)
 
-    assert client.network.least_loaded(("b1", "b2", "b3"), ms(500)) == "b2"
+    assert client.network.least_loaded(("b0", "b1", "b2"), ms(500)) == f"b{first}"
 
 
 def test_a_look_that_led_to_nothing_leaves_no_trace() -> None:
