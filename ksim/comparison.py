@@ -13,6 +13,7 @@ from statistics import median
 
 from ksim.classification import ANOMALIES
 from ksim.comparison_leeway import MORE_SEEDS, TOO_FAR_BEHIND, beginnings, neighbours, noise, offered_at, slack, slowness
+from ksim.comparison_transactions import counts, thrown
 from ksim.explanation import explain
 from ksim.plan import FrameTrigger
 from ksim.ranges import Runs, minus, union
@@ -129,7 +130,7 @@ def _compared(base: Run, models: Sequence[Run], twins: Sequence[Run]) -> Compari
     shown = [name for name in (*OUTCOMES, *ANOMALIES) if name in HEADLINES or _ever(name, models, twins)]
     counted = tuple(_class_row(name, models, twins, leeway, by_the_clock=by_the_clock) for name in shown)
     guarantees = tuple(_guarantee(row, models, twins) for row in counted if row.what in ANOMALIES)
-    errors = _errors(models, twins)
+    errors = (*_errors(models, twins), *_transactions(models, twins))
     partings = tuple(_partings([row.what for row in counted if row.agreement == DIFFER], base, twins[0]))
     return replace(
         _summed_up(base, twins, ()),
@@ -208,12 +209,29 @@ def _guarantee(counted: Row, models: Sequence[Run], twins: Sequence[Run]) -> Row
     return Row(f"nothing {name}", " or ".join(simulated), " or ".join(live), agreement, why)
 
 
-def _errors(models: Sequence[Run], twins: Sequence[Run]) -> tuple[Row, ...]:
-    simulated, live = (sorted({name for run in runs for name in run.metrics.errors}) for runs in (models, twins))
-    if not simulated and not live:
-        return ()
-    agreement = AGREE if set(live) <= set(simulated) or (set(live) & set(simulated) and set(simulated) <= set(live)) else DIFFER
-    return (Row("exceptions", ", ".join(simulated) or "none", ", ".join(live) or "none", agreement),)
+def _transactions(models: Sequence[Run], twins: Sequence[Run]) -> Iterator[Row]:
+    triggers = [fault.when for fault in twins[0].plan.faults]
+    exact = all(isinstance(when, FrameTrigger) or (when is not None and when.kind == "transaction") for when in triggers)
+    here, there = [counts(run) for run in models], [counts(run) for run in twins]
+    for name in here[0]:
+        simulated, live = _spread(of[name] for of in here), _spread(of[name] for of in there)
+        leeway = 0 if exact else 1  # The transaction at hand.
+        apart = max(simulated[0] - live[1], live[0] - simulated[1])
+        agreement = AGREE if apart <= leeway else DIFFER
+        why = "a race" if agreement == AGREE and (apart > 0 or simulated[0] != simulated[1]) else ""
+        yield Row(name, simulated, live, agreement, why)
+    yield from _names("exceptions of calls", [set(thrown(run)) for run in models], [set(thrown(run)) for run in twins])
+
+
+def _errors(models: Sequence[Run], twins: Sequence[Run]) -> Iterator[Row]:
+    return _names("exceptions", [set(run.metrics.errors) for run in models], [set(run.metrics.errors) for run in twins])
+
+
+def _names(what: str, of_models: Sequence[set[str]], of_twins: Sequence[set[str]]) -> Iterator[Row]:
+    simulated, live = (sorted({name for names in of for name in names}) for of in (of_models, of_twins))
+    if simulated or live:
+        agreement = AGREE if set(live) <= set(simulated) or (set(live) & set(simulated) and set(simulated) <= set(live)) else DIFFER
+        yield Row(what, ", ".join(simulated) or "none", ", ".join(live) or "none", agreement)
 
 
 def _partings(names: Sequence[str], base: Run, twin: Run) -> Iterator[Parting]:
@@ -278,7 +296,7 @@ def _start_ms(run: Run) -> float:
     """The longest that a broker took from its start to its return, or a client to its first connection."""
     started: dict[str, Micros] = {}
     longest = 0
-    clients = {one.name for one in run.plan.producers} | {one.name for one in run.plan.consumers}
+    clients = {producer.name for producer in run.plan.producers} | {consumer.name for consumer in run.plan.consumers}
     for at, fact in run.history.of(Fault, BrokerChanged, Connected):
         if isinstance(fact, Connected):
             if fact.client in clients:

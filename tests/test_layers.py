@@ -75,7 +75,21 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
 APART = frozenset({*MODEL_LAYERS[3], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
-HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "exposure_transactions", "population", "lives", "atomicity", "processing"})
+HISTORY_ALONE = frozenset(
+    {
+        "verdict",
+        "metrics",
+        "transcript",
+        "classification",
+        "permitted",
+        "exposure",
+        "exposure_transactions",
+        "population",
+        "lives",
+        "atomicity",
+        "processing",
+    }
+)
 """They read a history, wherever it comes from: a live one is judged by the same code."""
 DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "controllers", "world", "simulation", "live"})
 

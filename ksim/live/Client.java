@@ -67,6 +67,8 @@ public final class Client {
     private int first; // The number of its first record: an earlier process had those before.
     private int transactions; // So many an earlier process has begun.
     private final Set<String> holds = new HashSet<>(); // NUMBER:PHASE
+    private final Reading.Habits reading = new Reading.Habits();
+    private volatile Reading reader;
     private volatile Producing producing;
 
     public static void main(String[] arguments) {
@@ -94,6 +96,19 @@ public final class Client {
                 }
                 case "transaction" -> workloads.get(Integer.parseInt(words[1])).habits.set(Transactions.Habits.read(words));
                 case "transactions" -> transactions = Integer.parseInt(words[1]);
+                case "consumer-setting" -> reading.settings.put(words[1], words.length > 2 ? words[2] : "");
+                case "reads" -> reading.topics.addAll(Arrays.asList(words).subList(1, words.length));
+                case "works" -> {
+                    reading.workNanos = Long.parseLong(words[1]) * 1000;
+                    reading.commit = words[2];
+                    reading.group = words[3].equals("-") ? null : words[3];
+                }
+                case "writes" -> {
+                    reading.writes = words[1];
+                    reading.commitEvery = Integer.parseInt(words[2]);
+                    reading.size = Integer.parseInt(words[3]);
+                    reading.groupMetadata = words[4].equals("true");
+                }
                 case "hold" -> holds.add(words[1] + ":" + words[2]);
                 case "proceed" -> Transactions.PROCEED.release();
                 case "from" -> first = Integer.parseInt(words[1]);
@@ -130,7 +145,8 @@ public final class Client {
         own.put("linger.ms", "0");
         own.put("max.block.ms", String.valueOf(PATIENCE_AT_WARMING.toMillis()));
         boolean transactional = settings.containsKey("transactional.id");
-        for (int i = 0; i < PRACTICES; i++) {
+        int practices = reading.topics.isEmpty() || reading.writes != null ? PRACTICES : 0;
+        for (int i = 0; i < practices; i++) {
             List<Workload> work = new ArrayList<>(List.of(Workload.ofPractice(0, topic), Workload.ofPractice(1, topic)));
             if (transactional) {
                 own.put("transactional.id", topic + "-" + i);
@@ -142,12 +158,17 @@ public final class Client {
             practice.producer.close(PATIENCE_AT_WARMING);
             if (practice.problem != null && !(practice.problem instanceof TransactionAbortedException)) throw practice.problem;
         }
+        if (!reading.topics.isEmpty()) Reading.practise(bootstrap, topic);
         System.gc(); // Rather now than in the middle.
     }
 
     // At time zero.
 
     private void go(long zero) throws Exception {
+        if (!reading.topics.isEmpty()) {
+            goReading(zero);
+            return;
+        }
         long construction = warmUps.isEmpty() ? zero : zero - 1_000_000_000L;
         waitUntil(construction);
         producing = new Producing(new Producer(settings), workloads, index, first);
@@ -164,8 +185,22 @@ public final class Client {
         producing.run(zero);
     }
 
+    /** A consumer, alone or in an application that writes too. */
+    private void goReading(long zero) throws Exception {
+        waitUntil(zero);
+        if (reading.writes != null) {
+            producing = new Producing(new Producer(settings), List.of(Reading.ofWhatIsMade(reading)), index, first);
+            producing.transactions = transactions;
+            producing.holds = holds;
+        }
+        reader = new Reading(reading, producing, settings.containsKey("transactional.id"));
+        tell("{\"event\":\"constructed\",\"at\":" + System.nanoTime() + "}");
+        reader.run();
+    }
+
     /** As an application ends: no more records, and then whatever was sent has its outcome. */
     private void close(Duration patience) throws Exception {
+        if (reader != null) reader.stop(patience.toMillis());
         if (producing != null) {
             producing.stop();
             producing.producer.close(patience);
@@ -312,6 +347,8 @@ public final class Client {
         /** Records below this number have been announced: they may be in a log although nothing more was said of them. */
         int announced;
         volatile boolean over;
+        /** A send has, since whoever asks has asked last. */
+        volatile boolean hasFailed;
         volatile Exception problem;
 
         Producing(Producer producer, List<Workload> workloads, int index, int first) {
@@ -438,12 +475,7 @@ public final class Client {
         }
 
         void sayLater(String line) {
-            if (silent) return;
-            try {
-                EVENTS.put(line);
-            } catch (InterruptedException problem) {
-                Thread.currentThread().interrupt();
-            }
+            if (!silent) Client.sayLater(line);
         }
 
         /** How many records from this one on go out one right after another. */
@@ -556,6 +588,7 @@ public final class Client {
                 refused(exception);
             } else {
                 producing.problem = exception;
+                producing.hasFailed = true;
                 failed = true;
                 boolean again = workload.reaction.resends && !workload.waits && !producing.over;
                 if (!again) workload.reaction.failed(number, producing); // Before anybody who waits goes on.
@@ -568,6 +601,7 @@ public final class Client {
         void refused(Exception exception) {
             if (known) return;
             refused = true;
+            producing.hasFailed = true;
             producing.problem = exception;
             workload.reaction.failed(number, producing);
             end("refused", described(exception), "");
@@ -585,6 +619,14 @@ public final class Client {
     }
 
     // What is said.
+
+    static void sayLater(String line) {
+        try {
+            EVENTS.put(line);
+        } catch (InterruptedException problem) {
+            Thread.currentThread().interrupt();
+        }
+    }
 
     /** What can wait is written by a thread of its own: the producer's thread must not wait for a pipe. */
     private static void tellEvents() {
@@ -632,7 +674,7 @@ public final class Client {
         return ",\"class\":" + quoted(exception.getClass().getSimpleName()) + ",\"message\":" + quoted(message);
     }
 
-    private static String quoted(String text) {
+    static String quoted(String text) {
         StringBuilder quoted = new StringBuilder("\"");
         for (char c : text.toCharArray()) {
             if (c == '"' || c == '\\') quoted.append('\\').append(c);

@@ -16,7 +16,7 @@ final class Transactions {
     /** A step that is held goes on when the other end has said so: a fault comes in between. */
     static final Semaphore PROCEED = new Semaphore(0);
 
-    private static final Set<String> CANNOT_RECOVER = Set.of("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException");
+    static final Set<String> CANNOT_RECOVER = Set.of("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException");
 
     /** How it puts its records into transactions. */
     static final class Habits {
@@ -169,10 +169,14 @@ final class Transactions {
                 return null;
             } catch (RuntimeException problem) {
                 tellFailed(name, problem);
-                boolean timedOut = problem instanceof TimeoutException && String.valueOf(problem.getMessage()).startsWith("Timeout expired after");
-                if (!timedOut && !(name.equals("init") && problem instanceof AuthorizationException)) return problem.getClass().getSimpleName();
+                if (!timedOut(problem) && !(name.equals("init") && problem instanceof AuthorizationException)) return problem.getClass().getSimpleName();
             }
         }
+    }
+
+    /** It may still come to its end, and must be repeated. */
+    static boolean timedOut(RuntimeException problem) {
+        return problem instanceof TimeoutException && String.valueOf(problem.getMessage()).startsWith("Timeout expired after");
     }
 
     private void finish() {
@@ -186,6 +190,10 @@ final class Transactions {
     }
 
     private void tell(String phase, String details) throws InterruptedException {
+        tell(producing, phase, details);
+    }
+
+    static void tell(Client.Producing producing, String phase, String details) throws InterruptedException {
         int number = producing.transactions;
         String what = "{\"event\":\"transaction\",\"at\":" + System.nanoTime() + ",\"number\":" + number + ",\"phase\":\"" + phase + "\"";
         producing.sayAndWait(what + details + "}\n");

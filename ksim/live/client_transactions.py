@@ -6,16 +6,14 @@ Not Kafka's. The language is described in ksim.live.clients; the course of event
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ksim.faults import TRANSACTION_PHASES
 from ksim.live.book import Book
 from ksim.plan import CountTrigger, Plan
+from ksim_models.arrivals import Arrivals
 from ksim_models.facts import Transaction
 from ksim_models.units import Micros
-
-if TYPE_CHECKING:
-    from ksim.workload import Schedule
 
 HELD_S = 0.1
 """How long a step is held at which a fault strikes: a killed process closes its sockets only when the system has cleared it away."""
@@ -23,7 +21,7 @@ SEEN_ON_THE_WIRE = "commit-sent"
 
 
 class ClientTransactions:
-    def __init__(self, plan: Plan, producer: str, workloads: Sequence[Schedule], book: Book) -> None:
+    def __init__(self, plan: Plan, producer: str, workloads: Sequence[Arrivals], book: Book) -> None:
         self.producer = producer
         self.workloads = workloads
         self.book = book
@@ -43,14 +41,16 @@ class ClientTransactions:
                 times = str(habits.think), str(habits.begins_at)
                 end = "commit" if habits.commits else "abort"
                 yield "transaction", str(index), str(habits.records), end, str(habits.abort_every), *times, workload.on_failure.reaction.value
-        if self.under_way:
+        if self.under_way or not self.workloads:
             yield "transactions", str(self.number)
             for number, phase in self._held:
                 yield "hold", str(number), phase
 
-    def heard(self, event: dict[str, Any], at: Micros, plain: Callable[[str], str]) -> bool:
+    def heard(self, event: dict[str, Any], at: Micros, plain: Callable[[str], str], offsets: tuple[tuple[str, int], ...] = (), group: str = "") -> bool:
         """True: the process waits until it is told to proceed."""
         self.number = event["number"]
-        step = Transaction(self.producer, self.number, event["phase"], event.get("call", ""), event.get("class", ""), plain(event.get("message", "")))
+        step = Transaction(
+            self.producer, self.number, event["phase"], event.get("call", ""), event.get("class", ""), plain(event.get("message", "")), offsets, group
+        )
         self.book.note(step, at)
         return (self.number, step.phase) in self._held

@@ -48,20 +48,21 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 from urllib.parse import quote
 
 from ksim.dice import Dice
 from ksim.live import columns
 from ksim.live.book import Book
+from ksim.live.child import Child, Workplace
 from ksim.live.client_events import records_of, together
 from ksim.live.client_transactions import HELD_S, ClientTransactions
 from ksim.live.errors import LiveError
 from ksim.live.naming import Naming
 from ksim.plan import Plan
 from ksim.workload import schedule
+from ksim_models.arrivals import Arrivals
 from ksim_models.facts import Acked, BreakerChanged, Failed, Fault, Offered, Refused
 from ksim_models.on_failure import REPORT, OnFailure, Reaction
 from ksim_models.units import Micros
@@ -82,30 +83,6 @@ HIDDEN = "[hidden]"
 TRANSACTIONAL_ID = "transactional.id"
 
 
-class Child(Protocol):
-    """A process that was started (see ksim.live.processes)."""
-
-    @property
-    def stdin(self) -> Any: ...
-    @property
-    def stdout(self) -> Any: ...
-    @property
-    def code(self) -> int | None: ...
-    def kill(self) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def close_pipes(self) -> None: ...
-    def last_lines(self, count: int = ...) -> str: ...
-
-
-class Workplace(Protocol):
-    folder: Path
-
-    def start(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: int = ..., stdout: int | None = ..., log: bool = ...
-    ) -> Child: ...
-
-
 class LiveClient:
     """One producer of the plan. All methods are called from the event loop.
 
@@ -121,7 +98,7 @@ class LiveClient:
         self.book = book
         self.workplace = workplace
         dice = Dice(plan.seed)
-        self.workloads = [schedule(workload, dice, plan.faults) for workload in plan.workloads if workload.producer == self.name]
+        self.workloads: Sequence[Arrivals] = [schedule(workload, dice, plan.faults) for workload in plan.workloads if workload.producer == self.name]
         self.total = sum(workload.total for workload in self.workloads)
         self.transactions = ClientTransactions(plan, self.name, self.workloads, book)
         topics = {workload.topic for workload in self.workloads}
@@ -169,11 +146,6 @@ class LiveClient:
         self._doors, self._practise = doors, practise
         self._lives += 1
         life = f"{self.name}-{self._lives}" if self._lives > 1 else self.name
-        folder = self.workplace.folder / "workloads"
-        folder.mkdir(exist_ok=True)
-        files = [folder / f"{life}-{number}" for number in range(len(self.workloads))]
-        for file, workload, first in zip(files, self.workloads, self._next):
-            await asyncio.to_thread(columns.write, file, columns.rows(workload, first))
         self._child = self.workplace.start(f"client-{life}", self.command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.alive = True
         self._listen(self._child.stdout.fileno())
@@ -181,15 +153,7 @@ class LiveClient:
         self._say("from", str(self.offered))
         for name, value in self.settings(doors).items():
             self._say("setting", name, value)
-        for file, workload in zip(files, self.workloads):
-            numbers = ["-" if one is None else str(one) for one in (workload.partition, workload.window)]
-            on_failure = REPORT if workload.transaction is not None else workload.on_failure
-            self._say("workload", self.naming.real(workload.topic), str(file), *numbers, _in_one_word(on_failure))
-        for words in self.transactions.words():
-            self._say(*words)
-        if self.plan.config.compression_type != "none":
-            for index, workload in enumerate(self.workloads):
-                self._say("content", str(index), str(workload.compression_ratio))
+        await self._tell_its_work(life)
         for topic, partition in self.warm_ups if self._lives == 1 else ():
             self._say("warm-up", self.naming.real(topic), str(partition))
         if practise is not None:
@@ -201,6 +165,22 @@ class LiveClient:
         except TimeoutError:
             raise LiveError(f"producer {self.name}: its process was not ready after {READY_WITHIN_S} s.{self._last_words()}") from None
         self.check()
+
+    async def _tell_its_work(self, life: str) -> None:
+        folder = self.workplace.folder / "workloads"
+        folder.mkdir(exist_ok=True)
+        files = [folder / f"{life}-{number}" for number in range(len(self.workloads))]
+        for file, workload, first in zip(files, self.workloads, self._next):
+            await asyncio.to_thread(columns.write, file, columns.rows(workload, first))
+        for file, workload in zip(files, self.workloads):
+            numbers = ["-" if one is None else str(one) for one in (workload.partition, workload.window)]
+            on_failure = REPORT if workload.transaction is not None else workload.on_failure
+            self._say("workload", self.naming.real(workload.topic), str(file), *numbers, _in_one_word(on_failure))
+        for words in self.transactions.words():
+            self._say(*words)
+        if self.plan.config.compression_type != "none":
+            for index, workload in enumerate(self.workloads):
+                self._say("content", str(index), str(workload.compression_ratio))
 
     def settings(self, doors: Sequence[str]) -> dict[str, str]:
         """What was written, and what is ours in a replay."""

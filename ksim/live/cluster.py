@@ -46,7 +46,6 @@ DISK_FAULTS = ("disk-full", "disk-error")
 PROTOCOLS = "CLIENT:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT"
 SMALL = {
     "log.cleaner.dedupe.buffer.size": "2097152",  # Kafka sets 128 MiB aside, half of the heap.
-    "group.initial.rebalance.delay.ms": "0",
 }
 
 Settings = Mapping[str, str]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ksim.workload import Schedule
+    from ksim_models.arrivals import Arrivals
 
 COLUMNS = struct.Struct(">qii")
 NO_KEY = -1
@@ -21,7 +21,7 @@ UNSERIALIZABLE = -2
 Row = tuple[int, int, int]
 
 
-def rows(workload: Schedule, first: int = 0) -> Iterator[Row]:
+def rows(workload: Arrivals, first: int = 0) -> Iterator[Row]:
     """Those of the simulation, from `first` on."""
     for record in range(first, workload.total):
         key = workload.key_of(record) if workload.keyed else NO_KEY

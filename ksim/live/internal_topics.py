@@ -13,7 +13,7 @@ from ksim.plan import Plan
 from ksim_models.internal_topics import request_of
 from ksim_models.messages import PartitionRecord
 from ksim_models.topic_creation import created
-from ksim_models.transaction_messages import TRANSACTION_STATE
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 
 KEPT_BY_KEY = ("cleanup.policy", "compact"), ("compression.type", "uncompressed")
 
@@ -22,6 +22,7 @@ def internal_topics(plan: Plan, dice: Dice) -> list[NewTopic]:
     """Those that this plan needs."""
     brokers = [broker.name for broker in plan.brokers]
     needed = [TRANSACTION_STATE] if any(producer.config.transactional_id for producer in plan.producers) else []
+    needed += [CONSUMER_OFFSETS] if any(consumer.config.group_id for consumer in plan.consumers) else []
     found = []
     for topic in needed:
         request = request_of(topic, plan.brokers[0].config)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ksim.live.errors import LiveError
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("Client.java", "Transactions.java"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("Client.java", "Transactions.java", "Reading.java"))
 BASE_HEAP_MB = 128
 COMPILER = ("-m", "jdk.compiler/com.sun.tools.javac.Main", "--release", "17", "-XDstringConcat=inline")
 """Texts put together in plain code: the JVM's own way is slow when a line of code runs for the first time, which may be at time zero."""

@@ -11,7 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from ksim.dice import Dice
 from ksim.frame_triggers import Carried
@@ -20,6 +20,7 @@ from ksim.live.book import Book
 from ksim.live.clock import Clock
 from ksim.live.conversations import Conversation, Exchange, carried_by
 from ksim.live.doors import Door
+from ksim.live.entrances import Address, Entrance, Link
 from ksim.live.frame_faults import FrameFaults
 from ksim.live.naming import Naming
 from ksim.live.pipes import NO_LINGER, Close, Pipe
@@ -43,38 +44,10 @@ from ksim.network import LinkDelays
 from ksim.plan import Latency, NetworkPlan
 from ksim_models.units import Micros
 
-Address = tuple[str, int]
 PROBE_EVERY_S = 0.02
 """How often a door asks whether its broker is back."""
 NEWEST = 4
 """Decoders are made before they are needed: for the newest few versions of what clients speak."""
-
-
-class Link(Protocol):
-    """A node's address as its peers know it, and the one it really listens at."""
-
-    @property
-    def target(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def listen_port(self) -> int: ...
-    @property
-    def real_port(self) -> int: ...
-
-
-class Entrance:
-    """A door, the node behind it, and how to tell who comes in. `client` is None where that must be asked (a link)."""
-
-    __slots__ = ("client", "door", "owner_of", "probing", "real", "target")
-
-    def __init__(self, client: str | None, target: str, real: Address, owner_of: Callable[[int], str | None] | None = None) -> None:
-        self.client = client
-        self.target = target
-        self.real = real
-        self.owner_of = owner_of
-        self.door: Door | None = None
-        self.probing = False
 
 
 class Proxy:
@@ -139,14 +112,14 @@ class Proxy:
         for conversation in [conversation for conversation in self._conversations if (conversation.client, conversation.broker) in self._doors]:
             conversation.abandon()
         for entrance in self._doors.values():
-            _close(entrance)
+            entrance.close()
         self._doors.clear()
         await asyncio.sleep(0)
 
     async def close(self) -> None:
         await self.clear()
         for entrance in self._links:
-            _close(entrance)
+            entrance.close()
         self._links.clear()
         for task in list(self._tasks):
             task.cancel()
@@ -434,12 +407,6 @@ def no_delays() -> LinkDelays:
 def _pipes(conversation: Conversation) -> tuple[tuple[Pipe, tuple[str, str]], tuple[Pipe, tuple[str, str]]]:
     client, broker = conversation.client, conversation.broker
     return (conversation.forth, (client, broker)), (conversation.back, (broker, client))
-
-
-def _close(entrance: Entrance) -> None:
-    if entrance.door is not None:
-        entrance.door.close()
-        entrance.door = None
 
 
 async def _listens(real: Address) -> bool:

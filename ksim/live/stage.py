@@ -17,7 +17,7 @@ from ksim.dice import Dice
 from ksim.exposure import expose
 from ksim.faults import Faults, Resolve
 from ksim.history import History
-from ksim.live.ask import Ask, NewTopic
+from ksim.live.ask import COMMITTED, UNCOMMITTED, Ask, ClusterState, NewTopic
 from ksim.live.book import Book
 from ksim.live.clients import LiveClient, librdkafka_command
 from ksim.live.clock import Clock
@@ -32,7 +32,8 @@ from ksim.live.logs import Watchers
 from ksim.live.naming import Naming
 from ksim.live.processes import Workplace
 from ksim.live.proxy import Proxy
-from ksim.live.world import Cluster, LiveWorld
+from ksim.live.readers import Elsewhere, LiveReader
+from ksim.live.world import Cluster, LiveWorld, Process
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, FrameTrigger, Plan, ProducerPlan
 from ksim.runs import Run, run_line
@@ -46,6 +47,7 @@ WARM_LEAD_NS = 2_200_000_000
 LOOK_S = 0.02
 CONVERGED_EVERY_S = 0.25
 PRACTISE = "practise"
+BUFFER_MEMORY = 32 * 1024 * 1024
 
 
 class Scene(Cluster, Protocol):
@@ -91,8 +93,10 @@ class Play:
         self.book = Book(self.clock)
         self.dice = Dice(plan.seed)
         self.clients: dict[str, LiveClient] = {}
+        self.processes: dict[str, Process] = {}
+        """By every name by which a fault can strike them."""
         self.watchers = Watchers(scene, plan, self.naming, self.book)
-        self.world = LiveWorld(plan, self.book, self.naming, scene, proxy, self.clients, self.watchers, self._frames)
+        self.world = LiveWorld(plan, self.book, self.naming, scene, proxy, self.processes, self.watchers, self._frames)
 
     async def run(self) -> Run:
         began = time.perf_counter()
@@ -128,18 +132,38 @@ class Play:
 
     async def _start_clients(self) -> None:
         real = ",".join(f"{host}:{port}" for host, port in self.scene.addresses.values())
+        writers = {application.producer: application for application in self.plan.applications}
+        readers = {application.consumer: application for application in self.plan.applications}
         for index, producer in enumerate(self.plan.producers):
-            doors = [await self.proxy.open_door(producer.name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers]
-            client = LiveClient(self.plan, index, await self._command(producer), naming=self.naming, book=self.book, workplace=self.workplace)
-            self.clients[producer.name] = client
-            await client.start([f"{host}:{port}" for host, port in doors], (real, self.naming.real(PRACTISE)))
+            if producer.name not in writers:
+                client = LiveClient(self.plan, index, await self._command(producer), naming=self.naming, book=self.book, workplace=self.workplace)
+                await self._start_client(client, producer.name, real)
+        for consumer in self.plan.consumers:
+            application = readers.get(consumer.name)
+            command = await self._java_command(BUFFER_MEMORY)
+            reader = LiveReader(self.plan, consumer, application, command, naming=self.naming, book=self.book, workplace=self.workplace)
+            reader.consumer_doors = await self._doors(consumer.name)
+            if application is not None:
+                self.processes[consumer.name] = Elsewhere()
+            await self._start_client(reader, application.producer if application is not None else consumer.name, real)
+
+    async def _start_client(self, client: LiveClient, name: str, real: str) -> None:
+        self.clients[name] = self.processes[name] = client
+        await client.start(await self._doors(name), (real, self.naming.real(PRACTISE)))
+
+    async def _doors(self, name: str) -> list[str]:
+        doors = [await self.proxy.open_door(name, broker, self.scene.addresses[broker], self.scene.ids[broker]) for broker in self.scene.brokers]
+        return [f"{host}:{port}" for host, port in doors]
 
     async def _command(self, producer: ProducerPlan) -> list[str]:
         if producer.client != "java":
             return librdkafka_command()
+        return await self._java_command(producer.config.buffer_memory)
+
+    async def _java_command(self, buffer_memory: int) -> list[str]:
         found = await asyncio.to_thread(installed_clients, self.plan.client_version, self.workplace)
         classes = await asyncio.to_thread(compile_client, found.java, found.classpath)
-        return java_command(found.java, found.classpath, classes, buffer_memory=producer.config.buffer_memory)
+        return java_command(found.java, found.classpath, classes, buffer_memory=buffer_memory)
 
     async def _begin(self) -> Faults:
         self.clock.start_at(time.monotonic_ns() + (WARM_LEAD_NS if self.plan.warm else LEAD_NS))
@@ -197,6 +221,7 @@ class Play:
         """Every broker is back, every replica has caught up, and the ISR is whole."""
         if not self.plan.heal:
             return True
+        transactional = any(producer.config.transactional_id for producer in self.plan.producers)
         await asyncio.sleep(CONVERGED_EVERY_S)
         ask = self.scene.ask
         expected = {
@@ -217,8 +242,27 @@ class Play:
                 watermark = (await ask.offsets(found.leader, [partition])).get(partition)
                 if ends != {watermark}:
                     return False
+                if transactional and (await ask.offsets(found.leader, [partition], isolation=COMMITTED)).get(partition) != watermark:
+                    return False  # A transaction is open, and its coordinator will end it in time.
+            return await self._have_read(state)
         except NoAnswer:
             return False
+
+    async def _have_read(self, state: ClusterState) -> bool:
+        """Of each group somebody that runs has read all there is to read."""
+        groups: dict[str, list[LiveReader]] = {}
+        for reader in self.clients.values():
+            if isinstance(reader, LiveReader) and reader.reads and not self.world.is_frozen(reader.name):
+                groups.setdefault(f"group {reader.consumer.config.group_id}" if reader.consumer.config.group_id else reader.name, []).append(reader)
+        for readers in groups.values():
+            isolation = COMMITTED if readers[0].consumer.config.read_committed else UNCOMMITTED
+            for (topic, number), known in state.partitions.items():
+                told = self.naming.told(topic)
+                takers = [reader for reader in readers if told in reader.consumer.topics]
+                if takers:
+                    end = (await self.scene.ask.offsets(known.leader, [(topic, number)], isolation=isolation)).get((topic, number))
+                    if not any(end is not None and (reader.positions or {}).get(f"{told}-{number}", -1) >= end for reader in takers):
+                        return False
         return True
 
     # The end.
@@ -255,13 +299,15 @@ class Play:
                 name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
             )
             history.add(now, Fault(fault.name, fault.do, "summary", tuple(resolved), touched[fault.index]))
-        history.add(now, Ended(quiet, tuple(name for name in self.clients if not self.world.is_down(name)), 0))
+        producers = {producer.name for producer in plan.producers}
+        history.add(now, Ended(quiet, tuple(name for name in self.clients if name in producers and not self.world.is_down(name)), 0))
         return history
 
     def _notes(self, truth: FinalTruth) -> Iterator[str]:
         """What the reader of the report should know besides."""
         for client in self.clients.values():
-            yield f"{client.name} was the real {client.plan.client} producer, {client.version}"
+            kind = "consumer" if isinstance(client, LiveReader) else "producer"
+            yield f"{client.name} was the real {client.plan.client} {kind}, {client.version}"
         yield from truth.reasons
         yield from dict.fromkeys(f"the proxy passed bytes on unread: {why}" for why in self.proxy.not_read)
 
