@@ -117,8 +117,3 @@ def _check(
     for key, mine in (("consumer", consumer), ("producer", producer)):
         if any(mine in (other.consumer, other.producer) for other in others):
             table.problem(key, f"{where}: {mine} is part of another application already.", given=mine, possible=f"a {key} of its own")
-
-
-def parts_of(applications: Sequence[CopyHabits]) -> dict[str, str]:
-    """Consumers and producers that live in an application's process -> the application."""
-    return {part: one.name for one in applications for part in (one.consumer, one.producer)}

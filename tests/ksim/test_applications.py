@@ -186,7 +186,6 @@ def test_what_a_crash_touched_is_what_was_read_and_not_committed_or_had_to_wait(
 
 
 MISTAKES = [
-    (application().replace("config.enable.auto.commit = false", ""), "commits automatically"),
     (application().replace('config.group.id = "g"', ""), "no group.id"),
     (application().replace('reads = "orders"', 'reads = "order"'), "topic of this scenario"),
     (application().replace('writes = "payments"\n', ""), "writes is missing"),
@@ -206,3 +205,83 @@ def test_what_makes_no_application_is_refused_by_name(text: str, words: str) -> 
         Scenario.loads(COPY.format(kafka="4.3") + text)
 
     assert any(words in problem.message for problem in refused.value.problems)
+
+
+SECOND_SAMPLE = """\
+format = 1
+title  = "Copying with transactions while the leader dies"
+kafka  = "4.3"
+client = "java"
+seed   = 11
+
+[cluster]
+brokers     = 3
+controllers = 1
+features    = { "transaction.version" = 2 }
+config.replica.lag.time.max.ms = 30000
+[cluster.broker-2]
+config.num.replica.fetchers = 2
+
+[topics.orders]
+[topics.payments]
+replication = 3
+assignment  = [[1, 2, 3]]
+
+[producers.feed]
+[producers.copier]
+config.transactional.id = "copy-1"
+
+[consumers.reader]
+topics = ["orders"]
+config.group.id = "copy"
+config.isolation.level = "read_committed"
+
+[[workload]]
+producer   = "feed"
+topic      = "orders"
+for        = "10s"
+rate       = 200
+arrivals   = "poisson"
+size       = { mean = 1000, spread = 200 }
+key        = { distinct = 50, skew = 1.0 }
+wait       = "none"
+start      = "0s"
+on_failure = "report"
+
+[applications.copy]
+reads = "orders"
+writes = "payments"
+producer = "copier"
+consumer = "reader"
+commit_every = { records = 100 }
+
+[[fault]]
+name = "leader dies"
+at   = "2s"
+do   = "crash"
+who  = "leader(payments-0)"
+for  = "5s"
+
+[network]
+latency   = "0.5ms"
+bandwidth = "1Gbit/s"
+links     = [{ from = "feed", to = "broker-2", latency = "100ms" }]
+
+[model]
+append = "40us"
+
+[tail]
+heal  = true
+limit = "300s"
+"""
+
+
+def test_the_second_sample_of_the_contract_runs() -> None:
+    """But for its racks and its file of a user's own. Its consumer begins at the end, as consumers do: what came before it had joined is passed over."""
+    run = simulate(Scenario.loads(SECOND_SAMPLE))
+    once, twice, skipped, left = done(run)
+
+    assert (twice, left) == (0, 0)
+    assert once + skipped == 2000
+    assert 0 < skipped < 600
+    assert run.verdict.records["torn"] == run.verdict.records["aborted_read"] == 0
