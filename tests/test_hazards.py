@@ -20,6 +20,11 @@ PRODUCERS = (  # Sections A, B, G, J and K: the client, the network, idempotence
     *(165, 166, 167, 168, 169, 170, 171, 172),
 )
 
+TRANSACTIONS = (  # Sections H and I: transactions, consumers.
+    *(122, 123, 124, 125, 126, 127, 128, 129, 130, 132, 133, 135, 136, 138, 139),
+    *(140, 141, 142, 143, 144, 145, 146, 147, 148, 150, 151, 152, 153, 154),
+)
+
 BROKERS = (  # Sections C to F: crashes, replication and the ISR, elections, power and disks.
     *(41, 42, 43, 47, 49, 50, 52, 53),
     *(54, 55, 56, 57, 58, 59, 60, 62, 63, 64, 66, 67, 68, 69, 70, 71, 73, 74, 75, 76, 77, 78, 80),
@@ -50,8 +55,8 @@ def test_every_scenario_belongs_to_a_hazard() -> None:
     assert {path.name[:5].upper() for path in SCENARIOS} <= set(CATALOGUE)
 
 
-def test_no_hazard_of_the_producer_or_the_brokers_is_missing() -> None:
-    assert [number for number in (*PRODUCERS, *BROKERS) if f"H-{number:03}" not in CATALOGUE] == []
+def test_no_hazard_is_missing() -> None:
+    assert [number for number in (*PRODUCERS, *BROKERS, *TRANSACTIONS) if f"H-{number:03}" not in CATALOGUE] == []
 
 
 def test_the_page_names_every_hazard() -> None:

@@ -16,7 +16,7 @@ from ksim.report import report_on
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
-COUNTS = ("refused", "failed", "unknown", "lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "removed")
+COUNTS = ("refused", "failed", "unknown", "lost", "ghost", "duplicated", "reordered", "misrouted", "hidden", "torn", "aborted_read", "removed")
 
 
 def catalogue() -> dict[str, dict[str, Any]]:
@@ -46,6 +46,8 @@ def outcome(path: Path, blind: Sequence[str] = ()) -> tuple[bool, str]:
     told = f"{records['ok']:,} of {records['offered']:,} ok"
     if counts := ", ".join(f"{records[name]:,} {name}" for name in COUNTS if records[name]):
         told += f"; {counts}"
+    for one in run.verdict.processing:
+        told += f"; of {one.inputs:,} inputs {one.processed_once:,} once, {one.processed_twice:,} twice, {one.skipped:,} skipped"
     for alarm in run.alarms:
         told += f"; {alarm.rule.metric} {'never fired' if alarm.blind else 'fired'}"
     return report_on(run).met and [alarm.rule.metric for alarm in run.alarms if alarm.blind] == list(blind), told

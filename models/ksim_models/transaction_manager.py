@@ -326,6 +326,10 @@ class TransactionManager:
         request.is_retry = True
         self.queue.append(request)
 
+    def has_a_request_for_now(self, *, has_incomplete: bool) -> bool:
+        """The end of a transaction waits until no batch is under way (T22)."""
+        return bool(self.queue) and not (has_incomplete and min(self.queue, key=lambda one: one.priority).api == END_TXN)
+
     def next_request(self, *, has_incomplete: bool) -> Pending | None:
         """T21, T22, T13. None: nothing of this kind is to be sent now."""
         self._enqueue_new_partitions()

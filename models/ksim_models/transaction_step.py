@@ -86,7 +86,8 @@ class TransactionStep:
         manager = self.manager
         if not self.is_free:
             return False
-        return bool(manager.new_partitions) or (manager.has_error and bool(manager.queue)) or self.idempotence.has_to_resolve
+        fails_now = manager.has_error and manager.has_a_request_for_now(has_incomplete=bool(self.outcomes.incomplete))
+        return bool(manager.new_partitions) or fails_now or self.idempotence.has_to_resolve
 
     def may_go_on(self, now: Micros, out: list[Effect]) -> bool:
         """S1. True: records may be sent in this turn."""
