@@ -23,6 +23,7 @@ from ksim.live.clients import LiveClient
 from ksim.live.clock import Clock
 from ksim.live.cluster import ClusterSpec
 from ksim.live.coordination import partitions_in_transactions
+from ksim.live.final_logs import committed
 from ksim.live.internal_topics import internal_topics
 from ksim.live.naming import Naming
 from ksim.live.processes import Workplace
@@ -147,6 +148,21 @@ def test_markers_tell_how_a_transaction_ended() -> None:
         LoggedBatch(1, 0, "", range(0), 5, 0, -1, True, "commit"),
         LoggedBatch(2, 0, "", range(0), 6, 0, -1, True, "abort"),
     ]
+
+
+def test_a_reader_of_committed_data_is_not_given_what_a_marker_has_aborted() -> None:
+    parts = [
+        batch([b"0/1 "], producer_id=5, sequence=0, attributes=0x10),
+        batch([b"0/2 "], base=1, producer_id=6, sequence=0, attributes=0x10),
+        batch([b"0/3 "], base=2),
+        marker(commit=False, base=3, producer_id=5),
+        marker(commit=True, base=4, producer_id=6),
+        batch([b"0/4 "], base=5, producer_id=5, sequence=1, attributes=0x10),
+        marker(commit=True, base=6, producer_id=5),
+    ]
+    read = [with_records(one, content) for one, content in batches_in(b"".join(parts))]
+
+    assert [own for one in committed(read) for _, own in one.records] == [(0, 2), (0, 3), (0, 4)]
 
 
 def test_a_marker_before_the_start_of_the_log_is_gone() -> None:
