@@ -90,6 +90,13 @@ def test_a_step_for_which_a_fault_waits_is_held(workplace: Workplace) -> None:
     assert ("hold", "2", "commit") in client_of(plan_of(SCENARIO + HELD), workplace).transactions.words()
 
 
+def test_only_that_step_waits_to_be_told_to_proceed(workplace: Workplace) -> None:
+    transactions = client_of(plan_of(SCENARIO + HELD), workplace).transactions
+    steps = [(1, "commit"), (2, "begin"), (2, "commit"), (3, "commit")]
+
+    assert [transactions.heard({"number": number, "phase": phase}, 0, str) for number, phase in steps] == [False, False, True, False]
+
+
 def test_what_is_seen_on_the_wire_is_not_held(workplace: Workplace) -> None:
     words = client_of(plan_of(SCENARIO + HELD.replace("before-commit", "after-commit-sent")), workplace).transactions.words()
 
@@ -109,6 +116,10 @@ def test_the_transactional_id_is_the_plays_own_unless_nobody_else_has_ids_there(
 
     client.naming.keeps_ids = True
     assert client.settings(["a", "b", "c"])["transactional.id"] == "pay-1"
+
+
+def test_a_transactional_producer_is_not_warmed_with_a_record(workplace: Workplace) -> None:
+    assert client_of(plan_of(SCENARIO + "[tail]\nwarm = true\n"), workplace).warm_ups == []
 
 
 # What it says.
