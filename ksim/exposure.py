@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from ksim.exposure_reads import Readings
+from ksim.exposure_transactions import Transactions
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
 from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, SLOW_PARTS, Plan
@@ -55,7 +56,9 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
         if any(not topic.exists for topic in plan.topics):
             replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
-        exposure = Exposure(Lives(history, replicas), [*plan.controllers], [broker.name for broker in plan.brokers], windows)
+        ids = {producer.name: producer.config.transactional_id for producer in plan.producers if producer.config.transactional_id}
+        lives, transactions = Lives(history, replicas), Transactions(history, ids)
+        exposure = Exposure(lives, transactions, [*plan.controllers], [broker.name for broker in plan.brokers], windows)
         readings = Readings(history, plan)
         for fault in plan.faults:
             if fault.do in ADMINISTERED:
@@ -96,8 +99,9 @@ def _windows(told: Iterable[tuple[Micros, Fault]]) -> dict[str, list[Window]]:
 
 
 class Exposure:
-    def __init__(self, lives: Lives, controllers: list[str], brokers: list[str], windows: dict[str, list[Window]]) -> None:
+    def __init__(self, lives: Lives, transactions: Transactions, controllers: list[str], brokers: list[str], windows: dict[str, list[Window]]) -> None:
         self.lives = lives
+        self.transactions = transactions
         self.controllers = controllers
         self.brokers = brokers
         self.down: dict[str, list[tuple[Micros, Micros]]] = {}
@@ -134,7 +138,7 @@ class Exposure:
         if name in self.controllers:
             return lambda batch: self._needs_controller(batch, window)
         until = window.end if window.do == "pause" else window.begin
-        return lambda batch: batch.producer == name and _overlap(batch.start, batch.stop, window.begin, until)
+        return lambda batch: batch.producer == name and _overlap(batch.start, self.transactions.stop(batch), window.begin, until)
 
     def _slow(self, window: Window, name: str) -> Callable[[Batch], bool]:
         """Its answer or its copy had to wait for this machine's work; a disk's work is to write, also what others have read."""
@@ -165,6 +169,10 @@ class Exposure:
     def _needs_broker(self, batch: Batch, broker: str, begin: Micros, end: Micros) -> bool:
         """An answer of this broker, its leadership, or a copy on it or from it was outstanding."""
         if _in_flight(batch, broker, begin, end) or self._waits_for_leader(batch, broker, begin, end):
+            return True
+        if self.transactions.waits_for(batch, broker, begin, end):
+            return True
+        if self.transactions.ends_while(batch, begin, end) and _held(self.lives.leaders.get(batch.partition, []), broker, begin, begin):
             return True
         return any(broker in (wait.leader, wait.follower) and _overlap(wait.start, wait.stop, begin, end) for wait in batch.waits)
 

@@ -186,6 +186,8 @@ class Faults:
             case "any-broker":
                 brokers = self.plan.brokers
                 return (brokers[int(self.dice.at("any-broker", fault.index, self.begun.get(fault.index, 0)) * len(brokers))].name,)
+            case "rack":
+                return tuple(broker.name for broker in self.plan.brokers if broker.rack == who.argument)
             case "brokers":
                 return tuple(broker.name for broker in self.plan.brokers)
             case _:

@@ -40,6 +40,7 @@ class BrokerPlan:
     config: BrokerConfig
     given: tuple[tuple[str, str], ...] = ()
     """What was set, in Kafka's own names and spelling: what a real broker is started with."""
+    rack: str = ""
 
 
 @dataclass(frozen=True, slots=True)

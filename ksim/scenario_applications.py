@@ -110,9 +110,6 @@ def _check(
         table.problem(
             "consumer", f"{where}: {consumer} has no group.id, so there are no offsets to commit.", possible=f"[consumers.{consumer}] config.group.id"
         )
-    elif its.config.enable_auto_commit:
-        message = f"{where}: {consumer} commits automatically, whatever became of what was written: enable.auto.commit = false."
-        table.problem("consumer", message, given="enable.auto.commit = true", possible="config.enable.auto.commit = false")
     if writer.librdkafka is not None:
         table.problem("producer", f"{where}: applications with librdkafka are not simulated yet.", given=producer, possible='client = "java"')
     if reads not in its.topics:

@@ -82,19 +82,40 @@ def read_brokers(reading: Reading, content: object, profile: BrokerProfile) -> t
             reading.problem(("cluster", name), f"there is no {name} in this cluster of {count}.", given=name, names=names)
         elif broker is not None:
             own[name] = broker.settings()
+    racks = _racks(table, count)
     shared = table.settings()
     general = resolve_broker(shared, profile)
     reading.problems.extend(general.problems)
     reading.notes.extend(general.notes)
     brokers = []
-    for name in names:
+    for name, rack in zip(names, racks, strict=True):
         resolved = resolve_broker([*shared, *own[name]], profile) if name in own else general
         reading.problems.extend(problem for problem in resolved.problems if problem not in general.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes if note not in general.notes)
         reading.cluster[name] = resolved.effective
         given = in_kafka_spelling([*shared, *own.get(name, [])], BROKER_KEYS)
-        brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given))  # The plan is not used where there are problems.
+        given = (*given, ("broker.rack", rack)) if rack else given
+        brokers.append(BrokerPlan(name, resolved.config or BrokerConfig(), given, rack))  # The plan is not used where there are problems.
     return brokers, [f"controller-{number}" for number in range(1, controllers + 1)], read_features(reading, table, profile)
+
+
+def _racks(table: Table, count: int) -> list[str]:
+    """Of each broker; "" where nothing is said."""
+    given = table.content.get("racks")
+    if given is None:
+        return [""] * count
+    if not isinstance(given, list) or len(given) != count or not all(isinstance(rack, str) and rack for rack in given):
+        table.problem("racks", f"racks = {shown(given)}: one name for each of the {count} brokers is wanted.", possible='racks = ["a", "b", "c"]')
+        return [""] * count
+    return given
+
+
+def over_racks(brokers: list[BrokerPlan]) -> list[str]:
+    """One of each rack in turn (StripedReplicaPlacer), so that neighbours stand in different ones where that is possible."""
+    racks: dict[str, list[str]] = {}
+    for broker in brokers:
+        racks.setdefault(broker.rack, []).append(broker.name)
+    return [names[place] for place in range(len(brokers)) for names in racks.values() if place < len(names)]
 
 
 def _is_broker_table(name: str, value: object) -> bool:
@@ -124,7 +145,7 @@ def too_large_a_minimum(minimum: int, replicas: int, profile: BrokerProfile) -> 
 def _topic(table: Table, name: str, brokers: list[BrokerPlan], profile: BrokerProfile) -> TopicPlan:
     if table.take("exists", FLAG) is False:
         return _absent(table, name, brokers[0].config, len(brokers))
-    assignment = _assignment(table, name, [broker.name for broker in brokers])
+    assignment = _assignment(table, name, over_racks(brokers))
     resolved = resolve_topic(table.settings(), profile)
     table.reading.cluster[f"topic {name}"] = resolved.effective
     table.reading.problems.extend(resolved.problems)
@@ -156,7 +177,7 @@ def _absent(table: Table, name: str, config: BrokerConfig, brokers: int) -> Topi
 
 
 def _assignment(table: Table, name: str, brokers: list[str]) -> tuple[tuple[str, ...], ...]:
-    """As given, or like Kafka's own: round robin, partition 0 beginning with broker-1."""
+    """As given, or like Kafka's own: round robin over the racks, partition 0 beginning with broker-1."""
     partitions = table.take("partitions", whole(1, MOST_PARTITIONS))
     replication = table.take("replication", whole(1, 32_767))
     if table.has("assignment"):

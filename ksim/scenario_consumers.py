@@ -18,7 +18,9 @@ from ksim.scenario_values import DURATION, choice
 from ksim_models.config import ConsumerConfig, Effective, resolve_consumer
 from ksim_models.consumer_keys import CONSUMER_KEYS
 from ksim_models.profiles import ClientProfile
-from ksim_models.settings import in_kafka_spelling
+from ksim_models.settings import Origin, Setting, in_kafka_spelling
+
+AUTO_COMMIT = "enable.auto.commit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def read_consumers(
             )
         table = reading.table(path, value, CONSUMER) or Table(reading, path, {}, CONSUMER)
         settings = [*file_settings(table, folder), *table.settings()]
+        if name in of_applications:
+            settings = _of_an_application(reading, name, settings)
         resolved = resolve_consumer(settings, profile)
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
@@ -59,6 +63,19 @@ def read_consumers(
         consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given))
         consumers.effective[name] = resolved.effective
     return consumers
+
+
+def _of_an_application(reading: Reading, name: str, settings: list[Setting]) -> list[Setting]:
+    """It commits the offsets of what it has written, so nobody else should; what is written is legal all the same."""
+    written = [setting.value for setting in settings if setting.name == AUTO_COMMIT]
+    if not written:
+        reading.notes.append(f"{name}: {AUTO_COMMIT} counts as false, since its application commits what it has written itself; Kafka's default is true")
+        return [Setting(AUTO_COMMIT, False, Origin("the application that it is part of")), *settings]
+    if str(written[-1]).strip().lower() == "true":
+        reading.notes.append(
+            f"warning: {name}: {AUTO_COMMIT} = true: poll() commits offsets whatever becomes of what is made of the records: inputs may be skipped (H-150)"
+        )
+    return settings
 
 
 def _commit(table: Table, config: ConsumerConfig) -> str:

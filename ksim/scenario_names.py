@@ -16,7 +16,6 @@ from ksim.scenario_reading import Table
 
 CALL = re.compile(r"\s*([a-z-]+)\s*\(\s*([^()]*?)\s*\)\s*")
 OF_PARTITION = ("leader", "followers", "isr", "replica")
-LATER = ("rack",)
 PLAIN = ("controller", "any-broker", "brokers")
 
 BROKER, CONTROLLER, PRODUCER, CONSUMER = "broker", "controller", "producer", "consumer"
@@ -42,6 +41,7 @@ class Names:
     replicas: int
     """Of the partition that has most."""
     consumers: Sequence[str] = ()
+    racks: Sequence[str] = ()
     coordinated: Sequence[str] = ()
     """Transactional ids and groups."""
     applications: Sequence[str] = ()
@@ -102,8 +102,11 @@ def _one(table: Table, key: str, value: object, names: Names) -> Who | None:
             key, f"{key}: no producer has this transactional.id, and no consumer this group.id.", given=value, names=names.coordinated or names.examples
         )
         return None
-    if word in LATER:
-        table.problem(key, f"{key}: {word}(...) is not yet supported.", given=value, possible=", ".join(names.examples))
+    if word == "rack" and argument in names.racks:
+        return Who(word, argument)
+    if word == "rack":
+        possible = ", ".join(f"rack({rack})" for rack in names.racks) or '[cluster] racks = ["a", "b", "c"]'
+        table.problem(key, f"{key}: no broker stands in this rack.", given=value, possible=possible)
         return None
     if call is None or word not in OF_PARTITION:
         table.problem(key, f"{key}: there is no {shown(value)} in this scenario.", given=shown(value), names=names.examples)

@@ -63,6 +63,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         partitions={topic.name: topic.partitions for topic in topics},
         replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
         consumers=[consumer.name for consumer in consumers.plans],
+        racks=list(dict.fromkeys(broker.rack for broker in brokers if broker.rack)),
         coordinated=list(dict.fromkeys(coordinated(producers.plans, consumers.plans))),
         applications=[*reading.tables(("applications",), data.get("applications"))],
     )

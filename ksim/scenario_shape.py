@@ -66,7 +66,10 @@ BROKER: Shape = {"config": CONFIG}
 CLUSTER: Shape = {
     "brokers": key(kinds.whole(1, kinds.MOST_BROKERS), "How many brokers, broker-1 first (default 3)"),
     "controllers": key(kinds.whole(1, 9), "How many controllers (default 1)"),
-    "racks": later("The rack of each broker"),
+    "racks": Key(
+        "The rack of each broker, broker-1 first: replicas are spread over racks, and a fault can strike one.",
+        {"type": "array", "items": {"type": "string"}},
+    ),
     "features": Key('Feature levels, as { "transaction.version" = 2 } (default: what the release formats).', {"type": "object"}),
     "config": CONFIG,
 }

@@ -171,7 +171,10 @@ class Simulation:
         for plan in self.plan.producers:
             bootstrap = [self.plan.brokers[number - 1].name for number in plan.bootstrap(len(self.plan.brokers))]
             workloads: list[Schedule] = [schedule(workload, dice, self.plan.faults) for workload in self.plan.workloads if workload.producer == plan.name]
-            if self.plan.warm:
+            if self.plan.warm and plan.config.transactional_id:
+                for workload in workloads:
+                    workload.initialize_early()
+            elif self.plan.warm:
                 topics = dict.fromkeys(workload.topic for workload in workloads)
                 workloads = [
                     *(WarmUp(topic.name, number, dice) for topic in self.plan.topics if topic.name in topics for number in range(len(topic.assignment))),

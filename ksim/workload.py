@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from ksim.dice import Dice
@@ -117,6 +118,11 @@ class Schedule:
         self._hashes: dict[int, int] = {}
         self._ahead: dict[int, int] = {}
         """Record -> hash of its key, where it was asked for once."""
+
+    def initialize_early(self) -> None:
+        """The application of a transactional producer that starts at time zero has called initTransactions by then: that is all its warm-up."""
+        if self.transaction is not None and self.transaction.begins_at == 0:
+            self.transaction = replace(self.transaction, begins_at=WARM_UP_AT)
 
     def time_of(self, index: int) -> Micros:
         raise TypeError("a schedule is steady, bursty or random: use schedule()")

@@ -35,7 +35,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop", "costs"),
     ("scenario", "frame_triggers", "frame_answers"),
     ("classification", "permitted", "exposure"),
-    ("processing",),
+    ("processing", "exposure_transactions"),
     ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
     ("packed", "lines", "ranges"),
@@ -75,7 +75,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
 APART = frozenset({*MODEL_LAYERS[3], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
-HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "population", "lives", "atomicity", "processing"})
+HISTORY_ALONE = frozenset({"verdict", "metrics", "transcript", "classification", "permitted", "exposure", "exposure_transactions", "population", "lives", "atomicity", "processing"})
 """They read a history, wherever it comes from: a live one is judged by the same code."""
 DRIVERS = frozenset({"loop", "faults", "frames", "invariants", "controllers", "world", "simulation", "live"})
 

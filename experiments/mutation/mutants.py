@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lived = {name for row in _results().values() for name in row["survivors"]}
         tried = [name for name in mutants if name in lived or not chosen.survivors]
         (folder / "planted.json").write_text(json.dumps({"mutants": tried, "seconds": chosen.seconds}), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "planted", "-p", "no:xdist", "-p", "no:cacheprovider", "-m", "not live", "--hypothesis-seed=0"]
+        plugins = ["-p", "planted", "-p", "no:xdist", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", *plugins, "--assert=plain", "-m", "not live", "--hypothesis-seed=0"]
         environment = os.environ | {"PYTHONPATH": str(HERE)}
         ran = subprocess.run([*command, *chosen.tests.split(",")], cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if ran.returncode != 0:

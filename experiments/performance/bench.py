@@ -63,6 +63,23 @@ rate = 100000
 size = 100
 """
 
+TENS = """
+format = 1
+title  = "Ten records every 10 ms"
+kafka  = "4.3"
+seed   = 7
+[topics.payments]
+[producers.p1]
+{setting}
+[[workload]]
+topic = "payments"
+records = 10000
+arrivals = {{ burst = 10, every = "10ms" }}
+size = 100
+{end}
+"""
+TRANSACTIONAL = {"setting": 'config.transactional.id = "t"', "end": "transaction = { records = 10 }"}
+
 PARTITIONS = """
 format = 1
 title  = "{partitions} partitions on {brokers} brokers"
@@ -177,6 +194,13 @@ def partitions_cost() -> dict[str, float]:
     }
 
 
+def transactions_cost() -> dict[str, float]:
+    """A thousand transactions of ten records, and the same records in a thousand batches."""
+    within, _, _ = fastest(plan_of(TENS.format(**TRANSACTIONAL)), 3)
+    without, _, _ = fastest(plan_of(TENS.format(setting="", end="")), 3)
+    return {"transactions of ten records, per second": 1000 / within, "transactions of ten records against plain batches of ten": within / without}
+
+
 def history_bytes(plan: Plan) -> float:
     """What the history of a run occupies, per batch."""
     run = simulate(plan)
@@ -223,6 +247,7 @@ def measure() -> dict[str, float]:
         "judging, share of a run": long_judged / long,
         "ten times the records, times the time": (long + long_judged) / (short + short_judged),
         "history, bytes per batch": history_bytes(short_plan),
+        **transactions_cost(),
         **partitions_cost(),
         "ksim --help, times import click": command_ratio(),
     }
@@ -238,6 +263,7 @@ AIMS: dict[str, tuple[str, float]] = {
     "judging, share of a run": ("<=", 0.15),
     "ten times the records, times the time": ("<=", 10.5),
     "history, bytes per batch": ("<=", 200),
+    "transactions of ten records against plain batches of ten": ("<=", 3),
     "30 brokers, 1,000 partitions, a minute idle, s": ("<", 1),
     "1,000 idle partitions against ten, 3 brokers, each further minute": ("<=", 2),
     "ksim --help, times import click": ("<=", 4),

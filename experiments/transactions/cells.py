@@ -83,7 +83,6 @@ commit_every = {{ records = 20 }}
 SPARE = """
 [producers.spare-copier]
 config.transactional.id = "copy-2"
-config.transaction.timeout.ms = 10000
 
 [consumers.spare-reader]
 config.group.id = "copy"
@@ -134,7 +133,7 @@ producer    = "p1"
 topic       = "payments"
 records     = 200
 every       = "10ms"
-transaction = {{ records = 10, abort_every = 4 }}
+transaction = {{ records = 10, abort_every = 4, think = "50ms" }}
 """
 SUCCESSOR = """
 [producers.p2]
@@ -165,22 +164,26 @@ MOMENTS = {
     "offsets": '{ transaction = 4, phase = "before-offsets" }',
     "commit": '{ transaction = 4, phase = "before-commit" }',
     "markers": '{ transaction = 4, phase = "after-commit-sent" }',
-    "abort": '{ transaction = 4, phase = "before-abort" }',
+    "abort": '{ transaction = 8, phase = "before-abort" }',
 }
 """The others have none: their request is held up, and the fault strikes meanwhile."""
-WHO = {"client-crash": "copy", "coordinator-crash": "broker-1", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
+WHO = {"client-crash": "copy", "coordinator-crash": "coordinator(copy-1)", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
 LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", "zombie": "15s", "time-out": "4s"}
 
-TIMEOUTS = {"time-out": 2000, "zombie": 10000}
+TIMEOUTS = {"time-out": 2000}
 """transaction.timeout.ms, where it is to strike; else the default of a minute."""
-FATAL: set[tuple[str, str, str]] = set()
+FATAL = {
+    *(("tv1", phase, "time-out") for phase in ("produce", "add-offsets", "offsets", "commit")),
+    ("tv2", "offsets", "time-out"),
+}
 """The producer is of no use any more and the application ends: somebody has to start it again."""
-AGAIN = 'name = "started again"\nat   = "20s"\ndo   = "restart"\nwho  = "copy"\n'
+AGAIN = 'name = "started again"\nat   = "20s"\ndo   = "crash"\nwho  = "copy"\nfor  = "1s"\n'
 
 PROMISE = ("lost", "torn", "aborted_read", "hidden", "duplicated")
 PROMISE_END_TO_END = ("processed_twice", "skipped", "unprocessed")
 EXCEPTIONS: dict[tuple[str, str, str], tuple[dict[str, object], str]] = {}
 """(protocol, phase, fault) -> what is expected instead, and why."""
+SURPRISES: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ class Cell:
     def nothing(self) -> str:
         """Why there is no such cell; "" where there is one."""
         if self.protocol == "tv2" and self.phase in ONLY_TV1:
-            return "no such request (T40)" if self.phase == "add" or self.fault in ("lost-request", "lost-response") else "no such request (T40)"
+            return "no such request (T40)"
         if self.phase == "begin" and self.fault in ("lost-request", "lost-response"):
             return "nothing is sent"
         return ""
@@ -251,7 +254,7 @@ def _faults(cell: Cell) -> list[str]:
 def _frame(cell: Cell) -> str:
     """Its request, in the fourth transaction or so."""
     sender = "" if cell.phase == "markers" else f', from = "{"copier" if cell.copies else "p1"}"'
-    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else ", nth = 4"
+    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else f", nth = {8 if cell.phase == 'abort' else 4}"
     return f'{{ request = "{CALLS[cell.phase]}"{sender}{which} }}'
 
 

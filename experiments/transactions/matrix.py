@@ -21,14 +21,41 @@ from ksim_models.facts import Failed, PollFailed, Refused, Transaction
 PAGE = cells.HERE / "README.md"
 
 
+INTRODUCTION = """\
+# What a transaction survives
+
+Every moment of a transaction x everything that can go wrong. Written by `python experiments/transactions/matrix.py`,
+which fails where a scenario does not end as it predicts. Each cell is one: run it, change it, ask what happened.
+
+```sh
+ksim run experiments/transactions/scenarios/tv1-commit-time-out.toml
+ksim run experiments/transactions/scenarios/tv1-commit-time-out.toml --story
+```
+
+An application reads 300 records of one topic, and writes one for each to another, 20 or so per transaction; the offsets of what it has read are in the transaction.
+The fault strikes in the fourth (that many are committed by then); it strikes the application's process, the transaction coordinator, the leader of the partition that is
+written, or the one request that belongs to the moment. A *time-out*: the application or its request is four seconds late, and `transaction.timeout.ms` is two.
+A *zombie*: the process stands still for fifteen seconds, its group gives its partitions to another one, and then it goes on (in the first row: two processes with one
+`transactional.id`). The last row is a producer that aborts every fourth of its transactions on its own account.
+
+**TV1** is Kafka 3.9; **TV2** is 4.3, with KIP-890 part 2: no requests of its own add partitions, and every transaction has an epoch of its own.
+
+*once*: each of the 300 inputs took effect exactly once. *whole*: every transaction is visible with all of its records, or with none.
+In both cases nothing is lost, torn, doubled, hidden, and no consumer that reads what is committed was given anything else.
+Behind it stands what the application was told: nothing, or the exceptions of its calls. *Ends*: the producer is of no use any more; the application ends, and somebody has to start it again.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     met: bool
-    inconclusive: str
-    effect: str
-    """What became of the records, in words; the promise, where it was kept."""
+    reasons: str
+    """Why the run would prove nothing."""
+    harm: str
     told: tuple[str, ...]
-    """What the application was told: call and exception."""
+    """Who was told which exception by which call."""
+    ended: bool
+    """An application."""
 
 
 def play(path: Path) -> Run:
@@ -37,36 +64,70 @@ def play(path: Path) -> Run:
 
 def outcome(run: Run) -> Outcome:
     found, verdict = report_on(run), run.verdict
-    harm = [f"{verdict.records[name]} {name}" for name in (*cells.PROMISE, "reordered", "ghost") if verdict.records[name]]
+    harm = [f"{verdict.records[name]} {name}" for name in cells.PROMISE if verdict.records[name]]
     for one in verdict.processing:
         harm += [f"{count} {name}" for name in cells.PROMISE_END_TO_END if (count := getattr(one, name))]
-    return Outcome(found.met, "; ".join(verdict.reasons), ", ".join(harm), tuple(dict.fromkeys(told(run))))
+    ended = any(True for _ in run.history.of(PollFailed))
+    return Outcome(found.met, "; ".join(verdict.reasons), ", ".join(harm), tuple(dict.fromkeys(told(run))), ended)
 
 
 def told(run: Run) -> Iterator[str]:
-    """Every exception that an application saw, in the order of time."""
-    for _, fact in run.history.of(Transaction, Failed, Refused, PollFailed):
+    """Every exception that an application saw, in the order of time. What an abort does to records is no news to whoever asked for it."""
+    for _, fact in run.history.of(Transaction, Failed, Refused):
+        error = fact.error.removesuffix("Exception")
         if isinstance(fact, Transaction):
             if fact.phase == "failed":
-                yield f"{fact.call}: {fact.error}"
-        elif isinstance(fact, PollFailed):
-            yield f"poll: {fact.error}"
-        else:
-            yield f"send: {fact.error}"
+                yield f"{_whose(fact.producer)}{fact.call}: {error}"
+        elif error != "TransactionAborted":
+            yield f"{_whose(fact.producer)}send: {error}"
+
+
+def _whose(producer: str) -> str:
+    return {"spare-copier": "spare: ", "twin-copier": "twin: ", "p2": "successor: "}.get(producer, "")
+
+
+def shown(cell: Cell, found: Outcome) -> str:
+    word = found.harm or ("once" if cell.copies else "whole")
+    text = f"{cell.protocol.upper()} [{word}]({cell.path.relative_to(cells.HERE)})"
+    if found.told:
+        text += f" {', '.join(found.told)}"
+    if found.ended:
+        text += " - ends"
+    if found.reasons:
+        text += f" ({found.reasons})"
+    return text + ("" if found.met else " **not as predicted**")
+
+
+def page(found: dict[Cell, Outcome]) -> str:
+    lines = [INTRODUCTION, "| | " + " | ".join(FAULTS.values()) + " |", "|---|" + "---|" * len(FAULTS)]
+    for phase, what in PHASES.items():
+        row = []
+        for fault in FAULTS:
+            here = [Cell(protocol, phase, fault) for protocol in cells.PROTOCOLS]
+            row.append("<br>".join(f"{cell.protocol.upper()} - {cell.nothing}" if cell.nothing else shown(cell, found[cell]) for cell in here))
+        lines.append(f"| **{what}** | " + " | ".join(row) + " |")
+    return "\n".join([*lines, "", *remarks()]) + "\n"
+
+
+def remarks() -> Iterator[str]:
+    """What is not as one would think, with the rule."""
+    yield "## What may surprise"
+    yield ""
+    for cell, why in cells.SURPRISES.items():
+        yield f"- {cell}: {why}"
 
 
 def main() -> int:
-    for cell in cells.cells():
-        if not cell.nothing and "--write" in sys.argv:
-            cell.path.write_text(cells.text(cell), encoding="utf-8")
-    wrong = 0
+    found = {}
     for cell in cells.cells():
         if cell.nothing:
             continue
-        found = outcome(play(cell.path))
-        wrong += not found.met
-        print(f"{cell.path.stem:36} {'ok ' if found.met else 'NOT'} {found.effect or '-':40} {'; '.join(found.told)} {found.inconclusive}", flush=True)
-    return int(wrong > 0)
+        if "--write" in sys.argv:
+            cell.path.write_text(cells.text(cell), encoding="utf-8")
+        one = found[cell] = outcome(play(cell.path))
+        print(f"{cell.path.stem:36} {'ok ' if one.met else 'NOT'} {shown(cell, one)}", flush=True)
+    PAGE.write_text(page(found), encoding="utf-8")
+    return int(any(not one.met for one in found.values()))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ class Consumer(ConsumerClient):
             self._meet(event, now, out)
             if self.alive and self.begun and self.does is not Does.ENDED:
                 self._go_on(now, out)
+            elif self.alive and self.closing is not None:
+                self._exit(out)  # It had ended, or not begun.
         except Thrown as thrown:
             self._end(thrown, now, out)
         self._close_connections(now, out)
@@ -331,10 +333,13 @@ class Consumer(ConsumerClient):
             return False
         if self.group is not None:
             self.group.leave(now, out)
+        self._exit(out)
+        return False
+
+    def _exit(self, out: list[Effect]) -> None:
         self.does = Does.ENDED
         self.alive = False
         out.append(Exit())
-        return False
 
     def _end(self, thrown: Thrown, now: Micros, out: list[Effect]) -> None:
         """An exception that the application does not know what to do about: it closes its consumer, and ends."""

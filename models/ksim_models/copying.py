@@ -137,6 +137,9 @@ class Copying:
         self.generation = -1
         self.instance = ""
         self.group = ""
+        self.reader_closed = False
+        """Asked to end, the process closes its consumer first, then its producer, and is gone when both are done."""
+        self.writer_closed = False
 
     @property
     def is_open(self) -> bool:

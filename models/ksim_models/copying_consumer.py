@@ -117,6 +117,22 @@ class CopyingConsumer(Consumer):
             return False
         return super()._give_up_partitions(now, out)
 
+    def _begin_to_close(self, now: Micros, out: list[Effect]) -> None:
+        """The loop ends behind the turn at hand: what is open is ended too."""
+        if self.copying.is_open:
+            self._finish(out)
+        else:
+            super()._begin_to_close(now, out)
+
+    def _exit(self, out: list[Effect]) -> None:
+        """The process is gone when the producer is closed too."""
+        self.does = Does.ENDED
+        self.copying.reader_closed = True
+        if self.copying.writer_closed:
+            super()._exit(out)
+        else:
+            out.append(Rouse(self.copying.habits.producer))
+
     @property
     def is_idle(self) -> bool:
         return super().is_idle and not self.copying.is_open and self.copying.turn is Turn.CONSUMER

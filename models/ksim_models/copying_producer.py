@@ -16,7 +16,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.consumer_facts import CommittedOffset, Processed
 from ksim_models.copying import Copying, Fed, Then, Turn
 from ksim_models.facts import Failed, Refused, Transaction
-from ksim_models.machine import Dice, Effect, Event, Note, Restarted, Rouse
+from ksim_models.machine import Dice, Effect, Event, Exit, Note, Restarted, Rouse, Terminated, Wake
 from ksim_models.profiles import ClientProfile
 from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
@@ -283,6 +283,7 @@ class CopyingSession:
 class CopyingProducer(ClosableProducer):
     def __init__(self, name: str, profile: ClientProfile, config: ProducerConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
         super().__init__(name, profile, config, bootstrap, workloads, dice)
+        self.asked_to_end: Terminated | None = None
         fed = workloads[-1]
         assert isinstance(fed, Fed)
         self.copying_session = CopyingSession(self, fed.copying)
@@ -293,7 +294,18 @@ class CopyingProducer(ClosableProducer):
             copying = self.copying_session.copying
             copying.fed.forget_after(self.sending.threads[-1].next)
             copying.begin_anew()
-        out = super().handle(event, now)
+        out = super().handle(self._in_turn(event), now)
+        if not self.alive and any(isinstance(effect, Exit) for effect in out):
+            self.copying_session.copying.writer_closed = True
+            out.insert(0, Rouse(self.copying_session.copying.habits.consumer))
         if any(isinstance(effect, Note) and isinstance(effect.fact, Failed | Refused) for effect in out):
             self.copying_session.has_failed = True
         return out
+
+    def _in_turn(self, event: Event) -> Event:
+        """The consumer is closed first."""
+        if isinstance(event, Terminated):
+            self.asked_to_end, event = event, Wake()
+        if self.asked_to_end is not None and self.copying_session.copying.reader_closed and isinstance(event, Wake):
+            event, self.asked_to_end = self.asked_to_end, None
+        return event

@@ -108,7 +108,7 @@ class Producer:
         self.sending.overdue_from = requests
         at = self.arrivals_matter_at = self.sending.wake_at(self.looked_at, self.look_again_at)
         if not self.sending.begun:
-            return min(at, CONSTRUCTED_AT)
+            return min(at, CONSTRUCTED_AT, NEVER if self.session is None else self.session.wake_at)
         if self.session is not None and self.session.wake_at < at:
             at = self.session.wake_at
         if self.idempotence is None or self.idempotence.has_id:  # Without a producer id nothing is drained and nothing expires (A41).
@@ -172,7 +172,7 @@ class Producer:
         kind = type(event)
         if kind is Resumed:
             self.sending.resumed(now)
-        if now >= CONSTRUCTED_AT:
+        if now >= CONSTRUCTED_AT or (self.session is not None and self.session.wake_at <= now):
             self.sending.begun = True
         if kind is not Received or self.arrivals_matter_at <= now or self.sending.reactions.wanted:
             self.sending.take(now, out)  # Before an answer whose callback may send a record again.

@@ -14,7 +14,7 @@ from ksim_models.client_network import State as Connection
 from ksim_models.config import ProducerConfig
 from ksim_models.facts import ProducerId, Transaction
 from ksim_models.machine import Effect, Note
-from ksim_models.messages import ApiVersionsResponse
+from ksim_models.messages import ApiVersionsResponse, InitProducerIdRequest
 from ksim_models.outcomes import Outcomes
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
@@ -167,6 +167,9 @@ class TransactionStep:
             self.manager.coordinator_bumps = True  # Every broker here knows InitProducerId v3.
         if request.is_retry and not self.slept and request.backoff:
             self.slept, self.sleeping_until = True, now + request.backoff
+            return
+        if isinstance(request.message, InitProducerIdRequest) and request.message.transaction_timeout_ms <= 0:
+            self.waiting = None  # Building it throws on this thread, which is logged: the call waits for ever (table 1.1, C6).
             return
         self.waiting, self.manager.in_flight = None, request
         if isinstance(request.message, EndTxnRequest) and request.message.committed:

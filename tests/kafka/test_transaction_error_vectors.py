@@ -33,6 +33,15 @@ def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
 
 ERRORS = [
     vector("PV-130 initialized twice", {}, ("start", ""), ("init", "init throws IllegalStateException"), ("send p0", "AddPartitions t-0")),
+    vector(
+        "C6 a transaction.timeout.ms that is none: the request is lost in the client",
+        {"transaction_timeout_ms": 0, "max_block_ms": 500},
+        ("init", "FindCoordinator transaction; [INITIALIZING]"),
+        ("reply FindCoordinator", ""),
+        ("pass 500", "init throws TimeoutException"),
+        ("init", ""),
+        ("pass 500", "init throws TimeoutException"),
+    ),
     vector("PV-131 send() before init", {}, ("send p0", "refused 0 IllegalStateException")),
     vector(
         "PV-131 send() before begin, and between transactions",

@@ -159,6 +159,15 @@ def test_a_commit_that_times_out_is_repeated(kafka: str) -> None:
     assert told[told.index("3 commit") :][:4] == ["3 commit", "3 commit-sent", "3 failed", "3 committed"]
 
 
+def test_a_warm_transactional_producer_has_its_id_at_time_zero() -> None:
+    cold, warm = run("4.3"), run("4.3", more="[tail]\nwarm = true")
+
+    began = [next(at for at, fact in found.history.of(Transaction) if fact.phase == "begin") for found in (cold, warm)]
+    assert began[0] > 200_000
+    assert began[1] == 0
+    assert warm.verdict.records["ok"] == 50
+
+
 def test_without_a_transaction_in_the_workload_every_send_is_refused() -> None:
     scenario = Scenario.loads("""
 format = 1

@@ -407,3 +407,41 @@ def test_a_newer_leader_ends_the_backoff_of_the_attempt_that_is_due_and_of_no_la
         if skips:
             queues.put_back(batch, ms(12))
             assert queues.look(ms(13), lambda partition: ("b2", 6)) == ({}, False, ms(112))
+
+
+def test_a_partition_that_backs_off_or_is_empty_or_muted_holds_up_no_other() -> None:
+    """A32, A36, A26: all of them are skipped, in the look and in the drain."""
+    queues = accumulator(retry_backoff_ms=100, retry_backoff_max_ms=100)
+    for name in ("t-0", "t-1", "t-2", "t-3"):
+        batch_in(queues, name)
+    queues.queues["t-0"].clear()
+    queues.muted["t-1"] = None
+    queues.look(0, leader)
+    [retried] = queues.drain("b1", ["t-2"], 0, anything)
+    queues.put_back(retried, ms(8))
+
+    assert queues.look(ms(9), leader) == ({"b1": None}, False, ms(108))
+    assert [batch.partition for batch in queues.drain("b1", ["t-0", "t-1", "t-2", "t-3"], ms(9), anything)] == ["t-3"]
+
+
+def test_who_is_in_a_hurry_counts_and_may_stop_hurrying() -> None:
+    """A27, A50: two at once, of which one is over."""
+    queues = accumulator()
+    batch_in(queues)
+    queues.hurry(1)
+    queues.hurry(1)
+    queues.hurry(-1)
+    assert queues.look(0, leader) == ({"b1": None}, False, NEVER)
+    queues.hurry(-1)
+
+    assert queues.look(0, leader) == ({}, False, ms(5))
+
+
+def test_every_batch_that_left_early_counts() -> None:
+    """Our own foresight: each of them makes it void."""
+    queues = accumulator()
+    for count in (1, 2):
+        batch_in(queues)
+        queues.drain("b1", ["t-0"], ms(9), anything)
+
+        assert queues.closings == count

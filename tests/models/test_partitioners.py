@@ -11,7 +11,7 @@ from ksim_models.config import ProducerConfig
 from ksim_models.partitioner_names import DEFAULT, ROUND_ROBIN, UNIFORM_STICKY
 from ksim_models.partitioners import BuiltIn, Partitioner, RoundRobin, StickyByBatch, partitioner_of
 from ksim_models.profiles import client_profile
-from scripted import Client, Half
+from scripted import Client, Half, Recording
 
 THREE = ("t-0", "t-1", "t-2")
 
@@ -163,3 +163,122 @@ def test_an_empty_queue_behind_one_that_was_left_out_counts_as_long_as_that(slow
     partitioner.looked(queues, frozenset(slow))
 
     assert partitioner.loads["t"] == table
+
+
+def test_each_draw_of_the_built_in_choice_is_named_by_producer_topic_and_ordinal() -> None:
+    """A46, A46a: also one that was held back, and one by the lengths of the queues."""
+    partitioner, dice = made(batch_size=1), Recording()
+    assert isinstance(partitioner, BuiltIn)
+    partitioner.dice = dice
+    partitioner.choose("t", THREE)
+    partitioner.appended("t", 2, THREE, last_is_full=False)
+    partitioner.appended("t", 1, THREE, last_is_full=False)
+    partitioner.completes_switch("t", THREE)
+    partitioner.looked({"t-0": [1], "t-1": [], "t-2": [1]}, frozenset())
+    partitioner.appended("t", 2, THREE, last_is_full=False)
+
+    assert dice.drawn == [("sticky", "p1", "t", ordinal) for ordinal in range(4)]
+
+
+def test_each_draw_of_a_partitioner_that_goes_by_batches_is_named_too() -> None:
+    """A47: a new batch may come before the first choice, of a record with a key."""
+    partitioner, dice = made(kafka="3.2"), Recording()
+    partitioner.dice = dice
+    partitioner.new_batch("t", "t-1", THREE)
+    assert partitioner.choose("t", THREE) == "t-0"
+    partitioner.new_batch("t", "t-0", THREE)
+    partitioner.new_batch("t", "t-1", THREE)
+    partitioner.choose("u", ("u-0",))
+
+    assert dice.drawn == [("sticky", "p1", "t", 0), ("sticky", "p1", "t", 1), ("sticky", "p1", "t", 2), ("sticky", "p1", "u", 0)]
+
+
+def test_of_two_partitions_with_a_leader_a_new_batch_takes_the_other_one() -> None:
+    """A47."""
+    partitioner = made(0.0, 0.0, kafka="3.2", leaderless=("t-1",))
+    partitioner.choose("t", THREE)
+    partitioner.new_batch("t", "t-0", THREE)
+
+    assert partitioner.choose("t", THREE) == "t-2"
+
+
+@pytest.mark.parametrize(
+    ("kafka", "cls", "course"),
+    [("4.3", None, [0, 0, 1, 0]), ("3.2", DEFAULT, [0, 0, 1, 0]), ("3.9.1", ROUND_ROBIN, [0, 1, 2, 1]), ("3.9.2", ROUND_ROBIN, [0, 1, 0, 1])],
+)
+def test_what_is_tried_out_beforehand_changes_no_choice(kafka: str, cls: str | None, course: list[int]) -> None:
+    """Our own foresight; A46, A47, A48."""
+    partitioner = made(0.0, 0.4, kafka=kafka, partitioner_class=cls, batch_size=1)
+    chosen = [partitioner.choose("t", THREE)]
+    thought = partitioner.fork()
+    chosen.append(thought.choose("t", THREE))
+    thought.appended("t", 2, THREE, last_is_full=False)
+    thought.new_batch("t", "t-0", THREE)
+    chosen += [thought.choose("t", THREE), partitioner.choose("t", THREE)]
+
+    assert chosen == [f"t-{number}" for number in course]
+
+
+def test_the_bytes_left_are_those_that_do_not_yet_make_it_switch() -> None:
+    """A46: at twice batch.size it switches, full or not."""
+    for more, switches in ((0, False), (1, True)):
+        partitioner = made(0.0, 0.5, batch_size=1000)
+        assert isinstance(partitioner, BuiltIn)
+        partitioner.choose("t", THREE)
+        partitioner.appended("t", 300, THREE, last_is_full=False)
+        left = partitioner.bytes_left("t")
+
+        assert left == 1699
+        assert partitioner.appended("t", left + more, THREE, last_is_full=False) is switches
+
+
+@pytest.mark.parametrize("cls", [DEFAULT, ROUND_ROBIN])
+def test_classes_neither_count_bytes_nor_queues(cls: str) -> None:
+    """A47, A48."""
+    partitioner = made(0.0, kafka="3.9", partitioner_class=cls, batch_size=1)
+    partitioner.choose("t", THREE)
+
+    assert not partitioner.appended("t", 99, THREE, last_is_full=True)
+    assert not partitioner.completes_switch("t", THREE)
+    assert not partitioner.counts_queues_of("t")
+
+
+def test_only_an_adaptive_choice_that_was_made_counts_queues() -> None:
+    """A46a: partitioner.adaptive.partitioning.enable."""
+    adaptive, plain = made(0.0), made(0.0, partitioner_adaptive_partitioning_enable=False)
+    adaptive.choose("t", THREE)
+    plain.choose("t", THREE)
+
+    assert (adaptive.counts_queues_of("t"), adaptive.counts_queues_of("u"), plain.counts_queues_of("t")) == (True, False, False)
+
+
+def test_a_look_counts_where_it_changes_the_choice() -> None:
+    """A46a: the same lengths are no news, equal ones make it even again, and a topic that is no longer known is left alone."""
+    partitioner = made(0.0)
+    assert isinstance(partitioner, BuiltIn)
+    partitioner.choose("t", THREE)
+    versions = []
+    for lengths in ((1, 0, 0), (1, 0, 0), (2, 0, 0), (1, 1, 1), (3, 3, 3)):
+        partitioner.looked({name: [0] * length for name, length in zip(THREE, lengths, strict=True)}, frozenset())
+        versions.append((partitioner.version, "t" in partitioner.loads))
+    del partitioner.metadata.topics["t"]
+    partitioner.looked({}, frozenset())
+
+    assert versions == [(1, True), (1, True), (2, True), (3, False), (3, False)]
+    assert partitioner.version == 3
+
+
+@pytest.mark.parametrize(
+    ("partitions", "leaderless", "table"),
+    [(2, (), ([1, 4], ["t-0", "t-1"])), (3, ("t-0",), ([1, 2], ["t-1", "t-2"])), (3, ("t-1",), ([1, 4], ["t-0", "t-2"])), (1, (), None)],
+    ids=["two", "the first without a leader", "the second", "a single one is no choice"],
+)
+def test_partitions_with_a_leader_are_weighed_by_their_queues(partitions: int, leaderless: tuple[str, ...], table: Any) -> None:
+    """A46a: as many as there are, from two on."""
+    partitioner = made(0.0, leaderless=leaderless)
+    assert isinstance(partitioner, BuiltIn)
+    partitioner.metadata.topics["t"] = THREE[:partitions]
+    partitioner.choose("t", THREE[:partitions])
+    partitioner.looked({"t-0": [1, 2], "t-1": [], "t-2": []}, frozenset())
+
+    assert partitioner.loads.get("t") == table
