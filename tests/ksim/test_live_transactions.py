@@ -32,7 +32,7 @@ from ksim.live.wire import ADD_OFFSETS, ADD_PARTITIONS, COMMIT_OFFSETS, END_TXN,
 from ksim.plan import Plan
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import LoggedBatch, PartitionChanged, ProducerId, Transaction
-from tests.live_batches import batch, marker
+from live_batches import batch, marker
 
 SCENARIO = """
 kafka = "4.3"
