@@ -90,10 +90,10 @@ class Peers:
         peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
         return peer, request
 
-    def fail(self, peer: Peer, now: Micros, pause: Micros = 0) -> None:
-        """What was asked has failed: not again before a pause."""
+    def fail(self, peer: Peer, now: Micros) -> None:
+        """No answer came: not again before a pause. An answer that is an error is none of that: whoever gave it may be asked at once."""
         peer.asked, peer.until = None, NEVER
-        peer.ready_at = now + max(pause, self.retry_backoff)
+        peer.ready_at = now + self.retry_backoff
 
     def closed(self, connection: str, now: Micros) -> None:
         peer = self.by_connection.pop(connection)
