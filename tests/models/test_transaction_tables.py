@@ -8,6 +8,7 @@ from pathlib import Path
 from ksim_models.coordinated_transaction import BEFORE, State
 from ksim_models.errors import ErrorCode
 from ksim_models.transaction_coordinator import END, END_WITH_EPOCHS, Answer
+from ksim_models.transaction_states import LEGAL, Since
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "transaction-coordinator.md"
 
@@ -51,3 +52,19 @@ def test_every_state_can_be_reached_and_no_decision_is_taken_back() -> None:
     assert set(BEFORE) == set(State)
     assert [state for state, before in BEFORE.items() if State.PREPARE_COMMIT in before] == [State.COMPLETE_COMMIT]
     assert [state for state, before in BEFORE.items() if State.PREPARE_ABORT in before] == [State.COMPLETE_ABORT]
+
+
+def states_of_the_producer() -> Iterator[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    for target, sources in LEGAL.items():
+        for source, since in sources.items():
+            yield f"    {source.value} --> {target.value}" + (f" : since {since.value}" if since is not Since.ALWAYS else "")
+    yield "    FATAL_ERROR : FATAL_ERROR, from anywhere, for good"
+    yield "```"
+
+
+def test_the_diagram_of_the_producer_is_drawn_from_its_table() -> None:
+    page = (PAGE.parents[1] / "transactions.md").read_text(encoding="utf-8")
+
+    assert "\n".join(states_of_the_producer()) in page
