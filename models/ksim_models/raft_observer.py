@@ -113,7 +113,7 @@ class RaftObserver:
 
     def _until_it_would_ask_another(self, whom: str, now: Micros) -> Micros:
         at = min(now + ASKS_AGAIN_AFTER, self.until)
-        return min(at, max(now, self.peers.by_name[self.leader].ready_at)) if self.leader not in ("", whom) else at
+        return at if whom == self.leader else min(at, self.peers.unconnected_at(whom, now))
 
     # Hearing.
 

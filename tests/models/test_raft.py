@@ -6,7 +6,7 @@ import pytest
 
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode as E
-from ksim_models.machine import Effect, Send
+from ksim_models.machine import Effect, Open, Send
 from ksim_models.messages import LeaderChangeRecord, NoOpRecord
 from ksim_models.profiles import broker_profile
 from ksim_models.quorum_messages import (
@@ -22,6 +22,7 @@ from ksim_models.quorum_messages import (
 )
 from ksim_models.raft import RaftVoter, Role
 from ksim_models.raft_log import RaftDisk, RaftLog
+from ksim_models.raft_peers import Peers
 from ksim_models.units import Micros, ms, s
 from scripted import Half
 
@@ -237,6 +238,8 @@ def test_a_candidate_that_lost_backs_off_and_from_4_1_waits_for_the_rest_of_its_
     stood_until = voter.raft.until
 
     voter.vote("c3", granted=False)
+    voter.poll(s(2) + ms(50))
+    voter.poll(s(2) + ms(70))  # By now there is a connection to c1 again.
     voter.vote("c1", granted=False)
 
     assert voter.raft.role is Role.CANDIDATE
@@ -292,4 +295,23 @@ def test_a_follower_whose_leader_is_away_asks_another_for_no_longer_than_until_i
     voter.poll()
 
     asked = [request for request in (voter.asked("c1"), voter.asked("c3")) if isinstance(request, RaftFetchRequest)]
-    assert [(request.leader, request.patience) for request in asked] == [("c1", ms(50))]
+    assert [(request.leader, request.patience) for request in asked] == [("c1", ms(20))]
+
+
+def test_a_question_to_a_lost_leader_fails_when_one_could_connect_again_and_only_the_next_connects() -> None:
+    """InterBrokerSendThread.sendRequests polls for the connectionDelay, then checkDisconnects. Meanwhile an observer is deaf: one fetch at a time."""
+    names = iter(range(1, 100))
+    peers = Peers(("c1",), lambda peer: f"->{peer}#{next(names)}", ms(2_000), ms(20))
+    out: list[Effect] = []
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), 0, out)
+    peers.closed("->c1#1", 0)
+    assert not peers.is_ready("c1", ms(20) - 1)
+
+    out.clear()
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), ms(20), out)
+    assert (out, peers.wake_at) == ([], ms(50))
+    peers.time_out(ms(50), out)
+    assert (out, peers.is_ready("c1", ms(70) - 1)) == ([], False)
+
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), ms(70), out)
+    assert out == [Open("->c1#2", "c1")]
