@@ -147,7 +147,12 @@ def _of_clients(any_plan: Plan, possible: Sequence[Plan], releases: tuple[str, s
 
 def _of_brokers(possible: Sequence[Plan], releases: tuple[str, str]) -> Iterable[Behaviour]:
     uses = [
-        TopicUse(topic_config(topic.given, plan.brokers[0].config), max(len(replicas) for replicas in topic.assignment), _needs_coordinators(plan))
+        TopicUse(
+            topic_config(topic.given, plan.brokers[0].config),
+            max(len(replicas) for replicas in topic.assignment),
+            _needs_coordinators(plan),
+            len(plan.controllers),
+        )
         for plan in possible
         for topic in plan.topics
     ]
