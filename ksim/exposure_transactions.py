@@ -92,9 +92,7 @@ class Transactions:
         timeline = self.coordinators[batch.producer]
         until = [at for at, _ in timeline[1:]] + [NEVER]
         led = [(since, stop) for (since, who), stop in zip(timeline, until) if who == broker]
-        return any(
-            start <= end and begin < stop and any(since <= max(start, begin) < gone for since, gone in led) for start, stop in (*span.waits, *span.ends)
-        )
+        return any(start <= end and begin < stop and any(since <= max(start, begin) < gone for since, gone in led) for start, stop in (*span.waits, *span.ends))
 
     def ends_while(self, batch: Batch, begin: Micros, end: Micros) -> bool:
         """The end of its transaction was being written."""
