@@ -23,6 +23,15 @@ def test_a_cell_ends_as_predicted_and_as_the_page_says(cell: object) -> None:
     assert matrix.shown(cell, found) in PAGE
 
 
+@pytest.mark.parametrize("path", [path for _, _, *both in cells.WEAKENED for path in both])
+def test_a_setting_that_is_weakened_breaks_what_the_page_says_and_nothing_breaks_with_it(path: str) -> None:
+    run = matrix.play(HERE / path)
+    verdict = run.verdict
+
+    assert matrix.outcome(run).met
+    assert (verdict.verdict == "violated") is (path in [witness for _, _, witness, _ in cells.WEAKENED])
+
+
 def test_there_is_a_scenario_for_every_cell_and_no_other() -> None:
     assert {cell.path for cell in CELLS} == {*cells.SCENARIOS.glob("*.toml")}
     assert len(CELLS) == 108

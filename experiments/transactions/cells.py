@@ -183,7 +183,58 @@ PROMISE = ("lost", "torn", "aborted_read", "hidden", "duplicated")
 PROMISE_END_TO_END = ("processed_twice", "skipped", "unprocessed")
 EXCEPTIONS: dict[tuple[str, str, str], tuple[dict[str, object], str]] = {}
 """(protocol, phase, fault) -> what is expected instead, and why."""
-SURPRISES: dict[str, str] = {}
+SURPRISES = {
+    "A time-out looks like fencing": "the coordinator aborts what lasts too long and raises the epoch: there is no newer producer,"
+    " and the application is told of one (H-126)."
+    " With TV1 that is the end of it; with TV2 it is not where the abort comes first: the coordinator takes an abort of the epoch before for a repetition.",
+    "A time-out before the offsets is fatal with TV2, too": "TxnOffsetCommit's handler takes INVALID_PRODUCER_EPOCH for PRODUCER_FENCED.",
+    "A zombie is fenced by its group, not by its transaction": "its transactional.id is its own; the generation"
+    " that comes with the offsets is over (KIP-447, GC-3).",
+    "A request that was lost is never noticed": "each is repeated"
+    ", and each may be: the coordinator knows a repetition (T20 to T24), the leader a sequence (PS-10).",
+    "A crash behind beginTransaction() touches nothing": "it sends nothing; the transaction begins for the coordinator with the first partition.",
+    "A late AddPartitionsToTxn harms nobody": "no transaction lasts while the coordinator does not know of it.",
+}
+
+WEAKENED = (
+    (
+        '`isolation.level = "read_uncommitted"` of the reader',
+        "it processes inputs that were aborted",
+        "weakened/read-uncommitted.toml",
+        "weakened/read-committed.toml",
+    ),
+    (
+        "no `transactional.id`: offsets are committed behind a flush",
+        "a crash between the two: inputs twice",
+        "weakened/without-transactional-id.toml",
+        "weakened/with-transactional-id.toml",
+    ),
+    (
+        "`enable.auto.commit = true`: offsets outside the transaction",
+        "a crash: inputs are skipped",
+        "../hazards/scenarios/h-150-auto-commit-skips.toml",
+        "weakened/with-transactional-id.toml",
+    ),
+    (
+        "`transaction.version` below 2",
+        "a late commit strikes the next transaction: torn",
+        "../hazards/scenarios/h-122-tv1-late-commit-3.9.toml",
+        "../hazards/scenarios/h-122-tv2-late-commit-4.3.toml",
+    ),
+    (
+        "`transaction.partition.verification.enable = false`",
+        "a late batch: readers get no further",
+        "../hazards/scenarios/h-123-verification-off-3.9.toml",
+        "../hazards/scenarios/h-123-late-produce-is-refused-3.9.toml",
+    ),
+    (
+        '`auto.offset.reset = "latest"`',
+        "what came before the group is skipped",
+        "../hazards/scenarios/h-151-latest.toml",
+        "../hazards/scenarios/h-151-earliest.toml",
+    ),
+)
+"""Setting, what breaks, the witness, and the same with the setting as it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +305,13 @@ def _faults(cell: Cell) -> list[str]:
 def _frame(cell: Cell) -> str:
     """Its request, in the fourth transaction or so."""
     sender = "" if cell.phase == "markers" else f', from = "{"copier" if cell.copies else "p1"}"'
-    which = "" if cell.phase == "init" else ', after = "1500ms"' if cell.fault.endswith("crash") or cell.fault == "zombie" else f", nth = {8 if cell.phase == 'abort' else 4}"
+    which = (
+        ""
+        if cell.phase == "init"
+        else ', after = "1500ms"'
+        if cell.fault.endswith("crash") or cell.fault == "zombie"
+        else f", nth = {8 if cell.phase == 'abort' else 4}"
+    )
     return f'{{ request = "{CALLS[cell.phase]}"{sender}{which} }}'
 
 

@@ -32,17 +32,22 @@ ksim run experiments/transactions/scenarios/tv1-commit-time-out.toml
 ksim run experiments/transactions/scenarios/tv1-commit-time-out.toml --story
 ```
 
-An application reads 300 records of one topic, and writes one for each to another, 20 or so per transaction; the offsets of what it has read are in the transaction.
-The fault strikes in the fourth (that many are committed by then); it strikes the application's process, the transaction coordinator, the leader of the partition that is
-written, or the one request that belongs to the moment. A *time-out*: the application or its request is four seconds late, and `transaction.timeout.ms` is two.
-A *zombie*: the process stands still for fifteen seconds, its group gives its partitions to another one, and then it goes on (in the first row: two processes with one
+An application reads 300 records of one topic, and writes one for each to another, 20 or so per transaction; the offsets of what it has read are in
+the transaction.
+The fault strikes in the fourth (that many are committed by then); it strikes the application's process, the transaction coordinator, the leader of
+the partition that is
+written, or the one request that belongs to the moment. A *time-out*: the application or its request is four seconds late, and
+`transaction.timeout.ms` is two.
+A *zombie*: the process stands still for fifteen seconds, its group gives its partitions to another one, and then it goes on (in the first row: two
+processes with one
 `transactional.id`). The last row is a producer that aborts every fourth of its transactions on its own account.
 
 **TV1** is Kafka 3.9; **TV2** is 4.3, with KIP-890 part 2: no requests of its own add partitions, and every transaction has an epoch of its own.
 
 *once*: each of the 300 inputs took effect exactly once. *whole*: every transaction is visible with all of its records, or with none.
 In both cases nothing is lost, torn, doubled, hidden, and no consumer that reads what is committed was given anything else.
-Behind it stands what the application was told: nothing, or the exceptions of its calls. *Ends*: the producer is of no use any more; the application ends, and somebody has to start it again.
+Behind it stands what the application was told: nothing, or the exceptions of its calls. *Ends*: the producer is of no use any more; the application
+ends, and somebody has to start it again.
 """
 
 
@@ -113,8 +118,17 @@ def remarks() -> Iterator[str]:
     """What is not as one would think, with the rule."""
     yield "## What may surprise"
     yield ""
-    for cell, why in cells.SURPRISES.items():
-        yield f"- {cell}: {why}"
+    for what, why in cells.SURPRISES.items():
+        yield f"- **{what}**: {why}"
+    yield ""
+    yield "## Why each setting is needed"
+    yield ""
+    yield "Each is weakened alone; the witness predicts what breaks, and beside it stands the same with the setting as it should be."
+    yield ""
+    yield "| setting | what breaks | witness | as it should be |"
+    yield "|---|---|---|---|"
+    for setting, breaks, witness, sound in cells.WEAKENED:
+        yield f"| {setting} | {breaks} | [{Path(witness).stem}]({witness}) | [{Path(sound).stem}]({sound}) |"
 
 
 def main() -> int:

@@ -107,7 +107,7 @@ def read_settings(settings: Sequence[Setting], catalogue: Catalogue, release: Re
             else:
                 reading.notes.append(f"{lifetime} ignores it.")
             continue
-        reason = (key.no_part if key else "") or reason_of_family(name, catalogue)
+        reason = key.no_part if key else reason_of_family(name, catalogue)
         if key is None and reason:
             no_part.setdefault(reason, []).append(name)
         elif key is None and setting.origin.own_file and catalogue.foreign and not is_meant_for_kafka(name, catalogue):
