@@ -6,8 +6,6 @@ Kafka: KafkaRaftClient, QuorumState and the states it is made of; KIP-595, KIP-9
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
@@ -29,30 +27,11 @@ from ksim_models.quorum_messages import (
 )
 from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_observer import RaftObserver
+from ksim_models.raft_roles import Parked, Role
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 MAX_FETCH_WAIT: Micros = ms(500)  # KC-80
 ELECTION_BACKOFF_BASE_MS = 50
-
-
-class Role(Enum):
-    """What a voter is in its epoch, and what it does when its patience ends."""
-
-    UNATTACHED = "knows no leader of this epoch; may have voted"
-    PROSPECTIVE = "asks whether it would be elected (KIP-996)"
-    CANDIDATE = "stands in an epoch of its own"
-    FOLLOWER = "fetches from the leader"
-    LEADER = "leads this epoch"
-    RESIGNED = "led this epoch, and leads no more"
-
-
-@dataclass(slots=True)
-class Parked:
-    """A fetch waits for something to tell: of a leader at the end of its log, of another voter that knows no other leader than the asker."""
-
-    request: RaftFetchRequest
-    until: Micros
-    at_a_leader: bool
 
 
 class RaftVoter(RaftObserver):

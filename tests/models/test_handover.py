@@ -55,7 +55,7 @@ def course(client: Client, times: list[Micros], *, each: bool) -> tuple[list[Any
 EVEN = [1_000 + index * 700 for index in range(60)]
 BURSTS = [20_000 * burst for burst in range(4) for _ in range(12)]
 UNEVEN = [1_000 + index * index * 40 for index in range(60)]
-CASES: dict[str, tuple[list[int], Any, int, dict[str, int]]] = {
+CASES: dict[str, tuple[list[int], Any, int, dict[str, Any]]] = {
     "even": (EVEN, 0, 100, {}),
     "uneven": (UNEVEN, 0, 100, {}),
     "bursts": (BURSTS, 0, 100, {}),
