@@ -15,8 +15,9 @@ from ksim_models.facts import ControllerChanged
 from ksim_models.machine import Asked, Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Received, Restarted, Send, Terminated, Wake
 from ksim_models.profiles import BrokerProfile
 from ksim_models.quorum_messages import RAFT_REQUESTS, RAFT_RESPONSES, MetadataEntry
-from ksim_models.raft import RaftVoter, Role
+from ksim_models.raft import RaftVoter
 from ksim_models.raft_log import RaftDisk, RaftLog
+from ksim_models.raft_roles import Role
 from ksim_models.units import NEVER, Micros, ms
 
 SHUTDOWN_AT_MOST: Micros = ms(5_000)

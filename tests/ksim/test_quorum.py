@@ -10,7 +10,7 @@ from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim_models.facts import Acked, BrokerChanged, ControllerChanged, PartitionChanged
 from ksim_models.messages import NoOpRecord
-from ksim_models.raft import Role
+from ksim_models.raft_roles import Role
 from ksim_models.units import ms, s
 from quorum import LivingQuorum
 

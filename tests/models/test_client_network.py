@@ -51,8 +51,7 @@ def test_a_connection_is_made_then_checked_and_only_then_used() -> None:
     assert not client.network.ready("b1", 0, client.out)
     client.network.answered("p1->b1#1", ms(1))
     client.network.checked("b1", client.out)
-    last: Effect = client.out[-1]
-    assert last == Note(Connected("p1", "b1", "p1->b1#1"))
+    assert client.out[-1:] == [Note(Connected("p1", "b1", "p1->b1#1"))]
 
     assert client.network.ready("b1", 0, client.out)
 

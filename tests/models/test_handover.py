@@ -55,7 +55,7 @@ def course(client: Client, times: list[Micros], *, each: bool) -> tuple[list[Any
 EVEN = [1_000 + index * 700 for index in range(60)]
 BURSTS = [20_000 * burst for burst in range(4) for _ in range(12)]
 UNEVEN = [1_000 + index * index * 40 for index in range(60)]
-CASES: dict[str, tuple[list[int], Any, int, dict[str, Any]]] = {
+CASES: dict[str, tuple[list[Micros], int | None, int, dict[str, Any]]] = {
     "even": (EVEN, 0, 100, {}),
     "uneven": (UNEVEN, 0, 100, {}),
     "bursts": (BURSTS, 0, 100, {}),
@@ -128,7 +128,8 @@ def wakes(client: Client, until: Micros) -> list[Micros]:
 def test_a_client_wakes_for_records_that_make_a_difference_and_for_no_others(case: str, moments: list[Micros]) -> None:
     """A12, A17, A27: the first of a batch begins its linger, which is foreseen; the one that fills it or finds no room in it sends it."""
     times, partition, size, config = CASES[case]
-    client = client_of(times, partition, size, 400_000, LONG | config)
+    settings: dict[str, Any] = LONG | config
+    client = client_of(times, partition, size, 400_000, settings)
 
     assert wakes(client, moments[-1]) == [0, *moments]
 

@@ -20,9 +20,10 @@ from ksim_models.quorum_messages import (
     VoteRequest,
     VoteResponse,
 )
-from ksim_models.raft import RaftVoter, Role
+from ksim_models.raft import RaftVoter
 from ksim_models.raft_log import RaftDisk, RaftLog
 from ksim_models.raft_peers import Peers
+from ksim_models.raft_roles import Role
 from ksim_models.units import Micros, ms, s
 from scripted import Half
 
