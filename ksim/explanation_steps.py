@@ -17,6 +17,7 @@ from ksim_models.facts import (
     Blocked,
     BrokerChanged,
     CacheLost,
+    ControllerChanged,
     Deduplicated,
     Disconnected,
     Ended,
@@ -183,7 +184,7 @@ class Road:
 
     def on_producer_id(self, at: Micros, fact: ProducerId) -> None:
         if fact.producer == self.record.producer and self._is_under_way(at):
-            self._add(at, self.sentences.of(fact), "I1" if fact.why == "InitProducerId" else "I12")
+            self._add(at, self.sentences.of(fact), {"InitProducerId": "I1", "EndTxn": "T44"}.get(fact.why, "I12"))
 
     def on_sent(self, at: Micros, fact: Sent) -> None:
         if not self._is_mine(fact):
@@ -335,6 +336,11 @@ class Road:
         elif fact.state == "shutting-down" and self._is_under_way(at):
             self._add(at, self.sentences.of(fact), "KC-23")
 
+    def on_controller_changed(self, at: Micros, fact: ControllerChanged) -> None:
+        """While there is none nobody is fenced and nobody elected."""
+        if self._is_under_way(at) or self._may_still_be_lost():
+            self._add(at, self.sentences.of(fact), "KC-3, KC-85" if fact.state == "active" else "KC-86")
+
     def settle(self) -> None:
         """What was counted becomes one step."""
         if self.failures:
@@ -387,4 +393,5 @@ SEES: dict[type, Any] = {
     Fault: Road.on_fault,
     PartitionChanged: Road.on_partition_changed,
     BrokerChanged: Road.on_broker_changed,
+    ControllerChanged: Road.on_controller_changed,
 }

@@ -147,12 +147,21 @@ def _of_clients(any_plan: Plan, possible: Sequence[Plan], releases: tuple[str, s
 
 def _of_brokers(possible: Sequence[Plan], releases: tuple[str, str]) -> Iterable[Behaviour]:
     uses = [
-        TopicUse(topic_config(topic.given, plan.brokers[0].config), max(len(replicas) for replicas in topic.assignment))
+        TopicUse(
+            topic_config(topic.given, plan.brokers[0].config),
+            max(len(replicas) for replicas in topic.assignment),
+            _needs_coordinators(plan),
+            len(plan.controllers),
+        )
         for plan in possible
         for topic in plan.topics
     ]
     for found in differing(broker_profile(releases[0]), broker_profile(releases[1])):
         yield _behaviour("brokers", found, [found.switch.idle_topic(use) for use in uses])
+
+
+def _needs_coordinators(plan: Plan) -> bool:
+    return any(producer.config.transactional_id for producer in plan.producers) or any(consumer.config.group_id for consumer in plan.consumers)
 
 
 def _behaviour(of: str, found: Differing, reasons: list[str]) -> Behaviour:

@@ -29,6 +29,7 @@ class ClientTransactions:
         """Of the transaction at hand, or the last one, from 1."""
         self.under_way = any(workload.transaction is not None for workload in workloads)
         """Its application has not come to the end of its transactions."""
+        self._is_transactional = any(one.name == producer and bool(one.config.transactional_id) for one in plan.producers)
         triggers = [fault.when for fault in plan.faults if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction"]
         found = {(trigger.count, TRANSACTION_PHASES[trigger.phase]): None for trigger in triggers if trigger.producer in ("", producer)}
         self._held = [(number, phase) for number, phase in found if phase != SEEN_ON_THE_WIRE]
@@ -41,7 +42,7 @@ class ClientTransactions:
                 times = str(habits.think), str(habits.begins_at)
                 end = "commit" if habits.commits else "abort"
                 yield "transaction", str(index), str(habits.records), end, str(habits.abort_every), *times, workload.on_failure.reaction.value
-        if self.under_way or not self.workloads:
+        if self._is_transactional:
             yield "transactions", str(self.number)
             for number, phase in self._held:
                 yield "hold", str(number), phase

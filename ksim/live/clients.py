@@ -102,7 +102,8 @@ class LiveClient:
         self.total = sum(workload.total for workload in self.workloads)
         self.transactions = ClientTransactions(plan, self.name, self.workloads, book)
         topics = {workload.topic for workload in self.workloads}
-        self.warm_ups = [(topic.name, number) for topic in plan.topics if plan.warm and topic.name in topics for number in range(len(topic.assignment))]
+        warm = plan.warm and not self.plan.config.transactional_id  # Before initTransactions it may send nothing.
+        self.warm_ups = [(topic.name, number) for topic in plan.topics if warm and topic.name in topics for number in range(len(topic.assignment))]
         self.offered = 0
         """Different records: one that is sent again counts once."""
         self.ended = 0

@@ -314,6 +314,10 @@ class KraftCluster:
             now = await self.ask.dynamic_config(broker, target)
             if changes := {key: before.get(key) for key in {**before, **now} if before.get(key) != now.get(key)}:
                 await self.ask.alter_broker(broker, target, changes)
+        offsets = await self.ask.metadata(broker, [CONSUMER_OFFSETS])
+        if any(partition.leader_epoch > 0 for partition in offsets.partitions.values()):
+            # GroupMetadataManager loads nothing in an epoch that is not later than the last it knows, and a topic made anew begins with 0.
+            raise LiveError("the group coordinators of this cluster have seen later leader epochs than those of a new topic.")
         topics = [topic for topic in (await self.ask.metadata(broker)).topics if is_ours(topic) or topic in COORDINATED]
         if topics:
             await self.ask.delete_topics(broker, topics)

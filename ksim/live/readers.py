@@ -61,6 +61,11 @@ class LiveReader(LiveClient):
         if application is not None:
             self.workloads = [Copying(application, 0).fed]
 
+    async def start_again(self, zero_ns: int) -> None:
+        """Where the old one had come to is nobody's position any more."""
+        self.positions, self.is_over = None, False
+        await super().start_again(zero_ns)
+
     @property
     def all_offered(self) -> bool:
         self.check()

@@ -5,7 +5,7 @@ Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sent
 
 from __future__ import annotations
 
-from ksim_models.profiles import HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
+from ksim_models.profiles import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.switch import Switch, TopicUse
 
 
@@ -19,6 +19,10 @@ def _minimum_is_one(use: TopicUse) -> str:
 
 def _one_replica(use: TopicUse) -> str:
     return "there is one replica, and nobody follows it" if use.replicas == 1 else ""
+
+
+def _one_controller(use: TopicUse) -> str:
+    return "there is one controller" if use.controllers == 1 else ""
 
 
 def _no_transactions(use: TopicUse) -> str:
@@ -279,5 +283,44 @@ BROKER_SWITCHES = (
         {False: "is refused, and nothing is written", True: "fails after offsets.commit.timeout.ms, and takes effect later"},
         "KIP-848",
         idle_topic=_no_transactions,
+    ),
+    Switch(
+        "check_quorum",
+        "An active controller from which no majority fetches any more",
+        {False: "stays until it hears of another", True: "makes way for another"},
+        "KAFKA-15489",
+        idle_topic=_one_controller,
+    ),
+    Switch(
+        "begin_quorum_epoch_repeats",
+        "An active controller",
+        {False: "makes itself known to the others until each has answered", True: "repeats so all the time"},
+        "KIP-853",
+        idle_topic=_one_controller,
+    ),
+    Switch(
+        "voters_look_elsewhere",
+        "A controller that cannot reach the active one",
+        {False: "tries on", True: "asks another who it is"},
+        "KIP-853",
+        idle_topic=_one_controller,
+    ),
+    Switch(
+        "pre_vote",
+        "A controller that hears no active one",
+        {False: "begins an epoch and asks to be elected", True: "asks first whether it would be, so that one that was away deposes nobody"},
+        "KIP-996",
+        idle_topic=_one_controller,
+    ),
+    Switch(
+        "election_backoff",
+        "A controller that stood for election and lost",
+        {
+            ElectionBackoff.PLAIN: "waits so long that several may lose for ever, all alike",
+            ElectionBackoff.JITTERED: "waits, each for another time",
+            ElectionBackoff.NONE: "waits for the rest of its election time",
+        },
+        "KAFKA-18345",
+        idle_topic=_one_controller,
     ),
 )

@@ -42,7 +42,7 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 )
-from ksim_models.units import Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 from ksim_models.verification import Verifying
 
 Handler = Callable[[str, Any, Micros, list[Effect]], object | None]
@@ -100,13 +100,18 @@ class Coordination:
         self.marker_writing.groups = groups
         self.coordinators[CONSUMER_OFFSETS] = groups
         self.apis.update(groups.apis)
+        self.clocks = (self.transactions, groups, self.marker_peers, self.verification_peers, self.verifying)
         self.in_use = False
         """False on a broker that coordinates nothing: then nobody need ask for `wake_at`."""
 
     @property
     def wake_at(self) -> Micros:
-        parts = (self.marker_peers.wake_at, self.verification_peers.wake_at, self.verifying.wake_at)
-        return min(*parts, *(coordinator.wake_at for coordinator in self.coordinators.values()))
+        at = NEVER
+        for part in self.clocks:
+            due = part.wake_at
+            if due < at:
+                at = due
+        return at
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         for coordinator in self.coordinators.values():

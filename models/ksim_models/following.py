@@ -193,7 +193,8 @@ class Following:
                 out.append(Note(LogStartMoved(self.broker, replica.partition, log.log_start_offset, "leader")))
             if fetched.batches:
                 fetcher.to_name[replica.partition] = None
-                out.append(Note(Replicated(self.broker, replica.partition, log.log_end_offset)))
+                if not replica.is_internal:
+                    out.append(Note(Replicated(self.broker, replica.partition, log.log_end_offset)))
         if log.log_end_offset < before:
             out.append(Note(Truncated(self.broker, replica.partition, log.log_end_offset, before)))
 

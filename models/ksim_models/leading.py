@@ -329,7 +329,8 @@ class Leading(FollowerFetches):
         if to <= log.high_watermark:
             return
         log.advance_high_watermark(to, now)
-        out.append(Note(HighWatermark(self.broker, replica.partition, to)))
+        if not replica.is_internal:
+            out.append(Note(HighWatermark(self.broker, replica.partition, to)))
         if self.readers is not None:
             self.readers.tell(replica.partition)
         self.tell_with_next_answer(replica.partition)

@@ -53,9 +53,13 @@ class Peers:
         self.links: dict[str, Link] = {}
         self.by_connection: dict[str, Link] = {}
         self.to_itself: deque[tuple[Micros, object, Told]] = deque()
+        self.unanswered = 0
+        """Requests to others, sent or not: without any there is nothing to wait for."""
 
     @property
     def wake_at(self) -> Micros:
+        if not self.unanswered and not self.to_itself:
+            return NEVER
         at = self.to_itself[0][0] if self.to_itself else NEVER
         for link in self.links.values():
             at = min(at, self._due(link))
@@ -76,6 +80,7 @@ class Peers:
         if link is None:
             link = self.links[broker] = Link(broker)
         link.queue.append((request, told))
+        self.unanswered += 1
         self._go_on(link, now, out)
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
@@ -114,6 +119,7 @@ class Peers:
         if link is None or link.asked is None:
             return
         told, link.asked = link.asked, None
+        self.unanswered -= 1
         told(response, now, out)
         self._go_on(link, now, out)
 
@@ -123,6 +129,7 @@ class Peers:
         lost = [*((link.asked,) if link.asked else ()), *(told for _, told in link.queue)]
         link.connection, link.open, link.asked = None, False, None
         link.queue.clear()
+        self.unanswered -= len(lost)
         link.retry_at = now + RECONNECT_AFTER
         for told in lost:
             told(None, now, out)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import message
 from ksim_models.messages import MetadataRecord
+from ksim_models.units import Micros
 
 
 @message
@@ -79,6 +80,10 @@ class RaftFetchRequest:
     offset: int
     last_epoch: int
     high_watermark: int
+    leader: str = ""
+    """Not Kafka's, as the next: who leads `epoch` as far as the asker knows."""
+    patience: Micros = 0
+    """So long may a voter that can tell it no more than it knows keep it waiting (RaftVoter)."""
 
 
 @message

@@ -48,10 +48,11 @@ class Role(Enum):
 
 @dataclass(slots=True)
 class Parked:
-    """A fetch at the end of the log waits for something to tell."""
+    """A fetch waits for something to tell: of a leader at the end of its log, of another voter that knows no other leader than the asker."""
 
     request: RaftFetchRequest
     until: Micros
+    at_a_leader: bool
 
 
 class RaftVoter(RaftObserver):
@@ -352,11 +353,16 @@ class RaftVoter(RaftObserver):
     def serve_parked(self, now: Micros, out: list[Effect]) -> None:
         """Whom there is something to tell. Before 4.1 a commit alone is no reason (KC-80)."""
         for connection, fetch in list(self.parked.items()):
-            if not self.leads or self._has_news(fetch.request):
+            if fetch.at_a_leader is not self.leads:
+                del self.parked[connection]
+                self._serve_fetch(connection, fetch.request, now, out)
+            elif self._has_news(fetch.request):
                 del self.parked[connection]
                 out.append(Send(connection, self._fetched(fetch.request)))
 
     def _has_news(self, request: RaftFetchRequest) -> bool:
+        if not self.leads or request.epoch != self.epoch:
+            return request.epoch < self.epoch or (request.epoch == self.epoch and bool(self.leader) and not request.leader)
         return request.offset < self.log.end_offset or (self.profile.parked_metadata_fetch_sees_commit and request.high_watermark < self.committed)
 
     # Requests.
@@ -405,8 +411,11 @@ class RaftVoter(RaftObserver):
                 self._follower_has(request.replica, request.offset, now)
                 response = self._fetched(request)
             if not response.entries and not self._has_news(request):
-                self.parked[connection] = Parked(request, now + MAX_FETCH_WAIT)
+                self.parked[connection] = Parked(request, now + MAX_FETCH_WAIT, at_a_leader=True)
                 return
+        elif response.error is not ErrorCode.NONE and request.patience > 0 and not self._has_news(request):
+            self.parked[connection] = Parked(request, now + request.patience, at_a_leader=self.leads)
+            return
         out.append(Send(connection, response))
 
     def _follower_has(self, follower: str, offset: int, now: Micros) -> None:

@@ -16,8 +16,9 @@ from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_peers import Peers
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
-ASKED_IN_VAIN: Micros = ms(100)
-"""Simplified: whoever answers that it does not lead is asked again after so long; Kafka asks at once, a thousand times a second while there is no leader."""
+ASKS_AGAIN_AFTER: Micros = ms(100)
+"""Simplified: a voter that does not lead answers at once in Kafka, and is asked again at once, at the pace of round trips while there is no leader. Here it
+answers when it can tell more than the asker knows, at most so much later: what changes is heard of in the same moment, without the questions in between."""
 
 
 class RaftObserver:
@@ -106,8 +107,13 @@ class RaftObserver:
             self._fetch(ready[0], now, out)
 
     def _fetch(self, whom: str, now: Micros, out: list[Effect]) -> None:
-        request = RaftFetchRequest(self.name, self.epoch, self.log.end_offset, self.log.last_epoch, self.high_watermark)
+        patience = self._until_it_would_ask_another(whom, now) - now
+        request = RaftFetchRequest(self.name, self.epoch, self.log.end_offset, self.log.last_epoch, self.high_watermark, self.leader, patience)
         self.peers.ask(whom, request, now, out)
+
+    def _until_it_would_ask_another(self, whom: str, now: Micros) -> Micros:
+        at = min(now + ASKS_AGAIN_AFTER, self.until)
+        return at if whom == self.leader else min(at, self.peers.unconnected_at(whom, now))
 
     # Hearing.
 
@@ -115,8 +121,6 @@ class RaftObserver:
         answered = self.peers.answered(connection, out)
         if answered is not None:
             peer, _ = answered
-            if message.error is not ErrorCode.NONE:
-                self.peers.fail(peer, now, pause=ASKED_IN_VAIN)
             if not self._is_handled_as_any(message, now):
                 self.handle_response(peer.name, message, now, out)
 

@@ -16,7 +16,7 @@ RECONNECT_AT_MOST: Micros = ms(500)
 
 
 class Peer:
-    __slots__ = ("asked", "connection", "name", "open", "ready_at", "reconnect_after", "under_way", "until")
+    __slots__ = ("asked", "connection", "name", "open", "ready_at", "reconnect_after", "reconnect_at", "under_way", "until")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -28,6 +28,7 @@ class Peer:
         """On the wire; another than `asked` where nobody waits for its answer any more."""
         self.until: Micros = NEVER
         self.ready_at: Micros = -NEVER
+        self.reconnect_at: Micros = -NEVER
         self.reconnect_after: Micros = RECONNECT_FIRST
 
 
@@ -51,6 +52,11 @@ class Peers:
     def any_asked(self) -> bool:
         return any(peer.asked is not None for peer in self.by_name.values())
 
+    def unconnected_at(self, whom: str, now: Micros) -> Micros:
+        """From when on one of the others may be asked that there is no connection to: the question to it may take long."""
+        others = [peer for name, peer in self.by_name.items() if name != whom and peer.connection is None and peer.asked is None]
+        return min((max(now, peer.ready_at) for peer in others), default=NEVER)
+
     def pause_ends(self, names: Sequence[str], now: Micros) -> Micros:
         """The next moment after `now` at which one of these may be asked again, having failed just before."""
         return min((self.by_name[name].ready_at for name in names if self.by_name[name].asked is None and self.by_name[name].ready_at > now), default=NEVER)
@@ -58,7 +64,9 @@ class Peers:
     def ask(self, name: str, request: RaftRequest, now: Micros, out: list[Effect]) -> None:
         peer = self.by_name[name]
         peer.asked, peer.until = request, now + self.request_timeout
-        if peer.connection is None:
+        if peer.reconnect_at > now:
+            peer.until = min(peer.until, peer.reconnect_at)  # InterBrokerSendThread: it fails when it could connect at last, and only the next one does.
+        elif peer.connection is None:
             peer.connection = self.name_connection(name)
             self.by_connection[peer.connection] = peer
             out.append(Open(peer.connection, name))
@@ -90,26 +98,28 @@ class Peers:
         peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
         return peer, request
 
-    def fail(self, peer: Peer, now: Micros, pause: Micros = 0) -> None:
-        """What was asked has failed: not again before a pause."""
+    def fail(self, peer: Peer, now: Micros) -> None:
+        """No answer came: not again before a pause. An answer that is an error is none of that: whoever gave it may be asked at once."""
         peer.asked, peer.until = None, NEVER
-        peer.ready_at = now + max(pause, self.retry_backoff)
+        peer.ready_at = now + self.retry_backoff
 
     def closed(self, connection: str, now: Micros) -> None:
         peer = self.by_connection.pop(connection)
         peer.connection, peer.open, peer.under_way = None, False, None
         if peer.asked is not None:
             self.fail(peer, now)
-        peer.ready_at = max(peer.ready_at, now + peer.reconnect_after)
+        peer.reconnect_at = now + peer.reconnect_after
         peer.reconnect_after = min(2 * peer.reconnect_after, RECONNECT_AT_MOST)
 
     def time_out(self, now: Micros, out: list[Effect]) -> list[str]:
         """Who has not answered in time: the connection is closed."""
         late = [peer for peer in self.by_name.values() if peer.until <= now]
         for peer in late:
-            assert peer.connection is not None
-            out.append(Close(peer.connection))
-            self.closed(peer.connection, now)
+            if peer.connection is None:
+                self.fail(peer, now)
+            else:
+                out.append(Close(peer.connection))
+                self.closed(peer.connection, now)
         return [peer.name for peer in late]
 
     def forget(self) -> None:

@@ -13,12 +13,27 @@ from ksim_models.units import Micros
 
 
 class Replica:
-    __slots__ = ("config", "leader", "leader_epoch", "leadership", "log", "min_isr", "min_isr_capped", "partition", "partition_epoch", "replicas", "topic_id")
+    __slots__ = (
+        "config",
+        "leader",
+        "leader_epoch",
+        "leadership",
+        "is_internal",
+        "log",
+        "min_isr",
+        "min_isr_capped",
+        "partition",
+        "partition_epoch",
+        "replicas",
+        "topic_id",
+    )
 
     def __init__(self, partition: str, log: Log, replicas: tuple[str, ...], config: TopicConfig, *, min_isr_capped: bool, topic_id: int = 0) -> None:
         self.partition = partition
         self.topic_id = topic_id
         self.log = log
+        self.is_internal = partition.startswith("__")
+        """Nobody is told what becomes of its records: coordinators tell what they decide."""
         self.min_isr_capped = min_isr_capped
         self.configure(replicas, config)
         self.leadership: Leadership | None = None

@@ -30,6 +30,7 @@ class TopicUse:
     replicas: int
     in_transactions: bool = False
     """A transactional producer writes to it, or a group reads it."""
+    controllers: int = 1
 
 
 def _never_idle(_: object) -> str:

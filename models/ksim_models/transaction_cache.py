@@ -85,7 +85,7 @@ class TransactionCache:
 
     @property
     def wake_at(self) -> Micros:
-        return min((at for at, _ in self.loading.values()), default=NEVER)
+        return min(at for at, _ in self.loading.values()) if self.loading else NEVER
 
     # Who is here.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ksim_models.config import ProducerConfig
+from ksim_models.errors import ErrorCode, known_to
 from ksim_models.messages import InitProducerIdRequest
 from ksim_models.profiles import ClientProfile
 from ksim_models.refusals import CLOSED_BEFORE
@@ -40,6 +41,8 @@ FIRST_ADD_BACKOFF_MS = 20
 class TransactionManager:
     def __init__(self, config: ProducerConfig, profile: ClientProfile) -> None:
         self.transactional_id = config.transactional_id
+        self.knows_abortable = known_to(profile.release, ErrorCode.TRANSACTION_ABORTABLE) is ErrorCode.TRANSACTION_ABORTABLE
+        """3.8: Produce v11."""
         self.timeout_ms = config.transaction_timeout_ms
         self.profile = profile
         self.backoff = ms(config.retry_backoff_ms)

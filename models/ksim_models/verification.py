@@ -81,7 +81,7 @@ class Verifying:
 
     @property
     def wake_at(self) -> Micros:
-        return min((at for at, _ in self.retries), default=NEVER)
+        return min(at for at, _ in self.retries) if self.retries else NEVER
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         due = [again for at, again in self.retries if at <= now]

@@ -170,3 +170,14 @@ def test_the_checks_never_look_at_what_could_not_be_read() -> None:
     unreadable: dict[str, Any] = {"acks": "2", "enable.idempotence": True, "delivery.timeout.ms": "x", "linger.ms": 200_000}
 
     assert refused(resolve(unreadable)) == ["acks", "delivery.timeout.ms"]
+
+
+@pytest.mark.parametrize(
+    ("memory", "batch", "told"),
+    [("999", "1000", True), ("1000", "1000", False), ("much", "50000000", False), ("1000", "large", False)],
+)
+def test_c8_too_little_memory_for_one_batch_is_noted_where_both_are_numbers(memory: str, batch: str, told: bool) -> None:
+    """The client starts with that; a value that is none is a problem of its own, and is compared with nothing."""
+    settings = [Setting("buffer.memory", memory, Origin("test")), Setting("batch.size", batch, Origin("test"))]
+
+    assert any("(C8)" in note for note in resolve_producer(settings, client_profile("4.3")).notes) is told

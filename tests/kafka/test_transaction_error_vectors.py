@@ -757,3 +757,11 @@ def test_s2_while_a_transactional_request_waits_no_poll_is_longer_than_its_backo
             ("pass 1", "FindCoordinator transaction"),
         ]
     )
+
+
+def test_only_clients_of_3_8_say_that_they_know_transaction_abortable() -> None:
+    """GC-7, PS-66: an older one is told INVALID_TXN_STATE instead."""
+    for kafka, knows in (("3.7", False), ("3.8", True)):
+        client = Transactional(kafka=kafka)
+        client.play([*FIRST_RECORD])
+        assert [request.knows_abortable for _, request in client.requests] == [knows]

@@ -23,6 +23,7 @@ from ksim.live.clients import LiveClient
 from ksim.live.clock import Clock
 from ksim.live.cluster import ClusterSpec
 from ksim.live.coordination import partitions_in_transactions
+from ksim.live.final_logs import committed
 from ksim.live.internal_topics import internal_topics
 from ksim.live.naming import Naming
 from ksim.live.processes import Workplace
@@ -89,6 +90,13 @@ def test_a_step_for_which_a_fault_waits_is_held(workplace: Workplace) -> None:
     assert ("hold", "2", "commit") in client_of(plan_of(SCENARIO + HELD), workplace).transactions.words()
 
 
+def test_only_that_step_waits_to_be_told_to_proceed(workplace: Workplace) -> None:
+    transactions = client_of(plan_of(SCENARIO + HELD), workplace).transactions
+    steps = [(1, "commit"), (2, "begin"), (2, "commit"), (3, "commit")]
+
+    assert [transactions.heard({"number": number, "phase": phase}, 0, str) for number, phase in steps] == [False, False, True, False]
+
+
 def test_what_is_seen_on_the_wire_is_not_held(workplace: Workplace) -> None:
     words = client_of(plan_of(SCENARIO + HELD.replace("before-commit", "after-commit-sent")), workplace).transactions.words()
 
@@ -108,6 +116,10 @@ def test_the_transactional_id_is_the_plays_own_unless_nobody_else_has_ids_there(
 
     client.naming.keeps_ids = True
     assert client.settings(["a", "b", "c"])["transactional.id"] == "pay-1"
+
+
+def test_a_transactional_producer_is_not_warmed_with_a_record(workplace: Workplace) -> None:
+    assert client_of(plan_of(SCENARIO + "[tail]\nwarm = true\n"), workplace).warm_ups == []
 
 
 # What it says.
@@ -147,6 +159,21 @@ def test_markers_tell_how_a_transaction_ended() -> None:
         LoggedBatch(1, 0, "", range(0), 5, 0, -1, True, "commit"),
         LoggedBatch(2, 0, "", range(0), 6, 0, -1, True, "abort"),
     ]
+
+
+def test_a_reader_of_committed_data_is_not_given_what_a_marker_has_aborted() -> None:
+    parts = [
+        batch([b"0/1 "], producer_id=5, sequence=0, attributes=0x10),
+        batch([b"0/2 "], base=1, producer_id=6, sequence=0, attributes=0x10),
+        batch([b"0/3 "], base=2),
+        marker(commit=False, base=3, producer_id=5),
+        marker(commit=True, base=4, producer_id=6),
+        batch([b"0/4 "], base=5, producer_id=5, sequence=1, attributes=0x10),
+        marker(commit=True, base=6, producer_id=5),
+    ]
+    read = [with_records(one, content) for one, content in batches_in(b"".join(parts))]
+
+    assert [own for one in committed(read) for _, own in one.records] == [(0, 2), (0, 3), (0, 4)]
 
 
 def test_a_marker_before_the_start_of_the_log_is_gone() -> None:

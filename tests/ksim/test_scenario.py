@@ -77,7 +77,7 @@ def test_a_built_in_scenario_has_a_sentence_a_seed_a_release_and_a_prediction(na
 
     assert len(plan.title.split()) > 3
     release = "3.9" if name == "last-replica-standing" else "4.3"  # Before eligible leader replicas.
-    assert (plan.seed, plan.broker_version, plan.notes) == (7, release, ())
+    assert (plan.seed, plan.broker_version, plan.notes) == (11 if name.startswith("copy-") else 7, release, ())
     assert plan.expect
     assert plan.faults
 

@@ -75,6 +75,7 @@ def test_every_second_transaction_is_aborted_on_purpose(kafka: str) -> None:
 @pytest.mark.parametrize("api", ["FindCoordinator", "InitProducerId", "AddPartitionsToTxn", "Produce", "EndTxn"])
 @pytest.mark.parametrize("do", ["lose-request", "lose-response"])
 def test_whatever_is_lost_is_asked_again(kafka: str, api: str, do: str) -> None:
+    """S3, S4: without a limit to the attempts, and of whoever is the coordinator then; T25a."""
     if kafka == "4.3" and api == "AddPartitionsToTxn":
         pytest.skip("version 2 has no such requests")
     found = run(kafka, faults=f'[[fault]]\nwhen = {{ request = "{api}", from = "p1" }}\ndo = "{do}"')

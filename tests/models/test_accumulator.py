@@ -224,6 +224,23 @@ def test_a_batch_that_comes_back_stands_in_front_or_by_its_sequence() -> None:
     assert (plain.attempts, plain.last_attempt_at, plain.retried) == (1, ms(5), True)
 
 
+@pytest.mark.parametrize(
+    ("queued", "back", "place"),
+    [([0, 5, 10, -1], 7, 2), ([0, 5], 0, 0), ([5], 0, 0), ([0], 5, 1), ([0, 5, 10], 15, 3), ([-1, 20], 5, 0), ([], 5, 0)],
+)
+def test_a_batch_with_a_sequence_goes_behind_the_lower_ones_and_before_what_has_none(queued: list[int], back: int, place: int) -> None:
+    """A42: the first sequence of all is one too."""
+    queues = accumulator()
+    for number, base in enumerate([*queued, back]):
+        batch = Batch(number, "t-0", 1000, 0)
+        batch.base_sequence = base
+        if number < len(queued):
+            queues._queue("t-0").append(batch)
+    queues.insert(batch)
+
+    assert queues.queues["t-0"].index(batch) == place
+
+
 def test_before_3_7_every_retry_waits_equally_long() -> None:
     """A28, KIP-580."""
     for kafka, waits in (("3.6", [100, 100, 100]), ("3.7", [100, 200, 400])):
@@ -238,8 +255,12 @@ def test_before_3_7_every_retry_waits_equally_long() -> None:
 
 
 def test_nothing_queued_and_nothing_in_flight_expires_never() -> None:
-    """A37."""
-    assert accumulator().next_expiry({"t-0": []}) == NEVER
+    """A37: nor does what has left."""
+    queues = accumulator()
+    assert queues.next_expiry({"t-0": []}) == NEVER
+    batch_in(queues)
+    queues.queues["t-0"].clear()
+    assert queues.next_expiry({}) == NEVER
 
 
 def test_memory_is_lent_per_batch_and_told_to_who_measures() -> None:
@@ -248,6 +269,11 @@ def test_memory_is_lent_per_batch_and_told_to_who_measures() -> None:
     queues.memory_log = []
     batch = batch_in(queues, at=ms(3))
     assert (queues.free_memory, queues.memory_taken, queues.newest_at, batch.held, batch.number) == (4_000, 1_000, ms(3), 1_000, 1)
+    for number in (2, 3):
+        another = batch_in(queues, at=ms(3))
+        assert (another.number, queues.memory_taken) == (number, number * 1_000)
+        queues.release(another)
+    del queues.memory_log[1:]
     queues.release(batch)
     queues.release(batch)
 
@@ -380,6 +406,26 @@ def test_a_drain_looks_at_its_own_partitions_only_however_few_or_many_wait() -> 
     assert [batch.partition for batch in queues.drain("b2", ["t-2"], ms(9), anything)] == ["t-2"]
     assert queues.drain("b2", ["t-9"], ms(9), anything) == []
     assert [batch.partition for batch in queues.drain("b3", ["t-5", "t-6", "t-7", "t-8", "t-9", "t-0"], ms(9), anything)] == ["t-0"]
+
+
+@pytest.mark.parametrize("more", [[], ["u-0", "u-1", "u-2"]], ids=["few queues", "many queues"])
+def test_a_drain_that_begins_in_the_middle_takes_the_others_in_their_order(more: list[str]) -> None:
+    """A31: from the index on and round, empty partitions stepped over."""
+    queues = accumulator()
+    names = ["t-0", "t-1", "t-2", "t-3", "t-4"]
+    for name in [*names[:3], names[4], *more]:
+        batch_in(queues, name)
+    queues.drain_index["b1"] = 2
+
+    assert [batch.partition for batch in queues.drain("b1", names, ms(9), anything)] == ["t-2", "t-4", "t-0", "t-1"]
+
+
+def test_a_batch_that_is_drained_goes_out_with_the_numbers_it_has_now() -> None:
+    """I8: rewritten while it was on the wire, until it is sent again."""
+    queues = accumulator()
+    batch_in(queues).rewritten = True
+
+    assert [batch.rewritten for batch in queues.drain("b1", ["t-0"], ms(9), anything)] == [False]
 
 
 def test_one_request_takes_no_more_bytes_than_max_request_size() -> None:

@@ -36,7 +36,7 @@ def test_the_next_request_of_a_connection_is_served_when_the_one_before_is_answe
     alone.tell(Received(one, ApiVersionsRequest()))
     alone.tell(Received(other, ApiVersionsRequest()))
     assert alone.answers(one, ApiVersionsResponse) == []
-    assert alone.answers(other, ApiVersionsResponse) == [ApiVersionsResponse(transaction_version=2, features_epoch=5)]
+    assert alone.answers(other, ApiVersionsResponse) == [ApiVersionsResponse(transaction_version=2, features_epoch=0)]
 
     for follower in ("b2", "b3"):
         alone.fetch(follower, 0)

@@ -14,7 +14,7 @@ from ksim_models.facts import Learned
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import MetadataResponse, PartitionMetadata, TopicMetadata
 from ksim_models.profiles import client_profile
-from ksim_models.units import ms
+from ksim_models.units import NEVER, ms
 from scripted import Drawn, Half, Recording
 
 
@@ -368,3 +368,82 @@ def test_of_a_partition_with_an_older_epoch_what_was_known_is_kept_and_that_may_
 
     assert known.topics == {"t": ("t-0",) if told else ()}
     assert known.leader_of("t-0") == (("b1", 5) if told else ("", -1))
+
+
+@pytest.mark.parametrize(
+    ("kafka", "strategy", "begins_again", "at"),
+    [
+        ("3.7", "rebootstrap", False, NEVER),
+        ("3.8", "none", False, NEVER),
+        ("3.8", "rebootstrap", True, NEVER),
+        ("4.0", "rebootstrap", True, ms(10 + 300_000 + 1)),
+        ("4.0", "none", False, NEVER),
+    ],
+)
+def test_which_clients_begin_again_from_their_bootstrap_servers_and_when(kafka: str, strategy: str, begins_again: bool, at: int) -> None:
+    """M6 (i), (ii); KIP-899, KIP-1102."""
+    known = metadata(kafka=kafka, metadata_recovery_strategy=strategy)
+    assert known.rebootstrap_at == NEVER
+    known.tried_since = ms(10)
+
+    assert (known.rebootstraps, known.rebootstrap_at) == (begins_again, at)
+
+
+@pytest.mark.parametrize(("strategy", "begins_again"), [("rebootstrap", True), ("none", False)])
+def test_a_broker_may_ask_a_client_to_begin_again(strategy: str, begins_again: bool) -> None:
+    """M6 (iii): what was asked is answered by that, and the trigger is past; who does not begin again has no brokers in this answer."""
+    known = metadata(metadata_recovery_strategy=strategy)
+    known.asked(0)
+    known.learn(MetadataResponse((), (), error=E.REBOOTSTRAP_REQUIRED), ms(10), [])
+
+    assert (known.rebootstrap_at <= ms(10), known.failures) == (begins_again, 0 if begins_again else 1)
+    assert (known.asking, known.due_at < NEVER) == (False, True)
+
+
+def test_each_look_at_what_is_due_draws_anew_and_says_so() -> None:
+    """N6, M2: due at the very moment at which the backoff ends."""
+    dice = Recording()
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("4.3"), dice)
+    known.request_update()
+    known.failed(0)
+    looks = [known.is_due_still(at) for at in (ms(80) - 1, ms(80), ms(81))]
+
+    assert looks == [False, True, True]
+    assert dice.drawn == [("refresh", "p1", 1), *[("refresh", "p1", 1, look) for look in (1, 2, 3, 4)]]
+
+
+def test_a_refresh_by_age_is_due_when_the_metadata_is_that_old() -> None:
+    """M1, N6: before, nobody looks at the backoff."""
+    dice = Recording()
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(metadata_max_age_ms=1_000), client_profile("4.3"), dice)
+    known.add("t", 0)
+    learnt(known, response())
+    looks = []
+    for at in (ms(1_000) - 1, ms(1_000)):
+        looks.append((known.is_due_still(at), len(dice.drawn)))
+
+    assert looks == [(False, 1), (True, 2)]
+
+
+def test_before_3_7_an_update_is_due_at_the_end_of_its_backoff() -> None:
+    """N6, M2."""
+    known = metadata(kafka="3.6")
+    known.failed(0)
+
+    assert (known.is_due_still(ms(100) - 1), known.is_due_still(ms(100))) == (False, True)
+
+
+def test_a_request_that_went_out_asks_no_second_time() -> None:
+    """M2, M3: only what is requested while it is under way, and not for long: its answer covers that."""
+    known = metadata(metadata_max_age_ms=10_000)
+    assert not known.update_requested, "a new topic alone requests no full update"
+    learnt(known, response(), ms(10))
+    known.request_update()
+    assert known.due_at == ms(110)
+    known.asked(ms(110))
+    assert (known.due_at, known.update_requested) == (NEVER, False)
+    known.request_update()
+    assert known.due_at == NEVER
+    known.learn(response(), ms(120), [])
+
+    assert known.due_at == ms(10_120)

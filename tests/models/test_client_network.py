@@ -9,7 +9,7 @@ import pytest
 
 from ksim_models.client_network import ClientNetwork, broker_of
 from ksim_models.config import ProducerConfig
-from ksim_models.facts import Disconnected
+from ksim_models.facts import Connected, Disconnected
 from ksim_models.machine import Close, Effect, Note, Open, Send
 from ksim_models.messages import ApiVersionsRequest, MetadataRequest
 from ksim_models.profiles import client_profile
@@ -51,6 +51,7 @@ def test_a_connection_is_made_then_checked_and_only_then_used() -> None:
     assert not client.network.ready("b1", 0, client.out)
     client.network.answered("p1->b1#1", ms(1))
     client.network.checked("b1", client.out)
+    assert client.out[-1] == Note(Connected("p1", "b1", "p1->b1#1"))
 
     assert client.network.ready("b1", 0, client.out)
 
@@ -144,6 +145,22 @@ def test_connection_set_up_has_a_time_out_of_its_own_that_grows() -> None:
     assert client.network.wake_at == ms(221), "N8: back to the first after an established connection"
 
 
+@pytest.mark.parametrize(("kafka", "lasts"), [("4.3", [100, 200, 300, 300]), ("3.6", [100, 200, 300, 300])])
+def test_each_set_up_that_timed_out_doubles_the_next_one_up_to_the_maximum(kafka: str, lasts: list[int]) -> None:
+    """N8."""
+    client = Network(
+        kafka=kafka, socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=300, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0
+    )
+    found, now = [], 0
+    for _ in lasts:
+        client.network.ready("b1", now, client.out)
+        found.append((client.network.wake_at - now) // 1_000 - 1)
+        now = client.network.wake_at
+        client.network.time_out(now, client.out)
+
+    assert found == lasts
+
+
 def test_a_connection_that_was_accepted_ends_the_growth_of_the_set_up_time_out() -> None:
     """N8, ClusterConnectionStates.disconnected: whatever became of it, its ApiVersions answer included."""
     client = Network(socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=1000, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0)
@@ -193,16 +210,18 @@ def test_which_node_is_the_least_loaded(states: dict[str, Any], chosen: str | No
     assert client.network.least_loaded(tuple(states), ms(1)) == chosen
 
 
-def test_among_those_that_may_connect_the_one_tried_longest_ago_is_chosen() -> None:
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_among_those_that_may_connect_the_one_tried_longest_ago_is_chosen(first: int) -> None:
     """N12."""
     client = Network()
-    for name, at in (("b1", 3), ("b2", 1), ("b3", 2)):
+    for number, at in ((first, 1), ((first + 1) % 3, 2), ((first + 2) % 3, 3)):
+        name = f"b{number}"
         client.network.ready(name, ms(at), client.out)
         connection = client.network.nodes[name].connection
         assert connection is not None
         client.network.lost(connection, ms(at), "refused", client.out)
 
-    assert client.network.least_loaded(("b1", "b2", "b3"), ms(500)) == "b2"
+    assert client.network.least_loaded(("b0", "b1", "b2"), ms(500)) == f"b{first}"
 
 
 def test_a_look_that_led_to_nothing_leaves_no_trace() -> None:
@@ -320,6 +339,20 @@ def test_before_3_8_a_throttled_request_times_out_as_if_nobody_had_made_it_wait(
     client.network.answered(connection, ms(300), 400)
 
     assert client.network.wake_at == ms(1_201)
+
+
+def test_each_request_makes_the_next_search_a_draw_of_its_own() -> None:
+    """N12: what was sent counts, ApiVersions included."""
+    dice = Recording()
+    network = ClientNetwork("p1", ProducerConfig(), client_profile("4.3"), dice)
+    network.ready("b1", 0, [])
+    network.opened("p1->b1#1", 0, [])
+    network.send("b1", MetadataRequest(("t",)), (), 0, [])
+    network.least_loaded(("b1",), 0)
+    network.send("b1", MetadataRequest(("t",)), (), 0, [], answered=False)
+    network.least_loaded(("b1",), 0)
+
+    assert dice.drawn[1:] == [("least-loaded", "p1", 1, 2), ("least-loaded", "p1", 1, 3)]
 
 
 def test_a_node_that_is_throttled_is_not_asked() -> None:

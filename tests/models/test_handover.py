@@ -95,6 +95,44 @@ def test_records_taken_together_become_what_they_become_one_by_one(times: list[M
     assert len(together.facts) > 10
 
 
+def wakes(client: Client, until: Micros) -> list[Micros]:
+    """When its alarm rings, while no broker answers a Produce request."""
+    found: list[Micros] = []
+    while (at := client.producer.wake_at) is not None and at <= until:
+        assert at > client.now or not found, "an alarm that rings for nothing rings for ever"
+        found.append(at)
+        client.now = at
+        client._handle(Wake())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("case", "moments"),
+    [
+        ("even", [1_000, 21_000, 41_300]),
+        ("uneven", [1_000, 21_000, 42_160]),
+        ("bursts", [20_000, 60_000]),
+        ("batches of nine", list(range(1_000, 58_000, 5_600))[:8]),
+        ("batches that are exactly full", [1_000, 3_100, 5_900, 8_700, 11_500, 14_300]),
+        ("one byte less than that", list(range(1_000, 60_000, 2_100))[:6]),
+        ("memory comes back late in uneven distances", [1_000, 1_640, 3_560]),
+        ("just not too large", [1_000, 21_000, 41_300]),
+        ("too large for max.request.size", EVEN),
+        ("compressed well", list(range(1_000, 60_000, 2_800))[:6]),
+        ("the built-in choice", list(range(1_000, 60_000, 2_800))[:6]),
+        ("the built-in choice by bytes alone", list(range(1_000, 60_000, 2_800))[:6]),
+        ("the built-in choice in bursts", [20_000, 40_000, 60_000]),
+        ("by batches", [1_000, 3_800, 4_500, 7_300, 8_000]),
+    ],
+)
+def test_a_client_wakes_for_records_that_make_a_difference_and_for_no_others(case: str, moments: list[Micros]) -> None:
+    """A12, A17, A27: the first of a batch begins its linger, which is foreseen; the one that fills it or finds no room in it sends it."""
+    times, partition, size, config = CASES[case]
+    client = client_of(times, partition, size, 400_000, LONG | config)
+
+    assert wakes(client, moments[-1]) == [0, *moments]
+
+
 def test_a7_a_record_too_large_is_refused_though_another_workload_left_a_batch_with_room_for_it() -> None:
     client = Client(linger_ms=20, delivery_timeout_ms=60_000, max_request_size=150)
     client.calls[1].partition, client.calls[1].size = 0, 100

@@ -62,6 +62,14 @@ CLIENT_SWITCHES = [
     ("asks_partitioner_once", "3.9", "4.0"),  # A48
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
+    ("illegal_steps_are_illegal_states", "2.8", "3.0"),  # T1
+    ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
+    ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
+    ("illegal_steps_poison", "3.5", "3.6"),  # T1
+    ("offset_commit_retries_all", "3.7", "3.8"),  # T25a
+    ("transactions_v2", "3.9", "4.0"),  # KIP-890, T40
+    ("exhausted_retries_are_abortable", "4.0", "4.1"),  # T12
+    ("failed_abort_is_fatal", "4.0", "4.1"),  # section 5.5
 ]
 
 BROKER_SWITCHES = [
@@ -96,6 +104,10 @@ BROKER_SWITCHES = [
     ("old_epoch_before_proof", "4.1.1", "4.1.2"),
     ("strict_marker_epoch", "4.1", "4.2"),  # PS-31
     ("fence_changes_exhausted_id", "4.2", "4.3"),  # TC-43
+    ("check_quorum", "3.6", "3.7"),  # KC-86
+    ("begin_quorum_epoch_repeats", "3.8", "3.9"),  # KC-82
+    ("voters_look_elsewhere", "3.8", "3.9"),  # KC-82
+    ("pre_vote", "3.9", "4.0"),  # KC-85
 ]
 
 

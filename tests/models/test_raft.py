@@ -6,7 +6,7 @@ import pytest
 
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode as E
-from ksim_models.machine import Effect, Send
+from ksim_models.machine import Effect, Open, Send
 from ksim_models.messages import LeaderChangeRecord, NoOpRecord
 from ksim_models.profiles import broker_profile
 from ksim_models.quorum_messages import (
@@ -22,6 +22,7 @@ from ksim_models.quorum_messages import (
 )
 from ksim_models.raft import RaftVoter, Role
 from ksim_models.raft_log import RaftDisk, RaftLog
+from ksim_models.raft_peers import Peers
 from ksim_models.units import Micros, ms, s
 from scripted import Half
 
@@ -168,13 +169,13 @@ def test_a_follower_cuts_what_its_new_leader_does_not_have() -> None:
 
     follower.ask(BeginQuorumEpochRequest("c2", 2))
     request = follower.asked("c2")
-    assert request == RaftFetchRequest("c3", 2, 2, 1, 1)
+    assert request == RaftFetchRequest("c3", 2, 2, 1, 1, "c2", ms(100))
     (divergence,) = leader.ask(request)
     assert divergence == RaftFetchResponse(E.NONE, 2, "c2", (), -1, (1, 1))
     follower.answer("c2", divergence)
 
     assert follower.raft.log.entries == [*FORMED]
-    assert follower.asked("c2") == RaftFetchRequest("c3", 2, 1, 1, 1)
+    assert follower.asked("c2") == RaftFetchRequest("c3", 2, 1, 1, 1, "c2", ms(100))
 
 
 @pytest.mark.parametrize(("version", "resigns"), [("3.6", False), ("3.7", True), ("4.1", True)])
@@ -237,7 +238,80 @@ def test_a_candidate_that_lost_backs_off_and_from_4_1_waits_for_the_rest_of_its_
     stood_until = voter.raft.until
 
     voter.vote("c3", granted=False)
+    voter.poll(s(2) + ms(50))
+    voter.poll(s(2) + ms(70))  # By now there is a connection to c1 again.
     voter.vote("c1", granted=False)
 
     assert voter.raft.role is Role.CANDIDATE
     assert voter.raft.until == (stood_until if pause_ms is None else voter.now + ms(pause_ms))
+
+
+def test_whoever_could_be_told_nothing_new_waits_until_it_can_be_or_would_ask_another() -> None:
+    """Kafka answers at once and is asked again at once (maybeHandleCommonResponse: no backoff): what is heard when is the same."""
+    voter = LoneVoter()
+    asks = RaftFetchRequest("b1", 1, 1, 1, 1, "c1", ms(100))
+    assert voter.ask(asks) == []
+
+    out: list[Effect] = []
+    voter.raft.poll(ms(100) - 1, out)
+    assert out == []
+    voter.raft.poll(ms(100), out)
+    assert [effect.message for effect in out if isinstance(effect, Send)] == [RaftFetchResponse(E.NOT_LEADER_OR_FOLLOWER, 1, "c1")]
+
+    assert voter.ask(asks) == []
+    voter.ask(BeginQuorumEpochRequest("c3", 2))
+    out = []
+    voter.raft.serve_parked(voter.now, out)
+    assert [effect.message for effect in out if isinstance(effect, Send)] == [RaftFetchResponse(E.FENCED_LEADER_EPOCH, 2, "c3")]
+
+
+def test_whoever_knows_less_is_told_at_once_who_leads() -> None:
+    voter = LoneVoter()
+
+    assert voter.ask(RaftFetchRequest("b1", 1, 1, 1, 1, "", ms(100))) == [RaftFetchResponse(E.NOT_LEADER_OR_FOLLOWER, 1, "c1")]
+
+
+def test_whoever_waits_at_a_voter_that_is_elected_is_served_by_the_leader() -> None:
+    voter = LoneVoter()
+    voter.poll(s(2))
+    voter.vote("c3")
+    assert voter.ask(RaftFetchRequest("b1", 2, 1, 1, 1, "", ms(100))) == []
+    voter.vote("c3")
+
+    out: list[Effect] = []
+    voter.raft.serve_parked(voter.now, out)
+
+    assert [effect.message for effect in out if isinstance(effect, Send)] == [
+        RaftFetchResponse(E.NONE, 2, "c2", (MetadataEntry(2, LeaderChangeRecord("c2", 2)),), -1)
+    ]
+
+
+def test_a_follower_whose_leader_is_away_asks_another_for_no_longer_than_until_it_can_try_the_leader_again() -> None:
+    voter = LoneVoter()
+    connection = voter.raft.peers.by_name["c1"].connection
+    assert connection is not None
+
+    voter.raft.peers.closed(connection, 0)
+    voter.poll()
+
+    asked = [request for request in (voter.asked("c1"), voter.asked("c3")) if isinstance(request, RaftFetchRequest)]
+    assert [(request.leader, request.patience) for request in asked] == [("c1", ms(20))]
+
+
+def test_a_question_to_a_lost_leader_fails_when_one_could_connect_again_and_only_the_next_connects() -> None:
+    """InterBrokerSendThread.sendRequests polls for the connectionDelay, then checkDisconnects. Meanwhile an observer is deaf: one fetch at a time."""
+    names = iter(range(1, 100))
+    peers = Peers(("c1",), lambda peer: f"->{peer}#{next(names)}", ms(2_000), ms(20))
+    out: list[Effect] = []
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), 0, out)
+    peers.closed("->c1#1", 0)
+    assert not peers.is_ready("c1", ms(20) - 1)
+
+    out.clear()
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), ms(20), out)
+    assert (out, peers.wake_at) == ([], ms(50))
+    peers.time_out(ms(50), out)
+    assert (out, peers.is_ready("c1", ms(70) - 1)) == ([], False)
+
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), ms(70), out)
+    assert out == [Open("->c1#2", "c1")]

@@ -23,13 +23,13 @@ def strike(quorum: LivingQuorum, deed: str, one: str, other: str, cuts: list[tup
         getattr(quorum.loop, deed)(one)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(RELEASES), st.sampled_from([3, 5]), st.integers(0, 1_000), blows)
 def test_there_is_one_committed_history_and_in_the_end_an_active_controller(
     kafka: str, controllers: int, seed: int, blows: list[tuple[int, str, int, int]]
 ) -> None:
     """The first is what the invariants look at after every step: they end the run."""
-    quorum = LivingQuorum(kafka, controllers=controllers, seed=seed, check_every=3)
+    quorum = LivingQuorum(kafka, controllers=controllers, seed=seed, check_every=2)
     names, cuts = list(quorum.voters), list[tuple[str, str]]()
     quorum.until(0)
     for pause_ms, deed, one, other in blows:
@@ -53,10 +53,10 @@ def test_there_is_one_committed_history_and_in_the_end_an_active_controller(
     assert len(quorum.quorum.book.entries) > end, "it goes on committing: no-op records at least"
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=15)
 @given(st.sampled_from(RELEASES), st.integers(0, 1_000), st.lists(st.tuples(st.integers(1, 9_000), st.integers(0, 2)), min_size=1, max_size=20))
 def test_a_spurious_wake_of_a_controller_changes_no_fact(kafka: str, seed: int, wakes: list[tuple[int, int]]) -> None:
-    woken, other = LivingQuorum(kafka, seed=seed), LivingQuorum(kafka, seed=seed, check_every=3)
+    woken, other = LivingQuorum(kafka, seed=seed), LivingQuorum(kafka, seed=seed, check_every=2)
     for at, number in wakes:
         woken.loop.call_at(ms(at) + 7, lambda name=f"controller-{number + 1}": woken.loop.wake(name))  # type: ignore[misc]
     for quorum in (woken, other):
