@@ -177,11 +177,10 @@ class RaftVoter(RaftObserver):
     def _stand(self, now: Micros) -> None:
         """With KIP-996 it asks first; so nobody who is cut off drives the epochs up."""
         self.peers.forget_questions()
+        self.retries = self.retries + 1 if self.role is Role.CANDIDATE else 1
         if self.profile.pre_vote:
-            self.retries = self.retries + 1 if self.role is Role.CANDIDATE else 1
             self.role = Role.PROSPECTIVE
         else:
-            self.retries = self.retries + 1 if self.role is Role.CANDIDATE else 1
             self._enter_an_epoch_of_its_own()
         self.votes, self.backing_off, self.until = {self.name: True}, False, now + self._election_timeout()
         self._count(now)
@@ -196,7 +195,7 @@ class RaftVoter(RaftObserver):
         self.peers.forget_questions()
         if self.role is Role.CANDIDATE:
             self._take_the_lead(now)
-            self._write([LeaderChangeRecord(self.name, self.epoch)], now)
+            self.append([MetadataEntry(self.epoch, LeaderChangeRecord(self.name, self.epoch))], now)
         else:
             self._enter_an_epoch_of_its_own()
             self.votes, self.until = {self.name: True}, now + self._election_timeout()
@@ -316,9 +315,6 @@ class RaftVoter(RaftObserver):
     def append(self, entries: Iterable[MetadataEntry], now: Micros) -> None:
         self.log.entries.extend(entries)
         self._advance()
-
-    def _write(self, records: Sequence[LeaderChangeRecord], now: Micros) -> None:
-        self.append([MetadataEntry(self.epoch, record) for record in records], now)
 
     def _advance(self) -> bool:
         """A majority has it, the leader counted; but nothing of older epochs alone (KIP-595). True where that is news."""

@@ -74,7 +74,7 @@ class RaftObserver:
     def poll(self, now: Micros, out: list[Effect]) -> None:
         """What is to be done by itself (KafkaRaftClient.poll)."""
         late = self.peers.time_out(now, out)
-        if self.until <= now:
+        while self.until <= now:  # A drawn pause may be none at all.
             self.patience_ends(now)
         self.act(late, now, out)
 

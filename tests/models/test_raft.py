@@ -31,6 +31,11 @@ VOTERS = ("c1", "c2", "c3")
 FORMED = (MetadataEntry(1, LeaderChangeRecord("c1", 1)),)
 
 
+class Nothing(Half):
+    def at(self, *what: str | int) -> float:
+        return 0.0
+
+
 class LoneVoter:
     """A voter alone, the others played by hand. Its connections stand at once."""
 
@@ -316,3 +321,15 @@ def test_a_question_to_a_lost_leader_fails_when_one_could_connect_again_and_only
 
     peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), ms(70), out)
     assert out == [Open("->c1#2", "c1")]
+
+
+def test_a_candidate_whose_drawn_pause_is_none_stands_again_at_once() -> None:
+    """binaryExponentialElectionBackoffMs draws from 0 on before 3.9."""
+    voter = LoneVoter(version="3.3")
+    voter.poll(s(2))
+    voter.raft.dice = Nothing()
+
+    voter.poll(voter.raft.until)
+
+    assert (voter.raft.role, voter.raft.epoch, voter.raft.retries) == (Role.CANDIDATE, 3, 2)
+    assert voter.raft.until > voter.now
