@@ -16,7 +16,8 @@ from cells import FAULTS, PHASES, Cell
 
 from ksim import Run, Scenario, simulate
 from ksim.report import report_on
-from ksim_models.facts import Failed, PollFailed, Refused, Transaction
+from ksim_models.consumer_facts import PollFailed
+from ksim_models.facts import Failed, Refused, Transaction
 
 PAGE = cells.HERE / "README.md"
 
