@@ -17,8 +17,9 @@ config.transactional.id = "pay-1"
 topic = "payments"
 records = 60
 every = "2ms"
-transaction = { records = 10, abort_every = 3 }
+transaction = { records = 10, abort_every = 3, think = "100ms" }
 """
+# It thinks before it ends each: what lingers when abort() is called is never sent, so there would be nothing to mark.
 LOST = """
 [[fault]]
 do = "lose-response"
