@@ -102,6 +102,7 @@ class Sentences:
     partitions: dict[str, PartitionChanged] = field(default_factory=dict)
     leaders: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     connected: set[str] = field(default_factory=set)
+    deleted: set[str] = field(default_factory=set)
 
     def of(self, fact: object) -> str:
         """Nothing for what need not be said."""
@@ -238,7 +239,10 @@ class Sentences:
         return f"the controller reassigns {fact.partition}: {'; '.join(moves)}"
 
     def _topic_changed(self, fact: TopicChanged) -> str:
-        return f"the topic {fact.topic} is deleted" if fact.state == "deleted" else f"a topic {fact.topic} is created again, under another id"
+        if fact.state == "deleted":
+            self.deleted.add(fact.topic)
+            return f"the topic {fact.topic} is deleted"
+        return f"a topic {fact.topic} is created again, under another id" if fact.topic in self.deleted else f"the topic {fact.topic} is created"
 
     def _became(self, fact: Became) -> str:
         if fact.role != "leader":

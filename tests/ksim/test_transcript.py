@@ -30,6 +30,7 @@ from ksim_models.facts import (
     Retried,
     Sent,
     TimedOut,
+    TopicChanged,
     Truncated,
 )
 
@@ -188,6 +189,13 @@ def test_the_partition_is_named_where_there_are_several() -> None:
 )
 def test_records_are_named_briefly(numbers: range | tuple[int, ...], text: str) -> None:
     assert records(numbers) == text
+
+
+def test_a_topic_is_created_again_only_where_it_was_deleted() -> None:
+    sentences = Sentences()
+    facts = TopicChanged("t", 1, "created"), TopicChanged("t", 1, "deleted"), TopicChanged("t", 2, "created")
+
+    assert [sentences.of(fact) for fact in facts] == ["the topic t is created", "the topic t is deleted", "a topic t is created again, under another id"]
 
 
 def test_every_kind_of_fact_is_told_or_left_out_on_purpose() -> None:
