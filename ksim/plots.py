@@ -53,7 +53,7 @@ def save_timeline(run: Run, path: str | Path) -> None:
         axes.set_xlabel("simulated seconds" if run.history.run.get("how") == "simulated" else "seconds")
         axes.set_ylabel("records")
         axes.set_title(title_of(run), loc="left", fontsize=12)
-        axes.legend(loc="center right", frameon=False)
+        axes.legend(loc="best", frameon=False)
         figure.savefig(str(path), dpi=130, metadata=None if str(path).endswith(".png") else {"Date": None})
 
 
