@@ -215,10 +215,6 @@ class Consumer(ConsumerClient):
     def _waiting(self, now: Micros, out: list[Effect]) -> bool:
         raise AssertionError("a plain consumer has no other part to wait for")
 
-    def rewind(self) -> None:
-        """Back to the committed offsets, or to the beginning where there are none: what poll() returned since is read again (GC-8)."""
-        self.positions.rewind()
-
     # commitSync().
 
     def commit_sync(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
@@ -310,12 +306,9 @@ class Consumer(ConsumerClient):
                     self.giving_up, self.retry_at = None, now + ms(self.config.retry_backoff_ms)
                     return False
         self.giving_up, self.give_up_until, self.retry_at = None, NEVER, NEVER
-        self._lose_all()
+        self.positions.assign(())
         group.needs_prepare = False
         return True
-
-    def _lose_all(self) -> None:
-        self.positions.assign(())
 
     # The end.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.client_network import ClientNetwork, Lost
+from ksim_models.client_network import ClientNetwork, Lost, throttle_of
 from ksim_models.consumer_commits import Commits
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Fetching
@@ -77,7 +77,7 @@ class ConsumerClient:
         return at
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
-        node, request = self.network.answered(connection, now, getattr(message, "throttle_ms", 0))
+        node, request = self.network.answered(connection, now, throttle_of(message))
         match request.message, message:
             case ConsumerFetchRequest(), ConsumerFetchResponse():
                 self.fetching.fetched(node, request.message, message, now, out)

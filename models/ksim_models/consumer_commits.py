@@ -135,7 +135,7 @@ class Commits:
         if not unchanged and self.member.state is MemberState.PREPARING_REBALANCE:
             self._finish(commit, REBALANCING, out)
         else:
-            self.member.rejected(error, self.member.member, self.member.generation)
+            self.member.rejected(error)
             self._finish(commit, COMMIT_FAILED, out)
 
     def _moved_on(self) -> str:

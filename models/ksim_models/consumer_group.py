@@ -278,10 +278,9 @@ class GroupMember:
         self.rejoin_needed = self.needs_prepare = True
         self.beat_at = self.session_until = self.poll_until = NEVER
 
-    def rejected(self, error: ErrorCode, member: str, generation: int) -> None:
+    def rejected(self, error: ErrorCode) -> None:
         """A commit was refused for who this consumer said it was."""
-        if (member, generation) == (self.member, self.generation):
-            self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+        self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
 
     def leave(self, now: Micros, out: list[Effect]) -> None:
         """A dynamic member says so; a static one is waited for (KIP-345)."""

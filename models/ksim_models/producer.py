@@ -66,7 +66,7 @@ class Producer:
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()
-        self.session: AnySession | None = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
+        self.session: AnySession | None = session_of(self.sending, self.transactions, config) if self.transactions is not None else None
         """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
@@ -93,11 +93,11 @@ class Producer:
         return Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
 
     def _identity(self) -> Identity | TransactionStep | None:
-        parts = self.network, self.metadata, self.outcomes, self.sending
+        parts = self.network, self.metadata, self.outcomes
         if self.transactions is not None:
             assert isinstance(self.idempotence, TransactionalNumbers)
-            return TransactionStep(self.name, self.config, self.profile, self.transactions, self.idempotence, *parts)
-        return Identity(self.name, self.config, self.profile, self.idempotence, *parts) if self.idempotence is not None else None
+            return TransactionStep(self.name, self.config, self.transactions, self.idempotence, *parts)
+        return Identity(self.name, self.config, self.profile, self.idempotence, *parts, self.sending) if self.idempotence is not None else None
 
     # The clock.
 
