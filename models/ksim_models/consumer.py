@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ksim_models.backoff import exponential_backoff
 from ksim_models.completed_fetch import Slice
 from ksim_models.consumer_client import ConsumerClient
 from ksim_models.consumer_commits import Commit
@@ -239,8 +238,7 @@ class Consumer(ConsumerClient):
             return False
         if commit.done and commit.retriable and not timed_out:
             if self.retry_at == NEVER:
-                draw = self.dice.at("commit", self.name, self.network.requests_made)
-                self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, self.attempts, draw))
+                self.retry_at = now + self.commits.member.backoff(self.attempts, "commit")
                 self.attempts += 1
             elif self.retry_at <= now:
                 self.retry_at = NEVER

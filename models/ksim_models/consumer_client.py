@@ -46,7 +46,6 @@ class ConsumerClient:
         self.topics = tuple(topics)
         self.dice = dice
         self.connections_made = 0
-        self.backoff_ms = config.retry_backoff_ms, config.retry_backoff_max_ms if profile.exponential_backoff else config.retry_backoff_ms
 
     def _connect(self) -> None:
         """A new process knows nothing."""
@@ -59,8 +58,8 @@ class ConsumerClient:
         self.group: GroupMember | None = None
         self.commits: Commits | None = None
         if config.group_id is not None:
-            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice, exponential=profile.exponential_backoff)
-            self.commits = Commits(name, config, self.group, self.positions, self.network, dice, self.backoff_ms)
+            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice)
+            self.commits = Commits(name, config, self.group, self.positions, self.network)
         self.looked_at: Micros = 0
 
     def _wants_a_node_at(self) -> Micros:
