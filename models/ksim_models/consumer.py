@@ -158,7 +158,7 @@ class Consumer(ConsumerClient):
             self.group.waiting_for.clear()
             self.group.beat(now, out)
             self.commits.go_on(now, out)
-        self._update_metadata(now, out)
+        self.metadata.ask_if_due(self.network, self._on_lost, now, out)
         while self.does is not Does.ENDED and self._step(now, out):
             pass
 

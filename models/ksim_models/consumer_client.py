@@ -113,21 +113,3 @@ class ConsumerClient:
             node, _ = self.group.to_close.popitem()
             for lost in self.network.close_all([node], now, out):
                 self._on_lost(lost, now, out)
-
-    def _update_metadata(self, now: Micros, out: list[Effect]) -> None:
-        """As a producer's (N2, M6)."""
-        metadata, network = self.metadata, self.network
-        if metadata.tried_since < NEVER and metadata.rebootstrap_at <= now:
-            for lost in network.close_all(metadata.nodes, now, out):
-                self._on_lost(lost, now, out)
-            metadata.rebootstrap(now)
-        if metadata.due_at > now:
-            return
-        if metadata.tried_since == NEVER:
-            metadata.tried_since = now
-        node = network.least_loaded(metadata.nodes, now)
-        if node is None and metadata.rebootstraps and not network.any_ready(metadata.nodes, now):
-            metadata.rebootstrap(now)
-            node = network.least_loaded(metadata.nodes, now)
-        if node is not None and network.ready(node, now, out):
-            network.send(node, MetadataRequest(metadata.asked(now)), (), now, out)

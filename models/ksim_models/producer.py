@@ -274,7 +274,7 @@ class Producer:
         if not self.sending.begun:
             return
         if self.metadata.due_at <= now or self.metadata.tried_since < NEVER:
-            self._maybe_update_metadata(now, out)
+            self.metadata.ask_if_due(self.network, self._on_lost, now, out)
         has_id = self.identity is None or self.identity.may_go_on(now, out)
         while True:
             offered = self.sending.offered
@@ -297,7 +297,7 @@ class Producer:
                 if queue and not self.metadata.leader_of(partition)[0]:
                     self.metadata.add(topic_of(partition), now)
             self.metadata.request_update()
-            self._maybe_update_metadata(now, out)
+            self.metadata.ask_if_due(self.network, self._on_lost, now, out)
         taken = more = False
         for node in nodes:
             drains = self.network.ready(node, now, out)
@@ -331,24 +331,6 @@ class Producer:
 
     def _may_drain(self, batch: Batch) -> bool:
         return self.idempotence is None or self.idempotence.may_drain(batch)
-
-    def _maybe_update_metadata(self, now: Micros, out: list[Effect]) -> None:
-        """Metadata that is due is asked for before anything else is sent (N2); where no broker is left to ask, the bootstrap servers are (M6 i)."""
-        metadata = self.metadata
-        if metadata.tried_since < NEVER and metadata.rebootstrap_at <= now:
-            for lost in self.network.close_all(metadata.nodes, now, out):
-                self._on_lost(lost, now, out)
-            metadata.rebootstrap(now)
-        if metadata.due_at > now:
-            return
-        if metadata.tried_since == NEVER:
-            metadata.tried_since = now
-        node = self.network.least_loaded(metadata.nodes, now)
-        if node is None and metadata.rebootstraps and not self.network.any_ready(metadata.nodes, now):
-            metadata.rebootstrap(now)
-            node = self.network.least_loaded(metadata.nodes, now)
-        if node is not None and self.network.ready(node, now, out):
-            self.network.send(node, MetadataRequest(metadata.asked(now)), (), now, out)
 
     def _depart(self, batch: Batch, out: list[Effect]) -> None:
         """The batch leaves the queue: it gets its sequence (A35), its partition is muted where only one may be in flight (A36)."""
