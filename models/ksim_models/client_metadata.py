@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ksim_models.backoff import exponential_backoff
-from ksim_models.client_network import BOOTSTRAP
+from ksim_models.client_network import BOOTSTRAP, ClientNetwork, Lost
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Learned
 from ksim_models.machine import Dice, Effect, Note
-from ksim_models.messages import NO_LEADER, MetadataResponse, TopicMetadata
+from ksim_models.messages import NO_LEADER, MetadataRequest, MetadataResponse, TopicMetadata
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
 
@@ -127,6 +127,23 @@ class ClientMetadata:
             self.due_at = self.retry_at
         else:
             self.due_at = max(self.retry_at, self.succeeded_at + self.max_age)
+
+    def ask_if_due(self, network: ClientNetwork, on_lost: Callable[[Lost, Micros, list[Effect]], None], now: Micros, out: list[Effect]) -> None:
+        """Metadata that is due is asked for before anything else is sent (N2); where no broker is left to ask, the bootstrap servers are (M6 i)."""
+        if self.tried_since < NEVER and self.rebootstrap_at <= now:
+            for lost in network.close_all(self.nodes, now, out):
+                on_lost(lost, now, out)
+            self.rebootstrap(now)
+        if self.due_at > now:
+            return
+        if self.tried_since == NEVER:
+            self.tried_since = now
+        node = network.least_loaded(self.nodes, now)
+        if node is None and self.rebootstraps and not network.any_ready(self.nodes, now):
+            self.rebootstrap(now)
+            node = network.least_loaded(self.nodes, now)
+        if node is not None and network.ready(node, now, out):
+            network.send(node, MetadataRequest(self.asked(now)), (), now, out)
 
     def asked(self, now: Micros) -> tuple[str, ...]:
         """The topics to ask for (M3). The brokers may create what is not there (allowAutoTopicCreation, auto.create.topics.enable)."""

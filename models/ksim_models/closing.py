@@ -132,7 +132,6 @@ class ClosableProducer(HeldUp):
         try:
             manager.abort_while_closing()
         except IllegalState:
-            self.gives_up_at = now
             return False
         self._turn(now, out)
         self.wake_at = self._next_wake()

@@ -26,7 +26,6 @@ class CompletedFetch:
         "aborted",
         "aborted_producers",
         "batches",
-        "data",
         "drained",
         "error",
         "fetch_offset",
@@ -38,7 +37,6 @@ class CompletedFetch:
     )
 
     def __init__(self, data: ConsumerFetchedPartition, fetch_offset: int, *, read_committed: bool) -> None:
-        self.data = data
         self.partition = data.partition
         self.error: ErrorCode = data.error
         self.batches = data.batches

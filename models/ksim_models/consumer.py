@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ksim_models.backoff import exponential_backoff
 from ksim_models.completed_fetch import Slice
 from ksim_models.consumer_client import ConsumerClient
 from ksim_models.consumer_commits import Commit
@@ -159,7 +158,7 @@ class Consumer(ConsumerClient):
             self.group.waiting_for.clear()
             self.group.beat(now, out)
             self.commits.go_on(now, out)
-        self._update_metadata(now, out)
+        self.metadata.ask_if_due(self.network, self._on_lost, now, out)
         while self.does is not Does.ENDED and self._step(now, out):
             pass
 
@@ -215,10 +214,6 @@ class Consumer(ConsumerClient):
     def _waiting(self, now: Micros, out: list[Effect]) -> bool:
         raise AssertionError("a plain consumer has no other part to wait for")
 
-    def rewind(self) -> None:
-        """Back to the committed offsets, or to the beginning where there are none: what poll() returned since is read again (GC-8)."""
-        self.positions.rewind()
-
     # commitSync().
 
     def commit_sync(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
@@ -243,8 +238,7 @@ class Consumer(ConsumerClient):
             return False
         if commit.done and commit.retriable and not timed_out:
             if self.retry_at == NEVER:
-                draw = self.dice.at("commit", self.name, self.network.requests_made)
-                self.retry_at = now + ms(exponential_backoff(*self.backoff_ms, self.attempts, draw))
+                self.retry_at = now + self.commits.member.backoff(self.attempts, "commit")
                 self.attempts += 1
             elif self.retry_at <= now:
                 self.retry_at = NEVER
@@ -310,12 +304,9 @@ class Consumer(ConsumerClient):
                     self.giving_up, self.retry_at = None, now + ms(self.config.retry_backoff_ms)
                     return False
         self.giving_up, self.give_up_until, self.retry_at = None, NEVER, NEVER
-        self._lose_all()
+        self.positions.assign(())
         group.needs_prepare = False
         return True
-
-    def _lose_all(self) -> None:
-        self.positions.assign(())
 
     # The end.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.client_network import ClientNetwork, Lost
+from ksim_models.client_network import ClientNetwork, Lost, throttle_of
 from ksim_models.consumer_commits import Commits
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Fetching
@@ -46,7 +46,6 @@ class ConsumerClient:
         self.topics = tuple(topics)
         self.dice = dice
         self.connections_made = 0
-        self.backoff_ms = config.retry_backoff_ms, config.retry_backoff_max_ms if profile.exponential_backoff else config.retry_backoff_ms
 
     def _connect(self) -> None:
         """A new process knows nothing."""
@@ -59,8 +58,8 @@ class ConsumerClient:
         self.group: GroupMember | None = None
         self.commits: Commits | None = None
         if config.group_id is not None:
-            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice, exponential=profile.exponential_backoff)
-            self.commits = Commits(name, config, self.group, self.positions, self.network, dice, self.backoff_ms)
+            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice)
+            self.commits = Commits(name, config, self.group, self.positions, self.network)
         self.looked_at: Micros = 0
 
     def _wants_a_node_at(self) -> Micros:
@@ -77,7 +76,7 @@ class ConsumerClient:
         return at
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
-        node, request = self.network.answered(connection, now, getattr(message, "throttle_ms", 0))
+        node, request = self.network.answered(connection, now, throttle_of(message))
         match request.message, message:
             case ConsumerFetchRequest(), ConsumerFetchResponse():
                 self.fetching.fetched(node, request.message, message, now, out)
@@ -114,21 +113,3 @@ class ConsumerClient:
             node, _ = self.group.to_close.popitem()
             for lost in self.network.close_all([node], now, out):
                 self._on_lost(lost, now, out)
-
-    def _update_metadata(self, now: Micros, out: list[Effect]) -> None:
-        """As a producer's (N2, M6)."""
-        metadata, network = self.metadata, self.network
-        if metadata.tried_since < NEVER and metadata.rebootstrap_at <= now:
-            for lost in network.close_all(metadata.nodes, now, out):
-                self._on_lost(lost, now, out)
-            metadata.rebootstrap(now)
-        if metadata.due_at > now:
-            return
-        if metadata.tried_since == NEVER:
-            metadata.tried_since = now
-        node = network.least_loaded(metadata.nodes, now)
-        if node is None and metadata.rebootstraps and not network.any_ready(metadata.nodes, now):
-            metadata.rebootstrap(now)
-            node = network.least_loaded(metadata.nodes, now)
-        if node is not None and network.ready(node, now, out):
-            network.send(node, MetadataRequest(metadata.asked(now)), (), now, out)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.backoff import exponential_backoff
 from ksim_models.client_network import ClientNetwork
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_facts import CommittedOffset
@@ -16,7 +15,7 @@ from ksim_models.consumer_fetching import Thrown
 from ksim_models.consumer_group import GroupMember, MemberState
 from ksim_models.consumer_positions import FetchState, Positions
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.machine import Dice, Effect, Note
+from ksim_models.machine import Effect, Note
 from ksim_models.messages import NO_LEADER
 from ksim_models.transaction_messages import OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
@@ -48,16 +47,12 @@ class Commit:
 
 
 class Commits:
-    def __init__(
-        self, name: str, config: ConsumerConfig, member: GroupMember, positions: Positions, network: ClientNetwork, dice: Dice, backoff_ms: tuple[int, int]
-    ) -> None:
+    def __init__(self, name: str, config: ConsumerConfig, member: GroupMember, positions: Positions, network: ClientNetwork) -> None:
         self.name = name
         self.config = config
         self.member = member
         self.positions = positions
         self.network = network
-        self.dice = dice
-        self.backoff_ms = backoff_ms
         self.under_way: list[Commit] = []
         self.auto: Commit | None = None
         self.auto_at: Micros = NEVER
@@ -95,12 +90,10 @@ class Commits:
         elif member.state is not MemberState.STABLE:
             rebalances = member.state is not MemberState.UNJOINED
             self._finish(commit, REBALANCING if rebalances else COMMIT_FAILED, out)
-        elif self.network.ready(member.coordinator, now, out):
+        elif member.may_send(now, out):
             commit.request = OffsetCommitRequest(member.group, commit.offsets, member.member, member.generation, member.instance, commit.epochs)
             commit.waits = False
             self.network.send(member.coordinator, commit.request, (), now, out)
-        else:
-            member.waiting_for[member.coordinator] = None
 
     def _finish(self, commit: Commit, error: str, out: list[Effect], *, retriable: bool = False) -> None:
         self.under_way.remove(commit)
@@ -135,7 +128,7 @@ class Commits:
         if not unchanged and self.member.state is MemberState.PREPARING_REBALANCE:
             self._finish(commit, REBALANCING, out)
         else:
-            self.member.rejected(error, self.member.member, self.member.generation)
+            self.member.rejected(error)
             self._finish(commit, COMMIT_FAILED, out)
 
     def _moved_on(self) -> str:
@@ -171,12 +164,9 @@ class Commits:
         if not wanted or self.fetch_at > now or (self.fetching is not None and self.fetching.partitions == wanted):
             return
         member = self.member
-        if member.knows_coordinator(now, out):
-            if self.network.ready(member.coordinator, now, out):
-                self.fetching = OffsetFetchRequest(member.group, wanted, require_stable=True)
-                self.network.send(member.coordinator, self.fetching, (), now, out)
-            else:
-                member.waiting_for[member.coordinator] = None
+        if member.may_send(now, out):
+            self.fetching = OffsetFetchRequest(member.group, wanted, require_stable=True)
+            self.network.send(member.coordinator, self.fetching, (), now, out)
 
     def offsets_came(self, request: OffsetFetchRequest, response: OffsetFetchResponse, now: Micros) -> None:
         if request is not self.fetching:
@@ -202,8 +192,7 @@ class Commits:
 
     def _fetch_later(self, now: Micros) -> None:
         self.fetching = None
-        draw = self.dice.at("fetch offsets", self.name, self.network.requests_made)
-        self.fetch_at = now + ms(exponential_backoff(*self.backoff_ms, self.fetched_in_vain, draw))
+        self.fetch_at = now + self.member.backoff(self.fetched_in_vain, "fetch offsets")
         self.fetched_in_vain += 1
 
     def wake_after(self, looked_at: Micros) -> Micros:

@@ -202,12 +202,9 @@ class Fetching:
                 self.metadata.request_update()
             elif leader not in self.asked:
                 wanted.setdefault(leader, []).append(position)
-        busy = dict.fromkeys(self.metadata.leader_of(partition)[0] for partition in buffered) if self.skips_buffered_nodes else {}
         for node, positions in wanted.items():
-            if node not in busy and self.is_ready(node, now, out):
+            if self.is_ready(node, now, out):
                 self._fetch(node, positions, now, out)
-
-    skips_buffered_nodes = False
 
     def _fetch(self, node: str, positions: list[Position], now: Micros, out: list[Effect]) -> None:
         ids = dict(self.metadata.topic_ids)
@@ -226,9 +223,6 @@ class Fetching:
                 self.buffer.append(CompletedFetch(data, offsets[data.partition], read_committed=self.config.read_committed))
             if data.leader:
                 self.metadata.take_hint(data.partition, data.leader, data.leader_epoch, out)
-            position = self.positions.get(data.partition)
-            if position is not None and data.high_watermark >= 0:
-                position.high_watermark = data.high_watermark
 
     def collect(self) -> list[Slice]:
         """What poll() returns: at most max.poll.records. Raises Thrown where the application must hear of an error."""

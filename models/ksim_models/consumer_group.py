@@ -42,9 +42,7 @@ class MemberState(Enum):
 
 
 class GroupMember:
-    def __init__(
-        self, name: str, topics: Sequence[str], config: ConsumerConfig, network: ClientNetwork, metadata: ClientMetadata, dice: Dice, *, exponential: bool
-    ) -> None:
+    def __init__(self, name: str, topics: Sequence[str], config: ConsumerConfig, network: ClientNetwork, metadata: ClientMetadata, dice: Dice) -> None:
         assert config.group_id is not None
         self.name = name
         self.topics = tuple(topics)
@@ -54,7 +52,6 @@ class GroupMember:
         self.network = network
         self.metadata = metadata
         self.dice = dice
-        self.backoff_ms = config.retry_backoff_ms, config.retry_backoff_max_ms if exponential else config.retry_backoff_ms
         self.coordinator = ""
         """The node, once it is known."""
         self.looking_on = ""
@@ -122,12 +119,13 @@ class GroupMember:
             self.session_until = now + ms(self.config.session_timeout_ms)
 
     def _look_later(self, now: Micros) -> None:
-        self.look_again_at = now + self._backoff(self.looked_in_vain, "find")
+        self.look_again_at = now + self.backoff(self.looked_in_vain, "find")
         self.looked_in_vain += 1
         self.metadata.request_update()
 
-    def _backoff(self, attempts: int, what: str) -> Micros:
-        return ms(exponential_backoff(*self.backoff_ms, attempts, self.dice.at(what, self.name, self.network.requests_made)))
+    def backoff(self, attempts: int, what: str) -> Micros:
+        draw = self.dice.at(what, self.name, self.network.requests_made)
+        return ms(exponential_backoff(self.config.retry_backoff_ms, self.config.retry_backoff_max_ms, attempts, draw))
 
     def mark_unknown(self) -> None:
         """An answer said that it is not the coordinator, or not available: the connection is closed, and whatever is under way there is lost."""
@@ -153,7 +151,7 @@ class GroupMember:
         """One step further, if it is not waited for something."""
         if self.to_assign is not None:
             self._assign(self.to_assign, now, out)
-        elif not self.under_way and self.join_again_at <= now and self._may_send(now, out):
+        elif not self.under_way and self.join_again_at <= now and self.may_send(now, out):
             self.state = MemberState.PREPARING_REBALANCE
             self.beat_at = self.poll_until = NEVER
             self.under_way = True
@@ -165,7 +163,8 @@ class GroupMember:
             patience = max(ms(config.request_timeout_ms), ms(config.max_poll_interval_ms) + JOIN_GROUP_TIMEOUT_LAPSE)
             self._send(request, now, out, patience)
 
-    def _may_send(self, now: Micros, out: list[Effect]) -> bool:
+    def may_send(self, now: Micros, out: list[Effect]) -> bool:
+        """To the coordinator. False: it is looked for, or its connection is waited for."""
         if not self.knows_coordinator(now, out):
             return False
         if self.network.ready(self.coordinator, now, out):
@@ -226,7 +225,7 @@ class GroupMember:
         for topic in topics:
             if topic not in self.metadata.wanted:
                 self.metadata.add(topic, now)
-        if self.metadata.new_topics or (self.metadata.update_requested and not self.metadata.asking) or not self._may_send(now, out):
+        if self.metadata.new_topics or (self.metadata.update_requested and not self.metadata.asking) or not self.may_send(now, out):
             return
         self.to_assign = None
         self.assigned_for = self._sizes(dict.fromkeys(topics, 0))
@@ -236,7 +235,7 @@ class GroupMember:
             self._sync(tuple(ASSIGNORS[joined.protocol](joined.members, self.metadata.topics).items()), now, out)
 
     def _sync(self, assignments: tuple[tuple[str, tuple[str, ...]], ...], now: Micros, out: list[Effect]) -> None:
-        if not self._may_send(now, out):
+        if not self.may_send(now, out):
             self._failed_to_join(now)
             return
         self.under_way = True
@@ -278,10 +277,9 @@ class GroupMember:
         self.rejoin_needed = self.needs_prepare = True
         self.beat_at = self.session_until = self.poll_until = NEVER
 
-    def rejected(self, error: ErrorCode, member: str, generation: int) -> None:
+    def rejected(self, error: ErrorCode) -> None:
         """A commit was refused for who this consumer said it was."""
-        if (member, generation) == (self.member, self.generation):
-            self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+        self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
 
     def leave(self, now: Micros, out: list[Effect]) -> None:
         """A dynamic member says so; a static one is waited for (KIP-345)."""
@@ -318,11 +316,9 @@ class GroupMember:
             self.session_until = now + ms(self.config.session_timeout_ms)
         elif self.poll_until <= now:
             self.leave(now, out)
-        elif self.beat_at <= now and self.network.ready(self.coordinator, now, out):
+        elif self.beat_at <= now and self.may_send(now, out):
             self.beat_at = now + ms(self.config.heartbeat_interval_ms)
             self._send(HeartbeatRequest(self.group, self.member, self.generation, self.instance), now, out)
-        elif self.beat_at <= now:
-            self.waiting_for[self.coordinator] = None
 
     def _beaten(self, request: HeartbeatRequest, response: HeartbeatResponse, now: Micros, out: list[Effect]) -> None:
         error = response.error

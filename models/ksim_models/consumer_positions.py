@@ -26,7 +26,6 @@ class Position:
 
     __slots__ = (
         "asked_until",
-        "high_watermark",
         "leader",
         "leader_epoch",
         "leader_known",
@@ -59,7 +58,6 @@ class Position:
         """The application went back to what is committed; where nothing is, to the beginning."""
         self.revoked = False
         """About to be given up: nothing is read of it any more."""
-        self.high_watermark = -1
         self.leader_known = True
         """False: a backoff that ends is of no use, metadata is waited for."""
 
@@ -97,6 +95,7 @@ class Positions:
         self.by_partition = {partition: self.by_partition.get(partition) or Position(partition) for partition in partitions}
 
     def rewind(self) -> None:
+        """Back to the committed offsets, or to the beginning where there are none: what poll() returned since is read again (GC-8)."""
         self.by_partition = {partition: Position(partition) for partition in self.by_partition}
         for position in self.by_partition.values():
             position.rewound = True

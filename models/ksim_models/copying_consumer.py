@@ -83,7 +83,7 @@ class CopyingConsumer(Consumer):
                 self.commit_sync(Commit(offsets, tuple(copying.epochs.get(partition, -1) for partition, _ in offsets)), now, out)
             case Then.REWIND:
                 copying.over()
-                self.rewind()
+                self.positions.rewind()
             case Then.END:
                 raise Thrown("KafkaException", "The application's producer is of no use any more.")
         return True

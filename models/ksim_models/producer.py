@@ -66,7 +66,7 @@ class Producer:
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()
-        self.session: AnySession | None = session_of(self.sending, self.transactions, config, profile) if self.transactions is not None else None
+        self.session: AnySession | None = session_of(self.sending, self.transactions, config) if self.transactions is not None else None
         """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
@@ -93,11 +93,11 @@ class Producer:
         return Idempotence(id_mapping_is_fatal=profile.id_mapping_error_is_fatal, tells_epochs_apart=profile.tells_batches_apart_by_epoch)
 
     def _identity(self) -> Identity | TransactionStep | None:
-        parts = self.network, self.metadata, self.outcomes, self.sending
+        parts = self.network, self.metadata, self.outcomes
         if self.transactions is not None:
             assert isinstance(self.idempotence, TransactionalNumbers)
-            return TransactionStep(self.name, self.config, self.profile, self.transactions, self.idempotence, *parts)
-        return Identity(self.name, self.config, self.profile, self.idempotence, *parts) if self.idempotence is not None else None
+            return TransactionStep(self.name, self.config, self.transactions, self.idempotence, *parts)
+        return Identity(self.name, self.config, self.profile, self.idempotence, *parts, self.sending) if self.idempotence is not None else None
 
     # The clock.
 
@@ -274,7 +274,7 @@ class Producer:
         if not self.sending.begun:
             return
         if self.metadata.due_at <= now or self.metadata.tried_since < NEVER:
-            self._maybe_update_metadata(now, out)
+            self.metadata.ask_if_due(self.network, self._on_lost, now, out)
         has_id = self.identity is None or self.identity.may_go_on(now, out)
         while True:
             offered = self.sending.offered
@@ -297,7 +297,7 @@ class Producer:
                 if queue and not self.metadata.leader_of(partition)[0]:
                     self.metadata.add(topic_of(partition), now)
             self.metadata.request_update()
-            self._maybe_update_metadata(now, out)
+            self.metadata.ask_if_due(self.network, self._on_lost, now, out)
         taken = more = False
         for node in nodes:
             drains = self.network.ready(node, now, out)
@@ -331,24 +331,6 @@ class Producer:
 
     def _may_drain(self, batch: Batch) -> bool:
         return self.idempotence is None or self.idempotence.may_drain(batch)
-
-    def _maybe_update_metadata(self, now: Micros, out: list[Effect]) -> None:
-        """Metadata that is due is asked for before anything else is sent (N2); where no broker is left to ask, the bootstrap servers are (M6 i)."""
-        metadata = self.metadata
-        if metadata.tried_since < NEVER and metadata.rebootstrap_at <= now:
-            for lost in self.network.close_all(metadata.nodes, now, out):
-                self._on_lost(lost, now, out)
-            metadata.rebootstrap(now)
-        if metadata.due_at > now:
-            return
-        if metadata.tried_since == NEVER:
-            metadata.tried_since = now
-        node = self.network.least_loaded(metadata.nodes, now)
-        if node is None and metadata.rebootstraps and not self.network.any_ready(metadata.nodes, now):
-            metadata.rebootstrap(now)
-            node = self.network.least_loaded(metadata.nodes, now)
-        if node is not None and self.network.ready(node, now, out):
-            self.network.send(node, MetadataRequest(metadata.asked(now)), (), now, out)
 
     def _depart(self, batch: Batch, out: list[Effect]) -> None:
         """The batch leaves the queue: it gets its sequence (A35), its partition is muted where only one may be in flight (A36)."""

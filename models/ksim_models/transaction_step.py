@@ -16,8 +16,6 @@ from ksim_models.facts import ProducerId, Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ApiVersionsResponse, InitProducerIdRequest
 from ksim_models.outcomes import Outcomes
-from ksim_models.profiles import ClientProfile
-from ksim_models.sending import Sending
 from ksim_models.transaction_answers import answered, lost
 from ksim_models.transaction_manager import TRANSACTION, TransactionManager
 from ksim_models.transaction_messages import EndTxnRequest
@@ -38,22 +36,18 @@ class TransactionStep:
         self,
         producer: str,
         config: ProducerConfig,
-        profile: ClientProfile,
         manager: TransactionManager,
         numbers: TransactionalNumbers,
         network: ClientNetwork,
         metadata: ClientMetadata,
         outcomes: Outcomes,
-        sending: Sending,
     ) -> None:
         self.producer = producer
-        self.profile = profile
         self.manager = manager
         self.idempotence = numbers
         self.network = network
         self.metadata = metadata
         self.outcomes = outcomes
-        self.sending = sending
         self.backoff = ms(config.retry_backoff_ms)
         self.patience = ms(config.request_timeout_ms)
         self.waiting: Pending | None = None

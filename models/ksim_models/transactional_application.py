@@ -16,14 +16,12 @@ from ksim_models.config import ProducerConfig
 from ksim_models.facts import Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.on_failure import Reaction
-from ksim_models.profiles import ClientProfile
 from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
 from ksim_models.transactional_send import API_EXCEPTIONS
 from ksim_models.units import NEVER, Micros, ms
 
 CANNOT_RECOVER = ("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException")
-CALLS = {"init": "initTransactions", "commit": "commitTransaction", "abort": "abortTransaction", "send-offsets": "sendOffsetsToTransaction"}
 TIMED_OUT = "Timeout expired after {}ms while awaiting {}"
 
 
@@ -109,8 +107,6 @@ class Session:
         self.about_to = ""
         self.call: Call | None = None
         self.thinks_until: Micros = NEVER
-        self.gives_up = False
-        """It stops behind the abort at hand (on_failure = "stop")."""
         self.wanted_abort = False
         self.offered_from = 0
         self.resent: list[tuple[int, int]] = []
@@ -226,11 +222,9 @@ class Session:
     def _end(self, now: Micros, out: list[Effect]) -> None:
         every = self.plan.abort_every
         if self.plan.commits and not (every and self.manager.number % every == 0):
-            self.wanted_abort = False
             self._tell("commit", out)
             self._pause("commit", now)
         else:
-            self.wanted_abort = True
             self._abort(now, out, wanted=True)
 
     def _abort(self, now: Micros, out: list[Effect], *, wanted: bool = False) -> None:
@@ -293,7 +287,7 @@ class Session:
         out.append(Note(Transaction(self.producer, self.manager.number, phase, call, error, text)))
 
 
-def session_of(application: Application, manager: TransactionManager, config: ProducerConfig, profile: ClientProfile) -> Session | None:
+def session_of(application: Application, manager: TransactionManager, config: ProducerConfig) -> Session | None:
     """A producer's application has one thread that goes through transactions, or none."""
     for thread in application.threads:
         if isinstance(thread, TransactionalThread):
