@@ -40,7 +40,8 @@ class MarkerWriting:
 
     def write(self, request: WriteTxnMarkersRequest, answer: Answer, now: Micros, out: list[Effect]) -> None:
         results: list[tuple[int, str, ErrorCode]] = []
-        waiting = 1
+        appends = [(marker, *append) for marker in request.markers for append in self._appends(marker, results)]
+        waiting = len(appends)
 
         def done(marker: TxnMarker, told: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
             nonlocal waiting
@@ -52,12 +53,9 @@ class MarkerWriting:
             if not waiting:
                 answer(WriteTxnMarkersResponse(tuple(results)), now, out)
 
-        for marker in request.markers:
-            for acks, timeout_ms, partitions in self._appends(marker, results):
-                waiting += 1
-                self._append(marker, acks, timeout_ms, partitions, done, now, out)
-        waiting -= 1
-        if not waiting:
+        for marker, acks, timeout_ms, partitions in appends:  # None is told of before this is over (Leading.append_own).
+            self._append(marker, acks, timeout_ms, partitions, done, now, out)
+        if not appends:
             answer(WriteTxnMarkersResponse(tuple(results)), now, out)
 
     def _appends(self, marker: TxnMarker, results: list[tuple[int, str, ErrorCode]]) -> list[tuple[int, int, list[str]]]:
