@@ -61,15 +61,6 @@ class Readers:
             self._unpark(parked)
             self.answer(parked.connection, ConsumerFetchResponse(tuple(self._read(parked.request))))
 
-    def serve(self, connection: str, request: ConsumerFetchRequest | ListOffsetsRequest | OffsetForLeaderEpochRequest, now: Micros) -> None:
-        match request:
-            case ConsumerFetchRequest():
-                self.fetch(connection, request, now)
-            case ListOffsetsRequest():
-                self.list_offsets(connection, request)
-            case OffsetForLeaderEpochRequest():
-                self.end_of_epochs(connection, request)
-
     # Fetch.
 
     def fetch(self, connection: str, request: ConsumerFetchRequest, now: Micros) -> None:
@@ -169,7 +160,7 @@ class Readers:
 
     # Where logs begin and end.
 
-    def list_offsets(self, connection: str, request: ListOffsetsRequest) -> None:
+    def list_offsets(self, request: ListOffsetsRequest) -> ListOffsetsResponse:
         results = []
         for partition, leader_epoch in request.partitions:
             replica = self.replicas.get(partition)
@@ -184,9 +175,9 @@ class Readers:
                 else:
                     offset, epoch = log.last_stable_offset if request.read_committed else log.high_watermark, replica.leader_epoch
             results.append((partition, error, offset, epoch))
-        self.answer(connection, ListOffsetsResponse(tuple(results)))
+        return ListOffsetsResponse(tuple(results))
 
-    def end_of_epochs(self, connection: str, request: OffsetForLeaderEpochRequest) -> None:
+    def end_of_epochs(self, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse:
         """CV-8: where the epoch of a consumer's position ended in this log."""
         results = []
         for partition, leader_epoch, epoch in request.partitions:
@@ -194,4 +185,4 @@ class Readers:
             error = self._gate(partition, replica, leader_epoch)
             found = (-1, -1) if error or replica is None else replica.log.epochs.end_offset_for(epoch, replica.log.log_end_offset)
             results.append((partition, error, *found))
-        self.answer(connection, OffsetForLeaderEpochResponse(tuple(results)))
+        return OffsetForLeaderEpochResponse(tuple(results))

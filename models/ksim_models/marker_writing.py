@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.leading import Leading
 from ksim_models.machine import Effect
@@ -26,17 +27,16 @@ Answer = Callable[[WriteTxnMarkersResponse, Micros, list[Effect]], None]
 class PendingOffsets(Protocol):
     """The group coordinator, as far as markers concern it: offsets that wait for the end of a transaction (GC-4)."""
 
-    def transaction_ended(self, partition: str, producer_id: int, now: Micros, out: list[Effect], *, committed: bool) -> None: ...
+    def transaction_ended(self, partition: str, producer_id: int, *, committed: bool) -> None: ...
 
 
 class MarkerWriting:
-    def __init__(self, profile: BrokerProfile, replicas: Mapping[str, Replica], leading: Leading, timeout_ms: int, offsets_timeout_ms: int) -> None:
+    def __init__(self, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], leading: Leading, groups: PendingOffsets) -> None:
         self.profile = profile
         self.replicas = replicas
         self.leading = leading
-        self.timeout_ms = timeout_ms
-        self.offsets_timeout_ms = offsets_timeout_ms
-        self.groups: PendingOffsets | None = None
+        self.config = config
+        self.groups = groups
 
     def write(self, request: WriteTxnMarkersRequest, answer: Answer, now: Micros, out: list[Effect]) -> None:
         results: list[tuple[int, str, ErrorCode]] = []
@@ -47,8 +47,8 @@ class MarkerWriting:
             nonlocal waiting
             for result in told:
                 results.append((marker.producer_id, result.partition, result.error))
-                if result.error is NONE and self.groups is not None and topic_of(result.partition) == CONSUMER_OFFSETS:
-                    self.groups.transaction_ended(result.partition, marker.producer_id, now, out, committed=marker.committed)
+                if result.error is NONE and topic_of(result.partition) == CONSUMER_OFFSETS:
+                    self.groups.transaction_ended(result.partition, marker.producer_id, committed=marker.committed)
             waiting -= 1
             if not waiting:
                 answer(WriteTxnMarkersResponse(tuple(results)), now, out)
@@ -69,8 +69,8 @@ class MarkerWriting:
                 offsets.append(partition)
             else:
                 ordinary.append(partition)
-        appends = [(-1, self.timeout_ms, ordinary)] if ordinary else []
-        return [*appends, *((1, self.offsets_timeout_ms, [partition]) for partition in offsets)]
+        appends = [(-1, self.config.request_timeout_ms, ordinary)] if ordinary else []
+        return [*appends, *((1, self.config.offsets_commit_timeout_ms, [partition]) for partition in offsets)]
 
     def _append(
         self,
