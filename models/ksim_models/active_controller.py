@@ -96,7 +96,7 @@ class ActiveController(Controller):
 
     def renounce(self, out: list[Effect]) -> None:
         """Whoever waits is told that this is no controller any more; what was not committed is another one's affair."""
-        out.extend(Send(answer.connection, refusal_instead_of(answer.message)) for _, answer in self._deferred)
+        out.extend(Send(answer.connection, refusal(answer.message)) for _, answer in self._deferred)
         self._deferred = []
 
     def _commit(self, now: Micros, out: list[Effect]) -> None:
@@ -112,30 +112,16 @@ class ActiveController(Controller):
         self._deferred = [(needed, answer) for needed, answer in self._deferred if answer.connection != connection]
 
 
-def refusal(request: object) -> object:
-    """What a controller says that is not the active one."""
-    match request:
-        case BrokerHeartbeatRequest():
+def refusal(message: object) -> object:
+    """What a controller says to a request that is not the active one, or instead of a response that did not come true."""
+    match message:
+        case BrokerHeartbeatRequest() | BrokerHeartbeatResponse():
             return BrokerHeartbeatResponse(ErrorCode.NOT_CONTROLLER, is_caught_up=False, is_fenced=True)
-        case BrokerRegistrationRequest():
+        case BrokerRegistrationRequest() | BrokerRegistrationResponse():
             return BrokerRegistrationResponse(ErrorCode.NOT_CONTROLLER, -1)
-        case AlterPartitionRequest():
+        case AlterPartitionRequest() | AlterPartitionResponse():
             return AlterPartitionResponse(ErrorCode.NOT_CONTROLLER, ())
-        case CreateTopicsRequest():
-            return CreateTopicsResponse(request.topics, ErrorCode.NOT_CONTROLLER)
+        case CreateTopicsRequest() | CreateTopicsResponse():
+            return CreateTopicsResponse(message.topics, ErrorCode.NOT_CONTROLLER)
         case _:
-            raise AssertionError(f"no broker asks a controller for {request!r}")
-
-
-def refusal_instead_of(response: object) -> object:
-    match response:
-        case BrokerHeartbeatResponse():
-            return BrokerHeartbeatResponse(ErrorCode.NOT_CONTROLLER, is_caught_up=False, is_fenced=True)
-        case BrokerRegistrationResponse():
-            return BrokerRegistrationResponse(ErrorCode.NOT_CONTROLLER, -1)
-        case AlterPartitionResponse():
-            return AlterPartitionResponse(ErrorCode.NOT_CONTROLLER, ())
-        case CreateTopicsResponse():
-            return CreateTopicsResponse(response.topics, ErrorCode.NOT_CONTROLLER)
-        case _:
-            raise AssertionError(f"nobody waits for {response!r}")
+            raise AssertionError(f"no broker asks a controller for, or waits for {message!r}")
