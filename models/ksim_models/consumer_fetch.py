@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.image import Image
 from ksim_models.machine import message
@@ -43,10 +42,10 @@ class ParkedFetch:
 class Readers:
     """The consumers that read from one broker."""
 
-    def __init__(self, replicas: Mapping[str, Replica], image: Image, directories: Directories, answer: Answer) -> None:
+    def __init__(self, replicas: Mapping[str, Replica], image: Image, absence: Callable[[str], ErrorCode], answer: Answer) -> None:
         self.replicas = replicas
         self.image = image
-        self.directories = directories
+        self.absence = absence
         self.answer = answer
         self.parked: dict[str, ParkedFetch] = {}
         self.waiting: dict[str, dict[str, None]] = {}
@@ -134,7 +133,6 @@ class Readers:
 
     def _gate(self, partition: str, replica: Replica | None, leader_epoch: int, topic_id: int = NO_TOPIC_ID) -> ErrorCode:
         """Before any read, in Kafka's order: is it here, is it that topic, is it the same epoch, does this broker lead it?"""
-        known = self.image.partitions.get(partition)
         if topic_id != NO_TOPIC_ID and self.image.knows_deletions:
             topic = self.image.topics.get(topic_of(partition))
             if topic is None or topic.topic_id != topic_id:
@@ -142,9 +140,7 @@ class Readers:
             if replica is not None and replica.topic_id != topic_id:
                 return ErrorCode.INCONSISTENT_TOPIC_ID
         if replica is None:
-            if self.directories.is_offline(partition):
-                return ErrorCode.KAFKA_STORAGE_ERROR
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER if known is not None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            return self.absence(partition)
         if -1 < leader_epoch < replica.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
         if leader_epoch > replica.leader_epoch:
