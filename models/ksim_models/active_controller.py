@@ -58,8 +58,6 @@ class ActiveController(Controller):
     ) -> None:
         """contacts: when each broker was last heard of; of a controller that has just been elected: now (KC-3)."""
         self._take_office(name, profile, config, dice, log, contacts, now)
-        self._deferred: list[tuple[int, Send]] = []
-        """Answers, and how much must be committed before they are true."""
         self._idle_interval = ms(config.metadata_max_idle_interval_ms)
         self._no_op_at = now + self._idle_interval if self._idle_interval else NEVER
 
@@ -91,51 +89,27 @@ class ActiveController(Controller):
 
     def commit_to(self, offset: int, out: list[Effect]) -> None:
         self._log.commit_to(offset)
-        out.extend(answer for needed, answer in self._deferred if needed <= offset)
-        self._deferred = [waiting for waiting in self._deferred if waiting[0] > offset]
+        self._answer_what_is_committed(out)
 
     def renounce(self, out: list[Effect]) -> None:
         """Whoever waits is told that this is no controller any more; what was not committed is another one's affair."""
-        out.extend(Send(answer.connection, refusal_instead_of(answer.message)) for _, answer in self._deferred)
-        self._deferred = []
+        out.extend(Send(answer.connection, refusal(answer.message)) for _, answer in self._answers)
+        self._answers = []
 
     def _commit(self, now: Micros, out: list[Effect]) -> None:
         """Not here: `commit_to`, when a majority has it."""
 
-    def _answer(self, connection: str, response: object, out: list[Effect]) -> None:
-        if self._log.uncommitted:
-            self._deferred.append((self._log.end_offset, Send(connection, response)))
-        else:
-            out.append(Send(connection, response))
 
-    def _on_closed(self, connection: str) -> None:
-        self._deferred = [(needed, answer) for needed, answer in self._deferred if answer.connection != connection]
-
-
-def refusal(request: object) -> object:
-    """What a controller says that is not the active one."""
-    match request:
-        case BrokerHeartbeatRequest():
+def refusal(message: object) -> object:
+    """What a controller says to a request that is not the active one, or instead of a response that did not come true."""
+    match message:
+        case BrokerHeartbeatRequest() | BrokerHeartbeatResponse():
             return BrokerHeartbeatResponse(ErrorCode.NOT_CONTROLLER, is_caught_up=False, is_fenced=True)
-        case BrokerRegistrationRequest():
+        case BrokerRegistrationRequest() | BrokerRegistrationResponse():
             return BrokerRegistrationResponse(ErrorCode.NOT_CONTROLLER, -1)
-        case AlterPartitionRequest():
+        case AlterPartitionRequest() | AlterPartitionResponse():
             return AlterPartitionResponse(ErrorCode.NOT_CONTROLLER, ())
-        case CreateTopicsRequest():
-            return CreateTopicsResponse(request.topics, ErrorCode.NOT_CONTROLLER)
+        case CreateTopicsRequest() | CreateTopicsResponse():
+            return CreateTopicsResponse(message.topics, ErrorCode.NOT_CONTROLLER)
         case _:
-            raise AssertionError(f"no broker asks a controller for {request!r}")
-
-
-def refusal_instead_of(response: object) -> object:
-    match response:
-        case BrokerHeartbeatResponse():
-            return BrokerHeartbeatResponse(ErrorCode.NOT_CONTROLLER, is_caught_up=False, is_fenced=True)
-        case BrokerRegistrationResponse():
-            return BrokerRegistrationResponse(ErrorCode.NOT_CONTROLLER, -1)
-        case AlterPartitionResponse():
-            return AlterPartitionResponse(ErrorCode.NOT_CONTROLLER, ())
-        case CreateTopicsResponse():
-            return CreateTopicsResponse(response.topics, ErrorCode.NOT_CONTROLLER)
-        case _:
-            raise AssertionError(f"nobody waits for {response!r}")
+            raise AssertionError(f"no broker asks a controller for, or waits for {message!r}")

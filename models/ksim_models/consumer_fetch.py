@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ksim_models.directories import Directories
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.image import Image
 from ksim_models.machine import message
@@ -43,10 +42,10 @@ class ParkedFetch:
 class Readers:
     """The consumers that read from one broker."""
 
-    def __init__(self, replicas: Mapping[str, Replica], image: Image, directories: Directories, answer: Answer) -> None:
+    def __init__(self, replicas: Mapping[str, Replica], image: Image, absence: Callable[[str], ErrorCode], answer: Answer) -> None:
         self.replicas = replicas
         self.image = image
-        self.directories = directories
+        self.absence = absence
         self.answer = answer
         self.parked: dict[str, ParkedFetch] = {}
         self.waiting: dict[str, dict[str, None]] = {}
@@ -60,15 +59,6 @@ class Readers:
         for parked in [parked for parked in self.parked.values() if parked.deadline <= now]:
             self._unpark(parked)
             self.answer(parked.connection, ConsumerFetchResponse(tuple(self._read(parked.request))))
-
-    def serve(self, connection: str, request: ConsumerFetchRequest | ListOffsetsRequest | OffsetForLeaderEpochRequest, now: Micros) -> None:
-        match request:
-            case ConsumerFetchRequest():
-                self.fetch(connection, request, now)
-            case ListOffsetsRequest():
-                self.list_offsets(connection, request)
-            case OffsetForLeaderEpochRequest():
-                self.end_of_epochs(connection, request)
 
     # Fetch.
 
@@ -143,7 +133,6 @@ class Readers:
 
     def _gate(self, partition: str, replica: Replica | None, leader_epoch: int, topic_id: int = NO_TOPIC_ID) -> ErrorCode:
         """Before any read, in Kafka's order: is it here, is it that topic, is it the same epoch, does this broker lead it?"""
-        known = self.image.partitions.get(partition)
         if topic_id != NO_TOPIC_ID and self.image.knows_deletions:
             topic = self.image.topics.get(topic_of(partition))
             if topic is None or topic.topic_id != topic_id:
@@ -151,9 +140,7 @@ class Readers:
             if replica is not None and replica.topic_id != topic_id:
                 return ErrorCode.INCONSISTENT_TOPIC_ID
         if replica is None:
-            if self.directories.is_offline(partition):
-                return ErrorCode.KAFKA_STORAGE_ERROR
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER if known is not None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            return self.absence(partition)
         if -1 < leader_epoch < replica.leader_epoch:
             return ErrorCode.FENCED_LEADER_EPOCH
         if leader_epoch > replica.leader_epoch:
@@ -169,7 +156,7 @@ class Readers:
 
     # Where logs begin and end.
 
-    def list_offsets(self, connection: str, request: ListOffsetsRequest) -> None:
+    def list_offsets(self, request: ListOffsetsRequest) -> ListOffsetsResponse:
         results = []
         for partition, leader_epoch in request.partitions:
             replica = self.replicas.get(partition)
@@ -184,9 +171,9 @@ class Readers:
                 else:
                     offset, epoch = log.last_stable_offset if request.read_committed else log.high_watermark, replica.leader_epoch
             results.append((partition, error, offset, epoch))
-        self.answer(connection, ListOffsetsResponse(tuple(results)))
+        return ListOffsetsResponse(tuple(results))
 
-    def end_of_epochs(self, connection: str, request: OffsetForLeaderEpochRequest) -> None:
+    def end_of_epochs(self, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse:
         """CV-8: where the epoch of a consumer's position ended in this log."""
         results = []
         for partition, leader_epoch, epoch in request.partitions:
@@ -194,4 +181,4 @@ class Readers:
             error = self._gate(partition, replica, leader_epoch)
             found = (-1, -1) if error or replica is None else replica.log.epochs.end_offset_for(epoch, replica.log.log_end_offset)
             results.append((partition, error, *found))
-        self.answer(connection, OffsetForLeaderEpochResponse(tuple(results)))
+        return OffsetForLeaderEpochResponse(tuple(results))

@@ -92,7 +92,7 @@ class Controller(Decisions):
         self._administration = Administration(profile, self._log, self._replication)
         self._states = BrokerStates()
         self._sessions = BrokerSessions(ms(config.broker_session_timeout_ms), profile, contacts)
-        self._answers: list[Send] = []  # They state what is not yet committed.
+        self._answers: list[tuple[int, Send]] = []  # And how much must be committed before they are true.
         self._parked: dict[str, ParkedFetch] = {}  # By connection.
         self._running = True
         self.answered = ErrorCode.NONE
@@ -178,7 +178,7 @@ class Controller(Decisions):
 
     def _on_closed(self, connection: str) -> None:
         self._parked.pop(connection, None)
-        self._answers = [answer for answer in self._answers if answer.connection != connection]
+        self._answers = [(needed, answer) for needed, answer in self._answers if answer.connection != connection]
 
     def _on_crashed(self) -> None:
         self._running = False
@@ -290,16 +290,20 @@ class Controller(Decisions):
     def _answer(self, connection: str, response: object, out: list[Effect]) -> None:
         """An answer may rest on records not yet committed, so it waits for whatever waits (QuorumController's deferred events)."""
         if self._log.uncommitted:
-            self._answers.append(Send(connection, response))
+            self._answers.append((self._log.end_offset, Send(connection, response)))
         else:
             out.append(Send(connection, response))
+
+    def _answer_what_is_committed(self, out: list[Effect]) -> None:
+        committed = len(self._log.committed)
+        out.extend(answer for needed, answer in self._answers if needed <= committed)
+        self._answers = [waiting for waiting in self._answers if waiting[0] > committed]
 
     def _commit(self, now: Micros, out: list[Effect]) -> None:
         if self._log.commit_at > now:
             return
         out.extend(Note(fact) for fact in self._log.commit())
-        out.extend(self._answers)
-        self._answers = []
+        self._answer_what_is_committed(out)
         for fetch in self._parked.values():
             if fetch.answer_at == NEVER:
                 fetch.answer_at = now + self._parked_fetch_delay(fetch)

@@ -38,7 +38,9 @@ from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     FindCoordinatorResponse,
     ListOffsetsRequest,
+    ListOffsetsResponse,
     OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
     TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 )
@@ -66,7 +68,6 @@ class Coordination:
         booted_at: Micros,
     ) -> None:
         """reply: (connection, response) for a request that was not answered at once. It is sent after the event at hand."""
-        self.broker = broker
         self.image = image
         self.leading = leading
         self.reply = reply
@@ -78,8 +79,9 @@ class Coordination:
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
         self.markers = TransactionMarkers(image, self.marker_peers, cache)
         self.transactions = TransactionCoordinator(profile, config, cache, self.markers, next_producer_id, booted_at)
-        self.marker_writing = MarkerWriting(profile, replicas, leading, config.request_timeout_ms, config.offsets_commit_timeout_ms)
-        self.coordinators: dict[str, Coordinator] = {TRANSACTION_STATE: self.transactions}
+        groups = GroupCoordinator(profile, config, self.topics, leading, self._check_offsets, reply)
+        self.marker_writing = MarkerWriting(profile, config, replicas, leading, groups)
+        self.coordinators: dict[str, Coordinator] = {TRANSACTION_STATE: self.transactions, CONSUMER_OFFSETS: groups}
         """By the internal topic whose partitions they follow."""
         self.apis: dict[type, Handler] = {
             FindCoordinatorRequest: self._find_coordinator,
@@ -89,17 +91,15 @@ class Coordination:
             AddOffsetsToTxnRequest: self._add_offsets,
             EndTxnRequest: self._end_transaction,
             WriteTxnMarkersRequest: self._write_markers,
+            ConsumerFetchRequest: self._fetch,
+            ListOffsetsRequest: self._list_offsets,
+            OffsetForLeaderEpochRequest: self._end_of_epochs,
+            **groups.apis,
         }
         """Every kind of request that ends up here."""
-        self.apis.update(dict.fromkeys((ConsumerFetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest), self._read))
         self.own: dict[str, Told] = {}
         """Requests of this broker to itself."""
         self.own_requests = 0
-        groups = GroupCoordinator(profile, config, self.topics, leading, reply)
-        groups.verify = self._check_offsets
-        self.marker_writing.groups = groups
-        self.coordinators[CONSUMER_OFFSETS] = groups
-        self.apis.update(groups.apis)
         self.clocks = (self.transactions, groups, self.marker_peers, self.verification_peers, self.verifying)
         self.in_use = False
         """False on a broker that coordinates nothing: then nobody need ask for `wake_at`."""
@@ -114,11 +114,8 @@ class Coordination:
         return at
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
-        for coordinator in self.coordinators.values():
-            coordinator.wake(now, out)
-        self.marker_peers.wake(now, out)
-        self.verification_peers.wake(now, out)
-        self.verifying.wake(now, out)
+        for part in self.clocks:
+            part.wake(now, out)
 
     # What becomes of the partitions of internal topics.
 
@@ -191,9 +188,14 @@ class Coordination:
         self.in_use = True
         self.verifying.check_offsets(partition, request, told, now, out)
 
-    def _read(self, connection: str, request: ConsumerFetchRequest | ListOffsetsRequest | OffsetForLeaderEpochRequest, now: Micros, out: list[Effect]) -> None:
-        """A consumer asks the leader of its partitions."""
-        self.leading.read().serve(connection, request, now)
+    def _fetch(self, connection: str, request: ConsumerFetchRequest, now: Micros, out: list[Effect]) -> None:
+        self.leading.read().fetch(connection, request, now)
+
+    def _list_offsets(self, connection: str, request: ListOffsetsRequest, now: Micros, out: list[Effect]) -> ListOffsetsResponse:
+        return self.leading.read().list_offsets(request)
+
+    def _end_of_epochs(self, connection: str, request: OffsetForLeaderEpochRequest, now: Micros, out: list[Effect]) -> OffsetForLeaderEpochResponse:
+        return self.leading.read().end_of_epochs(request)
 
     def _find_coordinator(self, connection: str, request: FindCoordinatorRequest, now: Micros, out: list[Effect]) -> FindCoordinatorResponse:
         return self.topics.find(request, out)

@@ -42,8 +42,14 @@ class FollowerFetches:
     def read(self) -> Readers:
         """A consumer has come."""
         if self.readers is None:
-            self.readers = Readers(self.replicas, self.image, self.directories, lambda connection, response: self.answers.append((connection, response)))
+            self.readers = Readers(self.replicas, self.image, self.absence, lambda connection, response: self.answers.append((connection, response)))
         return self.readers
+
+    def absence(self, partition: str) -> ErrorCode:
+        """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
+        if self.directories.is_offline(partition):
+            return ErrorCode.KAFKA_STORAGE_ERROR
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
     def tell_followers(self, partitions: Iterable[str], now: Micros) -> None:
         """Something happened to them that their followers' fetches may be waiting for: data, a new role or epoch (RP-80).
@@ -73,8 +79,7 @@ class FollowerFetches:
             position = session.positions[partition]
             replica = self.replicas.get(partition)
             if replica is None:
-                offline = self.directories.is_offline(partition)
-                told.append(FetchedPartition(partition, ErrorCode.KAFKA_STORAGE_ERROR if offline else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                told.append(FetchedPartition(partition, self.absence(partition)))
                 continue
             log = replica.log
             error = self._fetch_error(replica, session, position)

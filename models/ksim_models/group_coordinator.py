@@ -108,16 +108,17 @@ Verify = Callable[[str, TxnOffsetCommitRequest, Verified, Micros, list[Effect]],
 class GroupCoordinator:
     """On one broker, for the partitions of __consumer_offsets that it leads."""
 
-    def __init__(self, profile: BrokerProfile, config: BrokerConfig, topics: InternalTopics, leading: Leading, reply: Reply) -> None:
+    def __init__(self, profile: BrokerProfile, config: BrokerConfig, topics: InternalTopics, leading: Leading, verify: Verify, reply: Reply) -> None:
         self.config = config
         self.topics = topics
         self.leading = leading
         self.reply = reply
         self.is_new = profile.offsets_append_acks_1
+        self.offset_errors = NEW_ERRORS if self.is_new else OLD_ERRORS
         self.membership = GroupMembership(config, reply, self._store_group)
         self.shards: dict[str, Shard] = {}
         self.next_look: Micros = NEVER
-        self.verify: Verify | None = None
+        self.verify = verify
         self.out: list[Effect] = []
         """Of the event at hand."""
         self.apis: dict[type, Callable[[str, Any, Micros, list[Effect]], object | None]] = {
@@ -152,7 +153,7 @@ class GroupCoordinator:
         for name in dict.fromkeys([*told, *(group for group, _ in shard.offsets.committed)]):
             group = shard.groups[name] = _as_written(told[name]) if name in told else Group(name)
             self.membership.loaded(group, now)
-        self._schedule(now)
+        self._schedule()
 
     def resigned(self, partition: str, now: Micros, out: list[Effect]) -> None:
         self.out = out
@@ -163,9 +164,8 @@ class GroupCoordinator:
         for group in shard.groups.values() if shard is not None else ():
             self.membership.unload(group)
 
-    def transaction_ended(self, partition: str, producer_id: int, now: Micros, out: list[Effect], *, committed: bool) -> None:
+    def transaction_ended(self, partition: str, producer_id: int, *, committed: bool) -> None:
         """Its marker stands in this partition of __consumer_offsets, and is committed (GC-4)."""
-        del now, out
         if partition in self.shards:
             self.shards[partition].offsets.end(producer_id, committed=committed)
 
@@ -181,10 +181,9 @@ class GroupCoordinator:
             for shard in list(self.shards.values()):
                 for group in list(shard.groups.values()):
                     self.membership.wake(group, now)
-            self._schedule(now)
+            self._schedule()
 
-    def _schedule(self, now: Micros) -> None:
-        del now
+    def _schedule(self) -> None:
         self.next_look = min((self.membership.next_at(group) for shard in self.shards.values() for group in shard.groups.values()), default=NEVER)
 
     # Groups.
@@ -214,7 +213,7 @@ class GroupCoordinator:
             group = shard.groups[request.group] = Group(request.group)
         group.given_ids += 1
         self.membership.join(group, connection, request, f"{request.instance or request.client}-{shard.epoch}.{group.given_ids}", now)
-        self._schedule(now)
+        self._schedule()
         return None
 
     def _sync(self, connection: str, request: SyncGroupRequest, now: Micros, out: list[Effect]) -> SyncGroupResponse | None:
@@ -223,7 +222,7 @@ class GroupCoordinator:
         if error or group is None:
             return SyncGroupResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
         self.membership.sync(group, connection, request, now)
-        self._schedule(now)
+        self._schedule()
         return None
 
     def _heartbeat(self, connection: str, request: HeartbeatRequest, now: Micros, out: list[Effect]) -> HeartbeatResponse:
@@ -238,7 +237,7 @@ class GroupCoordinator:
         if error or group is None:
             return LeaveGroupResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
         answer = LeaveGroupResponse(self.membership.leave(group, request, now))
-        self._schedule(now)
+        self._schedule()
         return answer
 
     def _store_group(self, group: Group, then: Callable[[ErrorCode, Micros], None], now: Micros) -> None:
@@ -252,7 +251,7 @@ class GroupCoordinator:
         def told(error: ErrorCode, offset: int, at: Micros, out: list[Effect]) -> None:
             self.out = out
             then(errors.get(error, error), at)
-            self._schedule(at)
+            self._schedule()
 
         self._append(self.partition_of(group.name), (record,), OFFSET_BYTES + MEMBER_BYTES * len(members), told, now)
 
@@ -287,7 +286,7 @@ class GroupCoordinator:
             group = shard.groups[request.group] = Group(request.group)
         if group.state in (GroupState.STABLE, GroupState.PREPARING_REBALANCE):
             self.membership.heard_of(group, request.member, now)
-            self._schedule(now)
+            self._schedule()
         records = _records(request.group, request.offsets, request.epochs)
         self._write_offsets(shard, records, lambda code: self.reply(connection, _committed(request, code)), now)
         return None
@@ -297,9 +296,9 @@ class GroupCoordinator:
         if generation < 0 and group.state is GroupState.EMPTY:
             return NONE
         if generation >= 0 or member or instance:
-            error = self.membership.member_error(group, member, instance)
-            if error or generation != group.generation:
-                return error or ErrorCode.ILLEGAL_GENERATION
+            error = self.membership.generation_error(group, member, instance, generation)
+            if error:
+                return error
         elif not in_transaction and group.state is not GroupState.EMPTY:
             return ErrorCode.UNKNOWN_MEMBER_ID
         if not in_transaction and group.state is GroupState.COMPLETING_REBALANCE:
@@ -317,7 +316,6 @@ class GroupCoordinator:
     ) -> None:
         """Since 4.0 what is written counts at once for whoever writes next, and for readers when it is committed; up to 3.9 when it is committed."""
         offsets, is_new = shard.offsets, self.is_new
-        errors = NEW_ERRORS if is_new else OLD_ERRORS
         partition = self.partition_of(records[0].group)
         before = self.leading.replicas[partition].log.log_end_offset
 
@@ -336,7 +334,7 @@ class GroupCoordinator:
                     self._let_go(offsets, records, producer)
                 elif self.shards.get(partition) is shard:
                     take(base)
-            respond(errors.get(error, error))
+            respond(self.offset_errors.get(error, error))
 
         self._append(partition, records, OFFSET_BYTES * len(records), told, now, producer, proof)
         if not is_new:
@@ -374,7 +372,7 @@ class GroupCoordinator:
             return answer
 
         def told(error: ErrorCode, offset: int, at: Micros, out: list[Effect]) -> None:
-            self.reply(connection, OffsetFetchResponse(NEW_ERRORS.get(error, error)) if error else answer)
+            self.reply(connection, OffsetFetchResponse(self.offset_errors.get(error, error)) if error else answer)
 
         self.leading.await_commit(place, self.config.offsets_commit_timeout_ms, told, now, out)
         return None
@@ -384,17 +382,14 @@ class GroupCoordinator:
         error, _, _ = self._group(request.group)
         if error:
             return _in_transaction(request, error)
-        if self.verify is None:
-            self._verified(connection, request, NONE, None, now, out)
-        else:
-            place = self.partition_of(request.group)
-            self.verify(place, request, lambda error, proof, at, out: self._verified(connection, request, error, proof, at, out), now, out)
+        place = self.partition_of(request.group)
+        self.verify(place, request, lambda error, proof, at, out: self._verified(connection, request, error, proof, at, out), now, out)
         return None
 
     def _verified(self, connection: str, request: TxnOffsetCommitRequest, error: ErrorCode, proof: Verification | None, now: Micros, out: list[Effect]) -> None:
         self.out = out
         if error:
-            self.reply(connection, _in_transaction(request, (NEW_ERRORS if self.is_new else OLD_ERRORS).get(error, error)))
+            self.reply(connection, _in_transaction(request, self.offset_errors.get(error, error)))
             return
         error, shard, group = self._group(request.group)
         if not error and group is None and request.generation >= 0 and self.is_new:

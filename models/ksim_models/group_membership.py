@@ -71,13 +71,12 @@ class GroupMembership:
         self._expect(member, now)
         member.update(request)
         if group.state is GroupState.STABLE and group.protocol == group.select_protocol():
-            self.store(group, lambda error, at: self._static_stored(group, member, error, at), now)
+            self.store(group, lambda error, at: self._static_stored(group, member, error), now)
         elif group.state in (GroupState.STABLE, GroupState.COMPLETING_REBALANCE):
             self._prepare(group, now)
 
-    def _static_stored(self, group: Group, member: Member, error: ErrorCode, now: Micros) -> None:
+    def _static_stored(self, group: Group, member: Member, error: ErrorCode) -> None:
         """It goes on with what it had: no rebalance. Simplified: where that cannot be written down, Kafka gives the instance its old member id back."""
-        del now
         if member.joining is None or group.state is not GroupState.STABLE:
             return
         connection, member.joining = member.joining, None
@@ -174,9 +173,7 @@ class GroupMembership:
     # SyncGroup.
 
     def sync(self, group: Group, connection: str, request: SyncGroupRequest, now: Micros) -> None:
-        error = self.member_error(group, request.member, request.instance)
-        if not error and request.generation != group.generation:
-            error = ErrorCode.ILLEGAL_GENERATION
+        error = self.generation_error(group, request.member, request.instance, request.generation)
         if not error and group.state is GroupState.EMPTY:
             error = ErrorCode.UNKNOWN_MEMBER_ID
         if not error and group.state is GroupState.PREPARING_REBALANCE:
@@ -225,9 +222,7 @@ class GroupMembership:
     # Heartbeats, and what becomes of who has none.
 
     def heartbeat(self, group: Group, request: HeartbeatRequest, now: Micros) -> ErrorCode:
-        error = self.member_error(group, request.member, request.instance)
-        if not error and request.generation != group.generation:
-            error = ErrorCode.ILLEGAL_GENERATION
+        error = self.generation_error(group, request.member, request.instance, request.generation)
         if error or group.state is GroupState.EMPTY:
             return error or ErrorCode.UNKNOWN_MEMBER_ID
         self._expect(group.members[request.member], now)
@@ -253,6 +248,9 @@ class GroupMembership:
                 return ErrorCode.UNKNOWN_MEMBER_ID
         return NONE if member in group.members else ErrorCode.UNKNOWN_MEMBER_ID
 
+    def generation_error(self, group: Group, member: str, instance: str, generation: int) -> ErrorCode:
+        return self.member_error(group, member, instance) or (NONE if generation == group.generation else ErrorCode.ILLEGAL_GENERATION)
+
     def heard_of(self, group: Group, member: str, now: Micros) -> None:
         """A commit of offsets keeps a session alive, as a heartbeat does."""
         if member in group.members:
@@ -265,11 +263,8 @@ class GroupMembership:
         if member.joining is not None:
             self._refuse_join(member.joining, UNKNOWN_MEMBER, ErrorCode.UNKNOWN_MEMBER_ID)
         group.remove(member.member)
-        if group.state is GroupState.PREPARING_REBALANCE:
-            self._try_complete_join(group, now)
-        else:
-            self._maybe_prepare(group, now)
-            self._try_complete_join(group, now)
+        self._maybe_prepare(group, now)
+        self._try_complete_join(group, now)
 
     # The clock.
 
@@ -284,7 +279,7 @@ class GroupMembership:
 
     def wake(self, group: Group, now: Micros) -> None:
         for name in [name for name, until in group.pending.items() if until <= now]:
-            group.pending.pop(name, None)
+            del group.pending[name]
         for member in [member for member in group.members.values() if member.expires_at <= now]:
             if group.members.get(member.member) is not member:
                 continue

@@ -278,12 +278,6 @@ class Leading(FollowerFetches):
         self.appended.append(batch.partition)
         return NONE, stamped.base_offset
 
-    def absence(self, partition: str) -> ErrorCode:
-        """Of a partition that is not led here: another broker may, or this one knows no such partition (BP-11, BP-22), or its log is offline (BP-30)."""
-        if self.directories.is_offline(partition):
-            return ErrorCode.KAFKA_STORAGE_ERROR
-        return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-
     def _refusal(self, partition: str, error: ErrorCode) -> ProduceResult:
         """Where the log starts is told with what the log itself refused, and with too small an ISR (BP-49)."""
         log_start = -1 if error in WITHOUT_LOG_START or partition not in self.replicas else self.replicas[partition].log.log_start_offset

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.leading import Leading
 from ksim_models.machine import Effect
@@ -26,38 +27,35 @@ Answer = Callable[[WriteTxnMarkersResponse, Micros, list[Effect]], None]
 class PendingOffsets(Protocol):
     """The group coordinator, as far as markers concern it: offsets that wait for the end of a transaction (GC-4)."""
 
-    def transaction_ended(self, partition: str, producer_id: int, now: Micros, out: list[Effect], *, committed: bool) -> None: ...
+    def transaction_ended(self, partition: str, producer_id: int, *, committed: bool) -> None: ...
 
 
 class MarkerWriting:
-    def __init__(self, profile: BrokerProfile, replicas: Mapping[str, Replica], leading: Leading, timeout_ms: int, offsets_timeout_ms: int) -> None:
+    def __init__(self, profile: BrokerProfile, config: BrokerConfig, replicas: Mapping[str, Replica], leading: Leading, groups: PendingOffsets) -> None:
         self.profile = profile
         self.replicas = replicas
         self.leading = leading
-        self.timeout_ms = timeout_ms
-        self.offsets_timeout_ms = offsets_timeout_ms
-        self.groups: PendingOffsets | None = None
+        self.config = config
+        self.groups = groups
 
     def write(self, request: WriteTxnMarkersRequest, answer: Answer, now: Micros, out: list[Effect]) -> None:
         results: list[tuple[int, str, ErrorCode]] = []
-        waiting = 1
+        appends = [(marker, *append) for marker in request.markers for append in self._appends(marker, results)]
+        waiting = len(appends)
 
         def done(marker: TxnMarker, told: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
             nonlocal waiting
             for result in told:
                 results.append((marker.producer_id, result.partition, result.error))
-                if result.error is NONE and self.groups is not None and topic_of(result.partition) == CONSUMER_OFFSETS:
-                    self.groups.transaction_ended(result.partition, marker.producer_id, now, out, committed=marker.committed)
+                if result.error is NONE and topic_of(result.partition) == CONSUMER_OFFSETS:
+                    self.groups.transaction_ended(result.partition, marker.producer_id, committed=marker.committed)
             waiting -= 1
             if not waiting:
                 answer(WriteTxnMarkersResponse(tuple(results)), now, out)
 
-        for marker in request.markers:
-            for acks, timeout_ms, partitions in self._appends(marker, results):
-                waiting += 1
-                self._append(marker, acks, timeout_ms, partitions, done, now, out)
-        waiting -= 1
-        if not waiting:
+        for marker, acks, timeout_ms, partitions in appends:  # None is told of before this is over (Leading.append_own).
+            self._append(marker, acks, timeout_ms, partitions, done, now, out)
+        if not appends:
             answer(WriteTxnMarkersResponse(tuple(results)), now, out)
 
     def _appends(self, marker: TxnMarker, results: list[tuple[int, str, ErrorCode]]) -> list[tuple[int, int, list[str]]]:
@@ -71,8 +69,8 @@ class MarkerWriting:
                 offsets.append(partition)
             else:
                 ordinary.append(partition)
-        appends = [(-1, self.timeout_ms, ordinary)] if ordinary else []
-        return [*appends, *((1, self.offsets_timeout_ms, [partition]) for partition in offsets)]
+        appends = [(-1, self.config.request_timeout_ms, ordinary)] if ordinary else []
+        return [*appends, *((1, self.config.offsets_commit_timeout_ms, [partition]) for partition in offsets)]
 
     def _append(
         self,

@@ -120,8 +120,7 @@ class Membership:
         return "initial.broker.registration.timeout.ms" if self.epoch < 0 else "log.dir.failure.timeout.ms"
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
-        if self.gives_up_at <= now:
-            self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
+        self._maybe_give_up(now)
         if self.connection is None:
             if self.connect_at <= now:
                 self.connection = self.name_connection(self.controller)
@@ -130,19 +129,30 @@ class Membership:
         if not self.open:
             return
         if self.register_at <= now:
-            self.register_at = NEVER
-            out.append(Send(self.connection, BrokerRegistrationRequest(self.broker, self.incarnation, self.previous_epoch)))
+            out.append(Send(self.connection, self._registration()))
         if self.heartbeat_at <= now:
-            self.heartbeat_at = NEVER
-            caught_up = self.metadata_offset >= self.epoch
-            out.append(
-                Send(self.connection, BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, not caught_up, self.leaving, self.offline_replicas))
-            )
+            out.append(Send(self.connection, self._heartbeat()))
         if self.alter_at <= now:
-            self.alter_at = NEVER
-            self.asked_items = tuple(self.items.values())
-            self.items.clear()
-            out.append(Send(self.connection, AlterPartitionRequest(self.broker, self.epoch, self.asked_items)))
+            out.append(Send(self.connection, self._change()))
+
+    def _maybe_give_up(self, now: Micros) -> None:
+        if self.gives_up_at <= now:
+            self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
+
+    def _registration(self) -> BrokerRegistrationRequest:
+        self.register_at = NEVER
+        return BrokerRegistrationRequest(self.broker, self.incarnation, self.previous_epoch)
+
+    def _heartbeat(self) -> BrokerHeartbeatRequest:
+        self.heartbeat_at = NEVER
+        want_fence = self.metadata_offset < self.epoch
+        return BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, want_fence, self.leaving, self.offline_replicas)
+
+    def _change(self) -> AlterPartitionRequest:
+        self.alter_at = NEVER
+        self.asked_items = tuple(self.items.values())
+        self.items.clear()
+        return AlterPartitionRequest(self.broker, self.epoch, self.asked_items)
 
     def owns(self, connection: str) -> bool:
         return connection == self.connection

@@ -9,20 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ksim_models.config import BrokerConfig
-from ksim_models.controller_channel import ControllerChannel
+from ksim_models.controller_channel import Answer, ControllerChannel
 from ksim_models.machine import Dice, Effect
 from ksim_models.membership import Membership
-from ksim_models.messages import (
-    AlterPartitionRequest,
-    AlterPartitionResponse,
-    BrokerHeartbeatRequest,
-    BrokerHeartbeatResponse,
-    BrokerRegistrationRequest,
-    BrokerRegistrationResponse,
-    CreateTopicsRequest,
-    CreateTopicsResponse,
-    MetadataFetchResponse,
-)
+from ksim_models.messages import CreateTopicsRequest, MetadataFetchResponse
 from ksim_models.profiles import BrokerProfile
 from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_observer import RaftObserver
@@ -75,25 +65,17 @@ class QuorumMembership(Membership):
     def wake(self, now: Micros, out: list[Effect]) -> None:
         if now < self.start_at:
             return
-        if self.gives_up_at <= now:
-            self.given_up, self.may_stop, self.gives_up_at = True, self.leaving, NEVER
+        self._maybe_give_up(now)
         self.observer.poll(now, out)
         if not self.lifecycle.wake(now, out):
             self._communication_failed(now)
         self.changes.wake(now, out)
         if self.lifecycle.is_idle and self.register_at <= now:
-            self.register_at = NEVER
-            self.lifecycle.ask(BrokerRegistrationRequest(self.broker, self.incarnation, self.previous_epoch), now, out)
+            self.lifecycle.ask(self._registration(), now, out)
         if self.lifecycle.is_idle and self.heartbeat_at <= now:
-            self.heartbeat_at = NEVER
-            want_fence = self.metadata_offset < self.epoch
-            beat = BrokerHeartbeatRequest(self.broker, self.epoch, self.metadata_offset, want_fence, self.leaving, self.offline_replicas)
-            self.lifecycle.ask(beat, now, out)
+            self.lifecycle.ask(self._heartbeat(), now, out)
         if self.changes.is_idle and self.alter_at <= now:
-            self.alter_at = NEVER
-            self.asked_items = tuple(self.items.values())
-            self.items.clear()
-            self.changes.ask(AlterPartitionRequest(self.broker, self.epoch, self.asked_items), now, out)
+            self.changes.ask(self._change(), now, out)
         elif self.changes.is_idle and self.topics:
             self.changes.ask(self.topics.pop(0), now, out)
 
@@ -128,9 +110,8 @@ class QuorumMembership(Membership):
     def received(self, connection: str, message: object, now: Micros, out: list[Effect]) -> object:
         if connection in self.observer.peers.by_connection:
             return self._fetched(connection, message, now, out)
-        answer = message
-        assert isinstance(answer, AlterPartitionResponse | BrokerHeartbeatResponse | BrokerRegistrationResponse | CreateTopicsResponse)
-        return answer if self._channel(connection).received(answer, now, out) else None
+        assert isinstance(message, Answer)
+        return message if self._channel(connection).received(message, now, out) else None
 
     def _fetched(self, connection: str, message: object, now: Micros, out: list[Effect]) -> MetadataFetchResponse | None:
         """What has become known to be committed, for the broker to apply."""

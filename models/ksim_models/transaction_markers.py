@@ -6,6 +6,7 @@ Kafka: TransactionMarkerChannelManager, TransactionMarkerRequestCompletionHandle
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from ksim_models.coordinated_transaction import State, Transaction
@@ -91,9 +92,7 @@ class TransactionMarkers:
         by_leader: dict[str, list[tuple[Ending, TxnMarker]]] = {}
         for ending, marker in markers:
             for leader, partitions in self._by_leader(ending, marker).items():
-                part = TxnMarker(
-                    marker.producer_id, marker.producer_epoch, marker.coordinator_epoch, marker.committed, tuple(partitions), marker.transaction_version
-                )
+                part = replace(marker, partitions=tuple(partitions))
                 if leader == NO_LEADER:
                     self.without_leader.append((ending, part))
                 else:
@@ -149,9 +148,7 @@ class TransactionMarkers:
                 assert error in GIVEN_UP, f"{error.name} for a marker of {ending.transactional_id}"
                 self._cancel(ending)
                 return None
-        if not retried:
-            return None
-        return TxnMarker(marker.producer_id, marker.producer_epoch, marker.coordinator_epoch, marker.committed, tuple(retried), marker.transaction_version)
+        return replace(marker, partitions=tuple(retried)) if retried else None
 
     def _cancel(self, ending: Ending) -> None:
         if self.endings.get(ending.transactional_id) is ending:

@@ -288,7 +288,7 @@ def test_gc_4_offsets_of_a_transaction_wait_for_its_end(committed: bool) -> None
     assert members.fetch(stable=True) == (ErrorCode.UNSTABLE_OFFSET_COMMIT, -1)
     assert members.fetch(stable=False) == (NONE, 3)
     coordinator: Any = members.cluster.brokers[members.coordinator].coordination.coordinators[CONSUMER_OFFSETS]
-    coordinator.transaction_ended(place, 7, members.cluster.now, [], committed=committed)
+    coordinator.transaction_ended(place, 7, committed=committed)
     assert members.fetch() == (NONE, 9 if committed else 3)
 
 
@@ -298,8 +298,8 @@ def test_gc_4_a_newer_commit_outside_the_transaction_stays() -> None:
     members.commit(4)
     place = f"{CONSUMER_OFFSETS}-{ord('g') % 3}"
     coordinator: Any = members.cluster.brokers[members.coordinator].coordination.coordinators[CONSUMER_OFFSETS]
-    coordinator.transaction_ended(place, 7, members.cluster.now, [], committed=True)
-    coordinator.transaction_ended(place, 8, members.cluster.now, [], committed=True)  # A producer that nobody knows.
+    coordinator.transaction_ended(place, 7, committed=True)
+    coordinator.transaction_ended(place, 8, committed=True)  # A producer that nobody knows.
 
     assert members.fetch() == (NONE, 4)
 

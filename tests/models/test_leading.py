@@ -16,6 +16,7 @@ from ksim_models.messages import (
     FetchPartition,
     FetchRequest,
     FetchResponse,
+    PartitionRecord,
     ProduceRequest,
     RecordBatch,
 )
@@ -166,6 +167,17 @@ def test_a_broker_outside_the_assignment_is_told_to_wait_for_metadata() -> None:
     alone.fetch("b9", 0)
 
     assert [entry.error for entry in fetched(alone, "b9")[0].partitions] == [E.UNKNOWN_LEADER_EPOCH]
+
+
+@pytest.mark.parametrize(("name", "error"), [("t-1", E.NOT_LEADER_OR_FOLLOWER), ("t-7", E.UNKNOWN_TOPIC_OR_PARTITION)])
+def test_a_follower_is_told_of_a_partition_that_others_have_or_nobody(name: str, error: E) -> None:
+    """ReplicaManager.getPartitionOrError, as for everybody else."""
+    alone = LoneBroker()
+    alone.learn(PartitionRecord("t-1", ("b2", "b3"), ("b2", "b3"), (), (), "b2", 0, 0, False))
+    alone.tell(Opened("b3->b1#1", "b3", True))
+    alone.tell(Received("b3->b1#1", FetchRequest("b3", 3, True, (FetchPartition(name, 0, 0, -1),), (), 500)))
+
+    assert [entry.error for entry in fetched(alone, "b3")[0].partitions] == [error]
 
 
 def test_an_answer_carries_the_high_watermark_from_before_its_own_fetch() -> None:
