@@ -162,7 +162,7 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     duplicated = repeated([(first, stop) for of in copies.values() for first, stop, _ in of])
     reordered = union([run for partition, of in copies.items() for run in _behind_later(of, astray[partition])])
     visible = _join(_below(of, min(result.logs[partition].high_watermark, result.logs[partition].last_stable_offset)) for partition, of in copies.items())
-    hidden = both(minus(union([*everywhere, *both(unmarked, promised)]), visible), union([*promised, *minus(not_acked, aborted)]))
+    hidden = both(minus(union([*everywhere, *unmarked]), visible), union([*promised, *not_acked]))
     reads = result.aborted_reads.get(name, AbortedReads())
     anomalies = {
         "lost": lost,
@@ -181,7 +181,8 @@ def _classes_of(producer: Producer, result: Classified) -> dict[str, Runs]:
     }
     result.where["reordered", name] = {partition: both(reordered, runs) for partition, runs in in_log.items()}
     troubled = union([run for runs in anomalies.values() for run in runs])
-    absent = minus(minus(union([*not_acked, *both(aborted, acked)]), everywhere), union([*unreadable, *anomalies["torn"], *anomalies["aborted_read"]]))
+    elsewhere = union([*everywhere, *unreadable, *hidden, *anomalies["torn"], *anomalies["aborted_read"]])
+    absent = minus(union([*not_acked, *both(aborted, acked)]), elsewhere)
     return {"ok": minus(minus(promised, troubled), unreadable), "absent": absent, **anomalies}
 
 

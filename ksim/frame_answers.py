@@ -1,14 +1,17 @@
-"""An answer that says an error, in the place of what a broker says: of every partition of the request, or of the whole.
+"""The exchanges that a frame fault may name, which partitions each is about, and an answer that says an error in the place of what a broker says.
 
-Not Kafka's: `do = "answer"` of the fault language; the schemas are Kafka's.
+Kafka: the requests' getErrorResponse. Produce is answered batch by batch, in `ksim.frames`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from ksim_models.errors import ErrorCode
 from ksim_models.messages import (
+    ApiVersionsRequest,
     FetchedPartition,
     FetchRequest,
     FetchResponse,
@@ -16,6 +19,7 @@ from ksim_models.messages import (
     InitProducerIdResponse,
     MetadataRequest,
     MetadataResponse,
+    ProduceRequest,
     TopicMetadata,
 )
 from ksim_models.transaction_messages import (
@@ -25,24 +29,79 @@ from ksim_models.transaction_messages import (
     AddPartitionsToTxnBatchResponse,
     AddPartitionsToTxnRequest,
     AddPartitionsToTxnResponse,
+    ConsumerFetchedPartition,
+    ConsumerFetchRequest,
+    ConsumerFetchResponse,
     EndTxnRequest,
     EndTxnResponse,
     FindCoordinatorRequest,
     FindCoordinatorResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinGroupRequest,
+    JoinGroupResponse,
+    LeaveGroupRequest,
+    LeaveGroupResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    OffsetCommitRequest,
+    OffsetCommitResponse,
+    OffsetFetchRequest,
+    OffsetFetchResponse,
+    OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse,
+    SyncGroupRequest,
+    SyncGroupResponse,
     TxnOffsetCommitRequest,
     TxnOffsetCommitResponse,
     WriteTxnMarkersRequest,
     WriteTxnMarkersResponse,
 )
 
+APIS: dict[type, str] = {
+    ProduceRequest: "Produce",
+    MetadataRequest: "Metadata",
+    InitProducerIdRequest: "InitProducerId",
+    ApiVersionsRequest: "ApiVersions",
+    FetchRequest: "Fetch",
+    FindCoordinatorRequest: "FindCoordinator",
+    AddPartitionsToTxnRequest: "AddPartitionsToTxn",
+    AddPartitionsToTxnBatchRequest: "AddPartitionsToTxn",
+    AddOffsetsToTxnRequest: "AddOffsetsToTxn",
+    TxnOffsetCommitRequest: "TxnOffsetCommit",
+    EndTxnRequest: "EndTxn",
+    WriteTxnMarkersRequest: "WriteTxnMarkers",
+    ConsumerFetchRequest: "Fetch",
+    ListOffsetsRequest: "ListOffsets",
+    OffsetForLeaderEpochRequest: "OffsetForLeaderEpoch",
+    JoinGroupRequest: "JoinGroup",
+    SyncGroupRequest: "SyncGroup",
+    HeartbeatRequest: "Heartbeat",
+    LeaveGroupRequest: "LeaveGroup",
+    OffsetCommitRequest: "OffsetCommit",
+    OffsetFetchRequest: "OffsetFetch",
+}
+WHOLE: dict[type, type[Any]] = {
+    AddOffsetsToTxnRequest: AddOffsetsToTxnResponse,
+    EndTxnRequest: EndTxnResponse,
+    JoinGroupRequest: JoinGroupResponse,
+    SyncGroupRequest: SyncGroupResponse,
+    HeartbeatRequest: HeartbeatResponse,
+    LeaveGroupRequest: LeaveGroupResponse,
+    OffsetFetchRequest: OffsetFetchResponse,
+}
+"""With one error for the whole, and nothing else."""
 
-def refusal_of(request: object, error: ErrorCode) -> object:
-    """As a broker would have answered that refused. Produce requests are answered batch by batch, elsewhere."""
+
+def refusal(request: object, error: ErrorCode) -> object:
+    """As a broker would have answered that refused."""
     match request:
         case InitProducerIdRequest():
             return InitProducerIdResponse(error, -1, -1)
         case FetchRequest():
             return FetchResponse(tuple(FetchedPartition(position.partition, error) for position in request.partitions))
+        case ConsumerFetchRequest():
+            return ConsumerFetchResponse(tuple(ConsumerFetchedPartition(position.partition, error) for position in request.partitions))
         case MetadataRequest() if error is ErrorCode.REBOOTSTRAP_REQUIRED:  # Said of the whole answer, not of a topic (KIP-1102).
             return MetadataResponse((), (), error)
         case MetadataRequest():
@@ -54,41 +113,64 @@ def refusal_of(request: object, error: ErrorCode) -> object:
         case AddPartitionsToTxnBatchRequest():
             asked = ((one.transactional_id, tuple((partition, error) for partition in one.partitions)) for one in request.transactions)
             return AddPartitionsToTxnBatchResponse(tuple(asked))
-        case AddOffsetsToTxnRequest():
-            return AddOffsetsToTxnResponse(error)
         case TxnOffsetCommitRequest():
             return TxnOffsetCommitResponse(tuple((partition, error) for partition, _ in request.offsets))
-        case EndTxnRequest():
-            return EndTxnResponse(error)
+        case OffsetCommitRequest():
+            return OffsetCommitResponse(tuple((partition, error) for partition, _ in request.offsets))
         case WriteTxnMarkersRequest():
             return WriteTxnMarkersResponse(tuple((marker.producer_id, partition, error) for marker in request.markers for partition in marker.partitions))
-        case _:
-            raise AssertionError(f"the scenario was checked: {request}")
+        case ListOffsetsRequest():
+            return ListOffsetsResponse(tuple((partition, error, -1, -1) for partition, _ in request.partitions))
+        case OffsetForLeaderEpochRequest():
+            return OffsetForLeaderEpochResponse(tuple((partition, error, -1, -1) for partition, _, _ in request.partitions))
+    assert type(request) in WHOLE, f"the scenario was checked: {request}"
+    return WHOLE[type(request)](error)
 
 
 def replaced(response: object, error: ErrorCode) -> object:
-    """The broker did the work; the client is told otherwise."""
+    """The broker did the work; who asked is told otherwise."""
     match response:
         case InitProducerIdResponse():
             return InitProducerIdResponse(error, -1, -1)
         case FetchResponse():
             return FetchResponse(tuple(FetchedPartition(fetched.partition, error) for fetched in response.partitions))
+        case ConsumerFetchResponse():
+            return ConsumerFetchResponse(tuple(ConsumerFetchedPartition(fetched.partition, error) for fetched in response.partitions))
         case MetadataResponse() if error is ErrorCode.REBOOTSTRAP_REQUIRED:
             return MetadataResponse(response.brokers, response.topics, error)
         case MetadataResponse():
             return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
         case FindCoordinatorResponse():
             return FindCoordinatorResponse(error, "")
-        case AddPartitionsToTxnResponse() | TxnOffsetCommitResponse():
+        case AddPartitionsToTxnResponse() | TxnOffsetCommitResponse() | OffsetCommitResponse():
             return replace(response, results=tuple((partition, error) for partition, _ in response.results))
         case AddPartitionsToTxnBatchResponse():
             told = ((whose, tuple((partition, error) for partition, _ in results)) for whose, results in response.results)
             return AddPartitionsToTxnBatchResponse(tuple(told))
-        case AddOffsetsToTxnResponse():
-            return AddOffsetsToTxnResponse(error)
-        case EndTxnResponse():
-            return EndTxnResponse(error)
         case WriteTxnMarkersResponse():
             return WriteTxnMarkersResponse(tuple((producer_id, partition, error) for producer_id, partition, _ in response.results))
-        case _:
-            raise AssertionError(f"the scenario was checked: {response}")
+        case ListOffsetsResponse() | OffsetForLeaderEpochResponse():
+            return replace(response, results=tuple((result[0], error, -1, -1) for result in response.results))
+    assert type(response) in WHOLE.values(), f"the scenario was checked: {response}"
+    return type(response)(error)  # type: ignore[call-arg]
+
+
+def partitions_of(request: object) -> Sequence[str]:
+    match request:
+        case ProduceRequest():
+            return [batch.partition for batch in request.batches]
+        case FetchRequest() | ConsumerFetchRequest():
+            return [position.partition for position in request.partitions]
+        case AddPartitionsToTxnRequest() | OffsetFetchRequest():
+            return request.partitions
+        case AddPartitionsToTxnBatchRequest():
+            return [partition for one in request.transactions for partition in one.partitions]
+        case TxnOffsetCommitRequest() | OffsetCommitRequest():
+            return [partition for partition, _ in request.offsets]
+        case WriteTxnMarkersRequest():
+            return [partition for marker in request.markers for partition in marker.partitions]
+        case ListOffsetsRequest():
+            return [partition for partition, _ in request.partitions]
+        case OffsetForLeaderEpochRequest():
+            return [partition for partition, _, _ in request.partitions]
+    return ()

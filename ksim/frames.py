@@ -7,54 +7,19 @@ a broker answers in order, so the oldest unanswered request of a connection is t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from ksim import frames_groups
 from ksim.dice import Dice
-from ksim.frame_answers import refusal_of, replaced
+from ksim.frame_answers import APIS, partitions_of, refusal, replaced
 from ksim.frame_triggers import Carried, FrameFault, fired
 from ksim.loop import Loop
 from ksim.loop_connections import Connection, Wire
 from ksim.plan import FaultPlan, FrameTrigger, Who
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Fault
-from ksim_models.messages import (
-    ApiVersionsRequest,
-    FetchRequest,
-    InitProducerIdRequest,
-    MetadataRequest,
-    ProduceRequest,
-    ProduceResponse,
-    ProduceResult,
-    RecordBatch,
-)
-from ksim_models.transaction_messages import (
-    AddOffsetsToTxnRequest,
-    AddPartitionsToTxnBatchRequest,
-    AddPartitionsToTxnRequest,
-    EndTxnRequest,
-    FindCoordinatorRequest,
-    TxnOffsetCommitRequest,
-    WriteTxnMarkersRequest,
-)
+from ksim_models.messages import MetadataRequest, ProduceRequest, ProduceResponse, ProduceResult, RecordBatch
 from ksim_models.units import Micros
-
-APIS: dict[type, str] = {
-    ProduceRequest: "Produce",
-    MetadataRequest: "Metadata",
-    InitProducerIdRequest: "InitProducerId",
-    ApiVersionsRequest: "ApiVersions",
-    FetchRequest: "Fetch",
-    FindCoordinatorRequest: "FindCoordinator",
-    AddPartitionsToTxnRequest: "AddPartitionsToTxn",
-    AddPartitionsToTxnBatchRequest: "AddPartitionsToTxn",
-    AddOffsetsToTxnRequest: "AddOffsetsToTxn",
-    TxnOffsetCommitRequest: "TxnOffsetCommit",
-    EndTxnRequest: "EndTxn",
-    WriteTxnMarkersRequest: "WriteTxnMarkers",
-    **frames_groups.APIS,
-}
 
 
 class Exchange:
@@ -199,29 +164,20 @@ class Frames:
 
     def _error_answer(self, fault: FrameFault, request: object) -> object:
         """As a broker would have answered that refused."""
-        error = self._error(fault)
-        match request:
-            case ProduceRequest():
-                return ProduceResponse(tuple(self._refusal(fault, batch) for batch in request.batches))
-            case _:
-                return frames_groups.refusal(request, error) if type(request) in frames_groups.APIS else refusal_of(request, error)
+        if isinstance(request, ProduceRequest):
+            return ProduceResponse(tuple(self._refusal(fault, batch) for batch in request.batches))
+        return refusal(request, self._error(fault))
 
     def _replaced(self, fault: FrameFault, response: object) -> object:
         """The broker did the work; the client is told otherwise: of every partition, or of the one the fault names."""
-        error = self._error(fault)
-        match response:
-            case ProduceResponse():
-                return ProduceResponse(tuple(self._result(fault, result) for result in response.results))
-            case _:
-                return frames_groups.replaced(response, error) if self._is_a_groups(fault) else replaced(response, error)
+        if isinstance(response, ProduceResponse):
+            return ProduceResponse(tuple(self._result(fault, result) for result in response.results))
+        return replaced(response, self._error(fault))
 
     def _result(self, fault: FrameFault, result: ProduceResult) -> ProduceResult:
         if fault.plan.partition is not None and result.partition != fault.plan.partition:
             return result
         return ProduceResult(result.partition, self._error(fault), result.base_offset, result.log_start_offset)
-
-    def _is_a_groups(self, fault: FrameFault) -> bool:
-        return fault.trigger.api in frames_groups.APIS.values()
 
     def _error(self, fault: FrameFault) -> ErrorCode:
         error = fault.plan.error
@@ -239,24 +195,4 @@ def _is_answered(message: object) -> bool:
 
 
 def _carried_by(message: object) -> Carried:
-    if isinstance(message, ProduceRequest):
-        return (), [batch.partition for batch in message.batches]
-    if isinstance(message, FetchRequest):
-        return (), [position.partition for position in message.partitions]
-    if isinstance(message, MetadataRequest):
-        return message.topics, ()
-    return (), _in_a_transaction(message)
-
-
-def _in_a_transaction(message: object) -> Sequence[str]:
-    match message:
-        case AddPartitionsToTxnRequest():
-            return message.partitions
-        case AddPartitionsToTxnBatchRequest():
-            return [partition for one in message.transactions for partition in one.partitions]
-        case TxnOffsetCommitRequest():
-            return [partition for partition, _ in message.offsets]
-        case WriteTxnMarkersRequest():
-            return [partition for marker in message.markers for partition in marker.partitions]
-        case _:
-            return frames_groups.partitions_of(message)
+    return (message.topics, ()) if isinstance(message, MetadataRequest) else ((), partitions_of(message))

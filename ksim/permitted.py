@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ksim_models.profiles import Release, parse_release
 
@@ -41,6 +40,8 @@ class Effective:
     """2 where client and brokers both speak KIP-890 part 2: each transaction has an epoch of its own. 1: none has."""
     commits_in_spite_of_failures: bool = False
     """The client's commit succeeds although a send of the transaction has failed."""
+    transactions_may_hang: bool = False
+    """Whoever writes here: some transactions share an epoch, and a leader appends their batches without asking the coordinator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,12 @@ PERMITTED = (
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
+    Permission(
+        "hidden",
+        "brokers that do not verify transactions (before 3.6, or transaction.partition.verification.enable=false): a late batch opens one that nobody ends",
+        lambda c: c.transactions_may_hang,
+        "broker TC-47; H-123",
+    ),
     Permission("torn", "a client before 3.2 commits although a send has failed", lambda c: c.commits_in_spite_of_failures, "KAFKA-9279; H-133"),
     *(
         Permission(
@@ -138,20 +145,25 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         return [settings[setting] for settings in brokers if setting in settings] + altered
 
     acks = own.get("acks", ALL)
-    client = own.get("client", run.get("client", "java"))
+    client = _client(run, producer)
+    brokers_release, clients_release = _releases(run)
+    is_transactional = bool(own.get("transactional.id"))
     return Effective(
         acks=ALL if acks == "all" else _number(acks, ALL),
         idempotence=_flag(own.get("enable.idempotence", True)),
         retries=_number(own.get("retries"), 2**31 - 1),
         in_flight=_number(own.get("max.in.flight.requests.per.connection"), 5),
-        client=str(client.get(producer, "java") if isinstance(client, dict) else client),
+        client=client,
         min_insync_replicas=min([_number(value, 1) for value in of_topic("min.insync.replicas")] or [1], default=1) if replicas != 1 else 1,
         unclean_election=any(_flag(value) for value in of_topic("unclean.leader.election.enable")),
         unclean_on_request=any(fault.get("kind") == "unclean" and fault.get("partition") == partition for fault in _faults(run, "elect")),
         unflushed_power_loss=bool(_faults(run, "power-loss")) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
         forgets_producers=any(_number(value, A_DAY_MS) < _patience(own) for value in of_topic("producer.id.expiration.ms")),
         threads=_threads(run, producer, partition.rpartition("-")[0]),
-        **(_of_transactions(run, str(client)) if own.get("transactional.id") else {}),
+        transaction_version=_transaction_version(run, producer) if is_transactional else 2,
+        commits_in_spite_of_failures=is_transactional and not client.startswith("librdkafka") and clients_release < (3, 2, 0),
+        transactions_may_hang=(brokers_release < (3, 6, 0) or not all(_flag(value) for value in of_topic("transaction.partition.verification.enable")))
+        and any(_transaction_version(run, name) < 2 for name in _transactional(run)),
     )
 
 
@@ -160,20 +172,32 @@ def _patience(producer: Mapping[str, object]) -> int:
     return _number(producer.get("delivery.timeout.ms"), 120_000)
 
 
-def _of_transactions(run: Mapping[str, object], client: str) -> dict[str, Any]:
+def _client(run: Mapping[str, object], producer: str) -> str:
+    own, client = _section(run, "producers").get(producer), run.get("client", "java")
+    told = own.get("client") if isinstance(own, dict) else None
+    return str(told or (client.get(producer, "java") if isinstance(client, dict) else client))
+
+
+def _transactional(run: Mapping[str, object]) -> list[str]:
+    return [name for name, own in _section(run, "producers").items() if isinstance(own, dict) and own.get("transactional.id")]
+
+
+def _transaction_version(run: Mapping[str, object], producer: str) -> int:
     """T40: the protocol belongs to the pair of client and brokers; librdkafka speaks the older one."""
-    kafka = run.get("kafka", "4.0")
-    brokers, clients = (kafka["brokers"], kafka["clients"]) if isinstance(kafka, dict) else (kafka, kafka)
     scenario = run.get("scenario")
     cluster = scenario.get("cluster") if isinstance(scenario, dict) else None
     features = cluster.get("features") if isinstance(cluster, dict) else None
-    default = 2 if _release(brokers) >= (4, 0, 0) else 0
+    brokers, clients = _releases(run)
+    default = 2 if brokers >= (4, 0, 0) else 0
     level = _number(features.get("transaction.version"), default) if isinstance(features, dict) else default
-    is_java = not client.startswith("librdkafka")
-    return {
-        "transaction_version": level if is_java and _release(clients) >= (4, 0, 0) else min(level, 1),
-        "commits_in_spite_of_failures": is_java and _release(clients) < (3, 2, 0),
-    }
+    return level if clients >= (4, 0, 0) and not _client(run, producer).startswith("librdkafka") else min(level, 1)
+
+
+def _releases(run: Mapping[str, object]) -> tuple[Release, Release]:
+    """Of brokers and clients."""
+    kafka = run.get("kafka", "4.0")
+    brokers, clients = (kafka["brokers"], kafka["clients"]) if isinstance(kafka, dict) else (kafka, kafka)
+    return _release(brokers), _release(clients)
 
 
 def _release(version: object) -> Release:

@@ -5,7 +5,7 @@ Not Kafka's. Both roads end here, so that both are judged, reported, explained a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 
 from ksim.first_harm import harms
@@ -124,14 +124,17 @@ def _topic_settings(config: TopicConfig) -> dict[str, object]:
 
 
 def replication_settings(config: object) -> dict[str, object]:
-    names: Callable[[str], str] = lambda name: name.replace(".", "_")  # noqa: E731
-    return {name: getattr(config, names(name)) for name in ("min.insync.replicas", "unclean.leader.election.enable")}
+    return _settings(config, ("min.insync.replicas", "unclean.leader.election.enable"))
+
+
+def _settings(config: object, names: Iterable[str]) -> dict[str, object]:
+    return {name: getattr(config, name.replace(".", "_")) for name in names}
 
 
 def broker_settings(config: BrokerConfig) -> dict[str, object]:
     """What else bears on a verdict is named where it is not the default."""
-    expiration = config.producer_id_expiration_ms
-    return replication_settings(config) | ({} if expiration == BrokerConfig().producer_id_expiration_ms else {"producer.id.expiration.ms": expiration})
+    names = ("producer.id.expiration.ms", "transaction.partition.verification.enable")
+    return replication_settings(config) | {name: value for name, value in _settings(config, names).items() if value != _settings(BrokerConfig(), names)[name]}
 
 
 def _one_or_each(values: dict[str, str]) -> object:

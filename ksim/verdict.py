@@ -181,7 +181,7 @@ def _doubled_in_one_epoch(result: Classified, producer: str) -> Runs:
 def _witness(result: Classified, producer: str, number: int) -> Witness:
     offsets = []
     partition = ""
-    for (name, log), copies in (*result.copies.items(), *result.copied.aborted.items()):
+    for (name, log), copies in (*result.copies.items(), *result.copied.aborted.items(), *result.copied.open.items()):
         if name == producer:
             here = [offset + number - first for first, stop, offset in copies if first <= number < stop]
             partition = partition or (log if here else "")

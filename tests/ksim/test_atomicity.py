@@ -259,6 +259,47 @@ def test_what_stands_behind_a_transaction_that_nobody_ends_is_hidden() -> None:
     assert story.verdict().records["hidden"] == 2
 
 
+@pytest.mark.parametrize("told", ["committed", "aborted", "failed"])
+def test_a_failed_record_in_a_transaction_that_nobody_ends_is_hidden_whatever_was_told(told: str) -> None:
+    """TC-47: its batch came late; it stands in the log, above the last stable offset."""
+    story = Story()
+    story.begin()
+    story.send("payments-0", outcome="failed")
+    story.end(told, call="abort" if told == "failed" else "")
+    verdict = story.verdict()
+
+    assert found(verdict) == {"hidden": 1}
+    assert (verdict.anomalies[0].allowed, verdict.anomalies[0].because) == (True, "a failed send says nothing about the log")
+    assert verdict.anomalies[0].witness.offsets == (0,)
+
+
+@pytest.mark.parametrize(
+    ("kafka", "client", "verifies", "allowed"),
+    [
+        ("3.5", "java", True, True),
+        ("3.6", "java", True, False),
+        ("3.9", "java", False, True),
+        ("4.3", "java", False, False),
+        ("4.3", "librdkafka", False, True),
+        ("4.3", "librdkafka", True, False),
+    ],
+)
+def test_a_transaction_may_hang_where_nobody_verifies_it(kafka: str, client: str, verifies: bool, allowed: bool) -> None:
+    """TC-47, H-123: with an epoch for each transaction the late batch is fenced, verified or not."""
+    story = Story(kafka, client)
+    story.history.run["config"]["brokers"]["broker-1"] = {} if verifies else {"transaction.partition.verification.enable": False}
+    story.history.run["config"]["producers"]["p2"] = {"acks": "all", "enable.idempotence": True, "client": "java"}
+    story.send("payments-0", outcome="unknown")
+    story.tell(Offered("p2", range(1), 1, 0))
+    story.logs["payments-0"].append(LoggedBatch(1, 0, "p2", range(1), 8, 0, 0))
+    story.tell(Acked("p2", "payments-0", range(1), 1))
+    verdict = story.verdict()
+
+    assert found(verdict) == {"hidden": 1}
+    assert verdict.anomalies[0].allowed == allowed
+    assert ("do not verify" in verdict.anomalies[0].because) == allowed
+
+
 def test_a_history_with_markers_is_the_same_when_written_and_read(tmp_path: Any) -> None:
     story = Story()
     story.begin()

@@ -94,6 +94,15 @@ def test_what_a_fetch_may_be_answered_is_met_by_asking_again(error: str) -> None
     assert not list(played.history.of(PollFailed))
 
 
+@pytest.mark.parametrize("who", ["reader", "broker-2"])
+def test_a_fetch_that_is_told_an_error_in_the_place_of_its_answer_is_sent_again_by_a_consumer_and_by_a_follower(who: str) -> None:
+    fault = f'[[fault]]\nwhen = {{ request = "Fetch", from = "{who}", nth = 5 }}\ndo = "answer"\nerror = "NOT_LEADER_OR_FOLLOWER"\nprocessed = true\n'
+    played = run(WITH_READER + fault)
+
+    assert sorted(read_by(played)) == list(range(400))
+    assert played.verdict.verdict == "held"
+
+
 UNCLEAN = """
 kafka = "4.0"
 seed = 7
