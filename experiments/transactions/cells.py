@@ -1,7 +1,6 @@
 """The cells of the matrix: what goes wrong at which moment of a transaction, as the text of a scenario.
 
-`python experiments/transactions/matrix.py --write` writes those texts anew. What each predicts is not taken from a run: it is the promise of exactly-once,
-less what stands in EXCEPTIONS with its rule.
+`python experiments/transactions/matrix.py --write` writes those texts anew. What each predicts is not taken from a run: it is the promise of exactly-once.
 """
 
 from __future__ import annotations
@@ -44,7 +43,30 @@ config.offsets.topic.num.partitions = 3
 config.transaction.abort.timed.out.transaction.cleanup.interval.ms = 500
 config.group.initial.rebalance.delay.ms = 0
 """
-COPY = """\
+AUDITOR = """\
+[consumers.auditor]
+topics = ["payments"]
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+"""
+READER = """\
+config.group.id = "copy"
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+config.enable.auto.commit = false
+"""
+SESSION = """\
+config.session.timeout.ms = 6000
+config.heartbeat.interval.ms = 1000
+"""
+COPIES = """\
+reads    = "orders"
+writes   = "payments"
+producer = "{prefix}copier"
+consumer = "{prefix}reader"
+commit_every = {{ records = 20 }}
+"""
+COPY = f"""\
 [topics.orders]
 assignment = [[3, 1, 2]]
 [topics.payments]
@@ -53,20 +75,10 @@ assignment = [[2, 3, 1]]
 [producers.feed]
 [producers.copier]
 config.transactional.id = "copy-1"
-{timeout}
+{{timeout}}
 [consumers.reader]
-config.group.id = "copy"
-config.isolation.level = "read_committed"
-config.auto.offset.reset = "earliest"
-config.enable.auto.commit = false
-config.session.timeout.ms = 6000
-config.heartbeat.interval.ms = 1000
-
-[consumers.auditor]
-topics = ["payments"]
-config.isolation.level = "read_committed"
-config.auto.offset.reset = "earliest"
-
+{READER}{SESSION}
+{AUDITOR}
 [[workload]]
 producer = "feed"
 topic    = "orders"
@@ -74,66 +86,32 @@ records  = 300
 every    = "10ms"
 
 [applications.copy]
-reads    = "orders"
-writes   = "payments"
-producer = "copier"
-consumer = "reader"
-commit_every = {{ records = 20 }}
-"""
-SPARE = """
-[producers.spare-copier]
-config.transactional.id = "copy-2"
+{COPIES}"""
+ANOTHER = f"""
+[producers.{{prefix}}copier]
+config.transactional.id = "{{id}}"
 
-[consumers.spare-reader]
-config.group.id = "copy"
-config.isolation.level = "read_committed"
-config.auto.offset.reset = "earliest"
-config.enable.auto.commit = false
-config.session.timeout.ms = 6000
-config.heartbeat.interval.ms = 1000
-
-[applications.spare]              # takes over what the group takes from the other
-reads    = "orders"
-writes   = "payments"
-producer = "spare-copier"
-consumer = "spare-reader"
-commit_every = { records = 20 }
-"""
-TWIN = """
-[producers.twin-copier]
-config.transactional.id = "copy-1"
-
-[consumers.twin-reader]
-config.group.id = "copy"
-config.isolation.level = "read_committed"
-config.auto.offset.reset = "earliest"
-config.enable.auto.commit = false
-
-[applications.twin]               # the same transactional.id: whoever initializes last fences the other
-reads    = "orders"
-writes   = "payments"
-producer = "twin-copier"
-consumer = "twin-reader"
-commit_every = { records = 20 }
-"""
-PLAIN = """\
+[consumers.{{prefix}}reader]
+{READER}{{session}}
+[applications.{{name}}]{{why}}
+{COPIES}"""
+SPARE = ANOTHER.format(name="spare", prefix="spare-", id="copy-2", session=SESSION, why="              # takes over what the group takes from the other")
+WHY_TWIN = "               # the same transactional.id: whoever initializes last fences the other"
+TWIN = ANOTHER.format(name="twin", prefix="twin-", id="copy-1", session="", why=WHY_TWIN)
+PLAIN = f"""\
 [topics.payments]
 assignment = [[2, 3, 1]]
 
 [producers.p1]
 config.transactional.id = "copy-1"
-{timeout}
-[consumers.auditor]
-topics = ["payments"]
-config.isolation.level = "read_committed"
-config.auto.offset.reset = "earliest"
-
+{{timeout}}
+{AUDITOR}
 [[workload]]
 producer    = "p1"
 topic       = "payments"
 records     = 200
 every       = "10ms"
-transaction = {{ records = 10, abort_every = 4, think = "50ms" }}
+transaction = {{{{ records = 10, abort_every = 4, think = "50ms" }}}}
 """
 SUCCESSOR = """
 [producers.p2]
@@ -170,8 +148,8 @@ MOMENTS = {
 WHO = {"client-crash": "copy", "coordinator-crash": "coordinator(copy-1)", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
 LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", "zombie": "15s", "time-out": "4s"}
 
-TIMEOUTS = {"time-out": 2000}
-"""transaction.timeout.ms, where it is to strike; else the default of a minute."""
+TIMEOUT = "config.transaction.timeout.ms = 2000\n"
+"""Where it is to strike; else it is the default of a minute."""
 FATAL = {
     *(("tv1", phase, "time-out") for phase in ("produce", "add-offsets", "offsets", "commit")),
     ("tv2", "offsets", "time-out"),
@@ -181,8 +159,6 @@ AGAIN = 'name = "started again"\nat   = "20s"\ndo   = "crash"\nwho  = "copy"\nfo
 
 PROMISE = ("lost", "torn", "aborted_read", "hidden", "duplicated")
 PROMISE_END_TO_END = ("processed_twice", "skipped", "unprocessed")
-EXCEPTIONS: dict[tuple[str, str, str], tuple[dict[str, object], str]] = {}
-"""(protocol, phase, fault) -> what is expected instead, and why."""
 SURPRISES = {
     "A time-out looks like fencing": "the coordinator aborts what lasts too long and raises the epoch: there is no newer producer,"
     " and the application is told of one (H-126)."
@@ -273,9 +249,7 @@ def text(cell: Cell) -> str:
     """The whole scenario."""
     what = f"{PHASES[cell.phase]}: {FAULTS[cell.fault]} ({cell.protocol.upper()})"
     parts = [f'format = 1\ntitle  = "{what}"\nkafka  = {PROTOCOLS[cell.protocol]}\nclient = "java"\nseed   = 7\n', CLUSTER]
-    wait = TIMEOUTS.get(cell.fault)
-    timeout = f"config.transaction.timeout.ms = {wait}\n" if wait else ""
-    parts.append((COPY if cell.copies else PLAIN).format(timeout=timeout))
+    parts.append((COPY if cell.copies else PLAIN).format(timeout=TIMEOUT if cell.fault == "time-out" else "", prefix=""))
     if cell.fault == "zombie":
         parts.append(TWIN if cell.phase == "init" else SPARE if cell.copies else SUCCESSOR)
     again = [AGAIN] if (cell.protocol, cell.phase, cell.fault) in FATAL else []
@@ -296,7 +270,7 @@ def _faults(cell: Cell) -> list[str]:
     if phase in MOMENTS:
         moment = MOMENTS[phase]
         if fault == "zombie" and cell.copies:  # The spare one works until the group has let the other in.
-            moment = moment.replace(" }", ', from = "copier" }').replace("68", "150") if phase != "produce" else moment.replace("68", "150")
+            moment = moment.replace("68", "150") if phase == "produce" else moment.replace(" }", ', from = "copier" }')
         return [f"when = {moment}\n{strike}"]
     at, by = ("300ms", "500ms") if phase == "init" else ("2s", "1s")
     return [f'name = "held up"\nwhen = {_frame(cell)}\ndo   = "delay"\nby   = "{by}"\n', f'at   = "{at}"\n{strike}']
@@ -321,12 +295,7 @@ def _who(cell: Cell) -> str:
 
 
 def _expect(cell: Cell) -> str:
-    promised: dict[str, object] = dict.fromkeys(PROMISE, 0)
+    promised = dict.fromkeys(PROMISE, 0)
     if cell.copies:
         promised |= {"processed_once": 300} | dict.fromkeys(PROMISE_END_TO_END, 0)
-    instead, why = EXCEPTIONS.get((cell.protocol, cell.phase, cell.fault), ({}, ""))
-    promised |= instead
-    because = f"# {why}\n" if why else ""
-    return (
-        because + "[expect]\n" + "".join(f"{key} = {value if isinstance(value, int) else chr(34) + str(value) + chr(34)}\n" for key, value in promised.items())
-    )
+    return "[expect]\n" + "".join(f"{name} = {count}\n" for name, count in promised.items())
