@@ -29,7 +29,7 @@ from ksim_models.transaction_messages import (
 )
 from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import IllegalState, Result
-from ksim_models.transactional_application import Call
+from ksim_models.transactional_calls import Call
 from scripted import Client, _span
 
 APIS: dict[type, str] = {

@@ -38,7 +38,8 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_step import TransactionStep
-from ksim_models.transactional_application import AnySession, session_of
+from ksim_models.transactional_application import session_of
+from ksim_models.transactional_calls import CallingThread
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros
 
@@ -66,7 +67,7 @@ class Producer:
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()
-        self.session: AnySession | None = session_of(self.sending, self.transactions, config) if self.transactions is not None else None
+        self.session: CallingThread | None = session_of(self.sending, self.transactions, config) if self.transactions is not None else None
         """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
