@@ -36,7 +36,6 @@ from ksim_models.messages import (
     ProduceRequest,
 )
 from ksim_models.page_cache import PageCache, PowerLossKeeps
-from ksim_models.parked import OwnAnswer
 from ksim_models.producer_ids import ProducerIds
 from ksim_models.profiles import BrokerProfile
 from ksim_models.quorum_membership import QuorumMembership
@@ -333,10 +332,8 @@ class Broker:
     def _answer(self, connection: str, response: object, now: Micros, out: list[Effect]) -> None:
         inbound = self.inbound.get(connection)
         if inbound is None:
-            if isinstance(response, OwnAnswer):
-                response.then(response.results, now, out)
-            else:
-                self.coordination.answered_myself(connection, response, now, out)
+            if told := self.leading.own.pop(connection, None):
+                told(response, now, out)
             return
         inbound.active_at = now
         if not inbound.closed:

@@ -97,9 +97,6 @@ class Coordination:
             **groups.apis,
         }
         """Every kind of request that ends up here."""
-        self.own: dict[str, Told] = {}
-        """Requests of this broker to itself."""
-        self.own_requests = 0
         self.clocks = (self.transactions, groups, self.marker_peers, self.verification_peers, self.verifying)
         self.in_use = False
         """False on a broker that coordinates nothing: then nobody need ask for `wake_at`."""
@@ -157,16 +154,10 @@ class Coordination:
                 peers.closed(connection, now, out)
 
     def _serve_myself(self, request: object, told: Told, now: Micros, out: list[Effect]) -> None:
-        self.own_requests += 1
-        name = f"itself#{self.own_requests}"
-        self.own[name] = told
+        name = self.leading.call_itself(told)
         response = self.apis[type(request)](name, request, now, out)
         if response is not None:
             self.reply(name, response)
-
-    def answered_myself(self, name: str, response: object, now: Micros, out: list[Effect]) -> None:
-        if told := self.own.pop(name, None):
-            told(response, now, out)
 
     # Requests.
 

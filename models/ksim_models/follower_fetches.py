@@ -14,6 +14,7 @@ from ksim_models.errors import NONE, ErrorCode
 from ksim_models.fetch_session import FetchSession
 from ksim_models.image import Image
 from ksim_models.messages import FetchedPartition, FetchPartition, FetchResponse
+from ksim_models.peers import Told
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.units import NEVER, Micros
@@ -30,8 +31,17 @@ class FollowerFetches:
         self.sessions: dict[str, FetchSession] = {}
         self.answers: list[tuple[str, object]] = []
         """(connection, response): the broker sends them and unmutes the connection (BP-1)."""
+        self.own: dict[str, Told] = {}
+        self.own_calls = 0
         self.readers: Readers | None = None
         """The consumers that read here, once there was one."""
+
+    def call_itself(self, told: Told) -> str:
+        """What stands for the connection of a request of the broker to itself. The answer is one among those to others, and told in its turn."""
+        self.own_calls += 1
+        name = f"itself#{self.own_calls}"
+        self.own[name] = told
+        return name
 
     def tell_all(self, partition: str, now: Micros) -> None:
         """Another role, another epoch, or no replica any more."""

@@ -32,7 +32,8 @@ from ksim_models.messages import (
     RecordBatch,
     topic_of,
 )
-from ksim_models.parked import OwnAppend, ParkedProduce, Then, own_batch
+from ksim_models.parked import OwnAppend, ParkedProduce, own_batch
+from ksim_models.peers import Told
 from ksim_models.producer_state import Answer
 from ksim_models.producer_transactions import Checked, Verification
 from ksim_models.profiles import BrokerProfile
@@ -59,6 +60,17 @@ WITHOUT_LOG_START = (
     ErrorCode.INVALID_TOPIC_EXCEPTION,
 )
 
+ThenOfOne = Callable[[ErrorCode, int, Micros, list[Effect]], None]
+"""Told error and base offset."""
+
+
+def _told_of_one(then: ThenOfOne) -> Told:
+    def told(response: object, now: Micros, out: list[Effect]) -> None:
+        assert isinstance(response, ProduceResponse)
+        then(response.results[0].error, response.results[0].base_offset, now, out)
+
+    return told
+
 
 class Leading(FollowerFetches):
     def __init__(
@@ -76,7 +88,6 @@ class Leading(FollowerFetches):
         """Led partitions with a replica outside the ISR: each fetch of that follower may bring it back (RP-53)."""
         self.appended: list[str] = []
         """Partitions to which the request at hand has written."""
-        self.own_appends = 0
         self.verifies = False
 
     @property
@@ -143,7 +154,7 @@ class Leading(FollowerFetches):
         *,
         acks: int,
         timeout_ms: int,
-        then: Callable[[ErrorCode, int, Micros, list[Effect]], None],
+        then: ThenOfOne,
         now: Micros,
         out: list[Effect],
         producer: tuple[int, int] | None = None,
@@ -156,19 +167,11 @@ class Leading(FollowerFetches):
         producer: id and epoch, where they are part of a transaction; proof: that its coordinator allowed it.
         """
 
-        def told(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
-            then(results[0].error, results[0].base_offset, now, out)
+        self.append_own((own_batch(partition, payload, size_bytes, now, producer),), acks, timeout_ms, _told_of_one(then), now, out, proof)
 
-        self.append_own((own_batch(partition, payload, size_bytes, now, producer),), acks, timeout_ms, told, now, out, proof)
-
-    def await_commit(
-        self, partition: str, timeout_ms: int, then: Callable[[ErrorCode, int, Micros, list[Effect]], None], now: Micros, out: list[Effect]
-    ) -> None:
+    def await_commit(self, partition: str, timeout_ms: int, then: ThenOfOne, now: Micros, out: list[Effect]) -> None:
         """Until all that stands in a partition that this broker leads is committed, or has waited too long."""
-        self.own_appends += 1
-        batch = RecordBatch(partition, "", range(0), 0)
-        request = ProduceRequest(1, timeout_ms, (batch,))
-        own = OwnAppend(f"own append {self.own_appends}", request, now + timeout_ms * MILLISECOND, lambda results, at, out: then(results[0].error, -1, at, out))
+        own = self._own_append(1, timeout_ms, (RecordBatch(partition, "", range(0), 0),), _told_of_one(then), now)
         log = self.replicas[partition].log
         own.waiting[partition] = log.log_end_offset, log.log_start_offset
         self._wait(own)
@@ -179,16 +182,15 @@ class Leading(FollowerFetches):
         batches: tuple[RecordBatch, ...],
         acks: int,
         timeout_ms: int,
-        then: Then,
+        told: Told,
         now: Micros,
         out: list[Effect],
         proof: Verification | None = None,
         *,
         strictly: bool = False,
     ) -> None:
-        """Records that no client sends: a coordinator's, or the marks of a transaction's end. Each partition by itself; told when all are settled."""
-        self.own_appends += 1
-        own = OwnAppend(f"own append {self.own_appends}", ProduceRequest(acks, timeout_ms, batches), now + timeout_ms * MILLISECOND, then)
+        """Records that no client sends: a coordinator's, or the marks of a transaction's end. `told` of a ProduceResponse when all partitions are settled."""
+        own = self._own_append(acks, timeout_ms, batches, told, now)
         for batch in batches:
             error, base_offset = self._append(batch, acks, now, out, proof, strictly=strictly)
             if error:
@@ -198,6 +200,9 @@ class Leading(FollowerFetches):
         self._tell_of_appends(now)
         self._wait(own)
         self._park(own, now, out)
+
+    def _own_append(self, acks: int, timeout_ms: int, batches: tuple[RecordBatch, ...], told: Told, now: Micros) -> OwnAppend:
+        return OwnAppend(self.call_itself(told), ProduceRequest(acks, timeout_ms, batches), now + timeout_ms * MILLISECOND)
 
     def _tell_of_appends(self, now: Micros) -> None:
         self.tell_followers(self.appended, now)

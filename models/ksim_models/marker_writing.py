@@ -12,7 +12,7 @@ from ksim_models.config import BrokerConfig
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.leading import Leading
 from ksim_models.machine import Effect
-from ksim_models.messages import NO_SEQUENCE, Marker, ProduceResult, RecordBatch, topic_of
+from ksim_models.messages import NO_SEQUENCE, Marker, ProduceResponse, ProduceResult, RecordBatch, topic_of
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import CONSUMER_OFFSETS, TxnMarker, WriteTxnMarkersRequest, WriteTxnMarkersResponse
@@ -98,8 +98,9 @@ class MarkerWriting:
             for partition in partitions
         )
 
-        def told(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
-            done(marker, results, now, out)
+        def told(response: object, now: Micros, out: list[Effect]) -> None:
+            assert isinstance(response, ProduceResponse)
+            done(marker, response.results, now, out)
 
         strictly = self.profile.strict_marker_epoch and marker.transaction_version >= 2
         self.leading.append_own(batches, acks, timeout_ms, told, now, out, strictly=strictly)

@@ -5,26 +5,9 @@ Kafka: DelayedProduce, ReplicaManager.appendRecords; TransactionStateManager.app
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.machine import Effect, message
 from ksim_models.messages import NO_LEADER, NO_OFFSET, NO_PRODUCER_ID, NO_SEQUENCE, ProduceRequest, ProduceResponse, ProduceResult, RecordBatch
 from ksim_models.units import Micros
-
-Then = Callable[[tuple[ProduceResult, ...], Micros, list[Effect]], None]
-"""Told what became of each partition."""
-
-
-def _nobody(results: tuple[ProduceResult, ...], now: Micros, out: list[Effect]) -> None:
-    pass
-
-
-@message
-class OwnAnswer(ProduceResponse):
-    """It stands among the answers to others, and reaches who waits for it in its turn."""
-
-    then: Then = _nobody
 
 
 class ParkedProduce:
@@ -52,11 +35,7 @@ class ParkedProduce:
 class OwnAppend(ParkedProduce):
     """The broker's own. With acks=1 it waits for the commit too, but min.insync.replicas does not count (GC-9)."""
 
-    __slots__ = ("then",)
-
-    def __init__(self, name: str, request: ProduceRequest, deadline: Micros, then: Then) -> None:
-        super().__init__(name, request, deadline)
-        self.then = then
+    __slots__ = ()
 
     def settle(self, partition: str, error: ErrorCode, leader: str = NO_LEADER, leader_epoch: int = -1) -> bool:
         if error is ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND and self.request.acks == 1:
@@ -65,9 +44,6 @@ class OwnAppend(ParkedProduce):
 
     def refuse(self, partition: str, error: ErrorCode) -> None:
         self.results[partition] = ProduceResult(partition, error, NO_OFFSET)
-
-    def response(self) -> ProduceResponse:
-        return OwnAnswer(super().response().results, 0, self.then)
 
 
 def own_batch(partition: str, payload: tuple[object, ...], size_bytes: int, now: Micros, producer: tuple[int, int] | None) -> RecordBatch:
