@@ -188,8 +188,7 @@ def _transaction_version(run: Mapping[str, object], producer: str) -> int:
     cluster = scenario.get("cluster") if isinstance(scenario, dict) else None
     features = cluster.get("features") if isinstance(cluster, dict) else None
     brokers, clients = _releases(run)
-    default = 2 if brokers >= (4, 0, 0) else 0
-    level = _number(features.get("transaction.version"), default) if isinstance(features, dict) else default
+    level = _number(_dotted(features, "transaction.version"), 2 if brokers >= (4, 0, 0) else 0)
     return level if clients >= (4, 0, 0) and not _client(run, producer).startswith("librdkafka") else min(level, 1)
 
 

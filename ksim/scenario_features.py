@@ -24,7 +24,7 @@ def read_features(reading: Reading, table: Table, profile: BrokerProfile) -> Bro
     if not isinstance(content, dict):
         reading.problem(path, "features: a table of feature levels is wanted.", given=str(content), possible=f'{{ "{TRANSACTION_VERSION}" = 2 }}')
         return profile
-    for name, level in _flat(content).items():
+    for name, level in flat(content).items():
         if name not in KNOWN:
             reading.problem((*path, name), f"features: there is no feature {name}.", given=name, names=KNOWN)
         elif name != TRANSACTION_VERSION:
@@ -44,9 +44,9 @@ def _transactions(reading: Reading, level: object, profile: BrokerProfile) -> Br
     return replace(profile, transaction_version=level)
 
 
-def _flat(content: dict[str, object], before: str = "") -> dict[str, object]:
+def flat(content: dict[str, object], before: str = "") -> dict[str, object]:
     """Dots in a name that was not quoted have made tables of it."""
     found: dict[str, object] = {}
     for name, value in content.items():
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+        found |= flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
     return found

@@ -6,7 +6,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -18,7 +17,6 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
-import org.apache.kafka.common.errors.AuthorizationException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -54,8 +52,7 @@ final class Reading {
     private final Client.Workload made;
     private final boolean transactional;
     private final KafkaConsumer<byte[], byte[]> consumer;
-    private final TreeMap<String, long[]> offsets = new TreeMap<>(); // Read since the last commit: the next one, by what stands before it in an event.
-    private final Map<TopicPartition, OffsetAndMetadata> toCommit = new HashMap<>();
+    private final Map<TopicPartition, OffsetAndMetadata> toCommit = new HashMap<>(); // Read since the last commit: the next one.
     private int count; // Read since the last commit.
     private boolean begun;
     private boolean ended; // It is of no use any more.
@@ -89,7 +86,10 @@ final class Reading {
     void run() throws InterruptedException {
         thread = Thread.currentThread();
         try {
-            if (transactional && !initialize()) return;
+            if (transactional && Transactions.call(producing, "init") != null) {
+                comeToAnEnd();
+                return;
+            }
             if (habits.group != null) consumer.subscribe(habits.topics, new Changes());
             while (!over && !ended) {
                 if (habits.group == null) assignAll();
@@ -131,9 +131,7 @@ final class Reading {
         }
         for (Slice one : slices) {
             count += one.count;
-            long next = one.base + one.count;
-            offsets.put(place(one.partition), new long[] {next});
-            toCommit.put(one.partition, new OffsetAndMetadata(next));
+            toCommit.put(one.partition, new OffsetAndMetadata(one.base + one.count));
         }
         if (sendAll(slices) && count >= habits.commitEvery) end();
     }
@@ -167,34 +165,14 @@ final class Reading {
 
     // An application's own.
 
-    private boolean initialize() throws InterruptedException {
-        while (true) {
-            try {
-                producing.producer.initTransactions();
-                return true;
-            } catch (RuntimeException problem) {
-                tellFailed("init", problem);
-                if (!Transactions.timedOut(problem) && !(problem instanceof AuthorizationException)) {
-                    comeToAnEnd();
-                    return false;
-                }
-            }
-        }
-    }
-
     /** False: what was open is not any more. */
     private boolean sendAll(List<Slice> slices) throws InterruptedException {
         if (transactional && !begun) {
-            try {
-                producing.producer.beginTransaction();
-            } catch (RuntimeException problem) {
-                tellFailed("begin", problem);
+            if (!Transactions.begin(producing)) {
                 comeToAnEnd();
                 return false;
             }
             begun = true;
-            producing.transactions++;
-            step("begin", "");
         }
         for (Slice one : slices) {
             if (one.producer >= 0) say("processed", shown(one) + ",\"made\":" + producing.next);
@@ -224,29 +202,22 @@ final class Reading {
             ConsumerGroupMetadata member = habits.groupMetadata ? consumer.groupMetadata() : new ConsumerGroupMetadata(habits.group);
             producing.producer.sendOffsetsToTransaction(new HashMap<>(toCommit), member);
         } catch (RuntimeException problem) {
-            tellFailed("send-offsets", problem);
-            giveUp(problem);
+            Transactions.tellFailed(producing, "send-offsets", problem);
+            giveUp(problem.getClass().getSimpleName());
             return;
         }
         step("commit", "");
-        while (true) {
-            try {
-                producing.producer.commitTransaction();
-                break;
-            } catch (RuntimeException problem) {
-                tellFailed("commit", problem);
-                if (Transactions.timedOut(problem)) continue;
-                giveUp(problem);
-                return;
-            }
+        String name = Transactions.call(producing, "commit");
+        if (name != null) {
+            giveUp(name);
+            return;
         }
         step("committed", "");
         tellCommitted(toCommit, "", producing.transactions);
         close();
     }
 
-    private void giveUp(RuntimeException problem) throws InterruptedException {
-        String name = problem.getClass().getSimpleName();
+    private void giveUp(String name) throws InterruptedException {
         if (Transactions.CANNOT_RECOVER.contains(name)) {
             comeToAnEnd();
             return;
@@ -257,16 +228,9 @@ final class Reading {
 
     private void abort(boolean rewinds) throws InterruptedException {
         step("abort", "");
-        while (true) {
-            try {
-                producing.producer.abortTransaction();
-                break;
-            } catch (RuntimeException problem) {
-                tellFailed("abort", problem);
-                if (Transactions.timedOut(problem)) continue;
-                comeToAnEnd();
-                return;
-            }
+        if (Transactions.call(producing, "abort") != null) {
+            comeToAnEnd();
+            return;
         }
         step("aborted", "");
         if (rewinds) rewind();
@@ -277,7 +241,6 @@ final class Reading {
         begun = false;
         producing.hasFailed = false;
         count = 0;
-        offsets.clear();
         toCommit.clear();
     }
 
@@ -386,10 +349,6 @@ final class Reading {
 
     private void say(String event, String details) {
         Client.sayLater("{\"event\":\"" + event + "\",\"at\":" + System.nanoTime() + details + "}\n");
-    }
-
-    private void tellFailed(String call, RuntimeException problem) throws InterruptedException {
-        step("failed", ",\"call\":\"" + call + "\"" + Client.described(problem));
     }
 
     private void step(String phase, String details) throws InterruptedException {

@@ -83,18 +83,11 @@ final class Transactions {
 
     /** False: the producer is of no use any more. */
     private boolean goThrough() throws InterruptedException {
-        if (call("init") != null) return false;
+        if (call(producing, "init") != null) return false;
         while (!producing.over && !stopped && hasRecords()) {
             if (again.isEmpty()) Client.waitUntil(due(), producing);
             if (producing.over) break;
-            try {
-                producing.producer.beginTransaction();
-            } catch (RuntimeException problem) {
-                tellFailed("begin", problem);
-                return false;
-            }
-            producing.transactions++;
-            tell("begin", "");
+            if (!begin(producing)) return false;
             boolean fine = sendAll();
             if (fine && habits.thinkNanos > 0) Client.waitUntil(System.nanoTime() + habits.thinkNanos, producing);
             if (producing.over) break;
@@ -136,7 +129,7 @@ final class Transactions {
         boolean wanted = !habits.commits || (habits.abortEvery > 0 && producing.transactions % habits.abortEvery == 0);
         if (fine && !wanted) {
             tell("commit", "");
-            String problem = call("commit");
+            String problem = call(producing, "commit");
             if (problem == null) {
                 tell("committed", "");
                 return true;
@@ -144,7 +137,7 @@ final class Transactions {
             if (CANNOT_RECOVER.contains(problem)) return false;
         }
         tell("abort", "");
-        if (call("abort") != null) return false;
+        if (call(producing, "abort") != null) return false;
         tell("aborted", "");
         if (fine && wanted) return true;
         stopped = habits.onFailure.equals("stop");
@@ -157,8 +150,21 @@ final class Transactions {
         return true;
     }
 
+    /** False: the producer is of no use any more. */
+    static boolean begin(Client.Producing producing) throws InterruptedException {
+        try {
+            producing.producer.beginTransaction();
+        } catch (RuntimeException problem) {
+            tellFailed(producing, "begin", problem);
+            return false;
+        }
+        producing.transactions++;
+        tell(producing, "begin", "");
+        return true;
+    }
+
     /** Repeated for as long as it times out. The name of what else it threw; null where it returned. */
-    private String call(String name) throws InterruptedException {
+    static String call(Client.Producing producing, String name) throws InterruptedException {
         while (true) {
             try {
                 switch (name) {
@@ -168,14 +174,14 @@ final class Transactions {
                 }
                 return null;
             } catch (RuntimeException problem) {
-                tellFailed(name, problem);
+                tellFailed(producing, name, problem);
                 if (!timedOut(problem) && !(name.equals("init") && problem instanceof AuthorizationException)) return problem.getClass().getSimpleName();
             }
         }
     }
 
     /** It may still come to its end, and must be repeated. */
-    static boolean timedOut(RuntimeException problem) {
+    private static boolean timedOut(RuntimeException problem) {
         return problem instanceof TimeoutException && String.valueOf(problem.getMessage()).startsWith("Timeout expired after");
     }
 
@@ -185,8 +191,8 @@ final class Transactions {
         producing.sayLater("{\"event\":\"finished\"" + at + "}\n");
     }
 
-    private void tellFailed(String call, RuntimeException problem) throws InterruptedException {
-        tell("failed", ",\"call\":\"" + call + "\"" + Client.described(problem));
+    static void tellFailed(Client.Producing producing, String call, RuntimeException problem) throws InterruptedException {
+        tell(producing, "failed", ",\"call\":\"" + call + "\"" + Client.described(problem));
     }
 
     private void tell(String phase, String details) throws InterruptedException {

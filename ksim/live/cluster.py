@@ -25,7 +25,8 @@ from ksim.live.owners import owner
 from ksim.live.ports import HOST, Ports
 from ksim.live.processes import Child, Workplace
 from ksim.live.training import train
-from ksim.plan import Plan
+from ksim.plan import DISK_FAULTS, Plan
+from ksim.scenario_features import flat
 from ksim_models.profiles import parse_release
 from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 
@@ -42,7 +43,6 @@ OURS = frozenset(
 OURS_BEGIN = ("listener.", "zookeeper.")
 COORDINATED = (CONSUMER_OFFSETS, TRANSACTION_STATE)
 META = "meta.properties"
-DISK_FAULTS = ("disk-full", "disk-error")
 PROTOCOLS = "CLIENT:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT"
 SMALL = {
     "log.cleaner.dedupe.buffer.size": "2097152",  # Kafka sets 128 MiB aside, half of the heap.
@@ -72,12 +72,12 @@ class ClusterSpec:
     brokers: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     """Name and given settings of each."""
     controllers: tuple[str, ...]
-    features: tuple[tuple[str, int], ...] = ()
+    features: tuple[tuple[str, object], ...] = ()
 
     @staticmethod
     def of(plan: Plan, *, version: str | None = None) -> ClusterSpec:
-        features = tuple((name, level) for name, level in _features(plan).items())
-        return ClusterSpec(version or plan.broker_version, tuple((broker.name, broker.given) for broker in plan.brokers), plan.controllers, features)
+        brokers = tuple((broker.name, broker.given) for broker in plan.brokers)
+        return ClusterSpec(version or plan.broker_version, brokers, plan.controllers, tuple(_features(plan).items()))
 
     @property
     def shared(self) -> Settings:
@@ -401,14 +401,11 @@ class KraftCluster:
             return {name}
 
 
-def _features(plan: Plan) -> dict[str, int]:
+def _features(plan: Plan) -> dict[str, object]:
     """What the scenario says of them; the release decides about the rest."""
     cluster = plan.data.get("cluster")
     given = cluster.get("features") if isinstance(cluster, dict) else None
-    found: dict[str, int] = {}
-    for name, level in given.items() if isinstance(given, dict) else ():
-        found |= {f"{name}.{rest}": number for rest, number in level.items()} if isinstance(level, dict) else {name: level}
-    return found
+    return flat(given) if isinstance(given, dict) else {}
 
 
 def _uuid() -> str:

@@ -18,7 +18,7 @@ from ksim.live.book import Book
 from ksim.live.errors import LiveError
 from ksim.live.exchange import NoAnswer
 from ksim.live.naming import Naming
-from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.plan import DISK_FAULTS, FaultPlan, FrameTrigger, Plan
 from ksim_models.facts import Fault, LogStartMoved
 from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE
 from ksim_models.units import SECOND, Micros
@@ -30,7 +30,7 @@ DELETED = "delete-records"
 EXISTS = "the cluster answered TOPIC_ALREADY_EXISTS"
 LOOK_S = 0.005
 ENDS_WITHIN_S = 1.0
-MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown", "disk-full", "disk-error")
+MACHINE_FAULTS = ("crash", "restart", "pause", "shutdown", *DISK_FAULTS)
 NOT_HERE = {
     "power-loss": "brokers are processes here, and the system under them keeps their page cache (crash is kill -9): only a machine can be switched off",
     "slow-disk": "a replay does not slow down a real disk",

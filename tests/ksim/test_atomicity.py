@@ -18,10 +18,11 @@ CONSUMERS = {"committed": {"isolation.level": "read_committed"}, "all": {"isolat
 class Story:
     """One transactional producer, two partitions; every record goes out alone, in a batch of its own, and is acknowledged."""
 
-    def __init__(self, kafka: str = "4.3", client: str = "java", features: dict[str, int] | None = None) -> None:
-        config = {"producers": {"p1": JAVA | {"client": client}}, "consumers": CONSUMERS, "topics": {"payments": {"min.insync.replicas": 2}}, "brokers": {}}
+    def __init__(self, kafka: str = "4.3", client: str = "java", features: dict[str, Any] | None = None) -> None:
+        topics = {"payments": {"min.insync.replicas": 2}}
+        self.config: dict[str, Any] = {"producers": {"p1": JAVA | {"client": client}}, "consumers": CONSUMERS, "topics": topics, "brokers": {}}
         scenario = {"cluster": {"features": features or {}}}
-        self.history = History({"config": config, "scenario": scenario, "kafka": kafka, "client": client})
+        self.history = History({"config": self.config, "scenario": scenario, "kafka": kafka, "client": client})
         self.logs: dict[str, list[LoggedBatch]] = {"payments-0": [], "payments-1": []}
         self.now = 0
         self.offered = 0
@@ -143,11 +144,12 @@ def test_a_part_that_is_visible_and_a_part_that_is_not_are_torn_whatever_was_tol
         ("4.3", "java", {}, False),
         ("4.3", "java", {"transaction.version": 0}, True),
         ("4.3", "java", {"transaction.version": 1}, True),
+        ("4.3", "java", {"transaction": {"version": 1}}, True),  # As TOML reads a dotted key.
         ("3.9", "java", {}, True),
         ("4.3", "librdkafka", {}, True),
     ],
 )
-def test_a_torn_transaction_is_allowed_where_transactions_share_an_epoch(kafka: str, client: str, features: dict[str, int], allowed: bool) -> None:
+def test_a_torn_transaction_is_allowed_where_transactions_share_an_epoch(kafka: str, client: str, features: dict[str, Any], allowed: bool) -> None:
     """TC-46, KAFKA-17754: the protocol belongs to the pair of client and brokers."""
     story = Story(kafka, client, features)
     story.begin()
@@ -287,8 +289,8 @@ def test_a_failed_record_in_a_transaction_that_nobody_ends_is_hidden_whatever_wa
 def test_a_transaction_may_hang_where_nobody_verifies_it(kafka: str, client: str, verifies: bool, allowed: bool) -> None:
     """TC-47, H-123: with an epoch for each transaction the late batch is fenced, verified or not."""
     story = Story(kafka, client)
-    story.history.run["config"]["brokers"]["broker-1"] = {} if verifies else {"transaction.partition.verification.enable": False}
-    story.history.run["config"]["producers"]["p2"] = {"acks": "all", "enable.idempotence": True, "client": "java"}
+    story.config["brokers"]["broker-1"] = {} if verifies else {"transaction.partition.verification.enable": False}
+    story.config["producers"]["p2"] = {"acks": "all", "enable.idempotence": True, "client": "java"}
     story.send("payments-0", outcome="unknown")
     story.tell(Offered("p2", range(1), 1, 0))
     story.logs["payments-0"].append(LoggedBatch(1, 0, "p2", range(1), 8, 0, 0))
