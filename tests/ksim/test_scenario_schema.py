@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,63 +16,18 @@ from ksim.scenario_schema import schema
 
 VALIDATOR: Any = Draft202012Validator(schema())
 
-SECOND_SAMPLE_AS_FAR_AS_SUPPORTED = """\
-format = 1
-title  = "The second sample of the contract, without transactions, consumers and applications"
-kafka  = { brokers = "4.3", clients = "3.3" }
-client = "java"
-seed   = 11
-
-[cluster]
-brokers     = 3
-controllers = 1
-config.replica.lag.time.max.ms = 30000
-[cluster.broker-2]
-config.num.replica.fetchers = 2
-
-[topics.orders]
-[topics.payments]
-replication = 3
-assignment  = [[1, 2, 3]]
-
-[producers.feed]
-file = "producer.properties"
+SAMPLES = sorted((Path(__file__).parents[2] / "experiments" / "samples").glob("*.toml"))
+WHAT_THE_SAMPLES_LEAVE_OUT = """\
+kafka = { brokers = "4.3", clients = "3.3" }
 [producers.copier]
 config.linger.ms = "20ms"
-
 [[workload]]
-producer   = "feed"
-topic      = "orders"
-for        = "10s"
-rate       = 200
-arrivals   = "poisson"
-size       = { mean = 1000, spread = 200 }
-key        = { distinct = 50, skew = 1.0 }
-wait       = "none"
-start      = "0s"
-on_failure = "report"
-
-[[fault]]
-name = "leader dies"
-at   = "2s"
-do   = "crash"
-who  = "leader(payments-0)"
-for  = "5s"
-
-[network]
-latency   = "0.5ms"
-bandwidth = "1Gbit/s"
-links     = [{ from = "feed", to = "broker-2", latency = "100ms" }]
-
+topic = "payments"
+records = 1
+every = 1
 [model]
 writeback        = "30s"
-append           = "40us"
 power_loss_keeps = "drawn"
-
-[tail]
-heal  = true
-limit = "300s"
-
 [expect]
 lost = 0
 errors.TimeoutException = 0
@@ -94,8 +50,9 @@ def test_a_built_in_scenario_is_valid(name: str) -> None:
     assert mistakes_of(built_in(name)) == []
 
 
-def test_the_second_sample_is_valid_as_far_as_it_is_supported() -> None:
-    assert mistakes_of(SECOND_SAMPLE_AS_FAR_AS_SUPPORTED) == []
+@pytest.mark.parametrize("text", [*(path.read_text(encoding="utf-8") for path in SAMPLES), WHAT_THE_SAMPLES_LEAVE_OUT])
+def test_a_sample_is_valid(text: str) -> None:
+    assert mistakes_of(text) == []
 
 
 @pytest.mark.parametrize(
