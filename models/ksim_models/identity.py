@@ -9,7 +9,6 @@ from __future__ import annotations
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork
 from ksim_models.config import ProducerConfig
-from ksim_models.errors import ErrorCode
 from ksim_models.facts import ProducerId
 from ksim_models.idempotence import Idempotence
 from ksim_models.machine import Effect, Note
@@ -17,17 +16,8 @@ from ksim_models.messages import InitProducerIdRequest, InitProducerIdResponse
 from ksim_models.outcomes import Outcomes
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
+from ksim_models.transaction_replies import INIT_PRODUCER_ID, UNEXPECTED, Then, reaction
 from ksim_models.units import LONG_AGO, Micros, ms
-
-AUTHORIZATION = (ErrorCode.CLUSTER_AUTHORIZATION_FAILED, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-COORDINATOR = (
-    ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
-    ErrorCode.COORDINATOR_NOT_AVAILABLE,
-    ErrorCode.NOT_COORDINATOR,
-    ErrorCode.CONCURRENT_TRANSACTIONS,
-)
-"""What InitProducerId was tried again for before 3.3.2 (KAFKA-14417)."""
-FENCED = (ErrorCode.PRODUCER_FENCED, ErrorCode.INVALID_PRODUCER_EPOCH)
 
 
 class Identity:
@@ -108,17 +98,18 @@ class Identity:
         self._begin_again()
         error = response.error
         idempotence = self.idempotence
-        if not error:
-            self.is_retry = False
-            idempotence.given(response.producer_id, response.producer_epoch)
-            out.append(Note(ProducerId(self.producer, response.producer_id, response.producer_epoch, "InitProducerId")))
-        elif error.retriable if self.profile.retries_more_errors else error in COORDINATOR:
-            pass
-        elif error not in AUTHORIZATION:
-            idempotence.fatal = "ProducerFencedException" if error in FENCED else "KafkaException"
-            idempotence.fatal_text = f"Unexpected error in InitProducerIdResponse; {error.meaning}"
-        elif self.profile.authorization_errors_end_no_producer:
-            self.is_retry = False
-            self.outcomes.abort_all(error.exception, error.meaning, now, out)
-        else:
-            idempotence.fatal, idempotence.fatal_text = error.exception, error.meaning
+        match reaction(INIT_PRODUCER_ID, error, self.profile):
+            case Then.DONE:
+                self.is_retry = False
+                idempotence.given(response.producer_id, response.producer_epoch)
+                out.append(Note(ProducerId(self.producer, response.producer_id, response.producer_epoch, "InitProducerId")))
+            case Then.RETRY | Then.FIND:
+                pass  # Anybody is asked: without a transactional id there is no coordinator.
+            case Then.AUTHORIZATION:
+                self.is_retry = False
+                self.outcomes.abort_all(error.exception, error.meaning, now, out)
+            case Then.FATAL:
+                idempotence.fatal, idempotence.fatal_text = error.exception, error.meaning
+            case then:
+                idempotence.fatal = "ProducerFencedException" if then is Then.FENCED else "KafkaException"
+                idempotence.fatal_text = UNEXPECTED[INIT_PRODUCER_ID].format(error.meaning)

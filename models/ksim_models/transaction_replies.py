@@ -1,6 +1,6 @@
 """What each answer of a coordinator means to a transactional producer: one table per request, a row per error.
 
-Kafka: the handlers of TransactionManager (section 5.5 of the client's rule book, T25a for releases before 3.4).
+Kafka: the handlers of TransactionManager (section 5.5 of the client's rule book, T25a for releases before 3.3.2).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ RETRIED_BY_NAME: dict[str, tuple[ErrorCode, ...]] = {
     OFFSET_COMMIT: (E.COORDINATOR_LOAD_IN_PROGRESS, E.UNKNOWN_TOPIC_OR_PARTITION),
     END_TXN: (E.COORDINATOR_LOAD_IN_PROGRESS, E.CONCURRENT_TRANSACTIONS),
 }
-"""T25a: what was retried before whatever is retriable was."""
+"""T25a: what was retried before whatever is retriable was (3.3.2, KAFKA-14417)."""
 
 
 def reaction(api: str, error: ErrorCode, profile: ClientProfile) -> Then:
