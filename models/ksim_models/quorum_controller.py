@@ -133,7 +133,7 @@ class QuorumController:
         self.raft.poll(now, out)
         self._follow_the_leadership(now, out)
         if self.active is not None:
-            self.raft.append([MetadataEntry(self.raft.epoch, record, tuple(told)) for record, told in self.active.drain(now)], now)
+            self.raft.append([MetadataEntry(self.raft.epoch, record, tuple(told)) for record, told in self.active.drain(now)])
         self.raft.serve_parked(now, out)
         if self._exit_at <= now or (self._exit_at < NEVER and self.raft.role is not Role.RESIGNED and self.raft.leader):
             self.running, self.active = False, None

@@ -118,9 +118,8 @@ class RaftVoter(RaftObserver):
 
     def poll(self, now: Micros, out: list[Effect]) -> None:
         super().poll(now, out)
-        for connection, fetch in [(connection, fetch) for connection, fetch in self.parked.items() if fetch.until <= now]:
-            del self.parked[connection]
-            out.append(Send(connection, self._fetched(fetch.request)))
+        for connection in [connection for connection, fetch in self.parked.items() if fetch.until <= now]:
+            out.append(Send(connection, self._fetched(self.parked.pop(connection).request)))
 
     def patience_ends(self, now: Micros) -> None:
         match self.role:
@@ -195,7 +194,7 @@ class RaftVoter(RaftObserver):
         self.peers.forget_questions()
         if self.role is Role.CANDIDATE:
             self._take_the_lead(now)
-            self.append([MetadataEntry(self.epoch, LeaderChangeRecord(self.name, self.epoch))], now)
+            self.append([MetadataEntry(self.epoch, LeaderChangeRecord(self.name, self.epoch))])
         else:
             self._enter_an_epoch_of_its_own()
             self.votes, self.until = {self.name: True}, now + self._election_timeout()
@@ -312,18 +311,16 @@ class RaftVoter(RaftObserver):
 
     # What the leader has.
 
-    def append(self, entries: Iterable[MetadataEntry], now: Micros) -> None:
+    def append(self, entries: Iterable[MetadataEntry]) -> None:
         self.log.entries.extend(entries)
         self._advance()
 
-    def _advance(self) -> bool:
-        """A majority has it, the leader counted; but nothing of older epochs alone (KIP-595). True where that is news."""
+    def _advance(self) -> None:
+        """A majority has it, the leader counted; but nothing of older epochs alone (KIP-595)."""
         held = sorted([self.log.end_offset, *self.ends.values()], reverse=True)[self.majority - 1]
-        if held <= max(self.epoch_start, self.committed):
-            return False
-        self.committed = held
-        self.high_watermark = max(self.high_watermark, held)
-        return True
+        if held > max(self.epoch_start, self.committed):
+            self.committed = held
+            self.high_watermark = max(self.high_watermark, held)
 
     def serve_parked(self, now: Micros, out: list[Effect]) -> None:
         """Whom there is something to tell. Before 4.1 a commit alone is no reason (KC-80)."""
@@ -410,15 +407,13 @@ class RaftVoter(RaftObserver):
         entries = tuple(self.log.entries[request.offset :]) if diverging is None else ()
         return RaftFetchResponse(error, self.epoch, self.leader, entries, self.committed, diverging)
 
-    def handle_response(self, whom: str, message: RaftResponse, now: Micros, out: list[Effect]) -> None:
+    def handle_response(self, whom: str, message: RaftResponse, now: Micros) -> None:
         match message:
             case VoteResponse() if self.role in (Role.PROSPECTIVE, Role.CANDIDATE):
                 self._vote_came(whom, message.granted, now)
             case RaftFetchResponse() if self.role is Role.FOLLOWER:
                 self.take(message, now)
-            case BeginQuorumEpochResponse() if self.leads:
-                self.unacknowledged = [name for name in self.unacknowledged if name != whom]
-            case EndQuorumEpochResponse() if self.role is Role.RESIGNED:
+            case BeginQuorumEpochResponse() | EndQuorumEpochResponse():  # In the role that asked: another has forgotten its questions.
                 self.unacknowledged = [name for name in self.unacknowledged if name != whom]
             case _:
                 pass

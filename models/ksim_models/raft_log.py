@@ -42,13 +42,12 @@ class RaftLog:
         epoch, end = self.end_of(last_epoch)
         return None if epoch == last_epoch and end >= offset else (epoch, end)
 
-    def truncate(self, diverging: tuple[int, int]) -> int:
-        """Where the log ends now (ReplicatedLog.truncateToEndOffset)."""
+    def truncate(self, diverging: tuple[int, int]) -> None:
+        """ReplicatedLog.truncateToEndOffset."""
         epoch, theirs = diverging
         mine_epoch, mine = self.end_of(epoch)
         offset = min(mine, theirs) if mine_epoch == epoch or not epoch else mine
         del self.entries[offset:]
-        return offset
 
 
 class RaftDisk:

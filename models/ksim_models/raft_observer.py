@@ -32,8 +32,7 @@ class RaftObserver:
         self.disk = disk
         self.log = disk.log
         self.fetch_timeout = ms(config.controller_quorum_fetch_timeout_ms)
-        self.retry_backoff = ms(config.controller_quorum_retry_backoff_ms)
-        self.peers = Peers(self.others, name_connection, ms(config.controller_quorum_request_timeout_ms), self.retry_backoff)
+        self.peers = Peers(self.others, name_connection, ms(config.controller_quorum_request_timeout_ms), ms(config.controller_quorum_retry_backoff_ms))
         self.draws = 0
         """How often chance was asked: the next time is another one."""
         self.high_watermark = 0
@@ -118,11 +117,9 @@ class RaftObserver:
     # Hearing.
 
     def received(self, connection: str, message: RaftResponse, now: Micros, out: list[Effect]) -> None:
-        answered = self.peers.answered(connection, out)
-        if answered is not None:
-            peer, _ = answered
-            if not self._is_handled_as_any(message, now):
-                self.handle_response(peer.name, message, now, out)
+        peer = self.peers.answered(connection, out)
+        if peer is not None and not self._is_handled_as_any(message, now):
+            self.handle_response(peer.name, message, now)
 
     def _is_handled_as_any(self, message: RaftResponse, now: Micros) -> bool:
         """maybeHandleCommonResponse: what every answer says about epoch and leader. False where there is more in it for the role at hand."""
@@ -145,7 +142,7 @@ class RaftObserver:
         elif leader and not self.leader:
             self.follow(leader, epoch, now)
 
-    def handle_response(self, whom: str, message: RaftResponse, now: Micros, out: list[Effect]) -> None:
+    def handle_response(self, whom: str, message: RaftResponse, now: Micros) -> None:
         if isinstance(message, RaftFetchResponse) and self.leader:
             self.take(message, now)
 

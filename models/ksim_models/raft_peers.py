@@ -88,15 +88,15 @@ class Peers:
         peer.open, peer.reconnect_after = True, RECONNECT_FIRST
         self._send(peer, out)
 
-    def answered(self, connection: str, out: list[Effect]) -> tuple[Peer, RaftRequest] | None:
-        """Who answers, and to what; None where nobody waits for it any more."""
+    def answered(self, connection: str, out: list[Effect]) -> Peer | None:
+        """Who answers; None where nobody waits for it any more."""
         peer = self.by_connection[connection]
         request, peer.under_way = peer.under_way, None
         if request is None or request is not peer.asked:
             self._send(peer, out)
             return None
         peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
-        return peer, request
+        return peer
 
     def fail(self, peer: Peer, now: Micros) -> None:
         """No answer came: not again before a pause. An answer that is an error is none of that: whoever gave it may be asked at once."""

@@ -161,7 +161,7 @@ def test_a_record_is_committed_when_a_majority_has_it_and_first_one_of_the_new_e
     voter.fetched_by("c3", 3)
     assert (voter.raft.committed, voter.raft.is_established) == (3, True)
 
-    voter.raft.append([MetadataEntry(2, NoOpRecord())], voter.now)
+    voter.raft.append([MetadataEntry(2, NoOpRecord())])
     assert voter.raft.committed == 3
     voter.fetched_by("c3", 4)
     assert voter.raft.committed == 4
