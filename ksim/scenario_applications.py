@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ksim.plan import ConsumerPlan, ProducerPlan, WorkloadPlan
-from ksim.problems import shown
-from ksim.scenario_producers import LEGAL_NAME, RESERVED_NAME
+from ksim.scenario_producers import check_name
 from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_shape import APPLICATION, COMMIT_EVERY
 from ksim.scenario_values import COUNT, FLAG, SIZE
@@ -40,9 +39,7 @@ def read_applications(
     at_work = [workload.producer for workload in workloads]
     taken = [*(one.name for one in consumers), *(one.name for one in producers)]
     for name, (path, value) in reading.tables(("applications",), content).items():
-        if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name) or name in taken:
-            possible = "a letter, then letters, digits and . _ -; not the name of another machine"
-            reading.problem(path, f"{shown(name)} cannot be the name of an application.", given=name, possible=possible)
+        check_name(reading, path, name, "an application", taken, "another machine")
         table = reading.table(path, value, APPLICATION) or Table(reading, path, {}, APPLICATION)
         consumer = _part(table, "consumer", [one.name for one in consumers])
         producer = _part(table, "producer", [one.name for one in producers if one.name not in at_work])

@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 
 from ksim.plan import ConsumerPlan, TopicPlan
 from ksim.problems import shown
-from ksim.scenario_producers import LEGAL_NAME, RESERVED_NAME, file_settings
+from ksim.scenario_producers import check_name, file_settings
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
 from ksim.scenario_values import DURATION, choice
@@ -41,13 +41,7 @@ def read_consumers(
     """of_applications: consumer -> what its application reads."""
     consumers = Consumers([], {})
     for name, (path, value) in reading.tables(("consumers",), content).items():
-        if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name) or name in producers:
-            reading.problem(
-                path,
-                f"{shown(name)} cannot be the name of a consumer.",
-                given=name,
-                possible="a letter, then letters, digits and . _ -; not the name of a broker, a controller or a producer",
-            )
+        check_name(reading, path, name, "a consumer", producers, "a broker, a controller or a producer")
         table = reading.table(path, value, CONSUMER) or Table(reading, path, {}, CONSUMER)
         settings = [*file_settings(table, folder), *table.settings()]
         if name in of_applications:

@@ -6,7 +6,7 @@ Kafka: KafkaProducer's constructor; `kafka-producer-perf-test --producer.config`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
@@ -16,6 +16,7 @@ from ksim.scenario_file import properties
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import PRODUCER
 from ksim.scenario_values import TEXT
+from ksim.toml_lines import Path
 from ksim_models.config import Effective, LibrdkafkaResolution, ProducerConfig, Setting, by_one_name, resolve_librdkafka, resolve_producer
 from ksim_models.librdkafka_keys import LIBRDKAFKA, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
@@ -48,13 +49,7 @@ def read_producers(reading: Reading, content: object, profile: ClientProfile, ge
     tables = reading.tables(("producers",), content) or {DEFAULT_PRODUCER: (("producers", DEFAULT_PRODUCER), {})}
     producers = Producers([], {})
     for name, (path, value) in tables.items():
-        if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name):
-            reading.problem(
-                path,
-                f"{shown(name)} cannot be the name of a producer.",
-                given=name,
-                possible="a letter, then letters, digits and . _ -; not the name of a broker or controller",
-            )
+        check_name(reading, path, name, "a producer", (), "a broker or controller")
         table = reading.table(path, value, PRODUCER) or Table(reading, path, {}, PRODUCER)
         client = read_client(table, general)
         settings = [*file_settings(table, folder), *table.settings()]
@@ -67,6 +62,13 @@ def read_producers(reading: Reading, content: object, profile: ClientProfile, ge
         producers.plans.append(ProducerPlan(name, client.name, profile, config=config, given=given, client_version=client.version, librdkafka=own))
         producers.effective[name] = resolved.effective
     return producers
+
+
+def check_name(reading: Reading, path: Path, name: str, of: str, taken: Collection[str], others: str) -> None:
+    """`others`: who else has one, as a person says it; `taken`: those of them that the scenario names."""
+    if LEGAL_NAME.fullmatch(name) is None or RESERVED_NAME.fullmatch(name) or name in taken:
+        possible = f"a letter, then letters, digits and . _ -; not the name of {others}"
+        reading.problem(path, f"{shown(name)} cannot be the name of {of}.", given=name, possible=possible)
 
 
 def read_client(table: Table, otherwise: ClientLibrary) -> ClientLibrary:

@@ -17,14 +17,12 @@ and what it says besides
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ksim.live.book import Book
 from ksim.live.child import Workplace
-from ksim.live.client_transactions import HELD_S
 from ksim.live.clients import REPLACED, LiveClient
 from ksim.live.naming import Naming
 from ksim.plan import ConsumerPlan, Plan, ProducerPlan
@@ -136,12 +134,8 @@ class LiveReader(LiveClient):
         event = events[0]
         self.book.note(PollFailed(self.consumer.name, event["class"], self._plain(event["message"])), self._at(event))
 
-    def _on_transaction(self, events: list[dict[str, Any]]) -> None:
-        for event in events:
-            offsets = tuple(sorted(self._offsets(event).items())) if "offsets" in event else ()
-            group = str(self.consumer.config.group_id) if "offsets" in event else ""
-            if self.transactions.heard(event, self._at(event), self._plain, offsets, group):
-                asyncio.get_running_loop().call_later(HELD_S, self._say, "proceed")
+    def _sent_offsets(self, event: dict[str, Any]) -> tuple[tuple[tuple[str, int], ...], str]:
+        return (tuple(sorted(self._offsets(event).items())), str(self.consumer.config.group_id)) if "offsets" in event else ((), "")
 
     def _place(self, event: dict[str, Any]) -> str:
         return f"{self.naming.told(event['topic'])}-{event['partition']}"
