@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ksim.invariants_transactions import TransactionInvariants
 from ksim_models.broker import Broker
+from ksim_models.coordination_facts import TransactionState
 from ksim_models.decisions import Decisions
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
@@ -19,6 +21,7 @@ from ksim_models.machine import Closed, Crashed, Effect, Event, Machine, Note, R
 from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord, topic_of
 from ksim_models.quorum_controller import QuorumController
 from ksim_models.quorum_messages import MetadataEntry
+from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
 from ksim_models.units import Micros, show
 
 
@@ -125,6 +128,9 @@ class Invariants:
         self.metadata: Sequence[MetadataEntry] = ()
         """Of several controllers: themselves, and what they have committed."""
         self.quorum_seen = QuorumSeen()
+        self.transactions = TransactionInvariants(
+            self.broken, self._led, lambda partition: partition in self.committed and bool(self.committed[partition].excused)
+        )
 
     def watched(self, machine: Machine) -> Machine:
         """The same machine, with a look at the cluster after everything it does."""
@@ -187,6 +193,14 @@ class Invariants:
                 self.excuse(fact.partition, "unclean election (KC-43, KC-55)")
             case CacheLost():
                 self._meet_loss(fact)
+            case TransactionState():
+                self.transactions.follow_coordinator(fact)
+
+    def _led(self, partition: str) -> Log | None:
+        """The log of the partition's leader, if that runs."""
+        record = self.newest.get(partition)
+        broker = self.by_name.get(record.leader) if record is not None else None
+        return broker.logs.get(partition) if broker is not None and broker.running else None
 
     def _commit(self, fact: HighWatermark) -> None:
         if fact.partition in self.left_alone:
@@ -262,6 +276,8 @@ class Invariants:
         expected = type(request).__name__.replace("Request", "Response")
         if expected != type(response).__name__:
             self.broken("INV-14", f"{broker.name} answers {expected} with {response}")
+        if isinstance(request, ConsumerFetchRequest) and isinstance(response, ConsumerFetchResponse):
+            self.transactions.follow_reader(broker, request, response)
         if not isinstance(request, ProduceRequest) or not isinstance(response, ProduceResponse):
             return
         if [batch.partition for batch in request.batches] != [result.partition for result in response.results]:

@@ -1,6 +1,6 @@
 """The rules that `ksim.invariants` looks at, by their names, each with what Kafka excepts from it.
 
-Kafka: INV-1 to INV-9, INV-13 and INV-14 of the broker's rule book, section 13; INV-10 to INV-12 are about transactions, which are not simulated yet.
+Kafka: INV-1 to INV-14 of the broker's rule book, section 13 (INV-10 to INV-12: `ksim.invariants_transactions`).
 The TLA+ properties LeaderCompleteness, LeaderCandidateCompleteness, ReplicationQuorumSuperset, LogMatching, MetadataLogMatching, ConsistentRead,
 MinIsrRecoveryQuorum and NoCommittedRecordLostGlobally (Vanlightly, kip-966 specification).
 """
@@ -237,6 +237,12 @@ def nothing_committed_is_gone_everywhere(cluster: Invariants) -> None:
             cluster.broken("NoCommittedRecordLostGlobally", f"{partition}: {committed.end} was committed, and no replica has it")
 
 
+def a_replica_knows_what_is_open_in_its_log(cluster: Invariants) -> None:
+    """INV-10."""
+    for broker, partition, log in cluster.replicas():
+        cluster.transactions.look(broker, partition, log)
+
+
 RULES: dict[str, Rule] = {
     "INV-1": offsets_are_in_order,
     "INV-2": a_leaders_high_watermark_only_rises,
@@ -244,6 +250,7 @@ RULES: dict[str, Rule] = {
     "INV-4, INV-9": one_epoch_and_offset_is_one_batch,
     "INV-5": one_leader_per_epoch,
     "INV-7": isr_and_elr_are_sound,
+    "INV-10": a_replica_knows_what_is_open_in_its_log,
     "NoCommittedRecordLostGlobally": nothing_committed_is_gone_everywhere,
     "LeaderCompleteness, INV-8": the_leader_has_all_that_was_committed,
     "LeaderCandidateCompleteness": whoever_may_be_elected_has_all_that_was_committed,
@@ -255,4 +262,4 @@ RULES: dict[str, Rule] = {
     "NeverTwoLeadersInSameEpoch": never_two_leaders_in_one_epoch,
     "MinIsrRecoveryQuorum": somebody_is_left_to_recover_from,
 }
-"""INV-6, INV-13 and INV-14 are about what happens, not about a state: `ksim.invariants` follows them."""
+"""INV-6 and INV-11 to INV-14 are about what happens, not about a state: `ksim.invariants` follows them."""

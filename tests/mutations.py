@@ -21,12 +21,14 @@ from ksim_models.log import Log
 from ksim_models.messages import FetchedPartition, PartitionRecord
 from ksim_models.parked import ParkedProduce
 from ksim_models.producer_state import Answer, ProducerState
+from ksim_models.producer_transactions import PartitionTransactions
 from ksim_models.quorum_messages import VoteRequest
 from ksim_models.raft import RaftVoter
 from ksim_models.raft_log import RaftLog
 from ksim_models.replica import Replica
 from ksim_models.replication_control import ReplicationControl
 from ksim_models.roles import Roles
+from ksim_models.transaction_markers import Ending, TransactionMarkers
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -41,7 +43,7 @@ def around(owner: Any, name: str, wrap: Callable[..., Any]) -> Plant:
     return plant
 
 
-def instead(owner: Any, name: str, other: Callable[..., Any]) -> Plant:
+def instead(owner: Any, name: str, other: Callable[..., Any] | property) -> Plant:
     return lambda patch: patch.setattr(owner, name, other)
 
 
@@ -194,6 +196,17 @@ def _of_the_leader_alone(original: Any, self: RaftVoter) -> Any:
     return original(self)
 
 
+def _still_open(original: Any, self: PartitionTransactions, producer_id: int, marker_offset: int, *, aborted: bool) -> None:
+    first = self.open[producer_id]
+    original(self, producer_id, marker_offset, aborted=aborted)
+    self.open[producer_id] = first
+
+
+def _at_the_first_answer(original: Any, self: TransactionMarkers, ending: Ending, now: int, out: list[Any]) -> None:
+    ending.waiting_for.clear()
+    original(self, ending, now, out)
+
+
 PLANTED: dict[str, Plant] = {
     # H-080
     "H-080 broker incarnation": both(instead(Image, "is_isr_eligible", _eligible_whoever_it_was), around(Leading, "_fetch_error", _epochs_not_looked_at)),
@@ -235,5 +248,9 @@ PLANTED: dict[str, Plant] = {
     "a controller that votes for whoever asks": instead(RaftLog, "is_up_to_date", lambda self, last_epoch, end_offset: True),
     "a controller that counts no majority": around(RaftVoter, "_advance", _of_the_leader_alone),
     "a controller that keeps what its leader does not have": instead(RaftLog, "diverges", lambda self, offset, last_epoch: None),
+    "a marker that ends nothing": around(PartitionTransactions, "end", _still_open),
+    "complete at the first marker": around(TransactionMarkers, "_maybe_done", _at_the_first_answer),
+    "nobody is told of what was aborted": instead(Log, "aborted", lambda self, start, end: ()),
+    "readers go as far as the high watermark": instead(Log, "last_stable_offset", property(lambda self: self.high_watermark)),
     "proposed and not waited for": both(instead(Leadership, "propose_expand", _narrow), around(Leadership, "proposed_isr", _proposed_with_it)),
 }

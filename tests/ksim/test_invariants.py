@@ -61,6 +61,32 @@ BEHIND = Scenario.loads(QUORUM.replace("4.1", "3.9") + parted("controller-3", '"
 """controller-3 does not hear its leader, and without pre-votes it stands again and again, each time with less of the log."""
 CUT_OFF = Scenario.loads(QUORUM + parted("controller-1", '["controller-2", "controller-3"]', "12s"))
 
+HALF_CUT = Scenario.loads(
+    HEAD.partition("[network]")[0]
+    + """[topics.t]
+partitions = 2
+assignment = [[1, 2, 3], [2, 3, 1]]
+[producers.p1]
+config.transactional.id = "t1"
+[consumers.c1]
+topics = ["t"]
+config.isolation.level = "read_committed"
+config.auto.offset.reset = "earliest"
+[[workload]]
+topic = "t"
+records = 200
+every = "5ms"
+key = { distinct = 20 }
+transaction = { records = 20, abort_every = 3, think = "50ms" }
+[[fault]]
+do = "pause"
+who = "leader(t-1)"
+at = "400ms"
+for = "5s"
+"""
+)
+"""Two partitions of every transaction, and the leader of one of them stands still for a while."""
+
 RED: list[tuple[str, str, str, Scenario]] = [
     ("INV-1", "INV-1", "a high watermark beyond the end", KILL_ALL),
     ("INV-2", "INV-2", "a high watermark that steps back", storm(0)),
@@ -87,6 +113,10 @@ RED: list[tuple[str, str, str, Scenario]] = [
     ("LeaderCompleteness", "LeaderCompleteness, of controllers", "a controller that votes for whoever asks", BEHIND),
     ("LeaderCompleteness", "LeaderCompleteness, of controllers", "a controller that counts no majority", CUT_OFF),
     ("NeverTwoLeadersInSameEpoch", "NeverTwoLeadersInSameEpoch", "a controller that votes as often as it is asked", CONTROLLER_DIES),
+    ("INV-10", "INV-10", "a marker that ends nothing", HALF_CUT),
+    ("INV-11", "", "complete at the first marker", HALF_CUT),
+    ("INV-12", "", "nobody is told of what was aborted", HALF_CUT),
+    ("INV-12", "", "readers go as far as the high watermark", HALF_CUT),
     ("MinIsrRecoveryQuorum", "MinIsrRecoveryQuorum", "nobody is remembered", POWER_CUT),
     ("NoCommittedRecordLostGlobally", "NoCommittedRecordLostGlobally", "a crash that empties the disk", KILL_ALL),
 ]

@@ -1,0 +1,112 @@
+"""What must hold of transactions: INV-10, INV-11 and INV-12 of the broker's rule book, section 13.
+
+Excepted: what a machine without power or an unclean election has taken from a partition; topics that were deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ksim_models.broker import Broker
+from ksim_models.coordination_facts import TransactionState
+from ksim_models.log import Log
+from ksim_models.messages import RecordBatch
+from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
+
+DECIDED = {"PrepareCommit": "CompleteCommit", "PrepareAbort": "CompleteAbort"}
+
+
+@dataclass(slots=True)
+class Scan:
+    """One replica's log, read as far as this: what is open in it."""
+
+    start: int = 0
+    counted: int = 0
+    last: RecordBatch | None = None
+    open: dict[int, int] = field(default_factory=dict)
+    """Producer id -> where its transaction began."""
+
+    def read(self, log: Log) -> None:
+        """A log that was cut, at its end or at its beginning, is read again."""
+        if self.start != log.log_start_offset or (self.counted and not (self.counted <= len(log.batches) and log.batches[self.counted - 1] is self.last)):
+            self.start, self.counted = log.log_start_offset, 0
+            self.open.clear()
+        for batch in log.batches[self.counted :]:
+            if batch.marker is not None:
+                self.open.pop(batch.producer_id, None)
+            elif batch.transactional:
+                self.open.setdefault(batch.producer_id, batch.base_offset)
+        self.counted = len(log.batches)
+        self.last = log.batches[-1] if log.batches else None
+
+
+@dataclass(slots=True)
+class Decision:
+    """A coordinator has decided, and a majority knows it."""
+
+    state: str
+    producer_id: int
+    ends: dict[str, int]
+    """Where the logs of its partitions ended then: what the transaction has written stands before."""
+
+
+class TransactionInvariants:
+    def __init__(self, broken: Callable[[str, str], None], led: Callable[[str], Log | None], is_excused: Callable[[str], bool]) -> None:
+        """broken: hears the rule and what was seen; led: the log of a partition's leader that runs; is_excused: whether something may be missing from one."""
+        self.broken = broken
+        self.led = led
+        self.is_excused = is_excused
+        self.scans: dict[tuple[str, str], Scan] = {}
+        self.decisions: dict[str, Decision] = {}
+        """By transactional id."""
+        self.epochs: dict[tuple[str, int], int] = {}
+        """Per transactional id and producer id: the newest."""
+
+    def look(self, broker: Broker, partition: str, log: Log) -> None:
+        """INV-10: each transactional record is committed, aborted, or open, and no producer has two transactions open in one partition."""
+        if not broker.running or partition not in broker.replicas:
+            return
+        scan = self.scans.setdefault((broker.name, partition), Scan())
+        scan.read(log)
+        known = log.producers.transactions.open
+        if known.keys() != scan.open.keys() or any(first != known[pid] for pid, first in scan.open.items() if known[pid] >= log.log_start_offset):
+            self.broken("INV-10", f"{partition} on {broker.name}: {known} are taken for open, and {scan.open} are")
+
+    def follow_coordinator(self, fact: TransactionState) -> None:
+        """INV-11: a decision is never reversed, and complete only when every marker is written; the epoch of a producer id never decreases."""
+        key = fact.transactional_id, fact.producer_id
+        if fact.producer_epoch < self.epochs.get(key, -1):
+            self.broken("INV-11", f"{fact.transactional_id}: epoch {fact.producer_epoch} of producer id {fact.producer_id} after {self.epochs[key]}")
+        self.epochs[key] = fact.producer_epoch
+        decision = self.decisions.get(fact.transactional_id)
+        if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]):
+            self.broken("INV-11", f"{fact.transactional_id}: {fact.state} after {decision.state}")
+        if fact.state in DECIDED:
+            logs = {partition: log for partition in fact.partitions if (log := self.led(partition)) is not None}
+            self.decisions[fact.transactional_id] = Decision(fact.state, fact.producer_id, {partition: log.log_end_offset for partition, log in logs.items()})
+        elif decision is not None:
+            del self.decisions[fact.transactional_id]
+            for partition, end in decision.ends.items():
+                log = self.led(partition)
+                first = log.producers.transactions.open.get(decision.producer_id, end) if log is not None else end
+                if first < end and not self.is_excused(partition):
+                    self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+
+    def follow_reader(self, broker: Broker, request: ConsumerFetchRequest, response: ConsumerFetchResponse) -> None:
+        """INV-12: who reads what is committed is given nothing that is open, and is told what of it was aborted. TC-46 and TC-47 only change whose it is."""
+        for told in response.partitions if request.read_committed else ():
+            log = broker.logs.get(told.partition)
+            for batch in told.batches if log is not None else ():
+                if batch.next_offset > told.last_stable_offset:
+                    self.broken("INV-12", f"{broker.name} gives {told.partition} up to {batch.next_offset}, and {told.last_stable_offset} is stable")
+                if log is not None and batch.transactional and batch.marker is None:
+                    self._look_for_end(log, batch, told.partition, dict(told.aborted))
+
+    def _look_for_end(self, log: Log, batch: RecordBatch, partition: str, aborted: dict[int, int]) -> None:
+        behind = log.between(batch.next_offset, log.log_end_offset)
+        marker = next((one.marker for one in behind if one.marker is not None and one.producer_id == batch.producer_id), None)
+        if marker is None:
+            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} is open, and it is read")
+        elif not marker.committed and aborted.get(batch.producer_id, batch.base_offset + 1) > batch.base_offset:
+            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} was aborted, and nobody says so")
