@@ -104,14 +104,19 @@ def _inputs(topic: str, copied: Copied) -> dict[str, Runs]:
 
 
 def _made(history: History) -> dict[str, dict[str, list[Made]]]:
-    """Per application and writer."""
+    """Per application and writer, by number. What was made and never handed to send() is made anew: the later fact counts."""
     found: dict[str, dict[str, list[Made]]] = {}
     for _, fact in history.of(Processed):
+        pieces = found.setdefault(fact.application, {}).setdefault(fact.writer, [])
         offset = fact.base_offset
         for first, stop in runs_of(fact.made):
-            found.setdefault(fact.application, {}).setdefault(fact.writer, []).append((first, stop, fact.partition, offset))
+            while pieces and pieces[-1][1] > first:
+                low, _, partition, at = pieces.pop()
+                if low < first:
+                    pieces.append((low, first, partition, at))
+            pieces.append((first, stop, fact.partition, offset))
             offset += stop - first
-    return {name: {writer: sorted(pieces) for writer, pieces in of.items()} for name, of in found.items()}
+    return found
 
 
 def _committed(history: History) -> dict[str, dict[str, int]]:

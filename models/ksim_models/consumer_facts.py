@@ -11,7 +11,10 @@ from ksim_models.messages import Records
 
 @message
 class Processed:
-    """An application has read these records of `producer` (the first stands at `base_offset`), and sent for each in turn one of `writer`'s records `made`."""
+    """An application has read these records of `producer` (from `base_offset` on) and made of each in turn one of `writer`'s records `made`, to send.
+
+    One that crashed, or gave up in the middle, makes the numbers it had not handed to send() once more, of other inputs maybe: the later fact counts.
+    """
 
     application: str
     partition: str

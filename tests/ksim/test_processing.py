@@ -66,6 +66,17 @@ def test_each_input_takes_effect_once_twice_or_not_at_all(processed: Any, writte
     assert sum(told[:4]) == INPUTS
 
 
+def test_numbers_that_were_made_and_never_sent_are_made_anew() -> None:
+    """Of three records that were made two were sent; of two more none."""
+    told = history((0, 3), written=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9))
+    told.add(8, Offered("copier", range(3, INPUTS), 2, 0))
+    told.add(8, Processed("copy", "orders-0", 2, "feed", range(2, 4), "copier", range(2, 4)))
+    told.add(8, Processed("copy", "orders-0", 2, "feed", range(2, 10), "copier", range(2, 10)))
+    (found,) = judge(told).processing
+
+    assert (found.processed_once, found.processed_twice) == (INPUTS, 0)
+
+
 def test_it_is_a_verdict_of_its_own_and_part_of_the_whole() -> None:
     doubled = judge(history((0, 6), (4, 6)))
     waiting = judge(history((0, 5), committed=5))
