@@ -254,10 +254,10 @@ def test_of_what_is_not_described_any_more_the_id_is_forgotten_and_that_of_the_o
     known.add("u", 0)
     described = TopicMetadata("u", E.NONE, (PartitionMetadata("u-0", E.NONE, "b1", 0),), topic_id=7)
     learnt(known, replace(response(), topics=(*response().topics, described)))
-    assert known.topic_ids == (("t", response().topics[0].topic_id), ("u", 7))
+    assert dict(known.topic_ids) == {"t": response().topics[0].topic_id, "u": 7}
     learnt(known, replace(response(), topics=(TopicMetadata("t", E.UNKNOWN_TOPIC_OR_PARTITION, ()), described)), ms(200))
 
-    assert known.topic_ids == (("u", 7),)
+    assert dict(known.topic_ids) == {"u": 7}
 
 
 def test_a_partition_that_was_added_is_a_change_whatever_its_leader_epoch() -> None:
