@@ -238,7 +238,7 @@ class ClientMetadata:
     def _drop(self, topic: str) -> tuple[str, ...]:
         partitions = self.topics.pop(topic, ())
         for partition in partitions:
-            self.leaders.pop(partition, None)
+            del self.leaders[partition]
         self.topic_ids = tuple(known for known in self.topic_ids if known[0] != topic)
         self._changed()
         return partitions
@@ -266,7 +266,9 @@ class ClientMetadata:
         for partition in topic.partitions:
             self.update_requested = self.update_requested or partition.error.invalid_metadata
         for partition in taken:
-            self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out, is_new=is_new)
+            if is_new or partition.leader_epoch > self.epochs.get(partition.partition, -1):
+                self.equivalent = 0  # What brings a higher leader epoch, or an unknown topic, is no equal answer (M2).
+            self._set_leader(partition.partition, partition.leader, partition.leader_epoch, out)
 
     def _is_another(self, topic: TopicMetadata) -> bool:
         """Remembers the id; True where it was another before."""
@@ -283,17 +285,12 @@ class ClientMetadata:
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
         """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""
-        if leader != NO_LEADER and partition in self.leaders and leader_epoch > self.epochs.get(partition, -1):
+        if leader != NO_LEADER and partition in self.leaders and leader_epoch > self.epochs[partition]:
             if leader not in self.nodes:
                 self.nodes = (*self.nodes, leader)
-            equivalent = self.equivalent
             self._set_leader(partition, leader, leader_epoch, out)
-            self.equivalent = equivalent
 
-    def _set_leader(self, partition: str, leader: str, leader_epoch: int, out: list[Effect], *, is_new: bool = False) -> None:
-        """What brings a higher leader epoch, or an unknown topic, is no equal answer (M2)."""
-        if is_new or leader_epoch > self.epochs.get(partition, -1):
-            self.equivalent = 0
+    def _set_leader(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
         self.epochs[partition] = leader_epoch
         known = self.leaders.get(partition)
         if known != (leader, leader_epoch):

@@ -183,6 +183,27 @@ def test_a_leader_named_in_a_produce_answer(leader: str, epoch: int, taken: bool
     known.take_hint("t-0", leader, epoch, [])
 
     assert known.leader_of("t-0") == ((leader, epoch) if taken else ("b1", 5))
+    assert known.nodes == (("b1", "b2", "b9") if leader == "b9" else ("b1", "b2"))
+
+
+@pytest.mark.parametrize(("age", "taken"), [(0, False), (1, True)])
+def test_m5_a_named_leader_is_measured_by_the_lowest_epochs_too(age: int, taken: bool) -> None:
+    known = metadata()
+    learnt(known, response("b1", 0))
+    known.take_hint("t-0", "b2", age, [])
+    known.take_hint("t-1", "b2", 9, [])
+
+    assert known.leaders == {"t-0": ("b2", 1) if taken else ("b1", 0)}, "t-1 was never described"
+
+
+def test_m5_a_named_leader_does_not_end_the_waits_for_unchanged_answers() -> None:
+    """Metadata.updatePartitionLeadership does not count as an answer (M2)."""
+    known = unchanged_three_times()
+    known.take_hint("t-0", "b2", 6, [])
+    learnt(known, response("b2", 6), ms(4_000))
+    known.request_update()
+
+    assert known.due_at == ms(4_800)
 
 
 def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
@@ -193,6 +214,7 @@ def test_partitions_of_a_leader_stand_in_the_order_of_their_numbers() -> None:
     learnt(known, MetadataResponse(("b1", "b2"), (TopicMetadata("t", E.NONE, found),)))
 
     assert known.partitions_led_by("b1") == ["t-1", "t-3", "t-5", "t-7", "t-9", "t-11"]
+    assert known.partitions_led_by("b1") is known.partitions_led_by("b1"), "remembered until a leader changes"
 
 
 def test_m1_a_topic_not_sent_to_for_metadata_max_idle_ms_is_asked_for_no_more() -> None:
@@ -224,6 +246,52 @@ def test_what_an_answer_does_not_describe_is_not_known_any_more() -> None:
     learnt(known, response("b2", 4), ms(400))
 
     assert (known.leader_of("t-0"), known.errors) == (("b2", 4), {})
+
+
+def test_of_what_is_not_described_any_more_the_id_is_forgotten_and_that_of_the_others_is_not() -> None:
+    """M4: what a Produce request of 4.1 names its topics by."""
+    known = metadata()
+    known.add("u", 0)
+    described = TopicMetadata("u", E.NONE, (PartitionMetadata("u-0", E.NONE, "b1", 0),), topic_id=7)
+    learnt(known, replace(response(), topics=(*response().topics, described)))
+    assert dict(known.topic_ids) == {"t": response().topics[0].topic_id, "u": 7}
+    learnt(known, replace(response(), topics=(TopicMetadata("t", E.UNKNOWN_TOPIC_OR_PARTITION, ()), described)), ms(200))
+
+    assert dict(known.topic_ids) == {"u": 7}
+
+
+def test_a_partition_that_was_added_is_a_change_whatever_its_leader_epoch() -> None:
+    """M2, M4: nothing was known of it, so its first epoch is a higher one."""
+    known = unchanged_three_times()
+    first = response().topics[0].partitions
+    learnt(known, replace(response(), topics=(TopicMetadata("t", E.NONE, (*first, PartitionMetadata("t-1", E.NONE, "b2", 0))),)), ms(4_000))
+    known.request_update()
+
+    assert (known.topics, known.leader_of("t-1"), known.due_at) == ({"t": ("t-0", "t-1")}, ("b2", 0), ms(4_100))
+
+
+def test_answers_to_who_asks_for_no_topic_bring_no_change_from_the_second_on() -> None:
+    """M2: the first one is not counted."""
+    known = ClientMetadata("p1", ["b1"], ProducerConfig(), client_profile("4.3"), Half())
+    found = []
+    for number in range(3):
+        known.request_update()
+        learnt(known, MetadataResponse(("b1",), ()), ms(1_000 * number))
+        known.request_update()
+        found.append((known.due_at - ms(1_000 * number)) // 1_000)
+
+    assert found == [100, 200, 400]
+
+
+def test_every_change_is_counted_once() -> None:
+    """What was foreseen, or divided among readers, by an older count is void."""
+    known = metadata()
+    counts = []
+    for number, answer in enumerate([response("b1", 5), response("b1", 5), response("b2", 5), response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION)]):
+        learnt(known, answer, ms(1_000 * number))
+        counts.append(known.learnt)
+
+    assert counts == [2, 2, 3, 4], "the partitions and their leader; nothing; the leader; the topic"
 
 
 @pytest.mark.parametrize(("error", "again"), [(E.TOPIC_AUTHORIZATION_FAILED, False), (E.INVALID_TOPIC_EXCEPTION, False), (E.LEADER_NOT_AVAILABLE, True)])
@@ -357,16 +425,23 @@ def test_nothing_is_due_while_it_is_asked_for(now: int) -> None:
     assert not known.is_due_still(now)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["described without a break", "not described meanwhile"])
-def test_of_a_partition_with_an_older_epoch_what_was_known_is_kept_and_that_may_be_nothing(told: bool) -> None:
+@pytest.mark.parametrize(
+    ("told", "between"),
+    [
+        pytest.param(True, response("b1", 5), id="described without a break"),
+        pytest.param(False, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), id="refused meanwhile"),
+        pytest.param(False, MetadataResponse(("b1", "b2"), ()), id="left out meanwhile"),
+    ],
+)
+def test_of_a_partition_with_an_older_epoch_what_was_known_is_kept_and_that_may_be_nothing(told: bool, between: MetadataResponse) -> None:
     """M4, H-090: without partitions send() waits, and a client before 2.8.2 learns of none as long as the new topic's epoch is lower."""
     known = metadata(kafka="2.8.0")
     learnt(known, response("b1", 5), ms(10))
-    if not told:
-        learnt(known, response(topic_error=E.UNKNOWN_TOPIC_OR_PARTITION), ms(200))
+    known.request_update()
+    learnt(known, between, ms(200))
     learnt(known, response("b2", 0), ms(400))
 
-    assert known.topics == {"t": ("t-0",) if told else ()}
+    assert known.topics.get("t", ()) == (("t-0",) if told else ())
     assert known.leader_of("t-0") == (("b1", 5) if told else ("", -1))
 
 
@@ -447,3 +522,17 @@ def test_a_request_that_went_out_asks_no_second_time() -> None:
     known.learn(response(), ms(120), [])
 
     assert known.due_at == ms(10_120)
+
+
+def test_who_begins_again_knows_only_its_bootstrap_servers_and_asks_at_once() -> None:
+    """M6: and the trigger counts from there."""
+    known = metadata()
+    learnt(known, response("b3", 5, brokers=("b3", "b4")), ms(10))
+    assert known.nodes == ("b3", "b4")
+
+    known.rebootstrap(ms(200_000))
+
+    assert (known.nodes, known.topics, known.leaders, known.topic_ids) == (known.bootstrap, {}, {}, ())
+    assert known.due_at == ms(110), "no sooner than the backoff allows (M2)"
+    assert known.rebootstrap_at == ms(200_000 + 300_000 + 1)
+    assert known.asked(ms(200_000)) == ("t",)
