@@ -16,7 +16,7 @@ ifneq ($(shell $(DEMO)/bin/python -V >/dev/null 2>&1 && cat $(DEMO)/ready 2>/dev
 .PHONY: $(DEMO)/ready
 endif
 
-.PHONY: help demo test live agreement calibration lint types docs bench mutants wheel lock clean
+.PHONY: help demo test explore live agreement calibration lint types docs bench mutants wheel lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,9 @@ demo: $(DEMO)/ready ## one failure under three configurations, side by side
 
 test: $(DEV)/ready ## all tests that need no Kafka, on all cores (ARGS="-k sequence" chooses)
 	@$(DEV)/bin/python -m pytest -n auto -m "not live" $(ARGS)
+
+explore: $(DEV)/ready ## the property tests with examples nobody has seen (ARGS="--hypothesis-profile=thorough" takes an hour)
+	@$(DEV)/bin/python -m pytest -n auto -m "hypothesis and not live" --explore $(ARGS)
 
 live: $(DEV)/ready ## the tests against real Kafka, one after another: a selection in five minutes (needs Java 17 and Maven; ARGS="-m live" runs all)
 	@$(DEV)/bin/python -m pytest -n 0 -m "live and not slow" $(ARGS)

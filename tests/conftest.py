@@ -1,6 +1,7 @@
 """What every test run shares: property tests that can be repeated, and stories that can be rewritten.
 
-Hypothesis chooses new examples in every run; the seed it began from is printed, so that `--hypothesis-seed=N` draws the same ones again.
+One commit is tested with the same examples everywhere; `--explore` (`make explore`) draws new ones, from a seed that is printed,
+so that `--hypothesis-seed=N` draws these again. What it finds becomes a test that names its example.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=7,
         help="every simulation is looked at after every so-manyth step for Kafka's invariants (1: after each, a bit slower; 0: never; default 7)",
     )
+    parser.addoption("--explore", action="store_true", help="property tests draw new examples; without it, those of seed 0")
     parser.addoption("--rewrite", action="store_true", help="write the stories of tests/stories anew; review the difference before you commit it")
 
 
@@ -37,7 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     ksim.simulation.always_check_every = config.getoption("--check-every")
     if config.getoption("--hypothesis-seed", None) is None:
         handed: dict[str, str] = getattr(config, "workerinput", {})
-        config.option.hypothesis_seed = handed["hypothesis_seed"] if handed else str(secrets.randbelow(2**32))
+        drawn = secrets.randbelow(2**32) if config.getoption("--explore") else 0
+        config.option.hypothesis_seed = handed["hypothesis_seed"] if handed else str(drawn)
 
 
 @pytest.hookimpl(optionalhook=True)
