@@ -136,8 +136,6 @@ class LibrdkafkaProducer:
                 self.alive = False
                 self.wake_at = None
                 return out
-            case _:
-                pass
         while self._look_at_the_clock(now, out) or self._work(now, out) or self.sending.take(now, out) or self._go_on(now, out):
             pass  # An outcome may have let the application go on.
         self.main_thread.settle(now)
