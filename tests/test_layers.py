@@ -65,6 +65,8 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
         "idempotence_setting",
         "librdkafka_config",
         "librdkafka_keys",
+        "librdkafka_consumer_config",
+        "librdkafka_consumer_keys",
         "consumer_config",
         "consumer_keys",
     ),
