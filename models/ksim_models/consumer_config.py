@@ -147,14 +147,15 @@ def _check_assignors(reading: Reading) -> None:
     twice = next((one for one in named if named.count(one) > 1), None)
     if unknown is not None:
         short = {known: of_class for of_class, known in ASSIGNOR_NAMES.items()}.get(unknown)
-        advice = f'"{unknown}" is what members call it among themselves: write {short}.' if short else f"Possible: {possible}. A class of one's own cannot be simulated."
+        own = f"Possible: {possible}. A class of one's own cannot be simulated."
+        advice = f'"{unknown}" is what members call it among themselves: write {short}.' if short else own
         reading.refuse(name, possible, f"{name} = {reading.written[name]}: there is no such assignor. {advice}")
     elif twice is not None:
         reading.refuse(
             name,
             possible,
-            f"{name} = {reading.written[name]} names one assignor twice. Kafka refuses it: KafkaException: The assignor name: '{ASSIGNOR_NAMES[twice]}' is used in"
-            " more than one assignor.",
+            f"{name} = {reading.written[name]} names one assignor twice."
+            f" Kafka refuses it: KafkaException: The assignor name: '{ASSIGNOR_NAMES[twice]}' is used in more than one assignor.",
         )
 
 

@@ -136,7 +136,7 @@ class ClientProfile:
     rebootstraps_after_trigger: bool
     """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
     generation_in_subscription: bool
-    """3.4 (KIP-792): a member says in which generation it got the partitions that it has; so no two of its JoinGroups are alike, and a stable group begins anew."""
+    """3.4 (KIP-792): a member says in which generation it got the partitions that it has; so a stable group begins anew where it joins again."""
     compares_claims: bool
     """3.4.1 (KAFKA-14639): a sticky leader holds claims of different generations against each other; before, those of older ones were none."""
     metrics_keep_overlapping_windows: bool

@@ -1,6 +1,7 @@
 """Assignment that moves as little as it can: members keep what they had, as far as that is balanced.
 
-Kafka: AbstractStickyAssignor (its ConstrainedAssignmentBuilder, for members with equal subscriptions), StickyAssignor, CooperativeStickyAssignor (KIP-54, KIP-429).
+Kafka: AbstractStickyAssignor (ConstrainedAssignmentBuilder, for members with equal subscriptions), StickyAssignor (KIP-54),
+CooperativeStickyAssignor (KIP-429).
 `sticky_general` is the other half. Simplified: consumers have no racks here (KIP-881).
 """
 
