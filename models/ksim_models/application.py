@@ -160,7 +160,10 @@ class Application:
 
     @property
     def all_offered(self) -> bool:
-        return all(thread.has_offered for thread in self.threads)
+        for thread in self.threads:  # The loop asks after every event.
+            if not thread.has_offered:
+                return False
+        return True
 
     def first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None
