@@ -66,7 +66,7 @@ class Network(Protocol):
 class Work(Protocol):
     """How long a message is worked on until it counts as received: `ksim.costs`."""
 
-    def takes(self, sender: str, receiver: str, asks: bool, message: object) -> Micros:
+    def takes(self, path: tuple[str, str], asks: bool, message: object) -> Micros:
         """asks: it is a request, else an answer."""
         ...
 
@@ -204,7 +204,7 @@ class Loop:
         if arrives < wire.free_at:
             arrives = wire.free_at
         if self.work is not None and type(event) is Received:
-            arrives += self.work.takes(*wire.path, wire is wire.connection.forth, event.message)
+            arrives += self.work.takes(wire.path, wire is wire.connection.forth, event.message)
         wire.free_at = arrives
         self._schedule(Happening(self._arrive, (wire, event, arrives)), NETWORK, arrives - now)
 

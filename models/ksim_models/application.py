@@ -160,10 +160,7 @@ class Application:
 
     @property
     def all_offered(self) -> bool:
-        for thread in self.threads:  # The loop asks after every event.
-            if not thread.has_offered:
-                return False
-        return True
+        return all(thread.has_offered for thread in self.threads)
 
     def first_due(self, now: Micros) -> tuple[Thread, Micros] | None:
         first: tuple[Thread, Micros] | None = None

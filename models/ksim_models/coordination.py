@@ -44,7 +44,7 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 )
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import Micros, ms
 from ksim_models.verification import Verifying
 
 Handler = Callable[[str, Any, Micros, list[Effect]], object | None]
