@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ksim import collecting
 from ksim.controllers import add_controllers
 from ksim.costs import NO_COSTS, Work
 from ksim.dice import Dice
@@ -226,8 +227,9 @@ class Simulation:
     def run(self) -> None:
         quiet_from = max([0, self.faults.busy_until, *(self._last_arrival(producer) for producer in self.producers)])
         self.loop.call_at(quiet_from, self._want_heal)
-        self.loop.run(self._is_over)
-        self._close_books()
+        with collecting.seldom():
+            self.loop.run(self._is_over)
+            self._close_books()
 
     def _last_arrival(self, producer: AnyProducer) -> Micros:
         return max((thread.arrivals.time_of(thread.arrivals.total - 1) for thread in producer.sending.threads if thread.arrivals.total), default=0)
@@ -242,7 +244,10 @@ class Simulation:
         if self.healed_at is not None:
             return self.over or self._is_quiet()
         now = self.loop.now
-        if now >= self.faults.last_known_end and all(self._has_offered(producer) for producer in self.producers):
+        for producer in self.producers:
+            if not self._has_offered(producer):
+                return False
+        if now >= self.faults.last_known_end:
             self.healed_at = now
             if self.plan.heal:
                 self.faults.heal()

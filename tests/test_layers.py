@@ -38,7 +38,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("processing", "exposure_transactions"),
     ("population", "lives", "breakers", "atomicity"),
     ("workload", "network", "history", "dice"),
-    ("packed", "lines", "ranges"),
+    ("packed", "lines", "ranges", "collecting"),
     ("calibration",),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
