@@ -107,6 +107,8 @@ def _check(
         table.problem(
             "consumer", f"{where}: {consumer} has no group.id, so there are no offsets to commit.", possible=f"[consumers.{consumer}] config.group.id"
         )
+    if its.client != "java":
+        table.problem("consumer", f"{where}: applications with librdkafka are not simulated yet.", given=consumer, possible='client = "java"')
     if writer.librdkafka is not None:
         table.problem("producer", f"{where}: applications with librdkafka are not simulated yet.", given=producer, possible='client = "java"')
     if reads not in its.topics:

@@ -47,7 +47,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("copying_producer", "copying_consumer"),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer", "librdkafka_consumer"),
     (PARTS,),
     ("facts",),
     ("consumer_facts", "coordination_facts"),
