@@ -34,11 +34,13 @@ from ksim_models.consumer import Consumer
 from ksim_models.consumer_application import Habits
 from ksim_models.copying import Copying
 from ksim_models.copying_consumer import CopyingConsumer
+from ksim_models.copying_librdkafka import CopyingLibrdkafka
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_consumer import LibrdkafkaConsumer
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
+from ksim_models.librdkafka_transactional import CallingLibrdkafka
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
@@ -186,10 +188,13 @@ class Simulation:
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
             copying = next((one for one in self.copying if one.habits.producer == plan.name), None)
-            if copying is not None:
+            if copying is not None and plan.librdkafka is not None:
+                producer = CopyingLibrdkafka(plan.name, plan.librdkafka, bootstrap, [copying.fed], dice)
+            elif copying is not None:
                 producer = CopyingProducer(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
             elif plan.librdkafka is not None:
-                producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+                its = CallingLibrdkafka if plan.librdkafka.transactional_id else ClosableLibrdkafka if closable else LibrdkafkaProducer
+                producer = its(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
                 kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
                 producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
