@@ -88,6 +88,7 @@ PRODUCER: Shape = {
 CONSUMER: Shape = {
     "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
     "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
     "commit": key(

@@ -49,7 +49,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("librdkafka_transactional",),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer", "librdkafka_consumer"),
     (PARTS,),
     ("facts",),
     ("consumer_facts", "coordination_facts"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.completed_fetch import Slice
-from ksim_models.consumer import Consumer, Does, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Thrown
