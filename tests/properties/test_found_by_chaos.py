@@ -25,6 +25,12 @@ FOUND = {
         + READER
         + '[[fault]]\ndo = "pause"\nwho = "c1"\nat = "1ms"\nfor = "3s"\n'
     ),
+    "a late error between two transactions: up to 3.5 the handler of the answer dies of it, and nothing else happens": (
+        'kafka = { brokers = "4.3", clients = "3.5" }\n[topics.t]\n[producers.p1]\nconfig.transactional.id = "id"\nconfig.request.timeout.ms = 2000\n'
+        'config.delivery.timeout.ms = 2100\nconfig.linger.ms = 0\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = "1ms"\n'
+        'transaction = { records = 1 }\non_failure = "stop"\n'
+        '[[fault]]\ndo = "answer"\nwhen = { request = "Produce" }\nerror = "NOT_ENOUGH_REPLICAS"\n[[fault]]\ndo = "hang"\nwhen = { request = "Produce", nth = 2 }\n'
+    ),
 }
 
 
