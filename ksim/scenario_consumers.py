@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 
 from ksim.plan import ConsumerPlan, TopicPlan
 from ksim.problems import shown
+from ksim.scenario_groups import check_groups
 from ksim.scenario_producers import check_name, file_settings
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
@@ -56,6 +57,7 @@ def read_consumers(
         given = in_kafka_spelling(settings, CONSUMER_KEYS)
         consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given))
         consumers.effective[name] = resolved.effective
+    check_groups(reading, consumers.plans)
     return consumers
 
 
