@@ -133,6 +133,7 @@ class Membership(ConsumerClient):
                 return False
             self.positions.assign(())
             group.released()
+            group.beat(now, out)  # It joins.
             return True
         if self.reconciling is None:
             self.reconciling = group.to_reconcile
