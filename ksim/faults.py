@@ -163,10 +163,10 @@ class Faults:
     def resolve(self, who: Who, fault: FaultPlan) -> tuple[str, ...]:
         match who.kind:
             case "machine":
-                process = next((one for one in self.plan.applications if who.argument in (one.name, one.consumer, one.producer)), None)
+                process = next((one for one in self.plan.applications if who.argument in (one.name, one.consumer, *one.writers)), None)
                 if process is None or (process.name != who.argument and fault.do not in (*DOWN, "restart")):
                     return (who.argument,)
-                return process.consumer, process.producer  # What strikes a part of a process strikes the whole of it.
+                return process.consumer, *process.writers  # What strikes a part of a process strikes the whole of it.
             case "leader":
                 leader = self.world.leader_of(who.argument)
                 return (leader,) if leader else ()

@@ -113,6 +113,7 @@ def _readers(plan: Plan) -> dict[str, object]:
     consumers = {one.name: {field.name.replace("_", "."): getattr(one.config, field.name) for field in fields(one.config)} for one in plan.consumers}
     applications = {
         one.name: {"reads": one.reads, "writes": one.writes, "consumer": one.consumer, "producer": one.producer, "commit_every": one.commit_every}
+        | ({"producers": dict(one.per_partition)} if one.per_partition else {})
         for one in plan.applications
     }
     return {name: table for name, table in (("consumers", consumers), ("applications", applications)) if table}

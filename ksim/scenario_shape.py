@@ -100,6 +100,7 @@ APPLICATION: Shape = {
     "writes": key(kinds.TEXT, "The topic that it writes: one record for each that it reads"),
     "consumer": key(kinds.TEXT, "One of [consumers]; may be left out when there is one"),
     "producer": key(kinds.TEXT, "One of [producers], which has no workload; may be left out when there is one such"),
+    "producers": key(kinds.TEXT, 'How many: "one" (default), or "per-partition": of the settings of `producer` one for each partition that it reads'),
     "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
     "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
     "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),

@@ -44,7 +44,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
-    ("copying_producer", "copying_consumer"),
+    ("copying_producer", "copying_consumer", "copying_partitions"),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
     ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),

@@ -188,6 +188,8 @@ class Consumer(ConsumerClient):
             self._assign_all()
         else:
             self._update_group(now, out)
+            if self.does is not Does.POLLS:
+                return False  # A callback of its rebalance has not returned.
         self.fetching.update_positions(now, out)
         taken = self.fetching.collect()
         self.fetching.send_fetches(now, out)
@@ -277,12 +279,18 @@ class Consumer(ConsumerClient):
                 return
             group.join(now, out)
         if group.assignment is not None:
-            self.positions.assign(group.assignment)
+            if not self._take_partitions(group.assignment, now, out):
+                return
             group.assignment = None
             commits.joined(now)
         if group.state is MemberState.STABLE:
             commits.find_positions(now, out)
         commits.maybe_auto_commit(now, out)
+
+    def _take_partitions(self, partitions: tuple[str, ...], now: Micros, out: list[Effect]) -> bool:
+        """onPartitionsAssigned, before any position is asked for; False while it has not returned."""
+        self.positions.assign(partitions)
+        return True
 
     def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
         """onJoinPrepare: what was read is committed first, where that is automatic; True when it is done with."""

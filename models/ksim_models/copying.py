@@ -36,6 +36,12 @@ class CopyHabits:
     transactional: bool = False
     group_metadata: bool = True
     """KIP-447: the offsets come with the consumer's place in its group, so that a member which the group has given up is fenced."""
+    per_partition: tuple[tuple[str, str], ...] = ()
+    """Each input partition and the producer that writes what comes of it, where each has one of its own; `producer` is then no machine."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        return tuple(writer for _, writer in self.per_partition) or (self.producer,)
 
 
 class Turn(Enum):

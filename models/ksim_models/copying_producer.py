@@ -194,9 +194,12 @@ class CopyingProducer(ClosableProducer):
         if not self.alive and any(isinstance(effect, Exit) for effect in out):
             self.copying_session.copying.writer_closed = True
             out.insert(0, Rouse(self.copying_session.copying.habits.consumer))
+        self._notice_failures(out)
+        return out
+
+    def _notice_failures(self, out: Sequence[Effect]) -> None:
         if any(isinstance(effect, Note) and isinstance(effect.fact, Failed | Refused) for effect in out):
             self.copying_session.has_failed = True
-        return out
 
     def _in_turn(self, event: Event) -> Event:
         """The consumer is closed first."""
