@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ksim_models.arrivals import InTransactions
+from ksim_models.arrivals import InTransactions, Outbox
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
 from ksim_models.copying import CopyHabits
@@ -126,6 +126,7 @@ class WorkloadPlan:
     """False: the ratio is the default."""
     on_failure: OnFailure = REPORT
     transaction: InTransactions | None = None
+    outbox: Outbox | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ def _workload() -> Object:
         key={"oneOf": [{"enum": ["none", "fixed"]}, _table(shapes.RECORD_KEY, needed=["distinct"])]},
         wait={"oneOf": [{"enum": ["none", "each"]}, {"type": "integer", "minimum": 1}]},
         transaction=_table(shapes.TRANSACTION, needed=["records"]),
+        outbox=_table(shapes.OUTBOX, needed=["every"]),
         on_failure={"oneOf": [{"enum": ["report", "resend", "stop"]}, _table(shapes.BREAKER, needed=["open_after", "half_open"])]},
     )
     return {**table, "oneOf": [{"required": ["records"]}, {"required": ["for"]}]}

@@ -153,7 +153,13 @@ WORKLOAD: Shape = {
         'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
         {"type": ["string", "object"]},
     ),
+    "outbox": Key('Its records are rows of a table that is polled: { every = "100ms", batch = 100, mark = "1ms" }.', {"type": "object"}),
     "transaction": Key('Of a transactional producer: { records = 10, end = "commit", abort_every = 5, think = "2ms" }.', {"type": "object"}),
+}
+OUTBOX: Shape = {
+    "every": key(kinds.POSITIVE_DURATION, "From the end of one round to the next look at the table"),
+    "batch": key(kinds.COUNT, "So many rows at most in one round (default 100)"),
+    "mark": key(kinds.DURATION, "How long the database takes to commit that they are sent (default 1ms)"),
 }
 FRAME_TRIGGER: Shape = {
     "request": Key('The API whose exchanges count (default "Produce").', {"type": "string"}),

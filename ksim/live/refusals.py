@@ -23,5 +23,16 @@ def refuse_what_is_not_replayed(plan: Plan) -> None:
         for one in plan.applications
         if one.per_partition
     ]
+    problems += [
+        Problem(
+            given="outbox",
+            possible="`ksim run`, or a workload without a table",
+            nearest=None,
+            message=f"workload {one.index + 1}: an outbox is simulated, and not replayed: the process that stands for an application has no table to poll.",
+            origin=Origin(plan.title),
+        )
+        for one in plan.workloads
+        if one.outbox is not None
+    ]
     if problems:
         raise ScenarioError(problems)

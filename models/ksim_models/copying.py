@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ksim_models.arrivals import Flaw, InTransactions
+from ksim_models.arrivals import Flaw, InTransactions, Outbox
 from ksim_models.completed_fetch import Slice
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.on_failure import REPORT
@@ -74,6 +74,7 @@ class Fed:
         self.workload = workload
         self.on_failure = REPORT
         self.transaction = ALL_IN_ONE if habits.transactional else None
+        self.outbox: Outbox | None = None
         self.flaws: dict[int, Flaw] = {}
         self.firsts: list[int] = []
         self.times: list[Micros] = []
