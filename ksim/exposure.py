@@ -41,18 +41,18 @@ class Window:
 
 
 def expose(history: History, plan: Plan) -> dict[int, int]:
-    """Per fault of the plan (by its index): frames or records hit, or batches touched.
+    """Per fault of the plan (by its index), or [[chaos]] table: frames or records hit, or batches touched.
 
     The `resolved` of a fault that begins names machines ("broker-1"), or for a path its two ends ("p1 <-> broker-1", one way "p1 -> broker-1").
     A fault is known by its name, so names are unique.
     """
-    if not plan.faults:
+    if not plan.told_faults:
         return {}
     told = list(history.of(Fault))
     hits = Counter(fact.name for _, fact in told if fact.phase == "hit")
     windows = _windows(told)
-    result = {fault.index: hits[fault.name] for fault in plan.faults}
-    if any(windows.get(fault.name) for fault in plan.faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
+    result = {fault.index: hits[fault.name] for fault in plan.told_faults}
+    if any(windows.get(fault.name) for fault in plan.told_faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
         if any(not topic.exists for topic in plan.topics):
             replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
@@ -63,7 +63,7 @@ def expose(history: History, plan: Plan) -> dict[int, int]:
         }
         exposure = Exposure(lives, transactions, [*plan.controllers], [broker.name for broker in plan.brokers], windows, marks)
         readings = Readings(history, plan)
-        for fault in plan.faults:
+        for fault in plan.told_faults:
             if fault.do in ADMINISTERED:
                 result[fault.index] = min(1, len(windows.get(fault.name, [])))
             elif fault.do in SLOW_PARTS and not plan.model.costs.of(SLOW_PARTS[fault.do]):

@@ -144,6 +144,8 @@ class Faults:
         self.frames = world.frames(frames, self.resolve, self._note) if frames else None
         for waiting in self.frames.faults if self.frames else ():
             waiting.strike = self.fire
+        for chaos in plan.chaos:
+            self.busy_until = max(self.busy_until, chaos.end)
         for fault in plan.faults:
             if fault.at is not None:
                 self.busy_until = max(self.busy_until, fault.at + (fault.duration or 0))

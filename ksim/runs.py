@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 
+from ksim.chaos import written_out
 from ksim.first_harm import harms
 from ksim.history import History
 from ksim.metrics import Metrics, measure
@@ -88,7 +89,7 @@ class Run:
 
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:
-    """What a judge needs to know of a run: the scenario, and the configuration that was in force. `how`: what a live run says otherwise."""
+    """What a judge needs to know of a run: the scenario, what its [[chaos]] came to, the configuration in force. `how`: what a live run says otherwise."""
     names = [field.name for field in fields(ProducerConfig)]
     producers = {
         producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
@@ -103,6 +104,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
         "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
         "config": {"producers": producers, "topics": topics, "brokers": brokers, **_readers(plan)},
+        **({"chaos": written_out(plan)} if plan.chaos else {}),
         **({"calibrated": plan.model.calibrated_on} if plan.model.calibrated_on else {}),
         **how,
     }

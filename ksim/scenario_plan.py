@@ -14,6 +14,7 @@ from ksim.problems import in_order
 from ksim.scenario_admin import tell_of_the_minimum
 from ksim.scenario_alerts import read_alerts
 from ksim.scenario_applications import read_applications, read_by_applications, spread
+from ksim.scenario_chaos import read_chaos
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_consumers import read_consumers
 from ksim.scenario_faults import read_faults
@@ -72,7 +73,8 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     tell_of_compression(reading, workloads, writers)
     check_transactions(reading, workloads, writers)
     applications = read_applications(reading, data.get("applications"), consumers.plans, producers.plans, writers, workloads, topics)
-    faults = read_faults(reading, data.get("fault"), names, workloads, writers, releases.brokers)
+    faults = read_faults(reading, data.get("fault"), names, workloads, writers, releases.brokers, data.get("chaos"))
+    chaos = read_chaos(reading, data.get("chaos"), names, faults, releases.brokers)
     tell_of_the_minimum(reading, faults, topics, releases.brokers)
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, writers)
@@ -97,10 +99,11 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
-        model=read_model(reading, data.get("model"), slowed=any(fault.do in SLOW_PARTS for fault in faults)),
+        model=read_model(reading, data.get("model"), slowed=any(fault.do in SLOW_PARTS for fault in (*faults, *(one.fault for one in chaos)))),
         alerts=tuple(alerts),
         consumers=tuple(consumers.plans),
         applications=tuple(applications),
+        chaos=tuple(chaos),
         notes=tuple(dict.fromkeys(reading.notes)),
     )
     return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective | consumers.effective, reading.cluster)

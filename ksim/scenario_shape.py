@@ -213,6 +213,24 @@ FAULT: Shape = {
     "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
     "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
 }
+CHAOS: Shape = {
+    **{
+        name: key
+        for name, key in FAULT.items()
+        if name in ("name", "do", "who", "between", "one_way", "latency", "factor", "partition", "kind", "before", "timeout")
+    },
+    "every": Key('From one strike to the next: { mean = "10s" }.', {"type": "object"}),
+    "for": Key('How long each lasts: { mean = "2s" } (default: to the heal).', {"type": "object"}),
+    "during": Key(
+        'From when to when strikes may begin: ["0s", "60s"].', {"type": "array", "items": {"type": ["integer", "string"]}, "minItems": 2, "maxItems": 2}
+    ),
+}
+MEAN: Shape = {"mean": key(kinds.POSITIVE_DURATION, "Of an exponential distribution")}
+CHAOS_DEEDS = (
+    *("crash", "power-loss", "shutdown", "pause", "cut", "reset", "slow"),
+    *("disk-full", "disk-error", "slow-disk", "slow-cpu", "elect", "delete-records"),
+)
+"""What can happen again and again to whoever is there."""
 MODEL: Shape = {
     "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
     "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
@@ -246,7 +264,7 @@ SCENARIO: Shape = {
     "applications": Key("Applications that consume, transform and produce, by name.", {"type": "object"}),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
-    "chaos": later("Random faults"),
+    "chaos": Key("What goes wrong at random.", {"type": "array"}),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
     "model": Key("What only the simulation needs.", {"type": "object"}),
     "alert": Key("Alert rules to rehearse.", {"type": "array"}),

@@ -333,7 +333,7 @@ class Simulation:
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
         hit = records_hit(self.history, self.plan)
-        for fault in self.plan.faults:
+        for fault in self.plan.told_faults:
             resolved = tuple(hit.get(fault.name, self.faults.struck.get(fault.name, {})))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
