@@ -143,7 +143,7 @@ def test_a_sweep_can_turn_the_knobs_of_chaos() -> None:
     scenario = Scenario.loads(CALM + CUTS)
 
     assert scenario.at("chaos.links.every", {"mean": "1s"}).plan(7).chaos[0].every == 1_000_000
-    assert scenario.at("chaos.0.do", "reset").plan  # Its `for` is then a mistake of its own.
+    assert scenario.at("chaos.0.during", ["0s", "1s"]).plan(7).chaos[0].end == 1_000_000
 
 
 MISTAKES = [
