@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 
+from ksim import collecting
 from ksim.chaos import written_out
 from ksim.first_harm import harms
 from ksim.history import History
@@ -56,7 +57,8 @@ class Run:
     def verdict(self) -> Verdict:
         """Judged when first asked for, from outside facts only."""
         if self._verdict is None:
-            self._verdict = judge(self.history)
+            with collecting.seldom():
+                self._verdict = judge(self.history)
         return self._verdict
 
     @property

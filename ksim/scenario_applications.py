@@ -140,8 +140,6 @@ def _check(table: Table, its: ConsumerPlan, writer: ProducerPlan, reads: str, ot
         table.problem(
             "consumer", f"{where}: {consumer} has no group.id, so there are no offsets to commit.", possible=f"[consumers.{consumer}] config.group.id"
         )
-    if writer.librdkafka is not None:
-        table.problem("producer", f"{where}: applications with librdkafka are not simulated yet.", given=producer, possible='client = "java"')
     if reads not in its.topics:
         table.problem("reads", f"{where}: {consumer} does not read {reads}.", given=reads, names=its.topics)
     for key, mine in (("consumer", consumer), ("producer", producer)):
@@ -157,6 +155,8 @@ def _check_many(table: Table, writer: ProducerPlan, read: Sequence[TopicPlan], m
             f"{where}: {writer.name} has no transactional.id, by which the new owner of a partition would fence the old one.",
             possible=f"[producers.{writer.name}] config.transactional.id",
         )
+    if writer.librdkafka is not None:
+        table.problem("producer", f"{where}: this is simulated with the Java client only.", given=writer.name, possible='client = "java"')
     for topic in read:
         if not topic.exists:
             table.problem("producers", f"{where}: nobody knows yet how many partitions {topic.name} will have.", possible="a topic that exists")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
-from ksim.plan import SLOW_PARTS, Plan
+from ksim.plan import Plan
 from ksim.problems import in_order
 from ksim.scenario_admin import tell_of_the_minimum
 from ksim.scenario_alerts import read_alerts
@@ -99,7 +99,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
-        model=read_model(reading, data.get("model"), slowed=any(fault.do in SLOW_PARTS for fault in (*faults, *(one.fault for one in chaos)))),
+        model=read_model(reading, data.get("model")),
         alerts=tuple(alerts),
         consumers=tuple(consumers.plans),
         applications=tuple(applications),

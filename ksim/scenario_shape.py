@@ -237,7 +237,7 @@ MODEL: Shape = {
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
     "costs": key(
         kinds.choice("measured", "none"),
-        'Of broker work that is not named here: as measured on real Kafka, or nothing (default "none"; "measured" where one is named or a machine is slow)',
+        "Of broker work that is not named here: as measured on real Kafka (the default), or nothing",
     ),
     "append": key(kinds.DURATION, "A broker appends a batch to a log"),
     "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),

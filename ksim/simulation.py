@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from ksim import collecting
 from ksim.controllers import add_controllers
 from ksim.costs import NO_COSTS, Work
 from ksim.dice import Dice
@@ -33,11 +34,13 @@ from ksim_models.config import Origin, Problem, topic_config
 from ksim_models.consumer import Consumer, Habits
 from ksim_models.copying import Copying
 from ksim_models.copying_consumer import CopyingConsumer
+from ksim_models.copying_librdkafka import CopyingLibrdkafka
 from ksim_models.copying_partitions import PartitionProducer, Share, Shares, SharingConsumer
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
+from ksim_models.librdkafka_transactional import CallingLibrdkafka
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
@@ -184,11 +187,14 @@ class Simulation:
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
             copying = next((part for one in self.copying for part in parts_of(one) if part.habits.producer == plan.name), None)
-            if copying is not None:
+            if copying is not None and plan.librdkafka is not None:
+                producer = CopyingLibrdkafka(plan.name, plan.librdkafka, bootstrap, [copying.fed], dice)
+            elif copying is not None:
                 copier = PartitionProducer if isinstance(copying, Share) else CopyingProducer
                 producer = copier(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
             elif plan.librdkafka is not None:
-                producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+                its = CallingLibrdkafka if plan.librdkafka.transactional_id else ClosableLibrdkafka if closable else LibrdkafkaProducer
+                producer = its(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
                 kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
                 producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
@@ -226,8 +232,9 @@ class Simulation:
     def run(self) -> None:
         quiet_from = max([0, self.faults.busy_until, *(self._last_arrival(producer) for producer in self.producers)])
         self.loop.call_at(quiet_from, self._want_heal)
-        self.loop.run(self._is_over)
-        self._close_books()
+        with collecting.seldom():
+            self.loop.run(self._is_over)
+            self._close_books()
 
     def _last_arrival(self, producer: AnyProducer) -> Micros:
         return max((thread.arrivals.time_of(thread.arrivals.total - 1) for thread in producer.sending.threads if thread.arrivals.total), default=0)
@@ -242,7 +249,10 @@ class Simulation:
         if self.healed_at is not None:
             return self.over or self._is_quiet()
         now = self.loop.now
-        if now >= self.faults.last_known_end and all(self._has_offered(producer) for producer in self.producers):
+        for producer in self.producers:
+            if not self._has_offered(producer):
+                return False
+        if now >= self.faults.last_known_end:
             self.healed_at = now
             if self.plan.heal:
                 self.faults.heal()

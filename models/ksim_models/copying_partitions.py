@@ -169,16 +169,18 @@ class SharingConsumer(CopyingConsumer):
             out += [Rouse(share.habits.producer) for share in unsettled]
         return bool(unsettled)
 
-    def _take_partitions(self, partitions: tuple[str, ...], now: Micros, out: list[Effect]) -> bool:
+    def _on_assigned(self, partitions: tuple[str, ...], now: Micros, out: list[Effect]) -> bool:
         assert self.group is not None
         if self._want(partitions, out):
             self.group.left_poll(now)  # Whoever stays in there too long has left the group.
             return False
-        return super()._take_partitions(partitions, now, out)
+        return True
 
     def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
         """onPartitionsRevoked: what is open is committed, then the producers are closed. onPartitionsLost: they are closed."""
         assert self.group is not None
+        if self.group.is_cooperative and not self.group.has_lost_its_partitions:
+            return Consumer._give_up_partitions(self, now, out)
         if self.copying.is_open and self.group.state is not MemberState.UNJOINED:
             self._finish(out)
             return False
@@ -218,26 +220,26 @@ class PartitionProducer(CopyingProducer):
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         share = self.share
         if isinstance(event, Terminated):
-            self.asked_to_end, event = event, Wake()
+            self.process.asked_to_end, event = event, Wake()
         out: list[Effect] = []
         if isinstance(event, Restarted):
             share.fed.forget_after(self.sending.threads[-1].next)
             share.begin_anew()
-            self.asked_to_end = None
+            self.process.asked_to_end = None
         elif self.alive:
             out = self._go_on(event, now)
         elif share.is_wanted and not isinstance(event, Crashed):
             out = self._construct(now)
-        if self.asked_to_end is not None and share.reader_closed and not self.alive:
+        if self.process.asked_to_end is not None and share.reader_closed and not self.alive:
             share.writer_closed = True
             out += [Rouse(share.habits.consumer), Exit()]
         return out
 
     def _construct(self, now: Micros) -> list[Effect]:
-        share, asked = self.share, self.asked_to_end
+        share, asked = self.share, self.process.asked_to_end
         share.fed.forget_after(self.sending.threads[-1].next)
         self._begin_again(now)
-        self.alive, self.asked_to_end = True, asked
+        self.alive, self.process.asked_to_end = True, asked
         return self._go_on(Wake(), now)
 
     def _go_on(self, event: Event, now: Micros) -> list[Effect]:
@@ -260,5 +262,5 @@ class PartitionProducer(CopyingProducer):
 
     def _closable(self, event: Event, now: Micros) -> list[Effect]:
         out = ClosableProducer.handle(self, event, now)
-        self._notice_failures(out)
+        self.process.notice_failures(self, out)
         return out

@@ -26,11 +26,14 @@ class State(Enum):
 
 
 class Request:
-    __slots__ = ("batch", "deadline", "given_up", "message", "sent")
+    __slots__ = ("about", "batch", "deadline", "given_up", "message", "retries", "sent")
 
-    def __init__(self, message: object, deadline: Micros, batch: MessageBatch | None = None) -> None:
+    def __init__(self, message: object, deadline: Micros, batch: MessageBatch | None = None, *, about: object = None) -> None:
+        """about: what it is a step of."""
         self.message = message
         self.batch = batch
+        self.about = about
+        self.retries = 0
         self.deadline = deadline
         self.sent = False
         self.given_up = False
@@ -48,6 +51,8 @@ class BrokerThread:
         self.broker = broker
         self.client = client
         self.learned = learned
+        self.is_logical = False
+        """A connection for one purpose: to whoever coordinates."""
         self.dice = dice
         self.max_in_flight = config.max_in_flight_requests_per_connection
         self.space = config.queue_buffering_backpressure_threshold

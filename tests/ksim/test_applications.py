@@ -249,6 +249,21 @@ def test_with_a_producer_per_partition_a_broker_may_die(who: str) -> None:
     assert done(run) == (400, 0, 0, 0)
 
 
+def test_with_cooperative_assignment_only_what_moves_gets_another_producer() -> None:
+    """KIP-429: the partition that stays keeps its producer, and its open transaction."""
+    cooperative = '[consumers.{0}-reader]\nconfig.partition.assignment.strategy = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor"'
+    both = [many(name, "copy").replace(f"[consumers.{name}-reader]", cooperative.format(name)) for name in ("one", "two")]
+    run = play(*both, fault("2s", "shutdown", "two"))
+    begun: dict[str, int] = {}
+    for _, fact in run.history.of(ProducerId):
+        if fact.why == "InitProducerId" and fact.producer != "feed":
+            begun[fact.producer] = begun.get(fact.producer, 0) + 1
+
+    assert done(run) == (400, 0, 0, 0)
+    assert not transactions(run, "failed")
+    assert 1 in begun.values()
+
+
 def test_a_producer_per_partition_that_is_struck_takes_the_whole_process_along() -> None:
     run = play(many("one", "copy"), fault("2s", "crash", "one-writer-orders-1", 'for = "1s"'))
     (struck,) = [fact.resolved for _, fact in run.history.of(Fault) if fact.phase == "begin"]
@@ -279,6 +294,7 @@ def test_a_poll_whose_rebalance_callback_has_not_returned_returns_no_records() -
 
 MISTAKES = [
     (with_many(application(transactional=False)), "by which the new owner of a partition would fence"),
+    (with_many(application()).replace("[producers.copy-writer]", '[producers.copy-writer]\nclient = "librdkafka"'), "with the Java client only"),
     (with_many(application()).replace('producer = "copy-writer"\n', ""), "producer is missing"),
     (with_many(application()).replace('"per-partition"', '"each"'), "not a number of producers"),
     (with_many(application()) + "[producers.copy-writer-orders-0]\n", "as another machine is"),
@@ -287,7 +303,6 @@ MISTAKES = [
     (application().replace('writes = "payments"\n', ""), "writes is missing"),
     (application().replace('producer = "copy-writer"', 'producer = "feed"'), "without a workload"),
     (application().replace("{ records = 20 }", "20"), "not a table"),
-    (application(transactional=False).replace("[producers.copy-writer]", '[producers.copy-writer]\nclient = "librdkafka"'), "librdkafka"),
     (
         application() + '[applications.again]\nreads = "orders"\nwrites = "payments"\nproducer = "copy-writer"\nconsumer = "copy-reader"\n',
         "another application",
