@@ -162,6 +162,8 @@ class Consumer(Membership):
             self._assign_all()
         else:
             self._update_group(now, out)
+            if self.does is not Does.POLLS:
+                return False  # A callback of its rebalance has not returned.
         if not self.group_comes_first:
             self.fetching.update_positions(now, out)
         taken = self.fetching.collect()

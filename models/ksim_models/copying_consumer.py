@@ -19,6 +19,8 @@ from ksim_models.machine import Dice, Effect, Event, Restarted, Rouse
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros
 
+NO_USE = "The application's producer is of no use any more."
+
 
 class CopyingConsumer(Consumer):
     def __init__(
@@ -86,7 +88,7 @@ class CopyingConsumer(Consumer):
                 copying.over()
                 self.positions.rewind()
             case Then.END:
-                raise Thrown("KafkaException", "The application's producer is of no use any more.")
+                raise Thrown("KafkaException", NO_USE)
         return True
 
     def _committed(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
