@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from ksim_models.broker import Broker
 from ksim_models.coordination_facts import TransactionState
 from ksim_models.log import Log
-from ksim_models.messages import RecordBatch
-from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
+from ksim_models.messages import Marker, RecordBatch
+from ksim_models.transaction_messages import ConsumerFetchedPartition, ConsumerFetchRequest, ConsumerFetchResponse
 
-DECIDED = {"PrepareCommit": "CompleteCommit", "PrepareAbort": "CompleteAbort"}
+COMMIT = "PrepareCommit"
+DECIDED = (COMMIT, "PrepareAbort")
 
 
 @dataclass(slots=True)
@@ -80,18 +81,24 @@ class TransactionInvariants:
             self.broken("INV-11", f"{fact.transactional_id}: epoch {fact.producer_epoch} of producer id {fact.producer_id} after {self.epochs[key]}")
         self.epochs[key] = fact.producer_epoch
         decision = self.decisions.get(fact.transactional_id)
-        if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]):
-            self.broken("INV-11", f"{fact.transactional_id}: {fact.state} after {decision.state}")
+        if decision is not None and fact.state != decision.state:  # Complete, or what follows: a coordinator that died may have left that to be read only.
+            del self.decisions[fact.transactional_id]
+            for partition, end in decision.ends.items():
+                self._look_for_markers(fact, decision, partition, end)
         if fact.state in DECIDED:
             logs = {partition: log for partition in fact.partitions if (log := self.led(partition)) is not None}
             self.decisions[fact.transactional_id] = Decision(fact.state, fact.producer_id, {partition: log.log_end_offset for partition, log in logs.items()})
-        elif decision is not None:
-            del self.decisions[fact.transactional_id]
-            for partition, end in decision.ends.items():
-                log = self.led(partition)
-                first = log.producers.transactions.open.get(decision.producer_id, end) if log is not None else end
-                if first < end and not self.is_excused(partition):
-                    self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+
+    def _look_for_markers(self, fact: TransactionState, decision: Decision, partition: str, end: int) -> None:
+        log, producer_id = self.led(partition), decision.producer_id
+        if log is None or self.is_excused(partition):
+            return
+        first = log.producers.transactions.open.get(producer_id, end)
+        if first < end:
+            self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+        marker = _marker(log, end, producer_id)
+        if marker is not None and marker.committed != (decision.state == COMMIT):
+            self.broken("INV-11", f"{fact.transactional_id}: {decision.state}, and on {partition} the marker says otherwise")
 
     def follow_reader(self, broker: Broker, request: ConsumerFetchRequest, response: ConsumerFetchResponse) -> None:
         """INV-12: who reads what is committed is given nothing that is open, and is told what of it was aborted. TC-46 and TC-47 only change whose it is."""
@@ -101,12 +108,18 @@ class TransactionInvariants:
                 if batch.next_offset > told.last_stable_offset:
                     self.broken("INV-12", f"{broker.name} gives {told.partition} up to {batch.next_offset}, and {told.last_stable_offset} is stable")
                 if log is not None and batch.transactional and batch.marker is None:
-                    self._look_for_end(log, batch, told.partition, dict(told.aborted))
+                    self._look_for_end(log, batch, told)
 
-    def _look_for_end(self, log: Log, batch: RecordBatch, partition: str, aborted: dict[int, int]) -> None:
-        behind = log.between(batch.next_offset, log.log_end_offset)
-        marker = next((one.marker for one in behind if one.marker is not None and one.producer_id == batch.producer_id), None)
+    def _look_for_end(self, log: Log, batch: RecordBatch, told: ConsumerFetchedPartition) -> None:
+        marker = _marker(log, batch.next_offset, batch.producer_id)
         if marker is None:
-            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} is open, and it is read")
-        elif not marker.committed and aborted.get(batch.producer_id, batch.base_offset + 1) > batch.base_offset:
-            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} was aborted, and nobody says so")
+            self.broken("INV-12", f"{told.partition}: the transaction of offset {batch.base_offset} is open, and it is read")
+        elif not marker.committed:
+            begins = [first for producer_id, first in told.aborted if producer_id == batch.producer_id and first <= batch.base_offset]
+            if not begins or _marker(log, max(begins), batch.producer_id) is not marker:
+                self.broken("INV-12", f"{told.partition}: the transaction of offset {batch.base_offset} was aborted, and nobody says so")
+
+
+def _marker(log: Log, start: int, producer_id: int) -> Marker | None:
+    """The first one of this producer from there on."""
+    return next((batch.marker for batch in log.between(start, log.log_end_offset) if batch.marker is not None and batch.producer_id == producer_id), None)
