@@ -102,13 +102,10 @@ def _check(
 ) -> None:
     where = name_of(table.path)
     its = next(one for one in consumers if one.name == consumer)
-    writer = next(one for one in producers if one.name == producer)
     if its.config.group_id is None:
         table.problem(
             "consumer", f"{where}: {consumer} has no group.id, so there are no offsets to commit.", possible=f"[consumers.{consumer}] config.group.id"
         )
-    if writer.librdkafka is not None:
-        table.problem("producer", f"{where}: applications with librdkafka are not simulated yet.", given=producer, possible='client = "java"')
     if reads not in its.topics:
         table.problem("reads", f"{where}: {consumer} does not read {reads}.", given=reads, names=its.topics)
     for key, mine in (("consumer", consumer), ("producer", producer)):

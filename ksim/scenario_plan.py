@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
-from ksim.plan import SLOW_PARTS, Plan
+from ksim.plan import Plan
 from ksim.problems import in_order
 from ksim.scenario_admin import tell_of_the_minimum
 from ksim.scenario_alerts import read_alerts
@@ -55,7 +55,8 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
     producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
     of_applications = read_by_applications(data.get("applications"), data.get("consumers"))
-    consumers = read_consumers(reading, data.get("consumers"), releases.clients, topics, [one.name for one in producers.plans], folder, of_applications)
+    taken = [one.name for one in producers.plans]
+    consumers = read_consumers(reading, data.get("consumers"), releases.clients, client, topics, taken, folder, of_applications)
     names = Names(
         brokers=[broker.name for broker in brokers],
         controllers=controllers,
@@ -96,7 +97,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
-        model=read_model(reading, data.get("model"), slowed=any(fault.do in SLOW_PARTS for fault in faults)),
+        model=read_model(reading, data.get("model")),
         alerts=tuple(alerts),
         consumers=tuple(consumers.plans),
         applications=tuple(applications),

@@ -88,6 +88,7 @@ PRODUCER: Shape = {
 CONSUMER: Shape = {
     "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
     "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
     "commit": key(
@@ -212,7 +213,7 @@ MODEL: Shape = {
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
     "costs": key(
         kinds.choice("measured", "none"),
-        'Of broker work that is not named here: as measured on real Kafka, or nothing (default "none"; "measured" where one is named or a machine is slow)',
+        "Of broker work that is not named here: as measured on real Kafka (the default), or nothing",
     ),
     "append": key(kinds.DURATION, "A broker appends a batch to a log"),
     "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),

@@ -44,10 +44,12 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("copying_librdkafka",),
     ("copying_producer", "copying_consumer"),
+    ("librdkafka_transactional",),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer", "librdkafka_consumer"),
     (PARTS,),
     ("facts",),
     ("consumer_facts", "coordination_facts"),
@@ -63,6 +65,8 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
         "idempotence_setting",
         "librdkafka_config",
         "librdkafka_keys",
+        "librdkafka_consumer_config",
+        "librdkafka_consumer_keys",
         "consumer_config",
         "consumer_keys",
     ),
@@ -72,7 +76,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_types",),
     ("profiles", "quantities", "units", "errors", "partitioner_names"),
 )
-APART = frozenset({*MODEL_LAYERS[3], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[5], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset(

@@ -107,7 +107,7 @@ class Thread:
 class TransactionalThread(Thread):
     """It sends so many records, and then waits for the end of their transaction."""
 
-    __slots__ = ("again_at_first", "is_over", "next_at_first", "quota")
+    __slots__ = ("again_at_first", "in_vain", "is_over", "next_at_first", "quota")
 
     def __init__(self, index: int, arrivals: Arrivals, producer: str = "") -> None:
         super().__init__(index, arrivals, producer)
@@ -119,9 +119,17 @@ class TransactionalThread(Thread):
         self.next_at_first = self.again_at_first = 0
         self.is_over = False
         """Its last transaction has ended."""
+        self.in_vain = False
+        """Its producer is of no use any more: whatever it sends is refused."""
 
     def open(self, quota: int) -> None:
         self.quota, self.next_at_first, self.again_at_first = quota, self.next, len(self.again)
+
+    def leave_loop(self, error: str, text: str) -> None:
+        """send() threw: no more of this transaction."""
+        self.refusal = error, text
+        if not self.in_vain:
+            self.quota = self.sends
 
     @property
     def sends(self) -> int:

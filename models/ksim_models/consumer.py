@@ -8,10 +8,9 @@ Simplified: while the coordinator is not known, poll() returns what there is at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from ksim_models.completed_fetch import Slice
+from ksim_models.consumer_application import CLOSE_WITHIN, Does, Habits
 from ksim_models.consumer_client import ConsumerClient
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
@@ -24,27 +23,6 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
 CONSTRUCTED_AT: Micros = 0
-CLOSE_WITHIN: Micros = ms(30_000)
-"""KafkaConsumer.close() without an argument."""
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """What the application does with its records."""
-
-    work: Micros = 0
-    """So long it works on each."""
-    commit: str = "none"
-    """After the work on what a poll() returned: "sync", "async", or "none" (or automatically, by enable.auto.commit)."""
-
-
-class Does(Enum):
-    POLLS = "inside poll()"
-    WORKS = "on the records that poll() returned"
-    COMMITS = "inside commitSync()"
-    WAITS = "for another part of the application"
-    CLOSES = "inside close()"
-    ENDED = "it was thrown an exception, or has closed its consumer"
 
 
 class Consumer(ConsumerClient):
@@ -73,6 +51,7 @@ class Consumer(ConsumerClient):
         self.giving_up: Commit | None = None
         """The automatic commit before partitions are given up."""
         self.give_up_until: Micros = NEVER
+        self.give_up_again_at: Micros = NEVER
         self.closing: Micros | None = None
         """Asked to close, within so long."""
         self.paused_at: Micros = at
@@ -89,7 +68,7 @@ class Consumer(ConsumerClient):
             return None
         looked_at = self.looked_at
         at = min(self.network.wake_at, self._wants_a_node_at())
-        for due in (self.busy_until, self.retry_at, self.gives_up_at, self.give_up_until):
+        for due in (self.busy_until, self.retry_at, self.gives_up_at, self.give_up_until, self.give_up_again_at):
             if looked_at < due < at:
                 at = due
         if self.does is Does.POLLS:
@@ -188,7 +167,8 @@ class Consumer(ConsumerClient):
             self._assign_all()
         else:
             self._update_group(now, out)
-        self.fetching.update_positions(now, out)
+        if self.group is None or not self.group.is_cooperative or not self.group.rejoins:  # updateAssignmentMetadataIfNeeded: the group comes first.
+            self.fetching.update_positions(now, out)
         taken = self.fetching.collect()
         self.fetching.send_fetches(now, out)
         if not taken:
@@ -272,39 +252,64 @@ class Consumer(ConsumerClient):
             raise group.thrown
         group.entered_poll()
         group.notice_metadata()
+        if not self._take_assignment(now, out):
+            return
         if group.rejoins and group.knows_coordinator(now, out):
             if group.needs_prepare and not self._give_up_partitions(now, out):
                 return
+            group.owned = tuple(sorted(self.positions.by_partition)) if group.is_cooperative else ()
             group.join(now, out)
-        if group.assignment is not None:
-            self.positions.assign(group.assignment)
-            group.assignment = None
-            commits.joined(now)
+        if group.rejoins:
+            return
         if group.state is MemberState.STABLE:
             commits.find_positions(now, out)
         commits.maybe_auto_commit(now, out)
 
+    def _take_assignment(self, now: Micros, out: list[Effect]) -> bool:
+        """onJoinComplete; False while the application still has to do with what it loses. What stays, stays as it is: position, buffer, fetches under way."""
+        group, commits = self.group, self.commits
+        assert group is not None
+        assert commits is not None
+        if group.assignment is None:
+            return True
+        revoked = group.is_cooperative and any(partition not in group.assignment for partition in self.positions.by_partition)
+        if revoked and not self._on_revoked(now, out):
+            return False
+        self.positions.assign(group.assignment)
+        group.take_assignment(gives_up=revoked)
+        commits.joined(now)
+        return True
+
+    def _on_revoked(self, now: Micros, out: list[Effect]) -> bool:
+        """onPartitionsRevoked of a cooperative member. A plain application has no listener: what it read since its last commit is read again by another."""
+        return True
+
     def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
-        """onJoinPrepare: what was read is committed first, where that is automatic; True when it is done with."""
+        """onJoinPrepare: what was read is committed first, where that is automatic; True when it is done with.
+
+        An eager member reads no further meanwhile. A cooperative one does, here and while it joins: of a partition that it is about to lose it may read
+        more than is committed. Who has lost its place in the group has lost everything (onPartitionsLost).
+        """
         group, commits = self.group, self.commits
         assert group is not None
         assert commits is not None
         if self.config.enable_auto_commit and self.positions.by_partition:
             if self.give_up_until == NEVER:
                 self.give_up_until = now + ms(self.config.max_poll_interval_ms)
-                for position in self.positions.all():
+                for position in self.positions.all() if not group.is_cooperative else ():
                     position.revoked = True
-            if self.giving_up is None and (self.retry_at == NEVER or self.retry_at <= now):
-                self.retry_at = NEVER
+            if self.giving_up is None and (self.give_up_again_at == NEVER or self.give_up_again_at <= now):
+                self.give_up_again_at = NEVER
                 self.giving_up = commits.begin(commits.consumed(), now, out)
             if now < self.give_up_until:
                 if self.giving_up is None or not self.giving_up.done:
                     return False
                 if self.giving_up.retriable:
-                    self.giving_up, self.retry_at = None, now + ms(self.config.retry_backoff_ms)
+                    self.giving_up, self.give_up_again_at = None, now + ms(self.config.retry_backoff_ms)
                     return False
-        self.giving_up, self.give_up_until, self.retry_at = None, NEVER, NEVER
-        self.positions.assign(())
+        self.giving_up, self.give_up_until, self.give_up_again_at = None, NEVER, NEVER
+        if not group.is_cooperative or group.has_lost_its_partitions:
+            self.positions.assign(())
         group.needs_prepare = False
         return True
 
@@ -353,7 +358,7 @@ class Consumer(ConsumerClient):
             return False
         if self.group is None or self.commits is None:
             return True
-        return self.group.state is MemberState.STABLE and not self.group.rejoins and not self.commits.under_way
+        return self.group.state is MemberState.STABLE and not self.group.rejoins and self.group.assignment is None and not self.commits.under_way
 
     def has_read(self, partition: str, end: int) -> bool:
         """Everything below `end` of this partition, and its application has done with it."""

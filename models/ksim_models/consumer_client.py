@@ -58,7 +58,7 @@ class ConsumerClient:
         self.group: GroupMember | None = None
         self.commits: Commits | None = None
         if config.group_id is not None:
-            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice)
+            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice, profile)
             self.commits = Commits(name, config, self.group, self.positions, self.network)
         self.looked_at: Micros = 0
 

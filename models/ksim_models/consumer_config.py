@@ -137,11 +137,26 @@ def _check_heartbeat(reading: Reading) -> None:
 
 
 def _check_assignors(reading: Reading) -> None:
-    """The group takes the first one that all its members know."""
+    """A list, the preferred one first (ConsumerPartitionAssignor.getAssignorInstances)."""
     name = "partition.assignment.strategy"
-    if name in reading.written and str(reading.value(name)).split(",")[0] not in (RANGE_ASSIGNOR, ROUND_ROBIN_ASSIGNOR):
-        possible = f"{RANGE_ASSIGNOR} or {ROUND_ROBIN_ASSIGNOR}"
-        reading.refuse(name, possible, f"{name} = {reading.written[name]}: sticky and cooperative assignment is not yet supported. Possible: {possible}.")
+    if name not in reading.written:
+        return
+    named = str(reading.value(name)).split(",")
+    possible = f"one or several of {', '.join(ASSIGNOR_NAMES)}, each once, with commas between them"
+    unknown = next((one for one in named if one not in ASSIGNOR_NAMES), None)
+    twice = next((one for one in named if named.count(one) > 1), None)
+    if unknown is not None:
+        short = {known: of_class for of_class, known in ASSIGNOR_NAMES.items()}.get(unknown)
+        own = f"Possible: {possible}. A class of one's own cannot be simulated."
+        advice = f'"{unknown}" is what members call it among themselves: write {short}.' if short else own
+        reading.refuse(name, possible, f"{name} = {reading.written[name]}: there is no such assignor. {advice}")
+    elif twice is not None:
+        reading.refuse(
+            name,
+            possible,
+            f"{name} = {reading.written[name]} names one assignor twice."
+            f" Kafka refuses it: KafkaException: The assignor name: '{ASSIGNOR_NAMES[twice]}' is used in more than one assignor.",
+        )
 
 
 CONSUMER = Catalogue(

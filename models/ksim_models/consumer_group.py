@@ -1,6 +1,7 @@
 """A consumer as a member of its group: it finds the coordinator, joins, beats, and joins again when it must.
 
-Kafka: AbstractCoordinator, ConsumerCoordinator, Heartbeat. The eager protocol: before it joins again a member gives up all its partitions.
+Kafka: AbstractCoordinator, ConsumerCoordinator, Heartbeat. With the eager protocol a member gives up all its partitions before it joins again; with the
+cooperative one (KIP-429) it keeps them, gives up what it is no longer assigned, and joins once more for that to be given to somebody else.
 Simplified: a heartbeat goes when it is due; Java's thread looks every retry.backoff.ms.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 
-from ksim_models.assignors import ASSIGNORS
+from ksim_models.assignors import MemberAssignors
 from ksim_models.backoff import exponential_backoff
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import COORDINATOR, ClientNetwork, State
@@ -17,6 +18,7 @@ from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import Dice, Effect
+from ksim_models.profiles import ClientProfile
 from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     FindCoordinatorResponse,
@@ -42,7 +44,16 @@ class MemberState(Enum):
 
 
 class GroupMember:
-    def __init__(self, name: str, topics: Sequence[str], config: ConsumerConfig, network: ClientNetwork, metadata: ClientMetadata, dice: Dice) -> None:
+    def __init__(
+        self,
+        name: str,
+        topics: Sequence[str],
+        config: ConsumerConfig,
+        network: ClientNetwork,
+        metadata: ClientMetadata,
+        dice: Dice,
+        profile: ClientProfile,
+    ) -> None:
         assert config.group_id is not None
         self.name = name
         self.topics = tuple(topics)
@@ -52,6 +63,10 @@ class GroupMember:
         self.network = network
         self.metadata = metadata
         self.dice = dice
+        self.assignors = MemberAssignors(config.assignors, profile)
+        self.is_cooperative = self.assignors.is_cooperative
+        self.owned: tuple[str, ...] = ()
+        """Partitions that it has, as a JoinGroup tells them."""
         self.coordinator = ""
         """The node, once it is known."""
         self.looking_on = ""
@@ -71,6 +86,8 @@ class GroupMember:
         """The leader's part, for which it needs metadata."""
         self.assigned_for: Mapping[str, int] | None = None
         """How many partitions each topic had when this leader assigned them: where that changes the group is to be assigned anew."""
+        self.protocol = ""
+        """The assignor of this generation."""
         self.assignment: tuple[str, ...] | None = None
         """What SyncGroup brought, until it is taken."""
         self.metadata_told = "", NO_GENERATION
@@ -159,6 +176,7 @@ class GroupMember:
             request = JoinGroupRequest(
                 *(self.group, self.member, self.name, self.instance, self.topics, config.session_timeout_ms, config.max_poll_interval_ms),
                 protocols=config.assignors,
+                held=self.assignors.held(self.owned, self.generation),
             )
             patience = max(ms(config.request_timeout_ms), ms(config.max_poll_interval_ms) + JOIN_GROUP_TIMEOUT_LAPSE)
             self._send(request, now, out, patience)
@@ -184,7 +202,7 @@ class GroupMember:
                 self._failed_to_join(now)  # UnjoinedGroupException: it has left meanwhile.
                 return
             self.state = MemberState.COMPLETING_REBALANCE
-            self.generation, self.member = response.generation, response.member
+            self.generation, self.member, self.protocol = response.generation, response.member, response.protocol
             self._begin_to_beat(now)
             self.under_way = False
             if response.leader == response.member:
@@ -232,7 +250,7 @@ class GroupMember:
         if joined.skip_assignment:
             self._sync((), now, out)
         else:
-            self._sync(tuple(ASSIGNORS[joined.protocol](joined.members, self.metadata.topics).items()), now, out)
+            self._sync(tuple(self.assignors.assign(joined, self.metadata.topics).items()), now, out)
 
     def _sync(self, assignments: tuple[tuple[str, tuple[str, ...]], ...], now: Micros, out: list[Effect]) -> None:
         if not self.may_send(now, out):
@@ -252,7 +270,6 @@ class GroupMember:
             self.rejoin_needed = False
             self.needs_prepare = True
             self.assignment = response.partitions
-            self.metadata_told = self.member, self.generation
             return
         match error:
             case ErrorCode.REBALANCE_IN_PROGRESS:
@@ -269,9 +286,23 @@ class GroupMember:
             case _:
                 raise Thrown("KafkaException", f"Unexpected error from SyncGroup: {error.meaning}")
 
+    def take_assignment(self, *, gives_up: bool) -> None:
+        """onJoinComplete: the application has it now. Who gave up partitions for it joins again, so that somebody else may have them."""
+        assert self.assignment is not None
+        self.metadata_told = self.member, self.generation
+        self.assignors.assigned(self.protocol, self.assignment, self.generation)
+        self.assignment = None
+        self.rejoin_needed = self.rejoin_needed or gives_up
+
+    @property
+    def has_lost_its_partitions(self) -> bool:
+        """The group has gone on without it, or it has left: what it had may be another's already."""
+        return self.generation == NO_GENERATION or not self.member
+
     def _reset(self, *, forget_member: bool) -> None:
         """resetStateAndRejoin."""
         self.state = MemberState.UNJOINED
+        self.assignment = None
         self.generation = NO_GENERATION
         self.member = "" if forget_member else self.member
         self.rejoin_needed = self.needs_prepare = True

@@ -46,11 +46,7 @@ _KEYS = (
         "partition.assignment.strategy",
         Kind.TEXT,
         ((ALWAYS, RANGE_ASSIGNOR), ((3, 0, 0), f"{RANGE_ASSIGNOR},{COOPERATIVE_ASSIGNOR}")),
-        choices=(
-            *(RANGE_ASSIGNOR, ROUND_ROBIN_ASSIGNOR, STICKY_ASSIGNOR, COOPERATIVE_ASSIGNOR),
-            *(f"{RANGE_ASSIGNOR},{ROUND_ROBIN_ASSIGNOR}", f"{ROUND_ROBIN_ASSIGNOR},{RANGE_ASSIGNOR}"),
-            *(f"{RANGE_ASSIGNOR},{COOPERATIVE_ASSIGNOR}", f"{COOPERATIVE_ASSIGNOR},{RANGE_ASSIGNOR}"),
-        ),
+        is_list=True,
     ),
     ConfigKey(
         "group.protocol",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.completed_fetch import Slice
-from ksim_models.consumer import Consumer, Does, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Thrown
@@ -112,10 +113,18 @@ class CopyingConsumer(Consumer):
 
     def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
         """onPartitionsRevoked: what is open is committed first. onPartitionsLost: it is given up."""
-        if self.copying.is_open:
+        group = self.group
+        assert group is not None
+        if self.copying.is_open and (not group.is_cooperative or group.has_lost_its_partitions):
             self._finish(out)
             return False
         return super()._give_up_partitions(now, out)
+
+    def _on_revoked(self, now: Micros, out: list[Effect]) -> bool:
+        if self.copying.is_open:
+            self._finish(out)
+            return False
+        return super()._on_revoked(now, out)
 
     def _begin_to_close(self, now: Micros, out: list[Effect]) -> None:
         """The loop ends behind the turn at hand: what is open is ended too."""

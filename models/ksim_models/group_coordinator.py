@@ -22,6 +22,7 @@ from ksim_models.transaction_messages import (
     CONSUMER_OFFSETS,
     HeartbeatRequest,
     HeartbeatResponse,
+    Held,
     JoinGroupRequest,
     JoinGroupResponse,
     LeaveGroupRequest,
@@ -76,6 +77,7 @@ class MemberRecord:
     session_timeout_ms: int
     rebalance_timeout_ms: int
     assignment: tuple[str, ...]
+    held: Held
 
 
 @message
@@ -242,7 +244,11 @@ class GroupCoordinator:
 
     def _store_group(self, group: Group, then: Callable[[ErrorCode, Micros], None], now: Micros) -> None:
         members = tuple(
-            MemberRecord(one.member, one.instance, one.client, one.topics, one.protocols, one.session_timeout_ms, one.rebalance_timeout_ms, one.assignment)
+            MemberRecord(
+                *(one.member, one.instance, one.client, one.topics, one.protocols, one.session_timeout_ms, one.rebalance_timeout_ms),
+                assignment=one.assignment,
+                held=one.held,
+            )
             for one in group.members.values()
         )
         record = GroupRecord(group.name, group.generation, group.protocol, group.leader, members)
@@ -422,7 +428,7 @@ def _as_written(record: GroupRecord) -> Group:
     group.generation, group.protocol = record.generation, record.protocol
     for one in record.members:
         request = JoinGroupRequest(
-            record.group, one.member, one.client, one.instance, one.topics, one.session_timeout_ms, one.rebalance_timeout_ms, one.protocols
+            record.group, one.member, one.client, one.instance, one.topics, one.session_timeout_ms, one.rebalance_timeout_ms, one.protocols, one.held
         )
         member = Member(one.member, request)
         member.is_new, member.assignment = False, one.assignment

@@ -20,6 +20,8 @@ class Reports:
     def __init__(self, producer: str, sending: LibrdkafkaSending) -> None:
         self.producer = producer
         self.sending = sending
+        self.failures = 0
+        """Messages that have failed, so far."""
 
     def offered(self, messages: Sequence[Message], out: list[Effect]) -> None:
         """The history learns of the records when they leave the queue for the first time."""
@@ -54,6 +56,7 @@ class Reports:
         self.sending.finished(messages, now)
 
     def failed(self, partition: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
+        self.failures += len(messages)
         if told := told_of(messages):
             self.offered(told, out)
             out.append(Note(Failed(self.producer, partition, records_of(told), error, text_of(error))))

@@ -135,6 +135,10 @@ class ClientProfile:
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
     """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
+    generation_in_subscription: bool
+    """3.4 (KIP-792): a member says in which generation it got the partitions that it has; so a stable group begins anew where it joins again."""
+    compares_claims: bool
+    """3.4.1 (KAFKA-14639): a sticky leader holds claims of different generations against each other; before, those of older ones were none."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -314,6 +318,8 @@ def client_profile(version: str) -> ClientProfile:
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
         metrics_keep_overlapping_windows=release >= (3, 8, 0),
+        generation_in_subscription=release >= (3, 4, 0),
+        compares_claims=release >= (3, 4, 1),
     )
 
 

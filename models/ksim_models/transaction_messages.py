@@ -224,6 +224,21 @@ class OffsetForLeaderEpochResponse:
 
 
 @message
+class Held:
+    """What a member tells whoever assigns of the partitions that it has: a part of its subscription, and of what its sticky assignors add to that."""
+
+    partitions: tuple[str, ...] = ()
+    """With the cooperative protocol: those that it keeps while it joins."""
+    generation: int = -1
+    """In which it got them (KIP-792)."""
+    sticky: tuple[str, ...] | None = None
+    """What the sticky assignor had given it last, and when."""
+    sticky_generation: int = -1
+    cooperative_generation: int = -1
+    """When the cooperative one had."""
+
+
+@message
 class JoinGroupRequest:
     group: str
     member: str
@@ -236,6 +251,7 @@ class JoinGroupRequest:
     rebalance_timeout_ms: int
     protocols: tuple[str, ...] = ("range",)
     """Assignors, the preferred one first."""
+    held: Held = Held()
 
 
 @message
@@ -250,6 +266,8 @@ class JoinGroupResponse:
     """The assignor that all members know and most prefer."""
     skip_assignment: bool = False
     """A static leader that came back to a stable group: nothing is to be assigned (KIP-814)."""
+    held: tuple[Held, ...] = ()
+    """For the leader only: of each member."""
     throttle_ms: int = 0
 
 

@@ -191,7 +191,6 @@ MISTAKES = [
     (application().replace('writes = "payments"\n', ""), "writes is missing"),
     (application().replace('producer = "copy-writer"', 'producer = "feed"'), "without a workload"),
     (application().replace("{ records = 20 }", "20"), "not a table"),
-    (application(transactional=False).replace("[producers.copy-writer]", '[producers.copy-writer]\nclient = "librdkafka"'), "librdkafka"),
     (
         application() + '[applications.again]\nreads = "orders"\nwrites = "payments"\nproducer = "copy-writer"\nconsumer = "copy-reader"\n',
         "another application",
