@@ -118,7 +118,8 @@ def test_no_record_is_committed_before_it_was_handed_to_an_application(kafka: st
 
 def dealt_with(run_of: Scenario, works: dict[str, int], struck: list[Strike]) -> tuple[set[int], set[int]]:
     """Records that somebody has done with, and those that were in hand when its process crashed."""
-    done, in_hand = set(), set()
+    done: set[int] = set()
+    in_hand: set[int] = set()
     crashes = [(who, ms(at)) for _, who, at, _ in struck]
     for at, fact in simulate(run_of).history.of(Read):
         within = any(who == fact.consumer and at <= moment < at + works[fact.consumer] for who, moment in crashes)
