@@ -306,8 +306,8 @@ class Play:
     def _notes(self, truth: FinalTruth) -> Iterator[str]:
         """What the reader of the report should know besides."""
         for client in self.clients.values():
-            kind = "consumer" if isinstance(client, LiveReader) else "producer"
-            yield f"{client.name} was the real {client.plan.client} {kind}, {client.version}"
+            library, kind = (client.consumer.client, "consumer") if isinstance(client, LiveReader) else (client.plan.client, "producer")
+            yield f"{client.name} was the real {library} {kind}, {client.version}"
         yield from truth.reasons
         yield from dict.fromkeys(f"the proxy passed bytes on unread: {why}" for why in self.proxy.not_read)
 
