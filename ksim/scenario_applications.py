@@ -58,6 +58,7 @@ def read_applications(
                 size=table.take("size", SIZE) or 100,
                 transactional=bool(next(one for one in producers if one.name == producer).config.transactional_id),
                 group_metadata=table.take("group_metadata", FLAG) is not False,
+                leader_epochs=table.take("leader_epochs", FLAG) is not False,
             )
         )
     return found

@@ -79,8 +79,8 @@ class CopyingSession(CallingThread):
             return super()._beginning_of(name, manager)
         copying = self.copying
         place = (copying.member, copying.generation, copying.instance) if copying.habits.group_metadata else ("", -1, "")
-        offsets = dict(sorted(copying.offsets.items()))
-        return lambda: manager.send_offsets(offsets, Group(copying.group, *place))
+        offsets, epochs = dict(sorted(copying.offsets.items())), dict(copying.epochs)
+        return lambda: manager.send_offsets(offsets, Group(copying.group, *place), epochs)
 
     def _send(self, now: Micros, out: list[Effect]) -> None:
         copying = self.copying

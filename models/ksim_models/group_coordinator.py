@@ -400,7 +400,7 @@ class GroupCoordinator:
         if error or shard is None:
             self.reply(connection, _in_transaction(request, error))
             return
-        records, producer = _records(request.group, request.offsets, ()), (request.producer_id, request.producer_epoch)
+        records, producer = _records(request.group, request.offsets, request.epochs), (request.producer_id, request.producer_epoch)
         self._write_offsets(shard, records, lambda code: self.reply(connection, _in_transaction(request, code)), now, producer, proof)
 
 
