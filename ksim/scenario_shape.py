@@ -105,6 +105,7 @@ APPLICATION: Shape = {
     "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
     "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
     "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),
+    "leader_epochs": key(kinds.FLAG, "Whether committed offsets come with the leader epoch of the last record read, KIP-320 (default true)"),
 }
 COMMIT_EVERY: Shape = {"records": key(kinds.COUNT, "Once so many were read since the last commit")}
 ARRIVALS: Shape = {
