@@ -35,6 +35,7 @@ class OffsetCommit:
 
     group: Group
     offsets: tuple[tuple[str, int], ...]
+    epochs: tuple[int, ...]
     until: Micros
     """The call has so long: transaction.timeout.ms."""
     due_at: Micros = NEVER
@@ -223,7 +224,7 @@ class Coordinators:
             return
         group = commit.group
         place = group.member, group.generation
-        message = TxnOffsetCommitRequest(self.transactional_id, group.name, *numbers, commit.offsets, *place, instance=group.instance)
+        message = TxnOffsetCommitRequest(self.transactional_id, group.name, *numbers, commit.offsets, *place, instance=group.instance, epochs=commit.epochs)
         thread.enqueue(Request(message, now + self.brokers.socket_timeout, about=commit))
 
     def _query_group(self, commit: OffsetCommit, now: Micros) -> None:

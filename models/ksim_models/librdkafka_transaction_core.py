@@ -6,12 +6,13 @@ machine of rdkafka_idempotence.c as far as it is a transactional producer's (KIP
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from ksim_models.facts import ProducerId
 from ksim_models.librdkafka_answers import Answers
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.librdkafka_coordinators import Coordinators
+from ksim_models.librdkafka_coordinators import Coordinators, OffsetCommit
 from ksim_models.librdkafka_errors import FENCED, STATE, name_of, text_of
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence
 from ksim_models.librdkafka_idempotence import State as IdState
@@ -41,7 +42,7 @@ class CurrentCall:
         self.name, self.error = "", None
 
 
-class TransactionCore:
+class TransactionCore(ABC):
     def __init__(self, producer: str, config: LibrdkafkaConfig, idempotence: LibrdkafkaIdempotence, answers: Answers, coordinators: Coordinators) -> None:
         self.producer = producer
         self.transactional_id = config.transactional_id
@@ -148,6 +149,12 @@ class TransactionCore:
         known = (idempotence.producer_id, idempotence.epoch) if idempotence.producer_id >= 0 else (-1, -1)
         coordinators.send(InitProducerIdRequest(self.transactional_id, self.timeout_ms, *known), now)
         idempotence.state = IdState.WAIT_PID
+
+    @abstractmethod
+    def offset_commit_of(self, commit: OffsetCommit) -> tuple[int, int] | None: ...
+
+    @abstractmethod
+    def offsets_committed(self, commit: OffsetCommit, error: str, now: Micros, out: list[Effect]) -> None: ...
 
     def got_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
         if response.error:

@@ -284,14 +284,14 @@ class LibrdkafkaTransactions(TransactionCore):
 
     # Offsets.
 
-    def send_offsets(self, offsets: Mapping[str, int], group: Group, now: Micros, out: list[Effect]) -> None:
+    def send_offsets(self, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int], now: Micros, out: list[Effect]) -> None:
         error = self.wrong_state(State.IN_TRANSACTION)
         if error is None and not self.idempotence.is_assigned:
             error = TransactionError(STATE, "No PID available", retriable=True)
         if error is not None:
             self.set_result(error)
             return
-        commit = OffsetCommit(group, tuple(offsets.items()), until=now + ms(self.timeout_ms))
+        commit = OffsetCommit(group, tuple(offsets.items()), tuple(epochs.get(partition, -1) for partition in offsets), until=now + ms(self.timeout_ms))
         self.coordinators.send(AddOffsetsToTxnRequest(self.transactional_id, *self._id, group.name), now, about=commit)
         self.requests += 1
 
