@@ -34,5 +34,18 @@ def refuse_what_is_not_replayed(plan: Plan) -> None:
         for one in plan.workloads
         if one.outbox is not None
     ]
+    of_librdkafka = [one.name for one in plan.producers if one.librdkafka is not None]
+    problems += [
+        Problem(
+            given='client = "librdkafka"',
+            possible='`ksim run`, or client = "java" for the producer',
+            nearest=None,
+            message=f"applications.{one.name}: a producer of librdkafka behind a consumer of the Java client is simulated, and not replayed:"
+            " the process that stands for an application on real Kafka has both of one client.",
+            origin=Origin(plan.title),
+        )
+        for one in plan.applications
+        if one.producer in of_librdkafka
+    ]
     if problems:
         raise ScenarioError(problems)
