@@ -66,6 +66,8 @@ class TransactionCore(ABC):
         self.init_error = ""
         self.number = 0
         """Of the transaction at hand, or the last one, from 1."""
+        self.purges = False
+        """The brokers' threads are told to throw away what waits, and do so when they are done with what they are at: a batch that is put back is among it."""
         self.register_at: Micros = NEVER
         self.ask_at: Micros = NEVER
         """For a producer id."""
@@ -102,7 +104,7 @@ class TransactionCore(ABC):
         self._go(State.FATAL_ERROR)
         self.set_result(TransactionError(code, text, fatal=True))
 
-    def set_abortable(self, code: str, text: str, now: Micros, out: list[Effect], *, bump: bool = False) -> None:
+    def set_abortable(self, code: str, text: str, *, bump: bool = False) -> None:
         """The first error is the one that is told; whatever waits to be sent is thrown away."""
         if self.answers.sending.fatal:
             return
@@ -111,7 +113,7 @@ class TransactionCore(ABC):
             return
         self.problem = code, text
         self._go(State.ABORTABLE_ERROR)
-        self.answers.purge_queues(now, out)
+        self.purges = True
 
     def set_result(self, error: TransactionError | None = None) -> None:
         """For nobody, where no call is under way. Of two errors the first is told."""
@@ -186,7 +188,7 @@ class TransactionCore(ABC):
         fatal = bool(self.answers.sending.fatal)
         if aborts_first:
             self.idempotence.state = IdState.FATAL_ERROR if fatal else IdState.WAIT_TXN_ABORT
-            self.set_abortable(error, text, now, out, bump=True)
+            self.set_abortable(error, text, bump=True)
         else:
             self.idempotence.state = IdState.DRAIN_BUMP
             self.answers.finish_drain(now, out)
