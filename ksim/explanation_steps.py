@@ -27,6 +27,7 @@ from ksim_models.facts import (
     HighWatermark,
     Learned,
     LogStartMoved,
+    Marked,
     Offered,
     PartitionChanged,
     ProducerId,
@@ -181,6 +182,10 @@ class Road:
         if self._is_mine(fact):
             self._add(at, f"send() fails, {fact.error}: {fact.message}", REFUSED.get(fact.error, "A8"))
             self.done = True
+
+    def on_marked(self, at: Micros, fact: Marked) -> None:
+        if self._is_mine(fact):
+            self._add(at, "the relay of its outbox has marked the row as sent", "the application")
 
     def on_producer_id(self, at: Micros, fact: ProducerId) -> None:
         if fact.producer == self.record.producer and self._is_under_way(at):
@@ -373,6 +378,7 @@ SEES: dict[type, Any] = {
     Offered: Road.on_offered,
     Blocked: Road.on_blocked,
     Refused: Road.on_refused,
+    Marked: Road.on_marked,
     ProducerId: Road.on_producer_id,
     Sent: Road.on_sent,
     Retried: Road.on_retried,

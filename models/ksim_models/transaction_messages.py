@@ -226,6 +226,21 @@ class OffsetForLeaderEpochResponse:
 
 
 @message
+class Held:
+    """What a member tells whoever assigns of the partitions that it has: a part of its subscription, and of what its sticky assignors add to that."""
+
+    partitions: tuple[str, ...] = ()
+    """With the cooperative protocol: those that it keeps while it joins."""
+    generation: int = -1
+    """In which it got them (KIP-792)."""
+    sticky: tuple[str, ...] | None = None
+    """What the sticky assignor had given it last, and when."""
+    sticky_generation: int = -1
+    cooperative_generation: int = -1
+    """When the cooperative one had."""
+
+
+@message
 class JoinGroupRequest:
     group: str
     member: str
@@ -238,6 +253,7 @@ class JoinGroupRequest:
     rebalance_timeout_ms: int
     protocols: tuple[str, ...] = ("range",)
     """Assignors, the preferred one first."""
+    held: Held = Held()
 
 
 @message
@@ -252,6 +268,8 @@ class JoinGroupResponse:
     """The assignor that all members know and most prefer."""
     skip_assignment: bool = False
     """A static leader that came back to a stable group: nothing is to be assigned (KIP-814)."""
+    held: tuple[Held, ...] = ()
+    """For the leader only: of each member."""
     throttle_ms: int = 0
 
 
@@ -299,6 +317,34 @@ class LeaveGroupResponse:
     throttle_ms: int = 0
 
 
+# The consumer protocol (KIP-848): one request for everything.
+
+
+@message
+class ConsumerGroupHeartbeatRequest:
+    """epoch: 0 joins, -1 leaves, -2 leaves for a while. What has not changed since the last request is left out."""
+
+    group: str
+    member: str
+    """A member names itself (KIP-1082)."""
+    epoch: int
+    instance: str = ""
+    rebalance_timeout_ms: int = -1
+    topics: tuple[str, ...] | None = None
+    assignor: str = ""
+    owned: tuple[str, ...] | None = None
+
+
+@message
+class ConsumerGroupHeartbeatResponse:
+    error: ErrorCode
+    epoch: int = -1
+    interval_ms: int = 0
+    assignment: tuple[str, ...] | None = None
+    """What it may have now; None where that is as before."""
+    throttle_ms: int = 0
+
+
 @message
 class OffsetCommitRequest:
     group: str
@@ -321,6 +367,9 @@ class OffsetFetchRequest:
     group: str
     partitions: tuple[str, ...]
     require_stable: bool
+    member: str = ""
+    epoch: int = -1
+    """Of a member of a group of the consumer protocol."""
 
 
 @message

@@ -115,6 +115,7 @@ RED: list[tuple[str, str, str, Scenario]] = [
     ("NeverTwoLeadersInSameEpoch", "NeverTwoLeadersInSameEpoch", "a controller that votes as often as it is asked", CONTROLLER_DIES),
     ("INV-10", "INV-10", "a marker that ends nothing", HALF_CUT),
     ("INV-11", "", "complete at the first marker", HALF_CUT),
+    ("INV-11", "", "a marker that says the opposite", HALF_CUT),
     ("INV-12", "", "nobody is told of what was aborted", HALF_CUT),
     ("INV-12", "", "readers go as far as the high watermark", HALF_CUT),
     ("MinIsrRecoveryQuorum", "MinIsrRecoveryQuorum", "nobody is remembered", POWER_CUT),

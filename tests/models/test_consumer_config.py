@@ -8,7 +8,7 @@ import pytest
 
 from ksim_models.assignors import assign_in_turn, assign_ranges
 from ksim_models.config import ConsumerConfig, Origin, Setting, resolve_consumer
-from ksim_models.consumer_keys import COOPERATIVE_ASSIGNOR, RANGE_ASSIGNOR, ROUND_ROBIN_ASSIGNOR
+from ksim_models.consumer_keys import COOPERATIVE_ASSIGNOR, RANGE_ASSIGNOR, ROUND_ROBIN_ASSIGNOR, STICKY_ASSIGNOR
 from ksim_models.profiles import client_profile
 
 
@@ -53,7 +53,9 @@ def test_a_heartbeat_has_to_be_more_frequent_than_the_session_is_long() -> None:
         ({"auto_offset_reset": "begin"}, "earliest"),
         ({"max_poll_records": 0}, "out of range"),
         ({"group_id": "g", "group_protocol": "consumer"}, "not yet supported"),
-        ({"group_id": "g", "partition_assignment_strategy": COOPERATIVE_ASSIGNOR}, "not yet supported"),
+        ({"group_id": "g", "partition_assignment_strategy": "cooperative-sticky"}, f"write {COOPERATIVE_ASSIGNOR}"),
+        ({"group_id": "g", "partition_assignment_strategy": "com.example.Mine"}, "cannot be simulated"),
+        ({"group_id": "g", "partition_assignment_strategy": f"{RANGE_ASSIGNOR},{RANGE_ASSIGNOR}"}, "'range' is used in more than one assignor"),
         ({"min_insync_replicas": 2}, "topic's or a broker's"),
         ({"fetch_wait_max_ms": 5}, "fetch.max.wait.ms"),
     ],
@@ -72,6 +74,7 @@ def test_a_producers_settings_in_a_shared_file_play_no_part() -> None:
 def test_the_assignors_are_named_as_members_name_them() -> None:
     assert resolved(group_id="g").assignors == ("range", "cooperative-sticky")
     assert resolved(group_id="g", partition_assignment_strategy=f"{ROUND_ROBIN_ASSIGNOR},{RANGE_ASSIGNOR}").assignors == ("roundrobin", "range")
+    assert resolved(group_id="g", partition_assignment_strategy=f"{STICKY_ASSIGNOR} , {COOPERATIVE_ASSIGNOR}").assignors == ("sticky", "cooperative-sticky")
 
 
 PARTITIONS = {"a": ["a-0", "a-1", "a-2"], "b": ["b-0", "b-1", "b-2"]}
