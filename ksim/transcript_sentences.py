@@ -78,6 +78,7 @@ PHASES = {
     "begin": "begins",
     "send-offsets": "sends offsets to",
     "commit": "asks to commit",
+    "commit-sent": "has sent the request to commit",
     "abort": "asks to abort",
     "committed": "is told that it has committed",
     "aborted": "is told that it has aborted",
