@@ -60,8 +60,7 @@ class Reading:
 
     def _take(self, message: Message) -> None:
         self.idle = []
-        headers: Any = message.headers() or ()
-        who = identity(message.value(), [(str(key), b"") for key, _ in headers])
+        who = identity(message.value(), [(str(header[0]), b"") for header in message.headers() or ()])
         if who is not None:
             producer, first = who
             say("read", topic=message.topic(), partition=message.partition(), base=message.offset(), producer=producer, first=first, count=1)

@@ -94,7 +94,9 @@ class LiveReader(LiveClient):
         self._say("works", str(self.consumer.work), self.consumer.commit, own.get(GROUP, "-"))
         its = self.application
         if its is not None:
-            self._say("writes", self.naming.real(its.writes), str(its.commit_every), str(its.size), str(its.group_metadata).lower())
+            self._say(
+                "writes", self.naming.real(its.writes), str(its.commit_every), str(its.size), str(its.group_metadata).lower(), str(its.leader_epochs).lower()
+            )
             for words in self.transactions.words():
                 self._say(*words)
 

@@ -294,7 +294,7 @@ class Play:
             self.book.note(replace(log, readable=log.readable and not doubted), now)
         history = self.book.history(run_line(plan, how="live", kafka=self._versions(), client=self._clients()))
         touched = expose(history, plan)
-        for fault in plan.faults:
+        for fault in plan.told_faults:
             resolved = dict.fromkeys(
                 name for _, fact in history.of(Fault) if fact.name == fault.name and fact.phase in ("begin", "hit") for name in fact.resolved
             )

@@ -111,6 +111,8 @@ class TxnOffsetCommitRequest:
     generation: int = -1
     transaction_version: int = 1
     instance: str = ""
+    epochs: tuple[int, ...] = ()
+    """Of the last record read of each partition, -1 where it is not known; none: of no partition."""
 
 
 @message
@@ -190,12 +192,13 @@ class ConsumerFetchResponse:
 
 @message
 class ListOffsetsRequest:
-    """at: "earliest" or "latest" (the high watermark, or with read_committed the last stable offset)."""
+    """at: "earliest", "latest" (the high watermark, or with read_committed the last stable offset), or "since": the first record not older than `since`."""
 
     partitions: tuple[tuple[str, int], ...]
     """(partition, current leader epoch)."""
     at: str
     read_committed: bool
+    since: int = 0
 
 
 @message
@@ -315,6 +318,34 @@ class LeaveGroupResponse:
     throttle_ms: int = 0
 
 
+# The consumer protocol (KIP-848): one request for everything.
+
+
+@message
+class ConsumerGroupHeartbeatRequest:
+    """epoch: 0 joins, -1 leaves, -2 leaves for a while. What has not changed since the last request is left out."""
+
+    group: str
+    member: str
+    """A member names itself (KIP-1082)."""
+    epoch: int
+    instance: str = ""
+    rebalance_timeout_ms: int = -1
+    topics: tuple[str, ...] | None = None
+    assignor: str = ""
+    owned: tuple[str, ...] | None = None
+
+
+@message
+class ConsumerGroupHeartbeatResponse:
+    error: ErrorCode
+    epoch: int = -1
+    interval_ms: int = 0
+    assignment: tuple[str, ...] | None = None
+    """What it may have now; None where that is as before."""
+    throttle_ms: int = 0
+
+
 @message
 class OffsetCommitRequest:
     group: str
@@ -337,6 +368,9 @@ class OffsetFetchRequest:
     group: str
     partitions: tuple[str, ...]
     require_stable: bool
+    member: str = ""
+    epoch: int = -1
+    """Of a member of a group of the consumer protocol."""
 
 
 @message
