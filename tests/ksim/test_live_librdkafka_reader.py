@@ -15,7 +15,8 @@ pytest.importorskip("confluent_kafka")
 def test_it_tells_what_it_read_where_it_stands_and_what_was_committed() -> None:
     from confluent_kafka import Producer
 
-    from ksim.live.librdkafka_reader import Reading, outcomes
+    from ksim.live.librdkafka_client import outcomes
+    from ksim.live.librdkafka_reader import Reading
 
     producer = Producer({"test.mock.num.brokers": 1, "linger.ms": 0, "log_level": 0})
     (broker,) = producer.list_topics(timeout=10).brokers.values()
