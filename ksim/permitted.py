@@ -98,6 +98,12 @@ PERMITTED = (
         "broker TC-47; H-123",
     ),
     Permission("torn", "a client before 3.2 commits although a send has failed", lambda c: c.commits_in_spite_of_failures, "KAFKA-9279; H-133"),
+    Permission(
+        "lost",
+        "librdkafka gives the sequence numbers of an aborted transaction's batch, of which it is not known whether it was written, to the next transaction",
+        lambda c: c.client.startswith("librdkafka") and c.transaction_version < 2,
+        "rd_kafka_toppar_purge_queues; the leader takes what has these numbers for duplicates (PS-2)",
+    ),
     *(
         Permission(
             name,
