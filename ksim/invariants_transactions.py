@@ -5,16 +5,17 @@ Excepted: what a machine without power or an unclean election has taken from a p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ksim_models.broker import Broker
 from ksim_models.coordination_facts import TransactionState
 from ksim_models.log import Log
-from ksim_models.messages import RecordBatch
+from ksim_models.messages import Marker, RecordBatch
 from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
 
-DECIDED = {"PrepareCommit": "CompleteCommit", "PrepareAbort": "CompleteAbort"}
+COMMIT = "PrepareCommit"
+DECIDED = (COMMIT, "PrepareAbort")
 
 
 @dataclass(slots=True)
@@ -64,13 +65,17 @@ class TransactionInvariants:
         """Per transactional id and producer id: the newest."""
 
     def look(self, broker: Broker, partition: str, log: Log) -> None:
-        """INV-10: each transactional record is committed, aborted, or open, and no producer has two transactions open in one partition."""
+        """INV-10: each transactional record is committed, aborted, or open, and no producer has two transactions open in one partition.
+
+        Whose records were all deleted stays open until its marker comes (ProducerStateManager.onLogStartOffsetIncremented leaves ongoingTxns alone).
+        """
         if not broker.running or partition not in broker.replicas:
             return
         scan = self.scans.setdefault((broker.name, partition), Scan())
         scan.read(log)
         known = log.producers.transactions.open
-        if known.keys() != scan.open.keys() or any(first != known[pid] for pid, first in scan.open.items() if known[pid] >= log.log_start_offset):
+        here = {pid for pid, first in known.items() if first >= log.log_start_offset}
+        if not here <= scan.open.keys() <= known.keys() or any(scan.open[pid] != known[pid] for pid in here):
             self.broken("INV-10", f"{partition} on {broker.name}: {known} are taken for open, and {scan.open} are")
 
     def follow_coordinator(self, fact: TransactionState) -> None:
@@ -80,18 +85,24 @@ class TransactionInvariants:
             self.broken("INV-11", f"{fact.transactional_id}: epoch {fact.producer_epoch} of producer id {fact.producer_id} after {self.epochs[key]}")
         self.epochs[key] = fact.producer_epoch
         decision = self.decisions.get(fact.transactional_id)
-        if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]):
-            self.broken("INV-11", f"{fact.transactional_id}: {fact.state} after {decision.state}")
+        if decision is not None and fact.state != decision.state:  # Complete, or what follows: a coordinator that died may have left that to be read only.
+            del self.decisions[fact.transactional_id]
+            for partition, end in decision.ends.items():
+                self._look_for_markers(fact, decision, partition, end)
         if fact.state in DECIDED:
             logs = {partition: log for partition in fact.partitions if (log := self.led(partition)) is not None}
             self.decisions[fact.transactional_id] = Decision(fact.state, fact.producer_id, {partition: log.log_end_offset for partition, log in logs.items()})
-        elif decision is not None:
-            del self.decisions[fact.transactional_id]
-            for partition, end in decision.ends.items():
-                log = self.led(partition)
-                first = log.producers.transactions.open.get(decision.producer_id, end) if log is not None else end
-                if first < end and not self.is_excused(partition):
-                    self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+
+    def _look_for_markers(self, fact: TransactionState, decision: Decision, partition: str, end: int) -> None:
+        log, producer_id = self.led(partition), decision.producer_id
+        if log is None or self.is_excused(partition):
+            return
+        first = log.producers.transactions.open.get(producer_id, end)
+        if first < end:
+            self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+        marker = _marker(log, producer_id, end, log.log_end_offset)
+        if marker is not None and marker.committed != (decision.state == COMMIT):
+            self.broken("INV-11", f"{fact.transactional_id}: {decision.state}, and on {partition} the marker says otherwise")
 
     def follow_reader(self, broker: Broker, request: ConsumerFetchRequest, response: ConsumerFetchResponse) -> None:
         """INV-12: who reads what is committed is given nothing that is open, and is told what of it was aborted. TC-46 and TC-47 only change whose it is."""
@@ -101,12 +112,20 @@ class TransactionInvariants:
                 if batch.next_offset > told.last_stable_offset:
                     self.broken("INV-12", f"{broker.name} gives {told.partition} up to {batch.next_offset}, and {told.last_stable_offset} is stable")
                 if log is not None and batch.transactional and batch.marker is None:
-                    self._look_for_end(log, batch, told.partition, dict(told.aborted))
+                    self._look_for_end(log, batch, told.partition, told.aborted)
 
-    def _look_for_end(self, log: Log, batch: RecordBatch, partition: str, aborted: dict[int, int]) -> None:
-        behind = log.between(batch.next_offset, log.log_end_offset)
-        marker = next((one.marker for one in behind if one.marker is not None and one.producer_id == batch.producer_id), None)
+    def _look_for_end(self, log: Log, batch: RecordBatch, partition: str, aborted: Sequence[tuple[int, int]]) -> None:
+        """A reader takes what comes behind the first offset of an aborted transaction for aborted, up to the next marker (CompletedFetch)."""
+        marker = _marker(log, batch.producer_id, batch.next_offset, log.log_end_offset)
+        begun = max((first for producer_id, first in aborted if producer_id == batch.producer_id and first <= batch.base_offset), default=None)
+        taken_for_aborted = begun is not None and _marker(log, batch.producer_id, begun, batch.base_offset) is None
         if marker is None:
             self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} is open, and it is read")
-        elif not marker.committed and aborted.get(batch.producer_id, batch.base_offset + 1) > batch.base_offset:
-            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} was aborted, and nobody says so")
+        elif marker.committed == taken_for_aborted:
+            became, told = ("committed", "it is told of as aborted") if marker.committed else ("aborted", "nobody says so")
+            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} was {became}, and {told}")
+
+
+def _marker(log: Log, producer_id: int, start: int, end: int) -> Marker | None:
+    """The first of this producer in these offsets."""
+    return next((one.marker for one in log.between(start, end) if one.marker is not None and one.producer_id == producer_id), None)

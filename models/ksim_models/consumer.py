@@ -8,10 +8,9 @@ Simplified: while the coordinator is not known, poll() returns what there is at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from ksim_models.completed_fetch import Slice
+from ksim_models.consumer_application import CLOSE_WITHIN, Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_facts import CommittedOffset, PollFailed, Read
@@ -23,27 +22,6 @@ from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
 CONSTRUCTED_AT: Micros = 0
-CLOSE_WITHIN: Micros = ms(30_000)
-"""KafkaConsumer.close() without an argument."""
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """What the application does with its records."""
-
-    work: Micros = 0
-    """So long it works on each."""
-    commit: str = "none"
-    """After the work on what a poll() returned: "sync", "async", or "none" (or automatically, by enable.auto.commit)."""
-
-
-class Does(Enum):
-    POLLS = "inside poll()"
-    WORKS = "on the records that poll() returned"
-    COMMITS = "inside commitSync()"
-    WAITS = "for another part of the application"
-    CLOSES = "inside close()"
-    ENDED = "it was thrown an exception, or has closed its consumer"
 
 
 class Consumer(Membership):
@@ -184,6 +162,8 @@ class Consumer(Membership):
             self._assign_all()
         else:
             self._update_group(now, out)
+            if self.does is not Does.POLLS:
+                return False  # A callback of its rebalance has not returned.
         if not self.group_comes_first:
             self.fetching.update_positions(now, out)
         taken = self.fetching.collect()

@@ -72,9 +72,15 @@ class Membership(ConsumerClient):
         revoked = group.is_cooperative and any(partition not in group.assignment for partition in self.positions.by_partition)
         if revoked and not self._on_revoked(now, out):
             return False
+        if not self._on_assigned(group.assignment, now, out):
+            return False
         self.positions.assign(group.assignment)
         group.take_assignment(gives_up=revoked)
         commits.joined(now)
+        return True
+
+    def _on_assigned(self, partitions: tuple[str, ...], now: Micros, out: list[Effect]) -> bool:
+        """onPartitionsAssigned, before any position is asked for; False while it has not returned."""
         return True
 
     def _on_revoked(self, now: Micros, out: list[Effect]) -> bool:
@@ -148,6 +154,8 @@ class Membership(ConsumerClient):
             self._forget_commit_before()
             return True
         if revoked and not self._on_revoked(now, out):
+            return False
+        if not self._on_assigned(target[1], now, out):
             return False
         self.positions.assign(target[1])
         self.reconciling = None

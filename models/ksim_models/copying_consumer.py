@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.completed_fetch import Slice
-from ksim_models.consumer import Consumer, Does, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Thrown
@@ -17,6 +18,8 @@ from ksim_models.copying import IDLE, Copying, Then, Turn
 from ksim_models.machine import Dice, Effect, Event, Restarted, Rouse
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros
+
+NO_USE = "The application's producer is of no use any more."
 
 
 class CopyingConsumer(Consumer):
@@ -85,7 +88,7 @@ class CopyingConsumer(Consumer):
                 copying.over()
                 self.positions.rewind()
             case Then.END:
-                raise Thrown("KafkaException", "The application's producer is of no use any more.")
+                raise Thrown("KafkaException", NO_USE)
         return True
 
     def _committed(self, commit: Commit, now: Micros, out: list[Effect]) -> None:

@@ -423,7 +423,7 @@ class GroupCoordinator:
             if not error and shard is not None:
                 group = group or shard.groups.setdefault(request.group, Group(request.group))
                 error = self._refusal(group, request.member, request.generation, request.instance, in_transaction=True)
-        records = tuple(one for one in _records(request.group, request.offsets, ()) if one.partition not in refused)
+        records = tuple(one for one in _records(request.group, request.offsets, request.epochs) if one.partition not in refused)
 
         def told(code: ErrorCode) -> None:
             self.reply(connection, TxnOffsetCommitResponse(tuple((partition, refused.get(partition, code)) for partition in partitions)))

@@ -111,6 +111,8 @@ class TxnOffsetCommitRequest:
     generation: int = -1
     transaction_version: int = 1
     instance: str = ""
+    epochs: tuple[int, ...] = ()
+    """Of the last record read of each partition, -1 where it is not known; none: of no partition."""
 
 
 @message

@@ -35,6 +35,8 @@ topic = "payments"
 records = {records}
 every = "{every}"
 start = "1s"
+[model]
+costs = "none"
 [tail]
 warm = true
 {faults}

@@ -145,6 +145,7 @@ def watch_owners(simulation: Simulation) -> dict[tuple[str, int], dict[str, None
     """Who has had this partition in this generation of the group, looked at after every event of a consumer."""
     owners: dict[tuple[str, int], dict[str, None]] = {}
     for consumer in simulation.consumers:
+        assert isinstance(consumer, Consumer)
 
         def watched(event: Event, now: int, consumer: Consumer = consumer, handle: Any = consumer.handle) -> Any:
             effects = handle(event, now)
