@@ -436,7 +436,7 @@ def test_n11_an_answer_of_any_kind_may_throttle_its_connection(kind: type) -> No
     answer = client._answer_at_once
 
     def throttled(message: object) -> Any:
-        response = answer(message)
+        response: Any = answer(message)
         return replace(response, throttle_ms=50) if isinstance(response, kind) else response
 
     client._answer_at_once = throttled  # type: ignore[method-assign]
