@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 
 from ksim import collecting
+from ksim.chaos import written_out
 from ksim.first_harm import harms
 from ksim.history import History
 from ksim.metrics import Metrics, measure
@@ -90,7 +91,7 @@ class Run:
 
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:
-    """What a judge needs to know of a run: the scenario, and the configuration that was in force. `how`: what a live run says otherwise."""
+    """What a judge needs to know of a run: the scenario, what its [[chaos]] came to, the configuration in force. `how`: what a live run says otherwise."""
     names = [field.name for field in fields(ProducerConfig)]
     producers = {
         producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
@@ -105,6 +106,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
         "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
         "config": {"producers": producers, "topics": topics, "brokers": brokers, **_readers(plan)},
+        **({"chaos": written_out(plan)} if plan.chaos else {}),
         **({"calibrated": plan.model.calibrated_on} if plan.model.calibrated_on else {}),
         **how,
     }
@@ -115,6 +117,7 @@ def _readers(plan: Plan) -> dict[str, object]:
     consumers = {one.name: _of_a_reader(one) for one in plan.consumers}
     applications = {
         one.name: {"reads": one.reads, "writes": one.writes, "consumer": one.consumer, "producer": one.producer, "commit_every": one.commit_every}
+        | ({"producers": dict(one.per_partition)} if one.per_partition else {})
         for one in plan.applications
     }
     return {name: table for name, table in (("consumers", consumers), ("applications", applications)) if table}

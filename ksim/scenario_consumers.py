@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 
 from ksim.plan import ConsumerPlan, TopicPlan
 from ksim.problems import shown
+from ksim.scenario_groups import check_groups
 from ksim.scenario_producers import JAVA, ClientLibrary, check_name, file_settings, read_client
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
@@ -68,6 +69,7 @@ def read_consumers(
         own = resolved.own if isinstance(resolved, LibrdkafkaConsumerResolution) else None
         consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given, client.name, client.version, own))
         consumers.effective[name] = resolved.effective
+    check_groups(reading, consumers.plans)
     return consumers
 
 

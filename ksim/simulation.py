@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ksim import collecting
@@ -36,6 +36,7 @@ from ksim_models.consumer_application import Habits
 from ksim_models.copying import Copying
 from ksim_models.copying_consumer import CopyingConsumer
 from ksim_models.copying_librdkafka import CopyingLibrdkafka
+from ksim_models.copying_partitions import PartitionProducer, Share, Shares, SharingConsumer
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
@@ -115,7 +116,7 @@ class Simulation:
         self.brokers = self._add_brokers(dice, heartbeats)
         self.broker_by_name = {broker.name: broker for broker in self.brokers}
         self.invariants = self._watch_invariants(check_every) if check_every else None
-        self.copying = [Copying(habits, len(plan.workloads) + number) for number, habits in enumerate(plan.applications)]
+        self.copying = applications_of(plan)
         self.producers = self._add_producers(dice)
         self.consumers = self._add_consumers(dice)
         work = Work(plan.model.costs, self.broker_by_name, plan.controllers)
@@ -188,11 +189,12 @@ class Simulation:
                 ]
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
-            copying = next((one for one in self.copying if one.habits.producer == plan.name), None)
+            copying = next((part for one in self.copying for part in parts_of(one) if part.habits.producer == plan.name), None)
             if copying is not None and plan.librdkafka is not None:
                 producer = CopyingLibrdkafka(plan.name, plan.librdkafka, bootstrap, [copying.fed], dice)
             elif copying is not None:
-                producer = CopyingProducer(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
+                copier = PartitionProducer if isinstance(copying, Share) else CopyingProducer
+                producer = copier(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
             elif plan.librdkafka is not None:
                 its = CallingLibrdkafka if plan.librdkafka.transactional_id else ClosableLibrdkafka if closable else LibrdkafkaProducer
                 producer = its(plan.name, plan.librdkafka, bootstrap, workloads, dice)
@@ -216,8 +218,10 @@ class Simulation:
             copying = next((one for one in self.copying if one.habits.consumer == plan.name), None)
             if plan.librdkafka is not None:
                 consumers.append(LibrdkafkaConsumer(plan.name, plan.librdkafka, bootstrap, plan.topics, dice, habits))
+            elif copying is None:
+                consumers.append(Consumer(*parts))
             else:
-                consumers.append(Consumer(*parts) if copying is None else CopyingConsumer(*parts, copying))
+                consumers.append(SharingConsumer(*parts, copying) if isinstance(copying, Shares) else CopyingConsumer(*parts, copying))
             self.loop.add(consumers[-1], is_client=True)
         return consumers
 
@@ -345,7 +349,7 @@ class Simulation:
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
         hit = records_hit(self.history, self.plan)
-        for fault in self.plan.faults:
+        for fault in self.plan.told_faults:
             resolved = tuple(hit.get(fault.name, self.faults.struck.get(fault.name, {})))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
@@ -371,6 +375,21 @@ class Simulation:
 def ends_or_returns(fault: FaultPlan) -> bool:
     """A client that it names is closed, or comes back."""
     return fault.do in ("shutdown", "restart") or (fault.do in ("crash", "power-loss") and fault.duration is not None)
+
+
+def applications_of(plan: Plan) -> list[Copying]:
+    """Those that copy. What they write is numbered behind the workloads."""
+    found: list[Copying] = []
+    number = len(plan.workloads)
+    for habits in plan.applications:
+        found.append(Shares(habits, number) if habits.per_partition else Copying(habits, number))
+        number += len(habits.writers)
+    return found
+
+
+def parts_of(copying: Copying) -> Sequence[Copying]:
+    """Each has a producer of its own."""
+    return copying.all() if isinstance(copying, Shares) else [copying]
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:

@@ -64,7 +64,10 @@ def drawn(seed: int, row: tuple[str, int] | None = None) -> dict[str, Any]:
         | {"auditor": {"topics": ["payments"], "config": {"isolation.level": "read_committed", "auto.offset.reset": "earliest"}}},
         "applications": {
             f"copy-{one}": {
-                **{"reads": "orders", "writes": "payments", "producer": f"copier-{one}", "consumer": f"reader-{one}"},
+                "reads": "orders",
+                "writes": "payments",
+                "producer": f"copier-{one}",
+                "consumer": f"reader-{one}",
                 "commit_every": {"records": draw.choice((1, 3, 10))},
             }
             for one in copiers
@@ -141,7 +144,9 @@ def outcome(run: Run) -> Outcome:
         return Outcome("not finished" if unfinished else "once")
     if allowed and {anomaly.name for anomaly in verdict.anomalies if anomaly.name in PROMISE} == {anomaly.name for anomaly in allowed}:
         return Outcome("allowed", tuple(harm), allowed[0].because)
-    return Outcome("harm", tuple(harm), str([f"{anomaly.name}: {anomaly.witness}" for anomaly in verdict.anomalies] + [one.as_data() for one in verdict.processing]))
+    return Outcome(
+        "harm", tuple(harm), str([f"{anomaly.name}: {anomaly.witness}" for anomaly in verdict.anomalies] + [one.as_data() for one in verdict.processing])
+    )
 
 
 # The settings, taken away one at a time.

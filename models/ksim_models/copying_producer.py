@@ -96,7 +96,7 @@ class CopyingSession(CallingThread):
             return super()._make_call(client, name, now)
         copying = self.copying
         place = (copying.member, copying.generation, copying.instance) if copying.habits.group_metadata else ("", -1, "")
-        return client.call(name, now, dict(sorted(copying.offsets.items())), Group(copying.group, *place))
+        return client.call(name, now, dict(sorted(copying.offsets.items())), Group(copying.group, *place), dict(copying.epochs))
 
     def _send(self, now: Micros, out: list[Effect]) -> None:
         copying = self.copying
@@ -217,9 +217,12 @@ class CopyingProcess:
         if not half.alive and any(isinstance(effect, Exit) for effect in out):
             copying.writer_closed = True
             out.insert(0, Rouse(copying.habits.consumer))
+        self.notice_failures(half, out)
+        return out
+
+    def notice_failures(self, half: Half, out: Sequence[Effect]) -> None:
         if any(isinstance(effect, Note) and isinstance(effect.fact, Failed | Refused) for effect in out):
             half.copying_session.has_failed = True
-        return out
 
     def _in_turn(self, event: Event) -> Event:
         """The consumer is closed first."""

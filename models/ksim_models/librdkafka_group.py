@@ -100,7 +100,7 @@ class LibrdkafkaGroup:
         self.fatal = ""
         self.rebalance: Callable[[str, tuple[str, ...]], None] = _nobody
         """Told the application, from within poll(): "assign" or "revoke"."""
-        self.came_up: Callable[[Micros], None] = _nothing
+        self.came_up: Callable[[Micros], None] = _nobody
         """The coordinator can be asked again: commits that waited for it go."""
         self.report: Callable[[str, str], None] = _nobody
 
@@ -446,8 +446,4 @@ class AssignorMetadata(Request):
 
 
 def _nobody(*_: object) -> None:
-    raise AssertionError("nobody is told")
-
-
-def _nothing(now: Micros) -> None:
     raise AssertionError("nobody is told")

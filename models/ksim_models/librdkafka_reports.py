@@ -52,7 +52,7 @@ class Reports:
             self.offered(told, out)
             out.append(Note(Acked(self.producer, partition, records_of(told), base_offset)))
             if self.sending.reactions.wanted:
-                self.sending.reactions.succeeded([message.number for message in told], out)
+                self.sending.reactions.succeeded([message.number for message in told], now, out)
         self.sending.finished(messages, now)
 
     def failed(self, partition: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:

@@ -136,6 +136,8 @@ class LibrdkafkaSending(Application):
     def take(self, now: Micros, out: list[Effect]) -> bool:
         """Hand over all records whose time has come, in the order of their times. True if there were any."""
         called = False
+        for outbox in self.outboxes:
+            outbox.go_on(now, out)
         while (first := self.first_due(now)) is not None:
             thread, at = first
             called = True

@@ -1,5 +1,7 @@
 """Python's search for cycles while a simulation runs."""
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Iterator
 
