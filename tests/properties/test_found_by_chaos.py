@@ -29,7 +29,8 @@ FOUND = {
         'kafka = { brokers = "4.3", clients = "3.5" }\n[topics.t]\n[producers.p1]\nconfig.transactional.id = "id"\nconfig.request.timeout.ms = 2000\n'
         'config.delivery.timeout.ms = 2100\nconfig.linger.ms = 0\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = "1ms"\n'
         'transaction = { records = 1 }\non_failure = "stop"\n'
-        '[[fault]]\ndo = "answer"\nwhen = { request = "Produce" }\nerror = "NOT_ENOUGH_REPLICAS"\n[[fault]]\ndo = "hang"\nwhen = { request = "Produce", nth = 2 }\n'
+        '[[fault]]\ndo = "answer"\nwhen = { request = "Produce" }\nerror = "NOT_ENOUGH_REPLICAS"\n'
+        '[[fault]]\ndo = "hang"\nwhen = { request = "Produce", nth = 2 }\n'
     ),
 }
 
