@@ -20,7 +20,7 @@ def told(broker: str, state: State) -> TransactionState:
 
 def read_by_the_next(*states: State, is_excused: bool = False) -> list[str]:
     """broker-1 tells of an abort and dies; broker-2 has these records in its log, and tells of the last of them. What is wrong with that?"""
-    log = Log(PARTITION)
+    log = Log()
     for state in states:
         log.append_as_leader(own_batch(PARTITION, (Transaction("id", 7, 60_000, 0, state, 0),), 100, 0, None), 0)
     wrong: list[str] = []
