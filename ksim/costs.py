@@ -6,12 +6,12 @@ as a broker takes one request of it at a time (BP-1); connections do not wait fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from ksim.plan import CPU, DISK, Costs
 from ksim_models.broker import Broker
-from ksim_models.messages import FetchResponse, MetadataFetchResponse, ProduceRequest
+from ksim_models.messages import FetchResponse, MetadataFetchResponse, ProduceRequest, RecordBatch
 from ksim_models.settings import LONG_MAX
 from ksim_models.units import Micros
 
@@ -29,33 +29,33 @@ class Work:
         self._unflushed: dict[tuple[str, str], int] = {}
         """Records since flush.messages struck last, per broker and partition, as far as they have been sent."""
 
-    def takes(self, sender: str, receiver: str, asks: bool, message: object) -> Micros:
-        """What must be done until this message counts as received. asks: it is a request, else an answer."""
-        if type(message) is ProduceRequest:
-            costs = self._costs[receiver]
-            return costs.request + sum([costs.append + self._flush(receiver, batch.partition, len(batch.records)) for batch in message.batches])
-        if asks:
-            return self._costs[receiver].request
+    def takes(self, path: tuple[str, str], asks: bool, message: object) -> Micros:
+        """What must be done until this message, from the first of the two to the second, counts as received. asks: it is a request, else an answer."""
+        if asks and type(message) is not ProduceRequest:
+            return self._costs[path[1]].request
         if type(message) is FetchResponse:  # The leader has read it, the follower appends it: all batches of a partition at once.
             written = [partition for partition in message.partitions if partition.batches]
-            if not written or receiver not in self._brokers:
-                return self._costs[sender].fetch if written else 0  # A consumer's own work costs nothing here.
-            append = self._costs[receiver].append
-            flushes = [self._flush(receiver, partition.partition, sum([len(batch.records) for batch in partition.batches])) for partition in written]
-            return self._costs[sender].fetch + append * len(written) + sum(flushes)
+            if not written:
+                return 0
+            sender, receiver = path
+            is_copy = receiver in self._brokers  # A consumer's own work costs nothing here.
+            copied = sum([self._append(receiver, partition.partition, partition.batches) for partition in written]) if is_copy else 0
+            return self._costs[sender].fetch + copied
+        if type(message) is ProduceRequest:
+            return self._costs[path[1]].request + sum([self._append(path[1], batch.partition, (batch,)) for batch in message.batches])
         if type(message) is MetadataFetchResponse and message.records:
-            return self._costs[receiver].metadata
+            return self._costs[path[1]].metadata
         return 0
 
-    def _flush(self, broker: str, partition: str, records: int) -> Micros:
+    def _append(self, broker: str, partition: str, batches: Sequence[RecordBatch]) -> Micros:
         """UnifiedLog.append flushes before it returns once flush.messages records stand unflushed. Simplified: counted when they are sent."""
-        log = self._brokers[broker].logs.get(partition)
+        costs, log = self._costs[broker], self._brokers[broker].logs.get(partition)
         if log is None or log.config.flush_messages == LONG_MAX:
-            return 0
-        waiting = self._unflushed.get((broker, partition), 0) + records
+            return costs.append
+        waiting = self._unflushed.get((broker, partition), 0) + sum([len(batch.records) for batch in batches])
         strikes = waiting >= log.config.flush_messages
         self._unflushed[broker, partition] = 0 if strikes else waiting
-        return self._costs[broker].flush if strikes else 0
+        return costs.append + costs.flush if strikes else costs.append
 
     def slow_down(self, name: str, part: str, factor: Fraction) -> None:
         """All that this part of the machine does takes so many times as long as now."""

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ksim.classification import CLASSES
-from ksim.explanation_steps import Record, Step, steps_of
+from ksim.explanation_around import around
+from ksim.explanation_steps import Record, Step, in_time, partition_of, steps_of
 from ksim.history import History
 from ksim.population import Population, count
 from ksim.problems import ScenarioError
@@ -58,7 +59,7 @@ def explain(run: Run | Scenario | History, record: int | str | None = None) -> E
     population = count(history)
     found = _find(population, verdict, record)
     names = [name for name in CLASSES if any(first <= found.number < stop for first, stop in classes(history)[name].get(found.producer, []))]
-    steps = tuple(steps_of(history, found, _end_of(history, found, names)))
+    steps = tuple(sorted([*around(history, found, partition_of(history, found)), *steps_of(history, found, _end_of(history, found, names))], key=in_time))
     return Explanation(population.name(found.producer, found.number), str(found), ", ".join(names) or WITHOUT_OUTCOME, _because(verdict, names), steps)
 
 

@@ -27,6 +27,7 @@ from ksim_models.facts import (
     HighWatermark,
     Learned,
     LogStartMoved,
+    Marked,
     Offered,
     PartitionChanged,
     ProducerId,
@@ -103,9 +104,13 @@ class Step:
     """Within one moment: a record is handed over before anything else, and again behind everything else."""
 
 
+def in_time(step: Step) -> tuple[Micros, int]:
+    return step.at, step.order
+
+
 def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]) -> Iterator[Step]:
     """In the order of time; `ending` is what the final logs say."""
-    road = Road(record, _first_offer(history, record), _partition(history, record), several=len({log.partition for _, log in history.of(FinalLog)}) > 1)
+    road = Road(record, _first_offer(history, record), partition_of(history, record), several=len({log.partition for _, log in history.of(FinalLog)}) > 1)
     road.client, road.acks = _client(history, record)
     for at, fact in history:
         if isinstance(fact, Ended):
@@ -113,7 +118,7 @@ def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]
         elif see := SEES.get(type(fact)):
             see(road, at, fact)
     road.settle()
-    return iter(sorted([*road.standing.values(), *road.steps], key=lambda step: (step.at, step.order)))
+    return iter(sorted([*road.standing.values(), *road.steps], key=in_time))
 
 
 def _client(history: History, record: Record) -> tuple[str, str]:
@@ -129,7 +134,7 @@ def _first_offer(history: History, record: Record) -> Micros:
     return next(fact.moment_of(record.number) for _, fact in history.of(Offered) if fact.producer == record.producer and record.number in fact.records)
 
 
-def _partition(history: History, record: Record) -> str:
+def partition_of(history: History, record: Record) -> str:
     """The one that it was bound for; "" where it never came so far."""
     told = (fact.partition for _, fact in history.of(Sent, Acked, Failed) if fact.producer == record.producer and record.number in fact.records)
     return next(told, "")
@@ -181,6 +186,10 @@ class Road:
         if self._is_mine(fact):
             self._add(at, f"send() fails, {fact.error}: {fact.message}", REFUSED.get(fact.error, "A8"))
             self.done = True
+
+    def on_marked(self, at: Micros, fact: Marked) -> None:
+        if self._is_mine(fact):
+            self._add(at, "the relay of its outbox has marked the row as sent", "the application")
 
     def on_producer_id(self, at: Micros, fact: ProducerId) -> None:
         if fact.producer == self.record.producer and self._is_under_way(at):
@@ -373,6 +382,7 @@ SEES: dict[type, Any] = {
     Offered: Road.on_offered,
     Blocked: Road.on_blocked,
     Refused: Road.on_refused,
+    Marked: Road.on_marked,
     ProducerId: Road.on_producer_id,
     Sent: Road.on_sent,
     Retried: Road.on_retried,

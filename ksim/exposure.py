@@ -17,7 +17,7 @@ from ksim.exposure_transactions import Transactions
 from ksim.history import History
 from ksim.lives import Batch, Lives, Timeline
 from ksim.plan import DEADLY, DISK_FAULTS, FRAME_FAULTS, RECORD_FAULTS, SLOW_PARTS, Plan
-from ksim_models.facts import Fault, PartitionChanged
+from ksim_models.facts import Fault, Marked, PartitionChanged
 from ksim_models.topic_creation import CREATED
 from ksim_models.units import NEVER, Micros, s
 
@@ -41,26 +41,29 @@ class Window:
 
 
 def expose(history: History, plan: Plan) -> dict[int, int]:
-    """Per fault of the plan (by its index): frames or records hit, or batches touched.
+    """Per fault of the plan (by its index), or [[chaos]] table: frames or records hit, or batches touched.
 
     The `resolved` of a fault that begins names machines ("broker-1"), or for a path its two ends ("p1 <-> broker-1", one way "p1 -> broker-1").
     A fault is known by its name, so names are unique.
     """
-    if not plan.faults:
+    if not plan.told_faults:
         return {}
     told = list(history.of(Fault))
     hits = Counter(fact.name for _, fact in told if fact.phase == "hit")
     windows = _windows(told)
-    result = {fault.index: hits[fault.name] for fault in plan.faults}
-    if any(windows.get(fault.name) for fault in plan.faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
+    result = {fault.index: hits[fault.name] for fault in plan.told_faults}
+    if any(windows.get(fault.name) for fault in plan.told_faults if fault.do not in (*FRAME_FAULTS, *RECORD_FAULTS)):
         replicas = {partition: brokers for topic in plan.topics for partition, brokers in zip(topic.partitions, topic.assignment)}
         if any(not topic.exists for topic in plan.topics):
             replicas.update((fact.partition, fact.isr) for _, fact in history.of(PartitionChanged) if fact.why == CREATED)
         ids = {producer.name: producer.config.transactional_id for producer in plan.producers if producer.config.transactional_id}
         lives, transactions = Lives(history, replicas), Transactions(history, ids)
-        exposure = Exposure(lives, transactions, [*plan.controllers], [broker.name for broker in plan.brokers], windows)
+        marks = {
+            workload.producer: [at for at, fact in history.of(Marked) if fact.producer == workload.producer] for workload in plan.workloads if workload.outbox
+        }
+        exposure = Exposure(lives, transactions, [*plan.controllers], [broker.name for broker in plan.brokers], windows, marks)
         readings = Readings(history, plan)
-        for fault in plan.faults:
+        for fault in plan.told_faults:
             if fault.do in ADMINISTERED:
                 result[fault.index] = min(1, len(windows.get(fault.name, [])))
             elif fault.do in SLOW_PARTS and not plan.model.costs.of(SLOW_PARTS[fault.do]):
@@ -99,9 +102,19 @@ def _windows(told: Iterable[tuple[Micros, Fault]]) -> dict[str, list[Window]]:
 
 
 class Exposure:
-    def __init__(self, lives: Lives, transactions: Transactions, controllers: list[str], brokers: list[str], windows: dict[str, list[Window]]) -> None:
+    def __init__(
+        self,
+        lives: Lives,
+        transactions: Transactions,
+        controllers: list[str],
+        brokers: list[str],
+        windows: dict[str, list[Window]],
+        marks: dict[str, list[Micros]],
+    ) -> None:
+        """marks: per relay of an outbox, when rows were marked as sent."""
         self.lives = lives
         self.transactions = transactions
+        self.marks = marks
         self.controllers = controllers
         self.brokers = brokers
         self.down: dict[str, list[tuple[Micros, Micros]]] = {}
@@ -138,7 +151,12 @@ class Exposure:
         if name in self.controllers:
             return lambda batch: self._needs_controller(batch, window)
         until = window.end if window.do == "pause" else window.begin
-        return lambda batch: batch.producer == name and _overlap(batch.start, self.transactions.stop(batch), window.begin, until)
+        return lambda batch: batch.producer == name and _overlap(batch.start, self._done_with(batch), window.begin, until)
+
+    def _done_with(self, batch: Batch) -> Micros:
+        """When its application needed to know no more: it has been told, or has marked its rows."""
+        marks = self.marks.get(batch.producer)
+        return self.transactions.stop(batch) if marks is None else next((at for at in marks if at >= batch.stop), NEVER)
 
     def _slow(self, window: Window, name: str) -> Callable[[Batch], bool]:
         """Its answer or its copy had to wait for this machine's work; a disk's work is to write, also what others have read."""

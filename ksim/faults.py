@@ -144,6 +144,8 @@ class Faults:
         self.frames = world.frames(frames, self.resolve, self._note) if frames else None
         for waiting in self.frames.faults if self.frames else ():
             waiting.strike = self.fire
+        for chaos in plan.chaos:
+            self.busy_until = max(self.busy_until, chaos.end)
         for fault in plan.faults:
             if fault.at is not None:
                 self.busy_until = max(self.busy_until, fault.at + (fault.duration or 0))
@@ -163,10 +165,10 @@ class Faults:
     def resolve(self, who: Who, fault: FaultPlan) -> tuple[str, ...]:
         match who.kind:
             case "machine":
-                process = next((one for one in self.plan.applications if who.argument in (one.name, one.consumer, one.producer)), None)
+                process = next((one for one in self.plan.applications if who.argument in (one.name, one.consumer, *one.writers)), None)
                 if process is None or (process.name != who.argument and fault.do not in (*DOWN, "restart")):
                     return (who.argument,)
-                return process.consumer, process.producer  # What strikes a part of a process strikes the whole of it.
+                return process.consumer, *process.writers  # What strikes a part of a process strikes the whole of it.
             case "leader":
                 leader = self.world.leader_of(who.argument)
                 return (leader,) if leader else ()

@@ -15,7 +15,8 @@ from ksim_models.log import Log
 from ksim_models.messages import Marker, RecordBatch, topic_of
 from ksim_models.transaction_messages import TRANSACTION_STATE, ConsumerFetchRequest, ConsumerFetchResponse
 
-DECIDED = {"PrepareCommit": "CompleteCommit", "PrepareAbort": "CompleteAbort"}
+COMMIT = "PrepareCommit"
+DECIDED = {COMMIT: "CompleteCommit", "PrepareAbort": "CompleteAbort"}
 
 
 @dataclass(slots=True)
@@ -103,16 +104,24 @@ class TransactionInvariants:
         decision = self.decisions.get(fact.transactional_id)
         if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]) and self._before(fact) != DECIDED[decision.state]:
             self.broken("INV-11", f"{fact.transactional_id}: {fact.state} after {decision.state}")
+        if decision is not None and fact.state != decision.state:  # Complete, or what follows: a coordinator that died may have left that to be read only.
+            del self.decisions[fact.transactional_id]
+            for partition, end in decision.ends.items():
+                self._look_for_markers(fact, decision, partition, end)
         if fact.state in DECIDED:
             logs = {partition: log for partition in fact.partitions if (log := self.led(partition)) is not None}
             self.decisions[fact.transactional_id] = Decision(fact.state, fact.producer_id, {partition: log.log_end_offset for partition, log in logs.items()})
-        elif decision is not None:
-            del self.decisions[fact.transactional_id]
-            for partition, end in decision.ends.items():
-                log = self.led(partition)
-                first = log.producers.transactions.open.get(decision.producer_id, end) if log is not None else end
-                if first < end and not self.is_excused(partition):
-                    self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+
+    def _look_for_markers(self, fact: TransactionState, decision: Decision, partition: str, end: int) -> None:
+        log, producer_id = self.led(partition), decision.producer_id
+        if log is None or self.is_excused(partition):
+            return
+        first = log.producers.transactions.open.get(producer_id, end)
+        if first < end:
+            self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
+        marker = _marker(log, producer_id, end, log.log_end_offset)
+        if marker is not None and marker.committed != (decision.state == COMMIT):
+            self.broken("INV-11", f"{fact.transactional_id}: {decision.state}, and on {partition} the marker says otherwise")
 
     def _forgot(self, transactional_id: str) -> bool:
         """What was known of this id may be gone."""

@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 
 from ksim_models.facts import INTERNAL, OUTSIDE, Ended, LoggedBatch
 from ksim_models.messages import Records
@@ -49,7 +50,7 @@ def fact_name(cls: type) -> str:
 def write_line(at: int, fact: object) -> str:
     """One fact as canonical JSON: the same text on every platform and Python."""
     table = TABLES[type(fact)]
-    return canonical({"fact": table.name, "at": at} | table.written(fact))
+    return f'{{"fact":"{table.name}","at":{at}{table.fields_of(fact)}}}'
 
 
 def read_fact(line: Mapping[str, object]) -> tuple[int, object]:
@@ -78,7 +79,8 @@ def nearest(given: object, possible: Mapping[str, object]) -> str:
 @dataclass(frozen=True, slots=True)
 class Field:
     name: str
-    write: Callable[[object], object]
+    write: Callable[[object], str]
+    """The value as canonical JSON: put together as text, since transactions tell many facts and the encoder is made anew for each."""
     read: Callable[[object, str], object]
     required: bool
 
@@ -91,8 +93,12 @@ class Table:
     cls: Callable[..., object]
     fields: tuple[Field, ...]
 
-    def written(self, fact: object) -> dict[str, object]:
-        return {field.name: field.write(getattr(fact, field.name)) for field in self.fields}
+    def fields_of(self, fact: object) -> str:
+        """Each with a comma before it."""
+        return "".join([f',"{field.name}":{field.write(getattr(fact, field.name))}' for field in self.fields])
+
+    def written(self, value: object) -> str:
+        return f"{{{self.fields_of(value)[1:]}}}"
 
     def read(self, given: object) -> object:
         if not isinstance(given, dict):
@@ -117,11 +123,11 @@ def _table(cls: type) -> Table:
     return Table(fact_name(cls), cls, tuple(fields))
 
 
-def _codec(hint: object) -> tuple[Callable[[object], object], Callable[[object, str], object]]:
+def _codec(hint: object) -> tuple[Callable[[object], str], Callable[[object, str], object]]:
     if hint == Records:
         return _write_records, _read_records
     if hint in SIMPLE:
-        return _same, SIMPLE[hint]
+        return SIMPLE[hint]
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         return _tuple_codec(arguments[0])
@@ -129,13 +135,13 @@ def _codec(hint: object) -> tuple[Callable[[object], object], Callable[[object, 
         return _fixed_codec(arguments)
     if typing.get_origin(hint) in (types.UnionType, typing.Union) and len(arguments) == 2 and arguments[1] is type(None):
         write, read = _codec(arguments[0])
-        return (lambda value: None if value is None else write(value)), (lambda value, name: None if value is None else read(value, name))
+        return (lambda value: "null" if value is None else write(value)), (lambda value, name: None if value is None else read(value, name))
     assert isinstance(hint, type), f"no way is known to write a {hint}"
     table = _table(hint)
     return table.written, lambda value, name: table.read(value)
 
 
-def _tuple_codec(item: object) -> tuple[Callable[[object], object], Callable[[object, str], object]]:
+def _tuple_codec(item: object) -> tuple[Callable[[object], str], Callable[[object, str], object]]:
     write, read = _codec(item)
 
     def read_all(value: object, name: str) -> object:
@@ -143,10 +149,10 @@ def _tuple_codec(item: object) -> tuple[Callable[[object], object], Callable[[ob
             raise BadLine(f"{name}: given {shown(value)}, possible is a list")
         return tuple(read(one, name) for one in value)
 
-    return (lambda value: [write(one) for one in typing.cast(tuple[object, ...], value)]), read_all
+    return (lambda value: f"[{','.join([write(one) for one in typing.cast(tuple[object, ...], value)])}]"), read_all
 
 
-def _fixed_codec(items: tuple[object, ...]) -> tuple[Callable[[object], object], Callable[[object, str], object]]:
+def _fixed_codec(items: tuple[object, ...]) -> tuple[Callable[[object], str], Callable[[object, str], object]]:
     codecs = [_codec(item) for item in items]
 
     def read_all(value: object, name: str) -> object:
@@ -154,11 +160,10 @@ def _fixed_codec(items: tuple[object, ...]) -> tuple[Callable[[object], object],
             raise BadLine(f"{name}: given {shown(value)}, possible is a list of {len(codecs)}")
         return tuple(read(one, name) for one, (_, read) in zip(value, codecs, strict=True))
 
-    return (lambda value: [write(one) for one, (write, _) in zip(typing.cast(tuple[object, ...], value), codecs, strict=True)]), read_all
+    def write_all(value: object) -> str:
+        return f"[{','.join([write(one) for one, (write, _) in zip(typing.cast(tuple[object, ...], value), codecs, strict=True)])}]"
 
-
-def _same(value: object) -> object:
-    return value
+    return write_all, read_all
 
 
 def _text(value: object, name: str) -> str:
@@ -179,13 +184,25 @@ def _whole(value: object, name: str) -> int:
     return value
 
 
-SIMPLE: dict[type, Callable[[object, str], object]] = {str: _text, bool: _flag, int: _whole}
+def _write_plain(value: object) -> str:
+    return str(value) if type(value) is int else canonical(value)
 
 
-def _write_records(value: object) -> object:
+def _write_text(value: object) -> str:
+    return encode_basestring_ascii(value) if type(value) is str else canonical(value)
+
+
+SIMPLE: dict[object, tuple[Callable[[object], str], Callable[[object, str], object]]] = {
+    str: (_write_text, _text),
+    bool: (_write_plain, _flag),
+    int: (_write_plain, _whole),
+}
+
+
+def _write_records(value: object) -> str:
     if isinstance(value, range) and value.step == 1:
-        return f"{value.start}..{value.start + len(value) - 1}"
-    return list(typing.cast(Records, value))
+        return f'"{value.start}..{value.start + len(value) - 1}"'
+    return canonical(list(typing.cast(Records, value)))
 
 
 def _read_records(value: object, name: str) -> object:

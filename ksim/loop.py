@@ -66,7 +66,7 @@ class Network(Protocol):
 class Work(Protocol):
     """How long a message is worked on until it counts as received: `ksim.costs`."""
 
-    def takes(self, sender: str, receiver: str, asks: bool, message: object) -> Micros:
+    def takes(self, path: tuple[str, str], asks: bool, message: object) -> Micros:
         """asks: it is a request, else an answer."""
         ...
 
@@ -102,6 +102,7 @@ class Loop:
 
     def add(self, machine: Machine, *, is_client: bool = False) -> None:
         cell = self.cells[machine.name] = Cell(machine, is_client=is_client)
+        cell.wants_at = machine.wake_at
         self._arm(cell, self.now)
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -121,8 +122,8 @@ class Loop:
     # Machines.
 
     def _arm(self, cell: Cell, now: Micros) -> None:
-        """One lazily re-armed alarm per machine: earlier than the one that stands, or the next."""
-        at = cell.machine.wake_at
+        """One lazily re-armed alarm per machine: earlier than the one that stands, or the next. A machine is asked once after each event, never in between."""
+        at = cell.wants_at
         if at is not None and (cell.alarm_at is None or at < cell.alarm_at):
             cell.alarm_at = at if at > now else now
             self._schedule(Happening(self._ring, (cell, cell.alarm_at)), PATIENCE, cell.alarm_at - now)
@@ -134,7 +135,7 @@ class Loop:
         cell.alarm_at = None
         if cell.down or cell.frozen:
             return
-        at = cell.machine.wake_at
+        at = cell.wants_at
         if at is not None and at <= now:
             self._carry_out(cell, cell.machine.handle(Wake(), now), now)
         else:
@@ -176,7 +177,7 @@ class Loop:
                 self._end(cell, now)
             elif type(effect) is Rouse:
                 self.call_at(now, partial(self.wake, effect.machine))
-        at = cell.machine.wake_at
+        at = cell.wants_at = cell.machine.wake_at
         if at is not None and (cell.alarm_at is None or at < cell.alarm_at):
             self._arm(cell, now)
 
@@ -203,7 +204,7 @@ class Loop:
         if arrives < wire.free_at:
             arrives = wire.free_at
         if self.work is not None and type(event) is Received:
-            arrives += self.work.takes(*wire.path, wire is wire.connection.forth, event.message)
+            arrives += self.work.takes(wire.path, wire is wire.connection.forth, event.message)
         wire.free_at = arrives
         self._schedule(Happening(self._arrive, (wire, event, arrives)), NETWORK, arrives - now)
 

@@ -21,13 +21,15 @@ class BreaksOff:
 class Cell:
     """A machine in its process: running, frozen, about to end or gone."""
 
-    __slots__ = ("alarm_at", "callers", "comes_back", "connections", "dark", "down", "frozen", "inbox", "is_client", "leaving", "machine", "name")
+    __slots__ = ("alarm_at", "callers", "comes_back", "connections", "dark", "down", "frozen", "inbox", "is_client", "leaving", "machine", "name", "wants_at")
 
     def __init__(self, machine: Machine, *, is_client: bool = False) -> None:
         self.machine = machine
         self.name = machine.name
         self.is_client = is_client
         self.alarm_at: Micros | None = None
+        self.wants_at: Micros | None = None
+        """When the machine wants to be woken, as it said after its last event."""
         self.down = False
         self.dark = False
         """Its machine has no power: nobody answers for it, not even to refuse."""

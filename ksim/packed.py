@@ -249,7 +249,7 @@ class PackedFacts:
                 at = JSON_HEAD.unpack_from(stream, position)[2]
                 position += JSON_HEAD.size
                 if stream.startswith(prefixes, position):
-                    yield read_fact(json.loads(stream[position : position + number]))
+                    yield read_fact(json.loads(stream[position : position + number].decode("ascii")))
                 position += number
             elif kind == FINAL_LOG and wanted is not None and FinalLog not in wanted:
                 at += number

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ksim_models.arrivals import InTransactions
+from ksim_models.arrivals import InTransactions, Outbox
 from ksim_models.compression import DEFAULT_RATIO
-from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
+from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, LibrdkafkaConsumerConfig, ProducerConfig
 from ksim_models.copying import CopyHabits
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
@@ -79,6 +79,11 @@ class ConsumerPlan:
     """What it does after the work: "sync", "async" or "none"."""
     given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """As of a producer."""
+    client: str = "java"
+    """"java" or "librdkafka": then `config` is what a judge sees of its settings."""
+    client_version: str = ""
+    librdkafka: LibrdkafkaConsumerConfig | None = None
+    """Its own settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ class WorkloadPlan:
     """False: the ratio is the default."""
     on_failure: OnFailure = REPORT
     transaction: InTransactions | None = None
+    outbox: Outbox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +238,23 @@ class FaultPlan:
     nth: int = 1
     size_bytes: int = 0
     """`oversize`: its key and value."""
+    random: bool = False
+    """A strike of a [[chaos]] table, whose name it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosPlan:
+    """One [[chaos]] table."""
+
+    fault: FaultPlan
+    """What each of its strikes is; it has no moment, and an index below 0."""
+    every: Micros
+    """From one strike to the next, in the mean."""
+    lasting: Micros | None
+    """How long each lasts, in the mean; None: to the heal."""
+    begin: Micros
+    end: Micros
+    """From when to when strikes may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +348,7 @@ class Plan:
     producers: tuple[ProducerPlan, ...]
     workloads: tuple[WorkloadPlan, ...]
     faults: tuple[FaultPlan, ...]
+    """Those of the file, and behind them the strikes that were drawn."""
     network: NetworkPlan
     expect: tuple[Expectation, ...]
     heal: bool
@@ -337,5 +361,11 @@ class Plan:
     consumers: tuple[ConsumerPlan, ...] = ()
     applications: tuple[CopyHabits, ...] = ()
     """Those that consume, transform and produce."""
+    chaos: tuple[ChaosPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""
+
+    @property
+    def told_faults(self) -> tuple[FaultPlan, ...]:
+        """Each counts as one: a fault of the file, or a [[chaos]] table with all its strikes."""
+        return (*(fault for fault in self.faults if not fault.random), *(chaos.fault for chaos in self.chaos))

@@ -147,13 +147,16 @@ def faults(history: History) -> list[dict[str, object]]:
     for at, fact in history.of(Fault):
         found.setdefault(fact.name, []).append((at, fact))
     order = [name for name, facts in found.items() if any(fact.phase == "summary" for _, fact in facts)]
-    return [_fault(name, found[name]) for name in [*order, *(name for name in found if name not in order)]]
+    random = frozenset(chaos if isinstance(chaos := history.run.get("chaos"), dict) else ())
+    return [_fault(name, found[name], random) for name in [*order, *(name for name in found if name not in order)]]
 
 
-def _fault(name: str, facts: list[tuple[Micros, Fault]]) -> dict[str, object]:
+def _fault(name: str, facts: list[tuple[Micros, Fault]], random: frozenset[str]) -> dict[str, object]:
+    """random: the names of [[chaos]] tables, which strike more than once."""
     effects = [(at, fact) for at, fact in facts if fact.phase in ("begin", "hit")]
     resolved = dict.fromkeys(who for _, fact in effects for who in fact.resolved)
     touched = next((fact.touched for _, fact in facts if fact.phase == "summary"), 0)
+    strikes = {"strikes": len(effects)} if name in random else {}
     return {
         "name": name,
         "do": facts[0][1].do,
@@ -161,6 +164,7 @@ def _fault(name: str, facts: list[tuple[Micros, Fault]]) -> dict[str, object]:
         "resolved": list(resolved),
         "touched": touched,
         "injected": bool(effects),
+        **strikes,
     }
 
 

@@ -154,7 +154,8 @@ def _faults(data: Mapping[str, object]) -> Iterator[Line]:
             touched = plural(int(row["touched"]), "batch", "batches") if row["touched"] else "nothing"
             of = HIT.get(str(row["do"]))
             what = f"hit {plural(int(row['touched']), of)}" if of else f"touched {touched}"
-            yield f"fault    {row['name']}: {row['do']} at {row['at_ms']} ms, {', '.join(row['resolved'])}; {what}", ""
+            when = f"at {row['at_ms']} ms" if "strikes" not in row else f"{plural(int(row['strikes']), 'time')}, from {row['at_ms']} ms on"
+            yield f"fault    {row['name']}: {row['do']} {when}, {', '.join(row['resolved'])}; {what}", ""
         else:
             yield f"fault    {row['name']}: {row['do']} never struck", "yellow"
 

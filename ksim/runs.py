@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 
+from ksim import collecting
+from ksim.chaos import written_out
 from ksim.first_harm import harms
 from ksim.history import History
 from ksim.metrics import Metrics, measure
@@ -15,7 +17,7 @@ from ksim.metrics_alerts import LOOKED_AT_EVERY, Alarm, rehearse
 from ksim.metrics_reading import read_series
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_series import Series
-from ksim.plan import Plan
+from ksim.plan import ConsumerPlan, Plan
 from ksim.verdict import Verdict, judge
 from ksim_models.config import BrokerConfig, ProducerConfig, TopicConfig, topic_config
 from ksim_models.quantities import parse_duration_us
@@ -55,7 +57,8 @@ class Run:
     def verdict(self) -> Verdict:
         """Judged when first asked for, from outside facts only."""
         if self._verdict is None:
-            self._verdict = judge(self.history)
+            with collecting.seldom():
+                self._verdict = judge(self.history)
         return self._verdict
 
     @property
@@ -88,7 +91,7 @@ class Run:
 
 
 def run_line(plan: Plan, **how: object) -> dict[str, object]:
-    """What a judge needs to know of a run: the scenario, and the configuration that was in force. `how`: what a live run says otherwise."""
+    """What a judge needs to know of a run: the scenario, what its [[chaos]] came to, the configuration in force. `how`: what a live run says otherwise."""
     names = [field.name for field in fields(ProducerConfig)]
     producers = {
         producer.name: {name.replace("_", "."): getattr(producer.config, name) for name in names} | {"client": producer.client} for producer in plan.producers
@@ -103,6 +106,7 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
         "kafka": plan.broker_version if plan.broker_version == plan.client_version else {"brokers": plan.broker_version, "clients": plan.client_version},
         "client": _one_or_each({producer.name: producer.client for producer in plan.producers}),
         "config": {"producers": producers, "topics": topics, "brokers": brokers, **_readers(plan)},
+        **({"chaos": written_out(plan)} if plan.chaos else {}),
         **({"calibrated": plan.model.calibrated_on} if plan.model.calibrated_on else {}),
         **how,
     }
@@ -110,12 +114,19 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
 
 def _readers(plan: Plan) -> dict[str, object]:
     """Consumers and applications, where there are any."""
-    consumers = {one.name: {field.name.replace("_", "."): getattr(one.config, field.name) for field in fields(one.config)} for one in plan.consumers}
+    consumers = {one.name: _of_a_reader(one) for one in plan.consumers}
     applications = {
         one.name: {"reads": one.reads, "writes": one.writes, "consumer": one.consumer, "producer": one.producer, "commit_every": one.commit_every}
+        | ({"producers": dict(one.per_partition)} if one.per_partition else {})
         for one in plan.applications
     }
     return {name: table for name, table in (("consumers", consumers), ("applications", applications)) if table}
+
+
+def _of_a_reader(plan: ConsumerPlan) -> dict[str, object]:
+    config = plan.librdkafka or plan.config
+    told = {field.name.replace("_", "."): getattr(config, field.name) for field in fields(config)}
+    return told if plan.client == "java" else {"client": f"{plan.client} {plan.client_version}".strip(), **told}
 
 
 def _topic_settings(config: TopicConfig) -> dict[str, object]:

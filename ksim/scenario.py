@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 
+from ksim.chaos import struck, written_out
 from ksim.plan import Plan
 from ksim.problems import ScenarioError, shown
 from ksim.scenario_change import Change, change_at, changes_of, once_each, placed
@@ -78,7 +79,19 @@ class Scenario:
         if problems:
             raise ScenarioError(problems)
         assert chosen is not None
-        return replace(made.plan, seed=chosen, data={**without_secrets(self._data), "seed": chosen})
+        return struck(replace(made.plan, seed=chosen, data={**without_secrets(self._data), "seed": chosen}))
+
+    def plain(self, seed: int | None = None) -> Scenario:
+        """With every strike of its [[chaos]] as a [[fault]] of its own, as this seed draws it: to be replayed, changed, or shrunk."""
+        plan = self.plan(seed)
+        data = {name: value for name, value in self.data.items() if name != "chaos"} | {"seed": plan.seed}
+        faults = data.get("fault", [])
+        assert isinstance(faults, list)
+        if plan.chaos:
+            data["fault"] = [*faults, *(fault for strikes in written_out(plan).values() for fault in strikes)]
+        changed = Scenario.__new__(Scenario)
+        changed._fill(data, {}, self._source.file, self._folder, underscored=True)
+        return changed
 
     def override(
         self,

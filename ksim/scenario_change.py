@@ -13,7 +13,7 @@ from ksim.scenario_data import Data, split_path
 from ksim.scenario_file import failure
 from ksim.scenario_producers import producer_names
 from ksim.scenario_reading import MANY_NAMES
-from ksim.scenario_shape import CLUSTER, FAULT, NETWORK, PRODUCER, SCENARIO, TAIL, TOPIC, WORKLOAD, Shape
+from ksim.scenario_shape import CHAOS, CLUSTER, FAULT, NETWORK, PRODUCER, SCENARIO, TAIL, TOPIC, WORKLOAD, Shape
 from ksim.toml_lines import Path
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.config import Origin, Problem, Setting
@@ -34,6 +34,8 @@ class Change:
 
 ALTERABLE = {**TOPIC_KEYS, **BROKER_KEYS}
 """What a fault may alter."""
+ELEMENTS = {"workload": WORKLOAD, "fault": FAULT, "chaos": CHAOS}
+"""Arrays of tables."""
 
 
 def placed(data: Mapping[str, object], setting: Setting) -> list[Change]:
@@ -121,9 +123,9 @@ def resolve_path(data: Data, path: str | Path) -> Path:
     if not parts or parts[0] not in supported:
         raise _nowhere(written, str(parts[0]) if parts else "", supported)
     head, rest = str(parts[0]), parts[1:]
-    if head in ("workload", "fault"):
+    if head in ELEMENTS:
         number = _element(data.get(head), rest, written)
-        return (head, number, *_inside(WORKLOAD if head == "workload" else FAULT, rest[1:], written, ALTERABLE))
+        return (head, number, *_inside(ELEMENTS[head], rest[1:], written, ALTERABLE))
     if head in ("topics", "producers"):
         tables = data.get(head)
         names = producer_names(tables) if head == "producers" else list(tables) if isinstance(tables, dict) else []

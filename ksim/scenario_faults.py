@@ -31,26 +31,37 @@ ROLES = {**dict.fromkeys((*DISK_FAULTS, "slow-disk"), (BROKER,)), "slow-cpu": (B
 
 
 def read_faults(
-    reading: Reading, content: object, names: Names, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan], profile: BrokerProfile
+    reading: Reading,
+    content: object,
+    names: Names,
+    workloads: Sequence[WorkloadPlan],
+    producers: Sequence[ProducerPlan],
+    profile: BrokerProfile,
+    chaos: object = None,
 ) -> list[FaultPlan]:
+    """chaos: the scenario's [[chaos]], which may take a machine down, too."""
     faults: list[FaultPlan] = []
     tables: list[Table] = []
     for number, (path, value) in enumerate(reading.array(("fault",), content)):
         table = reading.table(path, value, FAULT)
         if table is None:
             continue
-        fault = _fault(table, number, names, [fault.name for fault in faults], profile)
+        fault = fault_of(table, number, names, [fault.name for fault in faults], profile)
         if fault is not None:
             faults.append(of_a_record(table, fault, workloads, producers) if fault.do in RECORD_FAULTS else fault)
             tables.append(table)
     refuse_two_on_one_record(tables, faults)
     for fault, table in zip(faults, tables, strict=True):
-        if fault.do == "restart":
+        if fault.do == "restart" and not _takes_down_at_random(chaos):
             _refuse_restart_of_the_living(table, fault, faults, names)
     return faults
 
 
-def _fault(table: Table, number: int, names: Names, taken: Sequence[str], profile: BrokerProfile) -> FaultPlan | None:
+def _takes_down_at_random(chaos: object) -> bool:
+    return any(isinstance(table, dict) and table.get("do") in TAKES_DOWN for table in (chaos if isinstance(chaos, list) else ()))
+
+
+def fault_of(table: Table, number: int, names: Names, taken: Sequence[str], profile: BrokerProfile) -> FaultPlan | None:
     do = table.content.get("do")
     if do is None:
         table.problem("", f"{name_of(table.path)}: do is missing.", given="no do", possible=listed(FAULT_ARGUMENTS))

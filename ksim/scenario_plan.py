@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
-from ksim.plan import SLOW_PARTS, Plan
+from ksim.plan import Plan
 from ksim.problems import in_order
 from ksim.scenario_admin import tell_of_the_minimum
 from ksim.scenario_alerts import read_alerts
-from ksim.scenario_applications import read_applications, read_by_applications
+from ksim.scenario_applications import read_applications, read_by_applications, spread
+from ksim.scenario_chaos import read_chaos
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_consumers import read_consumers
 from ksim.scenario_faults import read_faults
@@ -55,28 +56,31 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
     producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
     of_applications = read_by_applications(data.get("applications"), data.get("consumers"))
-    consumers = read_consumers(reading, data.get("consumers"), releases.clients, topics, [one.name for one in producers.plans], folder, of_applications)
+    taken = [one.name for one in producers.plans]
+    consumers = read_consumers(reading, data.get("consumers"), releases.clients, client, topics, taken, folder, of_applications)
+    writers = spread(reading, data.get("applications"), producers.plans, consumers.plans, topics)
     names = Names(
         brokers=[broker.name for broker in brokers],
         controllers=controllers,
-        producers=[producer.name for producer in producers.plans],
+        producers=[producer.name for producer in writers],
         partitions={topic.name: topic.partitions for topic in topics},
         replicas=max((len(topic.assignment[0]) for topic in topics if topic.exists), default=1),
         consumers=[consumer.name for consumer in consumers.plans],
         racks=list(dict.fromkeys(broker.rack for broker in brokers if broker.rack)),
-        coordinated=list(dict.fromkeys(coordinated(producers.plans, consumers.plans))),
+        coordinated=list(dict.fromkeys(coordinated(writers, consumers.plans))),
         applications=[*reading.tables(("applications",), data.get("applications"))],
     )
     workloads = read_workloads(reading, data.get("workload"), names)
-    tell_of_compression(reading, workloads, producers.plans)
-    check_transactions(reading, workloads, producers.plans)
-    applications = read_applications(reading, data.get("applications"), consumers.plans, producers.plans, workloads, [topic.name for topic in topics])
-    faults = read_faults(reading, data.get("fault"), names, workloads, producers.plans, releases.brokers)
+    tell_of_compression(reading, workloads, writers)
+    check_transactions(reading, workloads, writers)
+    applications = read_applications(reading, data.get("applications"), consumers.plans, producers.plans, writers, workloads, topics)
+    faults = read_faults(reading, data.get("fault"), names, workloads, writers, releases.brokers, data.get("chaos"))
+    chaos = read_chaos(reading, data.get("chaos"), names, faults, releases.brokers)
     tell_of_the_minimum(reading, faults, topics, releases.brokers)
     network = read_network(reading, data.get("network"), names)
-    refuse_standing_time(reading, network, brokers, producers.plans)
+    refuse_standing_time(reading, network, brokers, writers)
     expectations = read_expectations(reading, data.get("expect"))
-    alerts = read_alerts(reading, data.get("alert"), producers.plans)
+    alerts = read_alerts(reading, data.get("alert"), writers)
     tail = read_tail(reading, data.get("tail"))
     seed = scenario.take("seed", SEED)
     plan = Plan(
@@ -88,7 +92,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         brokers=tuple(brokers),
         controllers=tuple(controllers),
         topics=tuple(topics),
-        producers=tuple(producers.plans),
+        producers=tuple(writers),
         workloads=tuple(workloads),
         faults=tuple(faults),
         network=network,
@@ -96,10 +100,11 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
         heal=tail.heal,
         limit=tail.limit,
         warm=tail.warm,
-        model=read_model(reading, data.get("model"), slowed=any(fault.do in SLOW_PARTS for fault in faults)),
+        model=read_model(reading, data.get("model")),
         alerts=tuple(alerts),
         consumers=tuple(consumers.plans),
         applications=tuple(applications),
+        chaos=tuple(chaos),
         notes=tuple(dict.fromkeys(reading.notes)),
     )
     return Made(plan, seed, tuple(in_order(reading.problems)), producers.effective | consumers.effective, reading.cluster)

@@ -31,6 +31,7 @@ def schema() -> Object:
         "consumers": {"type": "object", "additionalProperties": _table(shapes.CONSUMER)},
         "workload": {"type": "array", "minItems": 1, "items": _workload()},
         "fault": {"type": "array", "items": _fault()},
+        "chaos": {"type": "array", "items": _chaos()},
         "network": network,
         "alert": {"type": "array", "items": _alert()},
         "expect": _expect(),
@@ -70,6 +71,7 @@ def _workload() -> Object:
         key={"oneOf": [{"enum": ["none", "fixed"]}, _table(shapes.RECORD_KEY, needed=["distinct"])]},
         wait={"oneOf": [{"enum": ["none", "each"]}, {"type": "integer", "minimum": 1}]},
         transaction=_table(shapes.TRANSACTION, needed=["records"]),
+        outbox=_table(shapes.OUTBOX, needed=["every"]),
         on_failure={"oneOf": [{"enum": ["report", "resend", "stop"]}, _table(shapes.BREAKER, needed=["open_after", "half_open"])]},
     )
     return {**table, "oneOf": [{"required": ["records"]}, {"required": ["for"]}]}
@@ -81,6 +83,11 @@ def _fault() -> Object:
     table = _table(shapes.FAULT, needed=["do"], do={"enum": [*shapes.FAULT_ARGUMENTS]}, when={"oneOf": triggers})
     of_a_record: Object = {"properties": {"do": {"enum": [*RECORD_FAULTS]}}}
     return {**table, "anyOf": [{"required": ["at"]}, {"required": ["when"]}, of_a_record]}
+
+
+def _chaos() -> Object:
+    mean = _table(shapes.MEAN, needed=["mean"])
+    return {**_table(shapes.CHAOS, needed=["do", "every", "during"], do={"enum": [*shapes.CHAOS_DEEDS]}, every=mean, **{"for": mean})}
 
 
 def _alert() -> Object:

@@ -88,6 +88,7 @@ PRODUCER: Shape = {
 CONSUMER: Shape = {
     "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
     "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
     "commit": key(
@@ -100,9 +101,11 @@ APPLICATION: Shape = {
     "writes": key(kinds.TEXT, "The topic that it writes: one record for each that it reads"),
     "consumer": key(kinds.TEXT, "One of [consumers]; may be left out when there is one"),
     "producer": key(kinds.TEXT, "One of [producers], which has no workload; may be left out when there is one such"),
+    "producers": key(kinds.TEXT, 'How many: "one" (default), or "per-partition": of the settings of `producer` one for each partition that it reads'),
     "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
     "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
     "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),
+    "leader_epochs": key(kinds.FLAG, "Whether committed offsets come with the leader epoch of the last record read, KIP-320 (default true)"),
 }
 COMMIT_EVERY: Shape = {"records": key(kinds.COUNT, "Once so many were read since the last commit")}
 ARRIVALS: Shape = {
@@ -152,7 +155,13 @@ WORKLOAD: Shape = {
         'What the application does when a send fails: "report" (default), "resend", "stop", or a circuit breaker, { open_after = 5, half_open = "10s" }.',
         {"type": ["string", "object"]},
     ),
+    "outbox": Key('Its records are rows of a table that is polled: { every = "100ms", batch = 100, mark = "1ms" }.', {"type": "object"}),
     "transaction": Key('Of a transactional producer: { records = 10, end = "commit", abort_every = 5, think = "2ms" }.', {"type": "object"}),
+}
+OUTBOX: Shape = {
+    "every": key(kinds.POSITIVE_DURATION, "From the end of one round to the next look at the table"),
+    "batch": key(kinds.COUNT, "So many rows at most in one round (default 100)"),
+    "mark": key(kinds.DURATION, "How long the database takes to commit that they are sent (default 1ms)"),
 }
 FRAME_TRIGGER: Shape = {
     "request": Key('The API whose exchanges count (default "Produce").', {"type": "string"}),
@@ -206,13 +215,31 @@ FAULT: Shape = {
     "nth": key(kinds.COUNT, "Which of its records, from 1 (default 1)"),
     "size": key(kinds.SIZE, "Bytes of key and value of the record (default: as many as a request may have)"),
 }
+CHAOS: Shape = {
+    **{
+        name: key
+        for name, key in FAULT.items()
+        if name in ("name", "do", "who", "between", "one_way", "latency", "factor", "partition", "kind", "before", "timeout")
+    },
+    "every": Key('From one strike to the next: { mean = "10s" }.', {"type": "object"}),
+    "for": Key('How long each lasts: { mean = "2s" } (default: to the heal).', {"type": "object"}),
+    "during": Key(
+        'From when to when strikes may begin: ["0s", "60s"].', {"type": "array", "items": {"type": ["integer", "string"]}, "minItems": 2, "maxItems": 2}
+    ),
+}
+MEAN: Shape = {"mean": key(kinds.POSITIVE_DURATION, "Of an exponential distribution")}
+CHAOS_DEEDS = (
+    *("crash", "power-loss", "shutdown", "pause", "cut", "reset", "slow"),
+    *("disk-full", "disk-error", "slow-disk", "slow-cpu", "elect", "delete-records"),
+)
+"""What can happen again and again to whoever is there."""
 MODEL: Shape = {
     "writeback": key(kinds.DURATION, 'How long a file may hold unsaved data until the system saves it (default "30s")'),
     "writeback_scan": key(kinds.DURATION, 'How often the system looks for such files (default "5s")'),
     "power_loss_keeps": key(kinds.choice(*(keeps.value for keeps in PowerLossKeeps)), "What a power loss leaves of the unsaved data"),
     "costs": key(
         kinds.choice("measured", "none"),
-        'Of broker work that is not named here: as measured on real Kafka, or nothing (default "none"; "measured" where one is named or a machine is slow)',
+        "Of broker work that is not named here: as measured on real Kafka (the default), or nothing",
     ),
     "append": key(kinds.DURATION, "A broker appends a batch to a log"),
     "fetch": key(kinds.DURATION, "A leader reads what a fetch takes along"),
@@ -239,7 +266,7 @@ SCENARIO: Shape = {
     "applications": Key("Applications that consume, transform and produce, by name.", {"type": "object"}),
     "workload": Key("What is sent.", {"type": "array"}),
     "fault": Key("What goes wrong.", {"type": "array"}),
-    "chaos": later("Random faults"),
+    "chaos": Key("What goes wrong at random.", {"type": "array"}),
     "network": Key("Latency and bandwidth.", {"type": "object"}),
     "model": Key("What only the simulation needs.", {"type": "object"}),
     "alert": Key("Alert rules to rehearse.", {"type": "array"}),
@@ -313,9 +340,9 @@ EXAMPLES: Mapping[str, str] = {
 APIS = (
     *("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch"),
     *("FindCoordinator", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "WriteTxnMarkers"),
-    *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
+    *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "ConsumerGroupHeartbeat", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
 )
-LATER_APIS = ("ConsumerGroupHeartbeat", "BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
+LATER_APIS = ("BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")

@@ -108,8 +108,7 @@ def refuse_standing_time(reading: Reading, network: NetworkPlan, brokers: Sequen
         reading.problem(("network", "latency"), message, given="0", possible=f'a latency above zero, such as "0.5ms", or a longer {name}')
 
 
-def read_model(reading: Reading, content: object, *, slowed: bool) -> ModelPlan:
-    """slowed: a fault multiplies the costs, so there have to be some."""
+def read_model(reading: Reading, content: object) -> ModelPlan:
     table = reading.table(("model",), {} if content is None else content, MODEL)
     if table is None:
         return ModelPlan()
@@ -118,8 +117,7 @@ def read_model(reading: Reading, content: object, *, slowed: bool) -> ModelPlan:
     cache = PageCache(default.expire if expire is None else expire, default.scan if scan is None else scan)
     keeps = table.take("power_loss_keeps", KEEPS)
     given = {field.name: cost for field in fields(Costs) if (cost := table.take(field.name, DURATION)) is not None}
-    whole = table.take("costs", COSTS)
-    usual = MEASURED if whole == "measured" or (whole is None and (given or slowed)) else Costs()
+    usual = Costs() if table.take("costs", COSTS) == "none" else MEASURED
     measured = any(getattr(usual, field.name) for field in fields(Costs) if field.name not in given)
     return ModelPlan(replace(usual, **given), CALIBRATED_ON if measured else "", cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
 

@@ -14,15 +14,19 @@ from ksim.plan import Burst, Keys, ProducerPlan, WorkloadPlan
 from ksim.problems import shown
 from ksim.scenario_names import Names
 from ksim.scenario_reading import Reading, Table, name_of
-from ksim.scenario_shape import ARRIVALS, BREAKER, COMPRESSION_RATIO, RECORD_KEY, RECORD_SIZE, WORKLOAD
+from ksim.scenario_shape import ARRIVALS, BREAKER, COMPRESSION_RATIO, OUTBOX, RECORD_KEY, RECORD_SIZE, WORKLOAD
 from ksim.scenario_transactions import read_transaction
 from ksim.scenario_values import COUNT, DURATION, MOST_RECORDS, NUMBER, POSITIVE_DURATION, RATE, RATIO, SIZE, SKEW
+from ksim_models.arrivals import Outbox
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.on_failure import REPORT, OnFailure, Reaction
-from ksim_models.units import SECOND, Micros
+from ksim_models.units import MILLISECOND, SECOND, Micros
 
 DEFAULT_SIZE_BYTES = 100
 ON_FAILURE = {reaction.value: reaction for reaction in (Reaction.REPORT, Reaction.RESEND, Reaction.STOP)}
+EXAMPLE_OF_AN_OUTBOX = '{ every = "100ms", batch = 100 }'
+DEFAULT_ROWS = 100
+DEFAULT_MARK: Micros = MILLISECOND
 EXAMPLE_OF_A_BURST = '{ burst = 50, every = "1s" }'
 EXAMPLE_OF_A_BREAKER = '{ open_after = 5, half_open = "10s" }'
 
@@ -41,6 +45,14 @@ def read_workloads(reading: Reading, content: object, names: Names) -> list[Work
         table = reading.table(path, value, WORKLOAD)
         if table is not None:
             workloads.append(_workload(table, number, names))
+    for workload in workloads:
+        if workload.outbox is not None and any(other.producer == workload.producer for other in workloads if other is not workload):
+            reading.problem(
+                ("workload", workload.index, "outbox"),
+                f"workload {workload.index + 1}: the relay of an outbox has a producer of its own, and {workload.producer} has another workload.",
+                given="outbox",
+                possible="producer = a producer without any other workload",
+            )
     return workloads
 
 
@@ -76,6 +88,7 @@ def _workload(table: Table, number: int, names: Names) -> WorkloadPlan:
         compression_given=compression is not None,
         on_failure=_on_failure(table),
         transaction=read_transaction(table, table.take("start", DURATION) or 0),
+        outbox=_outbox(table),
     )
 
 
@@ -217,6 +230,24 @@ def _window(table: Table) -> int | None:
     if given not in ("none", "each"):
         table.problem("wait", f"wait = {shown(given)} is not possible.", names=("none", "each", "the most unacknowledged records, from 1"))
     return 1 if given == "each" else None
+
+
+def _outbox(table: Table) -> Outbox | None:
+    """The relay waits for each round as a whole, and a row that failed is in the next one."""
+    inner = table.inner("outbox", OUTBOX, ["every"], EXAMPLE_OF_AN_OUTBOX)
+    if inner is None:
+        if table.has("outbox"):
+            table.problem("outbox", "outbox is not a table.", possible=EXAMPLE_OF_AN_OUTBOX)
+        return None
+    for key, why in (
+        ("wait", "it waits for all rows of a round"),
+        ("on_failure", "a row whose send failed stays in the table, and is sent again"),
+        ("transaction", "its rows are marked in the database, which takes no part in a transaction of Kafka"),
+    ):
+        if table.has(key):
+            table.problem(key, f"{name_of(table.path)}: outbox and {key} do not go together: {why}.", possible=f"outbox without {key}")
+    mark = inner.take("mark", DURATION)
+    return Outbox(inner.take("every", POSITIVE_DURATION) or 1, inner.take("batch", COUNT) or DEFAULT_ROWS, DEFAULT_MARK if mark is None else mark)
 
 
 def _on_failure(table: Table) -> OnFailure:

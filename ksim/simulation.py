@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from ksim import collecting
 from ksim.controllers import add_controllers
 from ksim.costs import NO_COSTS, Work
 from ksim.dice import Dice
@@ -30,13 +31,18 @@ from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem, topic_config
-from ksim_models.consumer import Consumer, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Habits
 from ksim_models.copying import Copying
 from ksim_models.copying_consumer import CopyingConsumer
+from ksim_models.copying_librdkafka import CopyingLibrdkafka
+from ksim_models.copying_partitions import PartitionProducer, Share, Shares, SharingConsumer
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
+from ksim_models.librdkafka_consumer import LibrdkafkaConsumer
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
+from ksim_models.librdkafka_transactional import CallingLibrdkafka
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import ProduceRequest, RecordBatch, topic_of
@@ -46,6 +52,7 @@ from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
+AnyConsumer = Consumer | LibrdkafkaConsumer
 BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
@@ -109,7 +116,7 @@ class Simulation:
         self.brokers = self._add_brokers(dice, heartbeats)
         self.broker_by_name = {broker.name: broker for broker in self.brokers}
         self.invariants = self._watch_invariants(check_every) if check_every else None
-        self.copying = [Copying(habits, len(plan.workloads) + number) for number, habits in enumerate(plan.applications)]
+        self.copying = applications_of(plan)
         self.producers = self._add_producers(dice)
         self.consumers = self._add_consumers(dice)
         work = Work(plan.model.costs, self.broker_by_name, plan.controllers)
@@ -182,11 +189,15 @@ class Simulation:
                 ]
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
-            copying = next((one for one in self.copying if one.habits.producer == plan.name), None)
-            if copying is not None:
-                producer = CopyingProducer(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
+            copying = next((part for one in self.copying for part in parts_of(one) if part.habits.producer == plan.name), None)
+            if copying is not None and plan.librdkafka is not None:
+                producer = CopyingLibrdkafka(plan.name, plan.librdkafka, bootstrap, [copying.fed], dice)
+            elif copying is not None:
+                copier = PartitionProducer if isinstance(copying, Share) else CopyingProducer
+                producer = copier(plan.name, plan.profile, plan.config, bootstrap, [copying.fed], dice)
             elif plan.librdkafka is not None:
-                producer = (ClosableLibrdkafka if closable else LibrdkafkaProducer)(plan.name, plan.librdkafka, bootstrap, workloads, dice)
+                its = CallingLibrdkafka if plan.librdkafka.transactional_id else ClosableLibrdkafka if closable else LibrdkafkaProducer
+                producer = its(plan.name, plan.librdkafka, bootstrap, workloads, dice)
             else:
                 kind = ClosableProducer if closable else HeldUp if any(calls_back(workload) for workload in workloads) else Producer
                 producer = kind(plan.name, plan.profile, plan.config, bootstrap, workloads, dice)
@@ -198,13 +209,19 @@ class Simulation:
                 self.loop.add(self.taps[-1], is_client=True)
         return producers
 
-    def _add_consumers(self, dice: Dice) -> list[Consumer]:
-        consumers = []
+    def _add_consumers(self, dice: Dice) -> list[AnyConsumer]:
+        consumers: list[AnyConsumer] = []
         for plan in self.plan.consumers:
             bootstrap = [broker.name for broker in self.plan.brokers]
-            parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work, plan.commit)
+            habits = Habits(plan.work, plan.commit)
+            parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, habits
             copying = next((one for one in self.copying if one.habits.consumer == plan.name), None)
-            consumers.append(Consumer(*parts) if copying is None else CopyingConsumer(*parts, copying))
+            if plan.librdkafka is not None:
+                consumers.append(LibrdkafkaConsumer(plan.name, plan.librdkafka, bootstrap, plan.topics, dice, habits))
+            elif copying is None:
+                consumers.append(Consumer(*parts))
+            else:
+                consumers.append(SharingConsumer(*parts, copying) if isinstance(copying, Shares) else CopyingConsumer(*parts, copying))
             self.loop.add(consumers[-1], is_client=True)
         return consumers
 
@@ -221,8 +238,9 @@ class Simulation:
     def run(self) -> None:
         quiet_from = max([0, self.faults.busy_until, *(self._last_arrival(producer) for producer in self.producers)])
         self.loop.call_at(quiet_from, self._want_heal)
-        self.loop.run(self._is_over)
-        self._close_books()
+        with collecting.seldom():
+            self.loop.run(self._is_over)
+            self._close_books()
 
     def _last_arrival(self, producer: AnyProducer) -> Micros:
         return max((thread.arrivals.time_of(thread.arrivals.total - 1) for thread in producer.sending.threads if thread.arrivals.total), default=0)
@@ -237,7 +255,10 @@ class Simulation:
         if self.healed_at is not None:
             return self.over or self._is_quiet()
         now = self.loop.now
-        if now >= self.faults.last_known_end and all(self._has_offered(producer) for producer in self.producers):
+        for producer in self.producers:
+            if not self._has_offered(producer):
+                return False
+        if now >= self.faults.last_known_end:
             self.healed_at = now
             if self.plan.heal:
                 self.faults.heal()
@@ -279,14 +300,14 @@ class Simulation:
                     return True
         return False
 
-    def _groups(self) -> list[list[Consumer]]:
+    def _groups(self) -> list[list[AnyConsumer]]:
         """Consumers that divide their partitions among them; each without a group is one by itself."""
-        groups: dict[str, list[Consumer]] = {}
+        groups: dict[str, list[AnyConsumer]] = {}
         for consumer in self.consumers:
             groups.setdefault(f"group {consumer.config.group_id}" if consumer.config.group_id else consumer.name, []).append(consumer)
         return list(groups.values())
 
-    def _readable_end(self, partition: str, consumer: Consumer) -> int:
+    def _readable_end(self, partition: str, consumer: AnyConsumer) -> int:
         log = self._broker(self.controllers.decisions.state_of(partition).leader).logs[partition]
         return log.last_stable_offset if consumer.config.read_committed else log.high_watermark
 
@@ -328,7 +349,7 @@ class Simulation:
             self._read_final_logs(partition, now)
         touched = expose(self.history, self.plan)
         hit = records_hit(self.history, self.plan)
-        for fault in self.plan.faults:
+        for fault in self.plan.told_faults:
             resolved = tuple(hit.get(fault.name, self.faults.struck.get(fault.name, {})))
             self._note(now, Fault(fault.name, fault.do, "summary", resolved, touched[fault.index]))
         living = tuple(producer.name for producer in self.producers if producer.alive)
@@ -354,6 +375,21 @@ class Simulation:
 def ends_or_returns(fault: FaultPlan) -> bool:
     """A client that it names is closed, or comes back."""
     return fault.do in ("shutdown", "restart") or (fault.do in ("crash", "power-loss") and fault.duration is not None)
+
+
+def applications_of(plan: Plan) -> list[Copying]:
+    """Those that copy. What they write is numbered behind the workloads."""
+    found: list[Copying] = []
+    number = len(plan.workloads)
+    for habits in plan.applications:
+        found.append(Shares(habits, number) if habits.per_partition else Copying(habits, number))
+        number += len(habits.writers)
+    return found
+
+
+def parts_of(copying: Copying) -> Sequence[Copying]:
+    """Each has a producer of its own."""
+    return copying.all() if isinstance(copying, Shares) else [copying]
 
 
 def logged(log: Log) -> tuple[LoggedBatch, ...]:

@@ -30,6 +30,7 @@ from ksim_models.facts import (
     HighWatermark,
     Learned,
     LogStartMoved,
+    Marked,
     MarkerWritten,
     PartitionChanged,
     ProducerId,
@@ -77,6 +78,7 @@ PHASES = {
     "begin": "begins",
     "send-offsets": "sends offsets to",
     "commit": "asks to commit",
+    "commit-sent": "has sent the request to commit",
     "abort": "asks to abort",
     "committed": "is told that it has committed",
     "aborted": "is told that it has aborted",
@@ -171,6 +173,9 @@ class Sentences:
 
     def _split(self, fact: Split) -> str:
         return f"{fact.producer} cuts {records(fact.records)}, too large for the broker, into batches of {', '.join(map(str, fact.counts))}"
+
+    def _marked(self, fact: Marked) -> str:
+        return f"the relay of {fact.producer} has marked {records(fact.records)} as sent"
 
     def _breaker_changed(self, fact: BreakerChanged) -> str:
         match fact.state:
@@ -327,6 +332,7 @@ TELLERS: dict[type, Callable[..., str]] = {
     Failed: Sentences._failed,
     Refused: Sentences._refused,
     BreakerChanged: Sentences._breaker_changed,
+    Marked: Sentences._marked,
     Retried: Sentences._retried,
     Split: Sentences._split,
     Fault: Sentences._fault,

@@ -135,10 +135,10 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
     allowed = permission(name, config) if config else None
     if allowed:
         return allowed.because, []
-    if name == "duplicated" and config and config.client.startswith("librdkafka") and not both(runs, _doubled_in_one_epoch(result, producer)):
-        return "librdkafka raises its epoch while a batch is in doubt, and what was in it is sent again under the new one", []
     if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
         return "the application sent the record again", []
+    if name == "duplicated" and config and config.client.startswith("librdkafka") and not both(runs, _doubled_in_one_epoch(result, producer)):
+        return "librdkafka raises its epoch while a batch is in doubt, and what was in it is sent again under the new one", []
     if name == "duplicated" and config and config.idempotence and not (runs := minus(runs, _sent_again_under_a_new_epoch(result, population))):
         return "a batch failed for good, so the client raised its epoch: what was in flight behind it was sent again under the new one", []
     return "nothing in this configuration allows it" if config else "the history does not tell the configuration", runs

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from ksim.dice import Dice
 from ksim.plan import Burst, FaultPlan, Keys, Latency, WorkloadPlan
-from ksim_models.arrivals import Flaw
+from ksim_models.arrivals import Flaw, Outbox
 from ksim_models.units import Micros
 
 WARM_UP_AT: Micros = -1_000_000
@@ -108,6 +108,7 @@ class Schedule:
         self.workload = plan.index
         self.on_failure = plan.on_failure
         self.transaction = plan.transaction
+        self.outbox: Outbox | None = plan.outbox
         self.flaws: dict[int, Flaw] = {}
         self.warm_up = False
         self.keyed = plan.keys.distinct > 0 and plan.partition is None

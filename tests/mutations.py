@@ -18,6 +18,7 @@ from ksim_models.image import Image
 from ksim_models.isr import Leadership
 from ksim_models.leading import Leading
 from ksim_models.log import Log
+from ksim_models.marker_writing import MarkerWriting
 from ksim_models.messages import FetchedPartition, PartitionRecord
 from ksim_models.parked import ParkedProduce
 from ksim_models.producer_state import Answer, ProducerState
@@ -29,6 +30,7 @@ from ksim_models.replica import Replica
 from ksim_models.replication_control import ReplicationControl
 from ksim_models.roles import Roles
 from ksim_models.transaction_markers import Ending, TransactionMarkers
+from ksim_models.transaction_messages import TxnMarker
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -202,6 +204,10 @@ def _still_open(original: Any, self: PartitionTransactions, producer_id: int, ma
     self.open[producer_id] = first
 
 
+def _the_other_way(original: Any, self: MarkerWriting, marker: TxnMarker, *rest: Any) -> None:
+    original(self, replace(marker, committed=not marker.committed), *rest)
+
+
 def _at_the_first_answer(original: Any, self: TransactionMarkers, ending: Ending, now: int, out: list[Any]) -> None:
     ending.waiting_for.clear()
     original(self, ending, now, out)
@@ -249,6 +255,7 @@ PLANTED: dict[str, Plant] = {
     "a controller that counts no majority": around(RaftVoter, "_advance", _of_the_leader_alone),
     "a controller that keeps what its leader does not have": instead(RaftLog, "diverges", lambda self, offset, last_epoch: None),
     "a marker that ends nothing": around(PartitionTransactions, "end", _still_open),
+    "a marker that says the opposite": around(MarkerWriting, "_append", _the_other_way),
     "complete at the first marker": around(TransactionMarkers, "_maybe_done", _at_the_first_answer),
     "nobody is told of what was aborted": instead(Log, "aborted", lambda self, start, end: ()),
     "readers go as far as the high watermark": instead(Log, "last_stable_offset", property(lambda self: self.high_watermark)),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ksim_models.arrivals import Arrivals, Flaw, InTransactions
+from ksim_models.arrivals import Arrivals, Flaw, InTransactions, Outbox
 from ksim_models.config import LibrdkafkaConfig, ProducerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Acked, Failed, ProducerId, Refused, Sent
@@ -95,6 +95,7 @@ class Calls:
         self.workload = partition
         self.on_failure = REPORT
         self.transaction: InTransactions | None = None
+        self.outbox: Outbox | None = None
         self.flaws: dict[int, Flaw] = {}
 
     def time_of(self, index: int) -> Micros:

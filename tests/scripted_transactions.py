@@ -206,7 +206,7 @@ class Transactional(Client):
                     pass
         self._told = len(self.facts)
         for call in list(self.calls_made):
-            if call.look(self.now):
+            if call.look(self.now, []):
                 self.calls_made.remove(call)
                 said.append(f"{call.name} {'returns' if call.failure is None else f'throws {_shown(call.failure)}'}")
         state = self.manager.state.value

@@ -36,18 +36,20 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("scenario", "frame_triggers", "frame_answers"),
     ("classification", "permitted", "exposure"),
     ("processing", "exposure_transactions"),
-    ("population", "lives", "breakers", "atomicity"),
+    ("population", "lives", "breakers", "atomicity", "chaos"),
     ("workload", "network", "history", "dice"),
-    ("packed", "lines", "ranges"),
+    ("packed", "lines", "ranges", "collecting"),
     ("calibration",),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
+    ("copying_librdkafka", "copying_partitions"),
     ("copying_producer", "copying_consumer"),
+    ("librdkafka_transactional",),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer", "librdkafka_consumer"),
     (PARTS,),
     ("facts",),
     ("consumer_facts", "coordination_facts"),
@@ -63,6 +65,8 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
         "idempotence_setting",
         "librdkafka_config",
         "librdkafka_keys",
+        "librdkafka_consumer_config",
+        "librdkafka_consumer_keys",
         "consumer_config",
         "consumer_keys",
     ),
@@ -70,9 +74,9 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_names",),
     ("setting_values",),
     ("setting_types",),
-    ("profiles", "quantities", "units", "errors", "partitioner_names"),
+    ("profiles", "quantities", "units", "errors", "partitioner_names", "server_assignors"),
 )
-APART = frozenset({*MODEL_LAYERS[3], "simulation", "live"})
+APART = frozenset({*MODEL_LAYERS[5], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}
 
 HISTORY_ALONE = frozenset(
@@ -107,7 +111,7 @@ IMPURE = frozenset(
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 LASTING_MATH = frozenset({"sqrt", "isqrt", "frexp", "ldexp", "floor", "ceil", "gcd", "lcm", "inf", "isfinite"})
 """Exact or correctly rounded everywhere; `log`, `exp` and `pow` differ between platforms in the last bit, and one bit is another history."""
-DRAWING = [PACKAGES["ksim"] / f"{name}.py" for name in ("dice", "workload", "network", "faults", "frame_triggers", "frames", "loop")]
+DRAWING = [PACKAGES["ksim"] / f"{name}.py" for name in ("dice", "workload", "chaos", "network", "faults", "frame_triggers", "frames", "loop")]
 EXCUSED = {("machine", "os")}  # The switch KSIM_FROZEN, read once, for tests.
 
 

@@ -33,6 +33,7 @@ FAULTS = {
     "lost-response": "lost response",
     "time-out": "time-out",
     "zombie": "zombie",
+    "zombie-per-partition": "zombie, a producer per partition",
 }
 ONLY_TV1 = ("add", "add-offsets")
 
@@ -86,7 +87,7 @@ records  = 300
 every    = "10ms"
 
 [applications.copy]
-{COPIES}"""
+{COPIES}{{many}}"""
 ANOTHER = f"""
 [producers.{{prefix}}copier]
 config.transactional.id = "{{id}}"
@@ -94,10 +95,14 @@ config.transactional.id = "{{id}}"
 [consumers.{{prefix}}reader]
 {READER}{{session}}
 [applications.{{name}}]{{why}}
-{COPIES}"""
-SPARE = ANOTHER.format(name="spare", prefix="spare-", id="copy-2", session=SESSION, why="              # takes over what the group takes from the other")
+{COPIES}{{many}}"""
+WHY_SPARE = "              # takes over what the group takes from the other"
+SPARE = ANOTHER.format(name="spare", prefix="spare-", id="copy-2", session=SESSION, why=WHY_SPARE, many="")
+MANY = 'producers = "per-partition"\n'
+SPARE_MANY = ANOTHER.format(name="spare", prefix="spare-", id="copy-1", session=SESSION, why=WHY_SPARE, many=MANY)
+"""Of one prefix: the transactional.id belongs to the partition, and fences whoever had it before."""
 WHY_TWIN = "               # the same transactional.id: whoever initializes last fences the other"
-TWIN = ANOTHER.format(name="twin", prefix="twin-", id="copy-1", session="", why=WHY_TWIN)
+TWIN = ANOTHER.format(name="twin", prefix="twin-", id="copy-1", session="", why=WHY_TWIN, many="")
 PLAIN = f"""\
 [topics.payments]
 assignment = [[2, 3, 1]]
@@ -145,8 +150,10 @@ MOMENTS = {
     "abort": '{ transaction = 8, phase = "before-abort" }',
 }
 """The others have none: their request is held up, and the fault strikes meanwhile."""
-WHO = {"client-crash": "copy", "coordinator-crash": "coordinator(copy-1)", "leader-crash": "leader(payments-0)", "zombie": "copy", "time-out": "copy"}
-LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", "zombie": "15s", "time-out": "4s"}
+WHO = {"client-crash": "copy", "coordinator-crash": "coordinator(copy-1)", "leader-crash": "leader(payments-0)", "time-out": "copy"} | dict.fromkeys(
+    ("zombie", "zombie-per-partition"), "copy"
+)
+LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", "time-out": "4s"} | dict.fromkeys(("zombie", "zombie-per-partition"), "15s")
 
 TIMEOUT = "config.transaction.timeout.ms = 2000\n"
 """Where it is to strike; else it is the default of a minute."""
@@ -166,6 +173,8 @@ SURPRISES = {
     "A time-out before the offsets is fatal with TV2, too": "TxnOffsetCommit's handler takes INVALID_PRODUCER_EPOCH for PRODUCER_FENCED.",
     "A zombie is fenced by its group, not by its transaction": "its transactional.id is its own; the generation"
     " that comes with the offsets is over (KIP-447, GC-3).",
+    "A zombie with a producer per partition does not live on": "the new owner's initTransactions() has fenced its producer for good, and the application ends;"
+    " with KIP-447 it aborts, and works on as what its group makes of it.",
     "A request that was lost is never noticed": "each is repeated"
     ", and each may be: the coordinator knows a repetition (T20 to T24), the leader a sequence (PS-10).",
     "A crash behind beginTransaction() touches nothing": "it sends nothing; the transaction begins for the coordinator with the first partition.",
@@ -190,6 +199,18 @@ WEAKENED = (
         "a crash: inputs are skipped",
         "../hazards/scenarios/h-150-auto-commit-skips.toml",
         "weakened/with-transactional-id.toml",
+    ),
+    (
+        "`group_metadata = false` with one producer per process",
+        "a zombie commits offsets of a partition that is another's: inputs twice",
+        "weakened/without-group-metadata.toml",
+        "scenarios/tv2-begin-zombie.toml",
+    ),
+    (
+        "the same, where a producer per partition fences it",
+        "as above",
+        "weakened/without-group-metadata.toml",
+        "scenarios/tv2-begin-zombie-per-partition.toml",
     ),
     (
         "`transaction.version` below 2",
@@ -229,10 +250,20 @@ class Cell:
         return self.phase != "abort"
 
     @property
+    def has_many(self) -> bool:
+        return self.fault == "zombie-per-partition"
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.fault.startswith("zombie")
+
+    @property
     def nothing(self) -> str:
         """Why there is no such cell; "" where there is one."""
         if self.protocol == "tv2" and self.phase in ONLY_TV1:
             return "no such request (T40)"
+        if not self.copies and self.has_many:
+            return "it reads nothing"
         if self.phase == "begin" and self.fault in ("lost-request", "lost-response"):
             return "nothing is sent"
         return ""
@@ -249,8 +280,10 @@ def text(cell: Cell) -> str:
     """The whole scenario."""
     what = f"{PHASES[cell.phase]}: {FAULTS[cell.fault]} ({cell.protocol.upper()})"
     parts = [f'format = 1\ntitle  = "{what}"\nkafka  = {PROTOCOLS[cell.protocol]}\nclient = "java"\nseed   = 7\n', CLUSTER]
-    parts.append((COPY if cell.copies else PLAIN).format(timeout=TIMEOUT if cell.fault == "time-out" else "", prefix=""))
-    if cell.fault == "zombie":
+    parts.append((COPY if cell.copies else PLAIN).format(timeout=TIMEOUT if cell.fault == "time-out" else "", prefix="", many=MANY if cell.has_many else ""))
+    if cell.has_many:
+        parts.append(SPARE_MANY)
+    elif cell.fault == "zombie":
         parts.append(TWIN if cell.phase == "init" else SPARE if cell.copies else SUCCESSOR)
     again = [AGAIN] if (cell.protocol, cell.phase, cell.fault) in FATAL else []
     parts += [f"[[fault]]\n{fault}" for fault in [*_faults(cell), *again]]
@@ -269,8 +302,8 @@ def _faults(cell: Cell) -> list[str]:
     strike = f'do   = "{"crash" if fault.endswith("crash") else "pause"}"\nwho  = "{_who(cell)}"\nfor  = "{LASTS[fault]}"\n'
     if phase in MOMENTS:
         moment = MOMENTS[phase]
-        if fault == "zombie" and cell.copies:  # The spare one works until the group has let the other in.
-            moment = moment.replace("68", "150") if phase == "produce" else moment.replace(" }", ', from = "copier" }')
+        if cell.is_zombie and cell.copies:  # The spare one works until the group has let the other in.
+            moment = moment.replace("68", "150") if phase == "produce" else moment.replace(" }", f', from = "{_copier(cell)}" }}')
         return [f"when = {moment}\n{strike}"]
     at, by = ("300ms", "500ms") if phase == "init" else ("2s", "1s")
     return [f'name = "held up"\nwhen = {_frame(cell)}\ndo   = "delay"\nby   = "{by}"\n', f'at   = "{at}"\n{strike}']
@@ -278,15 +311,19 @@ def _faults(cell: Cell) -> list[str]:
 
 def _frame(cell: Cell) -> str:
     """Its request, in the fourth transaction or so."""
-    sender = "" if cell.phase == "markers" else f', from = "{"copier" if cell.copies else "p1"}"'
+    sender = "" if cell.phase == "markers" else f', from = "{_copier(cell) if cell.copies else "p1"}"'
     which = (
         ""
         if cell.phase == "init"
         else ', after = "1500ms"'
-        if cell.fault.endswith("crash") or cell.fault == "zombie"
+        if cell.fault.endswith("crash") or cell.is_zombie
         else f", nth = {8 if cell.phase == 'abort' else 4}"
     )
     return f'{{ request = "{CALLS[cell.phase]}"{sender}{which} }}'
+
+
+def _copier(cell: Cell) -> str:
+    return "copier-orders-0" if cell.has_many else "copier"
 
 
 def _who(cell: Cell) -> str:

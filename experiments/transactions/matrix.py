@@ -41,7 +41,9 @@ written, or the one request that belongs to the moment. A *time-out*: the applic
 `transaction.timeout.ms` is two.
 A *zombie*: the process stands still for fifteen seconds, its group gives its partitions to another one, and then it goes on (in the first row: two
 processes with one
-`transactional.id`). The last row is a producer that aborts every fourth of its transactions on its own account.
+`transactional.id`). Its second column is the pattern from before KIP-447: a producer for each input partition, whose `transactional.id` belongs to the
+partition, and offsets
+without the member's place in its group. The last row is a producer that aborts every fourth of its transactions on its own account.
 
 **TV1** is Kafka 3.9; **TV2** is 4.3, with KIP-890 part 2: no requests of its own add partitions, and every transaction has an epoch of its own.
 

@@ -20,7 +20,9 @@ from urllib.parse import unquote
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, libversion
 
+from ksim.live.client_reactions import Reaction
 from ksim.live.columns import NO_KEY, UNSERIALIZABLE, Row, read
+from ksim.live.librdkafka_transactions import PROCEED, Habits, Sent, Transactions
 from ksim.live.naming import WARM_UP, content
 from ksim_models.flaws import UNSERIALIZABLE_TEXT
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
@@ -28,6 +30,7 @@ from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT
 SPIN_NS = 150_000
 """time.sleep comes back some 100 us late."""
 POLL_S = 0.05
+LOOK_NS = 5_000_000
 PRACTICE_RECORDS = 200
 PRACTICE_EVERY_US = 500
 PRACTICE_WITHIN_S = 30
@@ -51,55 +54,17 @@ def tell_outcomes() -> None:
         events = [outcomes.get()]
         while not outcomes.empty() and len(events) < 1000:
             events.append(outcomes.get())
+        heard = [event.pop("heard") for event in events if "heard" in event]
         tell(*events)
+        for one in heard:
+            one.set()
 
 
-class Reaction:
-    """What the application does about a failed send; ksim_models.on_failure says the same of the simulated one."""
-
-    def __init__(self, word: str = "report") -> None:
-        """word: "report", "resend", "stop", or "break:FAILURES:MICROSECONDS"."""
-        kind, *numbers = word.split(":")
-        self.resends, self.stops = kind == "resend", kind == "stop"
-        self.open_after, self.half_open_ns = (int(numbers[0]), int(numbers[1]) * 1000) if numbers else (0, 0)
-        self.stopped = False
-        self.state = "closed"
-        self.failures = 0
-        self.until = 0
-        self.trial = -1
-        self.lock = threading.Lock()
-
-    def lets_through(self, number: int, say: Callable[[str, int], None]) -> bool:
-        with self.lock:
-            if not self.open_after or self.state == "closed":
-                return True
-            if self.state == "half-open" or time.monotonic_ns() < self.until:
-                return False
-            self.trial = number
-            self._become("half-open", say)
-            return True
-
-    def succeeded(self, number: int, say: Callable[[str, int], None]) -> None:
-        with self.lock:
-            if self.open_after and (self.state == "closed" or number == self.trial):
-                self.failures, self.trial = 0, -1
-                if self.state != "closed":
-                    self._become("closed", say)
-
-    def failed(self, number: int, say: Callable[[str, int], None]) -> None:
-        self.stopped = self.stopped or self.stops
-        with self.lock:
-            if not self.open_after or (self.state != "closed" and number != self.trial):
-                return
-            self.failures += 1
-            if self.state == "closed" and self.failures < self.open_after:
-                return
-            self.trial, self.until = -1, time.monotonic_ns() + self.half_open_ns
-            self._become("open", say)
-
-    def _become(self, state: str, say: Callable[[str, int], None]) -> None:
-        self.state = state
-        say(state, self.failures)
+def tell_and_wait(event: dict[str, Any]) -> None:
+    """Behind all that was to be told before."""
+    heard = event["heard"] = threading.Event()
+    outcomes.put(event)
+    heard.wait()
 
 
 class Workload:
@@ -113,6 +78,8 @@ class Workload:
         """Millionths of its bytes that no codec makes smaller."""
         self.waits = window == 1
         self.reaction = reaction or Reaction()
+        self.habits: Habits | None = None
+        """How it goes into transactions."""
 
     def say(self, state: str, failures: int) -> None:
         """Of its circuit breaker."""
@@ -124,6 +91,10 @@ class Producing:
 
     def __init__(self, settings: dict[str, str], workloads: Sequence[Workload], index: int, *, first: int = 0, silent: bool = False) -> None:
         self.producer = Producer(settings)
+        self.transactions = 0
+        """So many an earlier process has begun."""
+        self.holds: frozenset[tuple[int, str]] = frozenset()
+        self.in_transactions: list[threading.Thread] = []
         self.workloads = workloads
         self.index = index
         self.silent = silent
@@ -136,7 +107,12 @@ class Producing:
         in_background("poll", self._poll)
 
     def run(self, zero: int) -> None:
-        threads = [in_background(f"workload-{workload.index}", self._offer, workload, zero) for workload in self.workloads]
+        threads = []
+        for workload in self.workloads:
+            work = self._offer if workload.habits is None else self._go_through_transactions
+            threads.append(in_background(f"workload-{workload.index}", work, workload, zero))
+            if workload.habits is not None:
+                self.in_transactions.append(threads[-1])
         for thread in threads:
             thread.join()
 
@@ -144,7 +120,36 @@ class Producing:
         """patience_s: -1 for as long as it takes."""
         with self.turnstile:
             self.over = True
+        for thread in self.in_transactions:
+            thread.join(None if patience_s < 0 else patience_s)  # A call that is under way is waited for; rd_kafka_destroy aborts nothing.
         self.producer.flush(patience_s)
+
+    def _go_through_transactions(self, workload: Workload, zero: int) -> None:
+        assert workload.habits is not None
+        times = [at for at, _, _ in workload.rows]
+        transactions = Transactions(
+            InTransactions(self, workload),
+            times,
+            workload.habits,
+            zero=zero,
+            waits=workload.waits,
+            say=tell_and_wait,
+            wait_until=self._wait_until,
+            begun=self.transactions,
+            holds=self.holds,
+        )
+        transactions.run()
+        told = {"at": time.monotonic_ns(), "workload": workload.index}
+        if transactions.left:
+            outcomes.put({"event": "stopped", **told, "left": transactions.left})
+        outcomes.put({"event": "finished", **told})
+
+    def _wait_until(self, moment: int) -> None:
+        """Or until the application is asked to end."""
+        while not self.over and moment - time.monotonic_ns() > LOOK_NS:
+            time.sleep(LOOK_NS / 1e9)
+        if not self.over:
+            wait_until(moment)
 
     def _poll(self) -> None:
         while True:
@@ -170,7 +175,7 @@ class Producing:
                     return
                 number = self.next
                 self.next += 1
-                has_failed = self._send(workload, size, key, number, end)
+                has_failed, _ = self.send(workload, size, key, number, end)
             while workload.waits and reaction.resends:
                 end.wait()
                 if not has_failed or self.over:
@@ -179,12 +184,13 @@ class Producing:
                 workload.window.acquire()
                 end = threading.Event()
                 with self.turnstile:
-                    has_failed = self._send(workload, size, key, number, end, again=True)
+                    has_failed, _ = self.send(workload, size, key, number, end, again=True)
 
-    def _send(self, workload: Workload, size: int, key_number: int, number: int, over: threading.Event, *, again: bool = False) -> list[bool]:
-        """`over` is set when the record has its outcome; the list that is returned holds something then if its send failed."""
+    def send(self, workload: Workload, size: int, key_number: int, number: int, over: threading.Event, *, again: bool = False) -> tuple[list[bool], list[bool]]:
+        """`over` is set when the record has its outcome; the first list holds something then if its send failed, the second one at once if it was refused."""
         key = None if key_number <= NO_KEY else f"key-{key_number}".encode()
         has_failed: list[bool] = []
+        was_refused: list[bool] = []
         reaction = workload.reaction
         value, headers = content(WARM_UP if self.silent else f"{self.index}/{number}", max(0, size - len(key or b"")), workload.noise)
         told: dict[str, Any] = {"record": number, "workload": workload.index}
@@ -199,6 +205,7 @@ class Producing:
 
         def refuse(**details: object) -> None:
             reaction.failed(number, workload.say)
+            was_refused.append(True)
             end("refused", **details)
 
         def report(error: KafkaError | None, message: Message) -> None:
@@ -217,7 +224,7 @@ class Producing:
                     reaction.failed(number, workload.say)
                 end("failed", partition=place, **described(error))
                 if again_from_report:
-                    self._send(workload, size, key_number, number, threading.Event(), again=True)
+                    self.send(workload, size, key_number, number, threading.Event(), again=True)
 
         again_from_report: list[bool] = []
         more: dict[str, Any] = {} if workload.partition is None else {"partition": workload.partition}
@@ -228,17 +235,47 @@ class Producing:
             tell(offered)
         if not reaction.lets_through(number, workload.say):
             end("refused", **{"class": BREAKER_OPEN, "message": BREAKER_OPEN_TEXT})
-            return has_failed
+            return has_failed, was_refused
         if key_number == UNSERIALIZABLE:
             refuse(**{"class": "_VALUE_SERIALIZATION", "message": UNSERIALIZABLE_TEXT})  # As confluent-kafka's SerializingProducer.
-            return has_failed
+            return has_failed, was_refused
         try:
             self.producer.produce(workload.topic, value, key, headers=[*headers], on_delivery=report, **more)
         except BufferError as full:
             refuse(**{"class": "_QUEUE_FULL", "message": str(full)})
         except KafkaException as refusal:
             refuse(**described(refusal.args[0]))
-        return has_failed
+        return has_failed, was_refused
+
+
+class InTransactions:
+    """One workload's records, handed over when its application says so."""
+
+    def __init__(self, producing: Producing, workload: Workload) -> None:
+        self.producing = producing
+        self.workload = workload
+        self.producer = producing.producer
+
+    def is_over(self) -> bool:
+        return self.producing.over
+
+    def call(self, place: int, number: int) -> Sent:
+        producing, workload = self.producing, self.workload
+        _, size, key = workload.rows[place]
+        if workload.window is not None:
+            workload.window.acquire()
+        end = threading.Event()
+        with producing.turnstile:
+            again = number >= 0
+            if not again:
+                number, producing.next = producing.next, producing.next + 1
+            failed, refused = producing.send(workload, size, key, number, end, again=again)
+
+        def has_failed() -> bool:
+            end.wait()
+            return bool(failed)
+
+        return Sent(number, place, refused=bool(refused), has_failed=has_failed)
 
 
 def described(error: KafkaError) -> dict[str, str]:
@@ -253,6 +290,8 @@ class Client:
         self.workloads: list[Workload] = []
         self.warm_ups: list[tuple[str, int]] = []
         self.producing: Producing | None = None
+        self.transactions = 0
+        self.holds: set[tuple[int, str]] = set()
 
     def listen(self) -> None:
         for line in sys.stdin:
@@ -267,6 +306,14 @@ class Client:
                     self.workloads.append(Workload(place, topic, rows, number_or_none(partition), number_or_none(window), Reaction(reaction)))
                 case "content", [index, noise]:
                     self.workloads[int(index)].noise = int(noise)
+                case "transaction", [index, *habits]:
+                    self.workloads[int(index)].habits = Habits(habits)
+                case "transactions", [begun]:
+                    self.transactions = int(begun)
+                case "hold", [number, phase]:
+                    self.holds.add((int(number), phase))
+                case "proceed", []:
+                    PROCEED.release()
                 case "from", [first]:
                     self.first = int(first)
                 case "warm-up", [topic, partition]:
@@ -295,8 +342,10 @@ class Client:
             raise TimeoutError(f"no answer from {bootstrap} within {PRACTICE_WITHIN_S} s")
 
     def go(self, zero: int) -> None:
-        wait_until(zero - 1_000_000_000 if self.warm_ups else zero)
+        begins = [workload.habits.begins_at_ns for workload in self.workloads if workload.habits is not None]
+        wait_until(zero + min([-1_000_000_000 if self.warm_ups else 0, *begins]))
         self.producing = producing = Producing(self.settings, self.workloads, self.index, first=self.first)
+        producing.transactions, producing.holds = self.transactions, frozenset(self.holds)
         tell({"event": "constructed", "at": time.monotonic_ns()})
         if self.warm_ups:
             value, headers = content(WARM_UP, WARM_UP_BYTES)

@@ -21,6 +21,7 @@ from ksim.live.kafka import installed
 from ksim.live.naming import is_ours
 from ksim.live.processes import Workplace
 from ksim.live.proxy import Proxy
+from ksim.live.refusals import refuse_what_is_not_replayed
 from ksim.live.stage import Play, Scene
 from ksim.live.world import MACHINE_FAULTS
 from ksim.plan import Plan
@@ -99,6 +100,7 @@ class Live:
             await asyncio.wait([self._playing])
 
     async def _play(self, plan: Plan) -> Run:
+        refuse_what_is_not_replayed(plan)
         scene: Scene
         if self.address is not None:
             scene, proxy = await self._external(plan, self.address)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from ksim_models.arrivals import Arrivals
-from ksim_models.facts import Offered, Refused
+from ksim_models.arrivals import Arrivals, Outbox
+from ksim_models.facts import Marked, Offered, Refused
 from ksim_models.machine import Effect, Note
 from ksim_models.on_failure import BREAKER_OPEN, BREAKER_OPEN_TEXT, Breaker, Reaction
 from ksim_models.units import LONG_AGO, NEVER, Micros
@@ -107,7 +107,7 @@ class Thread:
 class TransactionalThread(Thread):
     """It sends so many records, and then waits for the end of their transaction."""
 
-    __slots__ = ("again_at_first", "is_over", "next_at_first", "quota")
+    __slots__ = ("again_at_first", "in_vain", "is_over", "next_at_first", "quota")
 
     def __init__(self, index: int, arrivals: Arrivals, producer: str = "") -> None:
         super().__init__(index, arrivals, producer)
@@ -119,9 +119,17 @@ class TransactionalThread(Thread):
         self.next_at_first = self.again_at_first = 0
         self.is_over = False
         """Its last transaction has ended."""
+        self.in_vain = False
+        """Its producer is of no use any more: whatever it sends is refused."""
 
     def open(self, quota: int) -> None:
         self.quota, self.next_at_first, self.again_at_first = quota, self.next, len(self.again)
+
+    def leave_loop(self, error: str, text: str) -> None:
+        """send() threw: no more of this transaction."""
+        self.refusal = error, text
+        if not self.in_vain:
+            self.quota = self.sends
 
     @property
     def sends(self) -> int:
@@ -140,14 +148,119 @@ class TransactionalThread(Thread):
         return super().is_done and (self.is_over or self.stopped)
 
 
+class OutboxThread(Thread):
+    """The relay of an outbox: it looks into the table, sends the rows that are not marked, waits for all outcomes, and marks those that were acknowledged.
+
+    A row whose send failed stays unmarked, and is sent again in the next round; so is one that was acknowledged and not yet marked when the process died.
+    Simplified: the look takes no time, and what the database was about to commit when the process died is not committed.
+    """
+
+    __slots__ = ("acked", "looks_at", "marks_at", "outbox", "producer", "rows", "upto", "waits_for")
+
+    def __init__(self, index: int, arrivals: Arrivals, producer: str, outbox: Outbox) -> None:
+        super().__init__(index, arrivals, producer)
+        self.reacts = self.one_by_one = True
+        self.steady = False
+        self.producer = producer
+        self.outbox = outbox
+        self.rows: list[tuple[int, int]] = []
+        """Those that were handed over and are not marked: the producer's number, and the row's index."""
+        self.acked: list[int] = []
+        """The numbers of those that this round is about to mark."""
+        self.upto = 0
+        """New rows of this round end here."""
+        self.waits_for = 0
+        """Rows of this round without an outcome."""
+        self.looks_at: Micros = 0
+        """When it looks next, between two rounds."""
+        self.marks_at: Micros = NEVER
+        """When the database will have committed the marks."""
+
+    def next_time(self) -> Micros:
+        if self.blocked_on or self.stopped:
+            return NEVER
+        if self.waits_for:
+            return self.free_at if self.again or self.next < self.upto else NEVER
+        return self.marks_at if self.marks_at < NEVER else self._finds_rows_at()
+
+    def _finds_rows_at(self) -> Micros:
+        if self.rows:
+            return self.looks_at
+        if self.next >= self.arrivals.total:
+            return NEVER
+        late = self.arrivals.time_of(self.next) - self.looks_at
+        return self.looks_at + max(0, -(-late // self.outbox.every)) * self.outbox.every
+
+    def go_on(self, now: Micros, out: list[Effect]) -> None:
+        """The marks are committed; the table is looked into."""
+        if self.marks_at <= now:
+            self._mark(now, out)
+        if self.stopped or self.waits_for or self.marks_at < NEVER:
+            return
+        at = max(self._finds_rows_at(), self.free_at)
+        if at <= now:
+            self.again.extend(self.rows[: self.outbox.batch])
+            self.upto = max(self.next, min(self.next + self.outbox.batch - len(self.again), self.arrivals.count_until(at)))
+            self.waits_for = len(self.again) + self.upto - self.next
+            self.free_at = at
+
+    def handed_over(self, number: int, index: int) -> None:
+        if (number, index) not in self.rows:
+            self.rows.append((number, index))
+
+    def ended(self, number: int, now: Micros, out: list[Effect], *, acked: bool) -> None:
+        """A row of this round has its outcome."""
+        self.waits_for -= 1
+        if acked:
+            self.acked.append(number)
+        if self.waits_for:
+            return
+        self.looks_at = now + self.outbox.every
+        if self.acked and self.outbox.mark:
+            self.marks_at = now + self.outbox.mark
+        elif self.acked:
+            self._mark(now, out)
+
+    def _mark(self, now: Micros, out: list[Effect]) -> None:
+        numbers = sorted(self.acked)
+        records = range(numbers[0], numbers[-1] + 1) if numbers[-1] - numbers[0] < len(numbers) else tuple(numbers)
+        out.append(Note(Marked(self.producer, self.arrivals.workload, records)))
+        self._forget_acked()
+        self.marks_at, self.looks_at = NEVER, now + self.outbox.every
+
+    def _forget_acked(self) -> None:
+        acked = frozenset(self.acked)
+        self.rows = [row for row in self.rows if row[0] not in acked]
+        self.acked = []
+
+    def find_table_of(self, before: OutboxThread, now: Micros, *, ended_in_order: bool) -> None:
+        """Another process, the same table. One that ends in order marks what it knows of first."""
+        if ended_in_order:
+            before._forget_acked()
+        self.rows, self.looks_at = before.rows, now
+        if before.blocked_on:
+            self.handed_over(before.number, before.record)
+
+    @property
+    def is_done(self) -> bool:
+        return self.stopped or (super().is_done and not self.rows)
+
+
+def thread_of(index: int, arrivals: Arrivals, producer: str) -> Thread:
+    if arrivals.outbox is not None:
+        return OutboxThread(index, arrivals, producer, arrivals.outbox)
+    return (Thread if arrivals.transaction is None else TransactionalThread)(index, arrivals, producer)
+
+
 class Application:
     """The threads above one producer, of either client, and the numbers of the records that they hand over."""
 
     def __init__(self, producer: str, workloads: Sequence[Arrivals]) -> None:
         self.producer = producer
-        self.threads = [
-            (Thread if arrivals.transaction is None else TransactionalThread)(index, arrivals, producer) for index, arrivals in enumerate(workloads)
-        ]
+        self.threads = [thread_of(index, arrivals, producer) for index, arrivals in enumerate(workloads)]
+        self.outboxes = [thread for thread in self.threads if isinstance(thread, OutboxThread)]
+        self.ended_in_order = False
+        """It was asked to stop."""
         self.awake = list(self.threads)
         """All but those whose warm-up is over."""
         self.offered = 0
@@ -208,6 +321,7 @@ class Application:
 
     def stop(self) -> None:
         """Nothing more is handed over."""
+        self.ended_in_order = True
         for thread in self.threads:
             thread.stopped = True
             thread.again.clear()
@@ -222,4 +336,6 @@ class Application:
         self.offered, self.warmed_up = before.offered, before.warmed_up
         for old, thread in zip(before.threads, self.threads, strict=True):
             thread.next, thread.stopped, thread.free_at = old.next, old.gave_up, now
+            if isinstance(thread, OutboxThread) and isinstance(old, OutboxThread):
+                thread.find_table_of(old, now, ended_in_order=before.ended_in_order)
         self.let_sleep()

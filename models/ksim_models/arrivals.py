@@ -38,6 +38,18 @@ class InTransactions:
     """When it calls initTransactions."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """`outbox` of a workload: its records are rows of a table, which a relay polls, sends, and marks as sent."""
+
+    every: Micros
+    """From the end of one round to the next look at the table."""
+    batch: int
+    """So many rows at most in one round."""
+    mark: Micros
+    """How long the database takes to commit that they are sent."""
+
+
 class Arrivals(Protocol):
     """The records of one workload, numbered from 0. `ksim.workload` makes them."""
 
@@ -61,6 +73,7 @@ class Arrivals(Protocol):
     """Its place in the scenario, from 0."""
     on_failure: OnFailure
     transaction: InTransactions | None
+    outbox: Outbox | None
     flaws: dict[int, Flaw]
     """Per index: what is wrong with a record."""
 

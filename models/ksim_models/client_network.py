@@ -250,14 +250,14 @@ class ClientNetwork:
         self.idle_check_at = oldest.active_at + self.max_idle if oldest is not None else NEVER
         return oldest.connection if oldest is not None and now > self.idle_check_at else None
 
-    def close_all(self, names: Sequence[str], now: Micros, out: list[Effect]) -> list[Lost]:
+    def close_all(self, names: Sequence[str], now: Micros, out: list[Effect], why: str = "rebootstrap") -> list[Lost]:
         """M6 (ii), (iii): a client that begins again from its bootstrap servers closes its connections to the brokers it knew."""
         gone: list[Lost] = []
         for name in names:
             connection = self.node(name).connection
             if connection is not None:
                 out.append(Close(connection))
-                gone.append(self.lost(connection, now, "rebootstrap", out))
+                gone.append(self.lost(connection, now, why, out))
         return gone
 
     @property

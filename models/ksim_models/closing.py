@@ -177,7 +177,7 @@ class ClosableLibrdkafka(LibrdkafkaProducer):
             event = Wake()
         out += super().handle(event, now)
         if self.closing and self.alive and type(event) is not Crashed:
-            if self.sending.messages_held and now < self.gives_up_at:
+            if not self.may_end and now < self.gives_up_at:
                 self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             else:
                 self.close_books(out)
@@ -185,6 +185,11 @@ class ClosableLibrdkafka(LibrdkafkaProducer):
                 self.wake_at = None
                 out.append(Exit())
         return out
+
+    @property
+    def may_end(self) -> bool:
+        """Everything has its report."""
+        return not self.sending.messages_held
 
     def _delegate(self, partition: str, now: Micros, out: list[Effect]) -> None:
         super()._delegate(partition, now, out)

@@ -19,6 +19,12 @@ from ksim_models.broker_config import (
 )
 from ksim_models.consumer_config import ConsumerConfig, ConsumerResolution, resolve_consumer
 from ksim_models.librdkafka_config import LibrdkafkaConfig, LibrdkafkaResolution, by_one_name, resolve_librdkafka
+from ksim_models.librdkafka_consumer_config import (
+    LibrdkafkaConsumerConfig,
+    LibrdkafkaConsumerResolution,
+    consumer_by_one_name,
+    resolve_librdkafka_consumer,
+)
 from ksim_models.producer_config import ACKS_ALL, ProducerConfig, ProducerResolution, resolve_producer
 from ksim_models.quantities import parse_duration_us, parse_size, show_given
 from ksim_models.settings import Effective, Origin, Problem, Setting, nearest_of
@@ -31,6 +37,8 @@ __all__ = [
     "ConsumerResolution",
     "Effective",
     "LibrdkafkaConfig",
+    "LibrdkafkaConsumerConfig",
+    "LibrdkafkaConsumerResolution",
     "LibrdkafkaResolution",
     "Origin",
     "Problem",
@@ -41,6 +49,7 @@ __all__ = [
     "TopicResolution",
     "altered",
     "by_one_name",
+    "consumer_by_one_name",
     "nearest_of",
     "overlaid",
     "parse_duration_us",
@@ -49,6 +58,7 @@ __all__ = [
     "resolve_broker_change",
     "resolve_consumer",
     "resolve_librdkafka",
+    "resolve_librdkafka_consumer",
     "resolve_producer",
     "resolve_topic",
     "show_given",

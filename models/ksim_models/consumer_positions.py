@@ -94,11 +94,12 @@ class Positions:
         """Those that stay keep their position."""
         self.by_partition = {partition: self.by_partition.get(partition) or Position(partition) for partition in partitions}
 
-    def rewind(self) -> None:
+    def rewind(self, only: str = "") -> None:
         """Back to the committed offsets, or to the beginning where there are none: what poll() returned since is read again (GC-8)."""
-        self.by_partition = {partition: Position(partition) for partition in self.by_partition}
-        for position in self.by_partition.values():
-            position.rewound = True
+        for partition in list(self.by_partition):
+            if only in ("", partition):
+                self.by_partition[partition] = Position(partition)
+                self.by_partition[partition].rewound = True
 
     def get(self, partition: str) -> Position | None:
         return self.by_partition.get(partition)

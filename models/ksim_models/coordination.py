@@ -44,7 +44,7 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitRequest,
     WriteTxnMarkersRequest,
 )
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import Micros, ms
 from ksim_models.verification import Verifying
 
 Handler = Callable[[str, Any, Micros, list[Effect]], object | None]
@@ -79,9 +79,9 @@ class Coordination:
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
         self.markers = TransactionMarkers(image, self.marker_peers, cache)
         self.transactions = TransactionCoordinator(profile, config, cache, self.markers, next_producer_id, booted_at)
-        groups = GroupCoordinator(profile, config, self.topics, leading, self._check_offsets, reply)
-        self.marker_writing = MarkerWriting(profile, config, replicas, leading, groups)
-        self.coordinators: dict[str, Coordinator] = {TRANSACTION_STATE: self.transactions, CONSUMER_OFFSETS: groups}
+        self.groups = GroupCoordinator(profile, config, self.topics, leading, self._check_offsets, reply)
+        self.marker_writing = MarkerWriting(profile, config, replicas, leading, self.groups)
+        self.coordinators: dict[str, Coordinator] = {TRANSACTION_STATE: self.transactions, CONSUMER_OFFSETS: self.groups}
         """By the internal topic whose partitions they follow."""
         self.apis: dict[type, Handler] = {
             FindCoordinatorRequest: self._find_coordinator,
@@ -94,20 +94,22 @@ class Coordination:
             ConsumerFetchRequest: self._fetch,
             ListOffsetsRequest: self._list_offsets,
             OffsetForLeaderEpochRequest: self._end_of_epochs,
-            **groups.apis,
+            **self.groups.apis,
         }
         """Every kind of request that ends up here."""
-        self.clocks = (self.transactions, groups, self.marker_peers, self.verification_peers, self.verifying)
+        self.peers = self.marker_peers, self.verification_peers
+        self.clocks = (self.transactions, self.groups, *self.peers, self.verifying)
         self.in_use = False
         """False on a broker that coordinates nothing: then nobody need ask for `wake_at`."""
 
     @property
     def wake_at(self) -> Micros:
-        at = NEVER
-        for part in self.clocks:
-            due = part.wake_at
-            if due < at:
-                at = due
+        at = min(self.transactions.wake_at, self.groups.wake_at)
+        if self.verifying.retries:
+            at = min(at, self.verifying.wake_at)
+        for peers in self.peers:
+            if peers.unanswered or peers.to_itself:  # Else nothing is waited for there.
+                at = min(at, peers.wake_at)
         return at
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
@@ -136,7 +138,7 @@ class Coordination:
     # Connections to other brokers.
 
     def opened(self, connection: str, now: Micros, out: list[Effect]) -> None:
-        for peers in (self.marker_peers, self.verification_peers):
+        for peers in self.peers:
             if connection in peers.by_connection:
                 peers.opened(connection, now, out)
 
@@ -149,7 +151,7 @@ class Coordination:
             self.verification_peers.received(connection, response, now, out)
 
     def closed(self, connection: str, now: Micros, out: list[Effect]) -> None:
-        for peers in (self.marker_peers, self.verification_peers):
+        for peers in self.peers:
             if connection in peers.by_connection:
                 peers.closed(connection, now, out)
 

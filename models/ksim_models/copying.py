@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ksim_models.arrivals import Flaw, InTransactions
+from ksim_models.arrivals import Flaw, InTransactions, Outbox
 from ksim_models.completed_fetch import Slice
 from ksim_models.compression import DEFAULT_RATIO
 from ksim_models.on_failure import REPORT
@@ -36,6 +36,14 @@ class CopyHabits:
     transactional: bool = False
     group_metadata: bool = True
     """KIP-447: the offsets come with the consumer's place in its group, so that a member which the group has given up is fenced."""
+    leader_epochs: bool = True
+    """KIP-320: the offsets come with the leader epoch of the last record read, as those of commitSync() and ConsumerRecords.nextOffsets() do."""
+    per_partition: tuple[tuple[str, str], ...] = ()
+    """Each input partition and the producer that writes what comes of it, where each has one of its own; `producer` is then no machine."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        return tuple(writer for _, writer in self.per_partition) or (self.producer,)
 
 
 class Turn(Enum):
@@ -68,6 +76,7 @@ class Fed:
         self.workload = workload
         self.on_failure = REPORT
         self.transaction = ALL_IN_ONE if habits.transactional else None
+        self.outbox: Outbox | None = None
         self.flaws: dict[int, Flaw] = {}
         self.firsts: list[int] = []
         self.times: list[Micros] = []
@@ -151,7 +160,8 @@ class Copying:
         for one in read:
             self.count += len(one.records)
             self.offsets[one.partition] = one.base_offset + len(one.records)
-        self.epochs.update(epochs)
+        if self.habits.leader_epochs:
+            self.epochs.update(epochs)
         self.to_send = list(read)
         self.turn = Turn.PRODUCER
 

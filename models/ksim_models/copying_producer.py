@@ -7,35 +7,52 @@ ends it with an abort, and what was read is read again; a producer that is fence
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from ksim_models.application import TransactionalThread
+from ksim_models.application import Application, TransactionalThread
 from ksim_models.arrivals import Arrivals
-from ksim_models.closing import ClosableProducer, Flush
+from ksim_models.closing import ClosableProducer
 from ksim_models.config import ProducerConfig
 from ksim_models.consumer_facts import CommittedOffset, Processed
 from ksim_models.copying import Copying, Fed, Then, Turn
 from ksim_models.facts import Failed, Refused
 from ksim_models.machine import Dice, Effect, Event, Exit, Note, Restarted, Rouse, Terminated, Wake
 from ksim_models.profiles import ClientProfile
-from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_pending import Group
-from ksim_models.transaction_states import Failure, Result
-from ksim_models.transactional_calls import At, CallingThread
+from ksim_models.transaction_states import Failure
+from ksim_models.transactional_calls import At, BlockingCall, CallingThread, JavaClient, TransactionalClient
 from ksim_models.transactional_send import API_EXCEPTIONS
 from ksim_models.units import Micros
+
+
+class Flushing(Protocol):
+    @property
+    def is_over(self) -> bool: ...
+
+
+class Writer(Protocol):
+    """A producer of either client, as this application has it."""
+
+    name: str
+
+    @property
+    def sending(self) -> Application: ...
+
+    def flush(self) -> Flushing: ...
 
 
 class CopyingSession(CallingThread):
     """What its thread does while it is the producer's turn."""
 
-    def __init__(self, producer: CopyingProducer, copying: Copying) -> None:
-        super().__init__(producer.name, producer.transactions, producer.config.max_block_ms)
-        self.client = producer
+    def __init__(self, producer: Writer, client: TransactionalClient | None, copying: Copying) -> None:
+        """client: None where the producer is not transactional."""
+        super().__init__(producer.name, client)
+        self.writer = producer
         self.copying = copying
         self.thread = producer.sending.threads[-1]
         if isinstance(self.thread, TransactionalThread):
             self.thread.is_over = True  # Between two transactions nothing is left to do, as far as anybody can tell.
-        self.flush: Flush | None = None
+        self.flush: Flushing | None = None
         self.has_begun = False
         """A transaction is open."""
         self.has_failed = False
@@ -68,24 +85,23 @@ class CopyingSession(CallingThread):
             self._hand_back(Then.POLL, out)
         elif not copying.to_send:
             self._end(now, out)
-        elif self.manager is None or self.has_begun:
+        elif self.client is None or self.has_begun:
             self._send(now, out)
         elif self._begin(out):
             self.has_begun = True
             self._pause("send", now)
 
-    def _beginning_of(self, name: str, manager: TransactionManager) -> Callable[[], Result]:
+    def _make_call(self, client: TransactionalClient, name: str, now: Micros) -> BlockingCall:
         if name != "send-offsets":
-            return super()._beginning_of(name, manager)
+            return super()._make_call(client, name, now)
         copying = self.copying
         place = (copying.member, copying.generation, copying.instance) if copying.habits.group_metadata else ("", -1, "")
-        offsets = dict(sorted(copying.offsets.items()))
-        return lambda: manager.send_offsets(offsets, Group(copying.group, *place))
+        return client.call(name, now, dict(sorted(copying.offsets.items())), Group(copying.group, *place), dict(copying.epochs))
 
     def _send(self, now: Micros, out: list[Effect]) -> None:
         copying = self.copying
         self.thread.refusal = "", ""
-        before = self.client.sending.offered
+        before = self.writer.sending.offered
         for one in copying.to_send:
             made = range(before, before + len(one.records))
             before = made.stop
@@ -103,7 +119,7 @@ class CopyingSession(CallingThread):
         if thread.blocked_on:
             return False
         error = thread.refusal[0]
-        if self.manager is not None and error and error not in API_EXCEPTIONS:  # Thrown: the thread has left its loop.
+        if self.client is not None and error and error not in API_EXCEPTIONS:  # Thrown: the thread has left its loop.
             self._forget_unsent()
             self._abort(now, out)
             return True
@@ -121,8 +137,8 @@ class CopyingSession(CallingThread):
             self.thread.open(0)
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
-        if self.manager is None:
-            self.at, self.flush = At.FLUSHING, self.client.flush()
+        if self.client is None:
+            self.at, self.flush = At.FLUSHING, self.writer.flush()
         else:
             self._tell("send-offsets", out, offsets=tuple(sorted(self.copying.offsets.items())), group=self.copying.group)
             self._pause("send-offsets", now)
@@ -171,37 +187,59 @@ class CopyingSession(CallingThread):
         self.at = At.OVER
 
     def _tell_offsets(self, error: str, out: list[Effect]) -> None:
-        assert self.manager is not None
-        copying = self.copying
-        out.append(Note(CommittedOffset(copying.habits.consumer, copying.group, tuple(sorted(copying.offsets.items())), error, self.manager.number)))
+        assert self.client is not None
+        copying, number = self.copying, self.client.number
+        out.append(Note(CommittedOffset(copying.habits.consumer, copying.group, tuple(sorted(copying.offsets.items())), error, number)))
 
 
-class CopyingProducer(ClosableProducer):
-    def __init__(self, name: str, profile: ClientProfile, config: ProducerConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
-        super().__init__(name, profile, config, bootstrap, workloads, dice)
-        self.asked_to_end: Terminated | None = None
+class Half(Writer, Protocol):
+    """The producer's half of the process, of either client."""
+
+    alive: bool
+    copying_session: CopyingSession
+
+
+class CopyingProcess:
+    """What there is to be done around the producer's own handling of an event: it shares its process with a consumer."""
+
+    def __init__(self, workloads: Sequence[Arrivals]) -> None:
         fed = workloads[-1]
         assert isinstance(fed, Fed)
-        self.copying_session = CopyingSession(self, fed.copying)
-        self.session = self.copying_session
+        self.copying = fed.copying
+        self.asked_to_end: Terminated | None = None
 
-    def handle(self, event: Event, now: Micros) -> list[Effect]:
-        if type(event) is Restarted and not self.alive:
-            copying = self.copying_session.copying
-            copying.fed.forget_after(self.sending.threads[-1].next)
+    def handle(self, half: Half, event: Event, now: Micros, handle: Callable[[Event, Micros], list[Effect]]) -> list[Effect]:
+        copying = self.copying
+        if type(event) is Restarted and not half.alive:
+            copying.fed.forget_after(half.sending.threads[-1].next)
             copying.begin_anew()
-        out = super().handle(self._in_turn(event), now)
-        if not self.alive and any(isinstance(effect, Exit) for effect in out):
-            self.copying_session.copying.writer_closed = True
-            out.insert(0, Rouse(self.copying_session.copying.habits.consumer))
-        if any(isinstance(effect, Note) and isinstance(effect.fact, Failed | Refused) for effect in out):
-            self.copying_session.has_failed = True
+        out = handle(self._in_turn(event), now)
+        if not half.alive and any(isinstance(effect, Exit) for effect in out):
+            copying.writer_closed = True
+            out.insert(0, Rouse(copying.habits.consumer))
+        self.notice_failures(half, out)
         return out
+
+    def notice_failures(self, half: Half, out: Sequence[Effect]) -> None:
+        if any(isinstance(effect, Note) and isinstance(effect.fact, Failed | Refused) for effect in out):
+            half.copying_session.has_failed = True
 
     def _in_turn(self, event: Event) -> Event:
         """The consumer is closed first."""
         if isinstance(event, Terminated):
             self.asked_to_end, event = event, Wake()
-        if self.asked_to_end is not None and self.copying_session.copying.reader_closed and isinstance(event, Wake):
+        if self.asked_to_end is not None and self.copying.reader_closed and isinstance(event, Wake):
             event, self.asked_to_end = self.asked_to_end, None
         return event
+
+
+class CopyingProducer(ClosableProducer):
+    def __init__(self, name: str, profile: ClientProfile, config: ProducerConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
+        super().__init__(name, profile, config, bootstrap, workloads, dice)
+        self.process = CopyingProcess(workloads)
+        client = JavaClient(self.transactions, config.max_block_ms) if self.transactions is not None else None
+        self.copying_session = CopyingSession(self, client, self.process.copying)
+        self.session = self.copying_session
+
+    def handle(self, event: Event, now: Micros) -> list[Effect]:
+        return self.process.handle(self, event, now, super().handle)

@@ -115,6 +115,15 @@ class BreakerChanged:
 
 
 @message
+class Marked:
+    """An application's outbox (`workload`: its place in the scenario, from 0) has committed that these rows are sent."""
+
+    producer: str
+    workload: int
+    records: Records
+
+
+@message
 class Fault:
     """A fault begins, hits one frame, ends, or is summed up at the end of the run.
 
@@ -406,7 +415,7 @@ class Blocked:
     until_us: int
 
 
-OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Transaction, Processed, Read, CommittedOffset, PollFailed, BreakerChanged, Fault, FinalLog, Ended)
+OUTSIDE = (Offered, Refused, Sent, Acked, Failed, Transaction, Processed, Read, CommittedOffset, PollFailed, BreakerChanged, Marked, Fault, FinalLog, Ended)
 INTERNAL = (
     Appended,
     Deduplicated,

@@ -112,7 +112,8 @@ class GroupMembership:
     def _joined(self, group: Group, member: Member, *, skip_assignment: bool = False) -> JoinGroupResponse:
         leads = group.leader == member.member
         members = tuple((one.member, one.instance, one.topics) for one in group.members.values()) if leads else ()
-        return JoinGroupResponse(NONE, group.generation, group.leader, member.member, members, group.protocol, skip_assignment)
+        held = tuple(one.held for one in group.members.values()) if leads else ()
+        return JoinGroupResponse(NONE, group.generation, group.leader, member.member, members, group.protocol, skip_assignment, held)
 
     # Rebalances.
 

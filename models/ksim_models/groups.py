@@ -37,6 +37,7 @@ class Member:
         "assignment",
         "client",
         "expires_at",
+        "held",
         "instance",
         "is_new",
         "joining",
@@ -66,11 +67,13 @@ class Member:
     def update(self, request: JoinGroupRequest) -> None:
         self.topics = request.topics
         self.protocols = request.protocols
+        self.held = request.held
         self.session_timeout_ms = request.session_timeout_ms
         self.rebalance_timeout_ms = request.rebalance_timeout_ms
 
     def matches(self, request: JoinGroupRequest) -> bool:
-        return (self.topics, self.protocols) == (request.topics, request.protocols)
+        """Byte for byte: who says that it had partitions in another generation does not."""
+        return (self.topics, self.protocols, self.held) == (request.topics, request.protocols, request.held)
 
     @property
     def waits(self) -> bool:

@@ -7,6 +7,7 @@ Simplified: these topics are not compacted, and nothing of them is deleted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from ksim_models.config import BrokerConfig
@@ -36,6 +37,7 @@ class Coordinator(Protocol):
         ...
 
 
+@lru_cache(maxsize=1024)  # A coordinator asks for the same few keys again and again.
 def java_hash(text: str) -> int:
     """String.hashCode: of UTF-16 code units, a signed number of 32 bits."""
     units = text.encode("utf-16-be")

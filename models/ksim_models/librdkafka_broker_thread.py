@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
-from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_consumer_config import AnyLibrdkafkaConfig
 from ksim_models.librdkafka_queue import MessageBatch, PartitionQueue
 from ksim_models.machine import Dice
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, SECOND, Micros, ms
@@ -26,11 +26,14 @@ class State(Enum):
 
 
 class Request:
-    __slots__ = ("batch", "deadline", "given_up", "message", "sent")
+    __slots__ = ("about", "batch", "deadline", "given_up", "message", "retries", "sent")
 
-    def __init__(self, message: object, deadline: Micros, batch: MessageBatch | None = None) -> None:
+    def __init__(self, message: object, deadline: Micros, batch: MessageBatch | None = None, *, about: object = None) -> None:
+        """about: what it is a step of."""
         self.message = message
         self.batch = batch
+        self.about = about
+        self.retries = 0
         self.deadline = deadline
         self.sent = False
         self.given_up = False
@@ -42,12 +45,14 @@ class Request:
 
 
 class BrokerThread:
-    def __init__(self, name: str, broker: str, client: str, config: LibrdkafkaConfig, dice: Dice, now: Micros, *, learned: bool) -> None:
+    def __init__(self, name: str, broker: str, client: str, config: AnyLibrdkafkaConfig, dice: Dice, now: Micros, *, learned: bool) -> None:
         self.name = name
         """The broker's, or that of a bootstrap address, which is somebody else until metadata names the brokers."""
         self.broker = broker
         self.client = client
         self.learned = learned
+        self.is_logical = False
+        """A connection for one purpose: to whoever coordinates."""
         self.dice = dice
         self.max_in_flight = config.max_in_flight_requests_per_connection
         self.space = config.queue_buffering_backpressure_threshold

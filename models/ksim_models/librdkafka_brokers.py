@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ksim_models.librdkafka_broker_thread import BrokerThread, Request, State
-from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_consumer_config import AnyLibrdkafkaConfig
 from ksim_models.machine import Dice, Effect, Open
 from ksim_models.messages import MetadataRequest
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
@@ -20,7 +20,7 @@ LEARNED, LEAST_IDLE = 1_000, 600
 
 
 class Brokers:
-    def __init__(self, client: str, config: LibrdkafkaConfig, bootstrap: Sequence[str], dice: Dice, born_at: Micros) -> None:
+    def __init__(self, client: str, config: AnyLibrdkafkaConfig, bootstrap: Sequence[str], dice: Dice, born_at: Micros) -> None:
         self.client = client
         self.config = config
         self.dice = dice
@@ -47,7 +47,7 @@ class Brokers:
 
     @property
     def any_up(self) -> bool:
-        return any(thread.is_up for thread in self.threads.values())
+        return any(thread.is_up and not thread.is_logical for thread in self.threads.values())
 
     def learn(self, names: Sequence[str], now: Micros) -> list[BrokerThread]:
         """Those that metadata names. Returns the threads of those it does not name any more, the bootstrap servers' among them."""
@@ -56,10 +56,16 @@ class Brokers:
                 self.threads[name] = BrokerThread(name, name, self.client, self.config, self.dice, now, learned=True)
         if not any(thread.learned for thread in self.threads.values()):
             return []
-        gone = [thread for thread in self.threads.values() if not thread.learned or thread.broker not in names]
+        gone = [thread for thread in self.threads.values() if not thread.is_logical and (not thread.learned or thread.broker not in names)]
         for thread in gone:
             del self.threads[thread.name]
         return gone
+
+    def add_logical(self, name: str, now: Micros) -> BrokerThread:
+        """rd_kafka_broker_add_logical: whose broker it is, is said later."""
+        thread = self.threads[name] = BrokerThread(name, "", self.client, self.config, self.dice, now, learned=False)
+        thread.is_logical = True
+        return thread
 
     def choose(self, why: str, among: Sequence[BrokerThread]) -> BrokerThread:
         self.choices += 1
@@ -74,7 +80,7 @@ class Brokers:
                 self.connect_any_at = self.connected_any_at + self.connect_any_interval + MILLISECOND
             return
         self.connected_any_at = now
-        idle = [thread for thread in self.threads.values() if thread.state is State.INIT]
+        idle = [thread for thread in self.threads.values() if thread.state is State.INIT and not thread.is_logical]
         choices = [thread for thread in idle if not thread.connects] or idle
         if choices:
             self.choose("connect-any", choices).try_connect(now)
@@ -88,7 +94,7 @@ class Brokers:
 
     def ask_for(self, topics: Sequence[str], now: Micros) -> None:
         """Metadata from a usable broker; where there is none, one is made usable."""
-        thread = self._usable(now)
+        thread = self.usable(now)
         if thread is None:
             self.connect_any(now)
         else:
@@ -97,7 +103,8 @@ class Brokers:
     def ask(self, thread: BrokerThread, topics: Sequence[str], now: Micros) -> None:
         thread.enqueue(Request(MetadataRequest(tuple(topics)), now + self.socket_timeout))
 
-    def _usable(self, now: Micros) -> BrokerThread | None:
+    def usable(self, now: Micros) -> BrokerThread | None:
+        """The one to ask; a connection for one purpose only where there is no other."""
         best: list[BrokerThread] = []
         most = -1
         for thread in self.threads.values():

@@ -20,6 +20,9 @@ from ksim_models.units import Micros
 MOST_IN_FLIGHT = 5
 IN_FLIGHT = "max.in.flight.requests.per.connection"
 STICKY = "sticky.partitioning.linger.ms"
+SOCKET_TIMEOUT = "socket.timeout.ms"
+SHORTEST_SOCKET_TIMEOUT_MS = 900
+PATIENCE = "delivery.timeout.ms"
 BACKPRESSURE = "queue.buffering.backpressure.threshold"
 DIGITS = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 DECIMAL = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
@@ -66,6 +69,8 @@ class LibrdkafkaConfig:
     sticky_partitioning_linger_ms: int = 10
     compression_type: str = "none"
     queuing_strategy: str = "fifo"
+    transactional_id: str = ""
+    transaction_timeout_ms: int = 60_000
 
     @property
     def linger_us(self) -> Micros:
@@ -94,6 +99,8 @@ def resolve_librdkafka(settings: Sequence[Setting]) -> LibrdkafkaResolution:
     """Settle a producer's settings, weakest first, as librdkafka would when it is constructed. Never raises."""
     reading = read_settings(by_one_name(settings), CATALOGUE, RELEASE, LIBRDKAFKA)
     _refuse_both_names(settings, reading)
+    if reading.value("transactional.id") is not None:
+        _settle_transactions(reading)
     if reading.can_compare("enable.idempotence"):
         _settle_idempotence(reading)
     _follow_others(reading)
@@ -111,7 +118,7 @@ def _acks(reading: Reading) -> int:
 
 def _own(reading: Reading) -> LibrdkafkaConfig:
     fields = {key.field: reading.value(key.name) for key in LIBRDKAFKA_KEYS.values() if key.field in LibrdkafkaConfig.__slots__}
-    return LibrdkafkaConfig(**{**fields, "acks": _acks(reading)})  # type: ignore[arg-type]  # Names and types are those of the table.
+    return LibrdkafkaConfig(**{**fields, "acks": _acks(reading), "transactional_id": fields["transactional_id"] or ""})  # type: ignore[arg-type]  # Names and types are those of the table.
 
 
 def _view(reading: Reading) -> ProducerConfig:
@@ -119,17 +126,40 @@ def _view(reading: Reading) -> ProducerConfig:
     shared = {
         key.field: reading.value(key.name)
         for key in LIBRDKAFKA_KEYS.values()
-        if key.field in ProducerConfig.__slots__ and key.name not in ("acks", "delivery.timeout.ms", "linger.ms")
+        if key.field in ProducerConfig.__slots__ and key.name not in ("acks", "delivery.timeout.ms", "linger.ms", "transactional.id")
     }
     return ProducerConfig(
         **shared,  # type: ignore[arg-type]  # Names and types are those of the table.
         acks=_acks(reading),
+        transactional_id=str(reading.value("transactional.id") or ""),
         delivery_timeout_ms=reading.number("delivery.timeout.ms") or INT_MAX,  # 0: without end.
         linger_ms=int(reading.quantity("linger.ms")),
         buffer_memory=reading.number("queue.buffering.max.kbytes") * 1024,
         max_block_ms=0,  # produce() never blocks.
         max_request_size=reading.number("message.max.bytes"),
     )
+
+
+def _settle_transactions(reading: Reading) -> None:
+    """Idempotence, unless it was switched off; a message, and a request, within a transaction's time."""
+    if reading.value("enable.idempotence") is not True:
+        if "enable.idempotence" in reading.written:
+            _refuse(reading, "enable.idempotence", "true, or no transactional.id", "`transactional.id` requires `enable.idempotence=true`")
+        else:
+            reading.force("enable.idempotence", True, "transactional.id", "L1")
+    if not reading.can_compare("transaction.timeout.ms"):
+        return
+    longest = reading.number("transaction.timeout.ms")
+    if SOCKET_TIMEOUT not in reading.written:
+        reading.force(SOCKET_TIMEOUT, max(longest - 100, SHORTEST_SOCKET_TIMEOUT_MS), "transaction.timeout.ms", "L1")
+    elif reading.can_compare(SOCKET_TIMEOUT) and longest + 100 < reading.number(SOCKET_TIMEOUT):
+        possible = f"at most {longest + 100}, or a larger transaction.timeout.ms"
+        _refuse(reading, SOCKET_TIMEOUT, possible, "`socket.timeout.ms` must be set <= `transaction.timeout.ms` + 100")
+    if PATIENCE not in reading.written:
+        reading.force(PATIENCE, longest, "transaction.timeout.ms", "L1")
+    elif reading.can_compare(PATIENCE) and reading.number(PATIENCE) > longest:
+        possible = f"at most {longest}, or a larger transaction.timeout.ms"
+        _refuse(reading, PATIENCE, possible, "`message.timeout.ms` must be set <= `transaction.timeout.ms`")
 
 
 def _settle_idempotence(reading: Reading) -> None:

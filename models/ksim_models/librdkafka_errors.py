@@ -20,6 +20,11 @@ QUEUE_FULL = "_QUEUE_FULL"
 UNKNOWN_TOPIC = "_UNKNOWN_TOPIC"
 UNKNOWN_PARTITION = "_UNKNOWN_PARTITION"
 FATAL = "_FATAL"
+STATE = "_STATE"
+CONFLICT = "_CONFLICT"
+INCONSISTENT = "_INCONSISTENT"
+FENCED = "_FENCED"
+OUTDATED = "_OUTDATED"
 MSG_SIZE_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 VALUE_SERIALIZATION = "_VALUE_SERIALIZATION"
 """confluent-kafka's: its serializer threw, librdkafka never saw the record."""
@@ -79,6 +84,11 @@ TEXTS = {
     UNKNOWN_TOPIC: "Local: Unknown topic",
     UNKNOWN_PARTITION: "Local: Unknown partition",
     FATAL: "Local: Fatal error",
+    STATE: "Local: Erroneous state",
+    CONFLICT: "Local: Conflicting use",
+    INCONSISTENT: "Local: Inconsistent state",
+    FENCED: "Local: This instance has been fenced by a newer instance",
+    OUTDATED: "Local: Outdated",
     "NOT_ENOUGH_REPLICAS": "Broker: Not enough in-sync replicas",
     "NOT_ENOUGH_REPLICAS_AFTER_APPEND": "Broker: Message(s) written to insufficient number of in-sync replicas",
     "REQUEST_TIMED_OUT": "Broker: Request timed out",

@@ -16,10 +16,17 @@ LAST_EPOCH = 32_767
 
 
 class State(Enum):
+    """rd_kafka_idemp_state_t."""
+
+    INIT = "nobody has asked for a producer id"
     REQ_PID = "no producer id"
+    WAIT_TRANSPORT = "the coordinator cannot be reached"
     WAIT_PID = "asked for one"
     ASSIGNED = "messages may be sent"
+    DRAIN_RESET = "another producer id is asked for when nothing is in flight"
     DRAIN_BUMP = "the epoch rises when nothing is in flight"
+    WAIT_TXN_ABORT = "the epoch rises when the transaction has been aborted"
+    FATAL_ERROR = "nothing more is sent"
 
 
 class Verdict(Enum):
@@ -46,7 +53,7 @@ class LibrdkafkaIdempotence:
 
     @property
     def is_draining(self) -> bool:
-        return self.state is State.DRAIN_BUMP
+        return self.state in (State.DRAIN_BUMP, State.DRAIN_RESET)
 
     def is_stale(self, queue: PartitionQueue) -> bool:
         return queue.producer_id != self.producer_id or queue.epoch != self.epoch

@@ -28,7 +28,7 @@ from ksim_models.librdkafka_errors import (
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence
 from ksim_models.librdkafka_main_thread import MainThread
 from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
-from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, MessageBatch, PartitionQueue, records_of
+from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, MessageBatch, PartitionQueue
 from ksim_models.librdkafka_reports import Reports
 from ksim_models.librdkafka_sending import LibrdkafkaSending
 from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Send
@@ -43,12 +43,9 @@ from ksim_models.messages import (
     ProduceRequest,
     ProduceResponse,
     ProduceResult,
-    RecordBatch,
 )
 from ksim_models.units import MILLISECOND, NEVER, Micros
 
-WARM_UP = ""
-"""The producer's name on batches of the warm-up, which belong to nobody."""
 PRODUCED_ANYWAY: Micros = 100 * MILLISECOND
 """What a request may take whose first message has run out of time."""
 
@@ -59,7 +56,8 @@ class LibrdkafkaProducer:
         self.config = config
         self.dice = dice
         self.alive = True
-        self._be_born(min([0, *(workload.time_of(0) for workload in workloads if workload.total)]), bootstrap, workloads)
+        begins = (workload.transaction.begins_at for workload in workloads if workload.transaction is not None)
+        self._be_born(min([0, *begins, *(workload.time_of(0) for workload in workloads if workload.total)]), bootstrap, workloads)
 
     def _be_born(self, now: Micros, bootstrap: Sequence[str], workloads: Sequence[Arrivals]) -> None:
         name, config, dice = self.name, self.config, self.dice
@@ -138,13 +136,15 @@ class LibrdkafkaProducer:
                 self.alive = False
                 self.wake_at = None
                 return out
-            case _:
-                pass
-        while self._look_at_the_clock(now, out) or self._work(now, out) or self.sending.take(now, out):
+        while self._look_at_the_clock(now, out) or self._work(now, out) or self._go_on(now, out) or self.sending.take(now, out):
             pass  # An outcome may have let the application go on.
         self.main_thread.settle(now)
         self.wake_at = self._next_wake()
         return out
+
+    def _go_on(self, now: Micros, out: list[Effect]) -> bool:
+        """True if the application has done something beside its send()s."""
+        return False
 
     def _on_response(self, thread: BrokerThread, message: object, now: Micros, out: list[Effect]) -> None:
         request = thread.answered()
@@ -160,6 +160,10 @@ class LibrdkafkaProducer:
                 self._on_up(thread, now, out)
             case InitProducerIdResponse():
                 self._on_producer_id(message, now, out)
+            case _:
+                self._on_other(thread, request, message, now, out)
+
+    def _on_other(self, thread: BrokerThread, request: Request, message: object, now: Micros, out: list[Effect]) -> None: ...
 
     # What falls due.
 
@@ -254,11 +258,10 @@ class LibrdkafkaProducer:
         request.sent = True
         thread.last_sent_at = now
         out.append(Send(thread.connection, request.message))
-        batch = request.batch
-        if batch is None or self.config.acks != 0:
+        if request.batch is None or self.config.acks != 0:
             thread.wait_for(request)
-            return
-        self.answers.succeeded(batch, -1, now, out)
+        else:
+            self.answers.succeeded(request.batch, -1, now, out)
 
     # Metadata.
 
@@ -274,7 +277,10 @@ class LibrdkafkaProducer:
         for name in settled:
             self._settle_topic(name, now, out)
         if self.idempotence is not None and self.idempotence.wants_an_id:
-            self.main_thread.ask_for_producer_id(self.idempotence, now)
+            self._ask_for_producer_id(self.idempotence, now, out)
+
+    def _ask_for_producer_id(self, idempotence: LibrdkafkaIdempotence, now: Micros, out: list[Effect]) -> None:
+        self.main_thread.ask_for_producer_id(idempotence, now)
 
     def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         for queue in list(thread.queues):
@@ -383,6 +389,7 @@ class LibrdkafkaProducer:
             most = min(most, MOST_IN_FLIGHT_PER_PARTITION - queue.in_flight)
             if idempotence.is_stale(queue):
                 queue.begin_epoch(idempotence.producer_id, idempotence.epoch)
+        in_transaction = ((), self.config.transactional_id, 1, False) if self.config.transactional_id else ()  # L9: Produce v10, to whatever broker.
         made = 0
         while made < most and queue.messages:
             batch = queue.take_batch(now)
@@ -396,11 +403,8 @@ class LibrdkafkaProducer:
             self.reports.offered(batch.messages, out)
             queue.in_flight += len(batch.messages)
             until = max(batch.messages[0].timeout_at, now + PRODUCED_ANYWAY) if batch.messages[0].timeout_at <= now else batch.messages[0].timeout_at
-            producer, records = (self.name, records_of(batch.messages)) if batch.messages[0].number >= 0 else (WARM_UP, range(len(batch.messages)))
-            numbers = batch.producer_id, batch.epoch, batch.first_sequence
-            newest = batch.messages[-1].produced_at
-            on_wire = RecordBatch(queue.partition, producer, records, batch.size_bytes, *numbers, max_timestamp=newest, raw_bytes=batch.raw_bytes)
-            message = ProduceRequest(self.config.acks, self.config.request_timeout_ms, (on_wire,))
+            on_wire = batch.on_wire(self.name, transactional=bool(in_transaction))
+            message = ProduceRequest(self.config.acks, self.config.request_timeout_ms, (on_wire,), *in_transaction)
             thread.enqueue(Request(message, min(until, now + self.brokers.socket_timeout), batch))
         return made > 0
 

@@ -13,7 +13,7 @@ from ksim_models.application import Thread
 from ksim_models.batch import BATCH_OVERHEAD, record_bytes
 from ksim_models.compression import compressed_bytes
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.messages import Records, topic_of
+from ksim_models.messages import RecordBatch, Records, topic_of
 from ksim_models.units import LONG_AGO, NEVER, Micros
 
 MOST_IN_FLIGHT_PER_PARTITION = 5
@@ -23,6 +23,8 @@ MESSAGE_OVERHEAD_AT_MOST = 36
 REQUEST_OVERHEAD = 60
 """The Produce request around a batch counts against batch.size too. Simplified: the same for every topic's and client's name."""
 SEQUENCES = 2**31
+WARM_UP = ""
+"""The producer's name on batches of the warm-up, which belong to nobody."""
 
 
 class Message:
@@ -80,6 +82,21 @@ class MessageBatch:
         packed = BATCH_OVERHEAD + compressed_bytes(mean, spread, draw)
         if packed < self.size_bytes:
             self.raw_bytes, self.size_bytes = self.size_bytes, packed
+
+    def on_wire(self, producer: str, *, transactional: bool) -> RecordBatch:
+        messages = self.messages
+        name, records = (producer, records_of(messages)) if messages[0].number >= 0 else (WARM_UP, range(len(messages)))
+        numbers = self.producer_id, self.epoch, self.first_sequence
+        return RecordBatch(
+            self.queue.partition,
+            name,
+            records,
+            self.size_bytes,
+            *numbers,
+            max_timestamp=messages[-1].produced_at,
+            raw_bytes=self.raw_bytes,
+            transactional=transactional,
+        )
 
     @property
     def next_sequence(self) -> int:

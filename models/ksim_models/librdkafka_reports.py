@@ -20,6 +20,8 @@ class Reports:
     def __init__(self, producer: str, sending: LibrdkafkaSending) -> None:
         self.producer = producer
         self.sending = sending
+        self.failures = 0
+        """Messages that have failed, so far."""
 
     def offered(self, messages: Sequence[Message], out: list[Effect]) -> None:
         """The history learns of the records when they leave the queue for the first time."""
@@ -50,10 +52,11 @@ class Reports:
             self.offered(told, out)
             out.append(Note(Acked(self.producer, partition, records_of(told), base_offset)))
             if self.sending.reactions.wanted:
-                self.sending.reactions.succeeded([message.number for message in told], out)
+                self.sending.reactions.succeeded([message.number for message in told], now, out)
         self.sending.finished(messages, now)
 
     def failed(self, partition: str, messages: Sequence[Message], error: str, now: Micros, out: list[Effect]) -> None:
+        self.failures += len(messages)
         if told := told_of(messages):
             self.offered(told, out)
             out.append(Note(Failed(self.producer, partition, records_of(told), error, text_of(error))))

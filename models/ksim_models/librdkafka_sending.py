@@ -8,12 +8,13 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from ksim_models.application import Application, Thread
+from ksim_models.application import Application, Thread, TransactionalThread
 from ksim_models.arrivals import Arrivals
 from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT, struck
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, UNKNOWN_PARTITION, UNKNOWN_TOPIC, VALUE_SERIALIZATION, text_of
+from ksim_models.librdkafka_errors import FATAL, MSG_SIZE_TOO_LARGE, QUEUE_FULL, STATE, UNKNOWN_PARTITION, UNKNOWN_TOPIC, VALUE_SERIALIZATION, text_of
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, Message, PartitionQueue
 from ksim_models.machine import Dice, Effect
 from ksim_models.reactions import Reactions
@@ -34,6 +35,15 @@ def fnv1a(key: bytes) -> int:
     for byte in key:
         value = (value ^ byte) * FNV_PRIME & 0xFFFFFFFF
     return 2**32 - value if value >= 2**31 else value
+
+
+class Transactions(Protocol):
+    """Of a transactional producer: whether it takes messages, and what a message means for its transaction."""
+
+    @property
+    def takes_messages(self) -> bool: ...
+
+    def add_partition(self, partition: str, now: Micros) -> None: ...
 
 
 class Topic:
@@ -72,6 +82,7 @@ class LibrdkafkaSending(Application):
         """In queues and in flight: until the delivery report."""
         self.fatal = ""
         """The error after which nothing more is taken (L7)."""
+        self.transactions: Transactions | None = None
         self.is_up: Callable[[str], bool] = lambda broker: False
         """Whether there is a connection to a broker."""
 
@@ -125,6 +136,8 @@ class LibrdkafkaSending(Application):
     def take(self, now: Micros, out: list[Effect]) -> bool:
         """Hand over all records whose time has come, in the order of their times. True if there were any."""
         called = False
+        for outbox in self.outboxes:
+            outbox.go_on(now, out)
         while (first := self.first_due(now)) is not None:
             thread, at = first
             called = True
@@ -165,14 +178,21 @@ class LibrdkafkaSending(Application):
         if queue is None:
             topic.unassigned.append((message, index))
         else:
-            queue.put(message)
+            self._put(queue, message, at)
         if thread.reacts:
             self.reactions.sent(thread, thread.number, index)
+
+    def _put(self, queue: PartitionQueue, message: Message, now: Micros) -> None:
+        queue.put(message)
+        if self.transactions is not None:
+            self.transactions.add_partition(queue.partition, now)
 
     def _refusal(self, size: int) -> str:
         """In the order in which produce() looks. Simplified: bytes of keys count against the limits too."""
         if self.fatal:
             return FATAL
+        if self.transactions is not None and not self.transactions.takes_messages:
+            return STATE
         if size + MESSAGE_OVERHEAD_AT_MOST > self.config.message_max_bytes:
             return MSG_SIZE_TOO_LARGE
         if self.messages_held + 1 > self.most_messages or self.bytes_held + size > self.most_bytes:
@@ -183,6 +203,8 @@ class LibrdkafkaSending(Application):
         self.tell_refused(thread, error, UNSERIALIZABLE_TEXT if error == VALUE_SERIALIZATION else text_of(error), out)
         if thread.reacts:
             self.reactions.refused(thread, thread.number, at, out)
+        if isinstance(thread, TransactionalThread):
+            thread.leave_loop(error, text_of(error))
 
     def topic_of(self, name: str, now: Micros) -> Topic:
         topic = self.topics.get(name)
@@ -237,7 +259,7 @@ class LibrdkafkaSending(Application):
             if queue is None:
                 failed.append(message)
             else:
-                queue.put(message)
+                self._put(queue, message, now)
         return failed
 
     # Outcomes.

@@ -54,9 +54,9 @@ class LogTasks:
         self.expiry = Task(booted_at + check, check)
         self.forget_after = ms(config.producer_id_expiration_ms)
         self.flusher_is_over = long_ago and self.flusher.every == NEVER
+        self.wake_at: Micros = NEVER
 
-    @property
-    def wake_at(self) -> Micros:
+    def _next_wake(self) -> Micros:
         return min(self.flusher.at, self.retention.at, self.expiry.at)
 
     def watch(self, log: Log, now: Micros) -> None:
@@ -69,13 +69,17 @@ class LogTasks:
         if config.retention_ms >= 0:
             self.retention.wanted_from(max(now, ms(config.retention_ms) + 1))
         self.expiry.wanted_from(max(now, self.forget_after))
+        self.wake_at = self._next_wake()
 
     def start_moved(self, now: Micros) -> None:
         """There may be a segment before the log start now."""
         self.retention.wanted_from(now)
+        self.wake_at = self._next_wake()
 
     def wake(self, now: Micros, tell: Callable[[str], None], out: list[Effect]) -> None:
         """tell: a partition's log start moved, so its followers hear of it."""
+        if now < self.wake_at:
+            return
         if self.flusher.at <= now:
             self.flusher.ran(now)
             for log in self._logs():
@@ -91,6 +95,7 @@ class LogTasks:
             self.expiry.ran(now)
             for log in self._logs():
                 log.producers.expire(now, self.forget_after)
+        self.wake_at = self._next_wake()
 
     def _logs(self) -> list[Log]:
         return [replica.log for replica in self.replicas.values()]

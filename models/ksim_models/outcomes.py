@@ -125,7 +125,7 @@ class Outcomes:
         if not batch.done:
             self._tell(batch, out, Acked(self.producer, batch.partition, batch.records, base_offset))
             if self.sending.reactions.wanted:
-                self.sending.reactions.succeeded(batch.records, out)
+                self.sending.reactions.succeeded(batch.records, now, out)
         self._finish(batch, now, answered=True)
 
     def _fail(

@@ -39,7 +39,7 @@ from ksim_models.sending import Sending
 from ksim_models.transaction_manager import TransactionManager
 from ksim_models.transaction_step import TransactionStep
 from ksim_models.transactional_application import session_of
-from ksim_models.transactional_calls import CallingThread
+from ksim_models.transactional_calls import CallingThread, JavaClient
 from ksim_models.transactional_numbers import TransactionalNumbers
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros
 
@@ -67,7 +67,7 @@ class Producer:
         self.idempotence = self._numbers()
         self.outcomes = Outcomes(name, config, profile, self.accumulator, self.metadata, self.sending, self.idempotence)
         self.identity = self._identity()
-        self.session: CallingThread | None = session_of(self.sending, self.transactions, config) if self.transactions is not None else None
+        self.session: CallingThread | None = self._session(self.transactions) if self.transactions is not None else None
         """The application, where it is one that goes from transaction to transaction."""
         self.look_again_at: Micros = NEVER
         """When a queued batch falls due, as of the last turn."""
@@ -84,6 +84,9 @@ class Producer:
         """The total of Kafka's record-send sensor."""
         self.poll = Poll(self.accumulator.linger, self.network.request_timeout)
         self.wake_at: Micros | None = self._next_wake()
+
+    def _session(self, manager: TransactionManager) -> CallingThread | None:
+        return session_of(self.sending, JavaClient(manager, self.config.max_block_ms))
 
     def _numbers(self) -> Idempotence | None:
         profile = self.profile

@@ -135,6 +135,10 @@ class ClientProfile:
     """3.8 (KIP-899, M6 i): knows metadata.recovery.strategy, so may return to the bootstrap list when no node is left."""
     rebootstraps_after_trigger: bool
     """4.0 (KIP-1102, M6 ii and iii): also after metadata.recovery.rebootstrap.trigger.ms without metadata, or when a broker demands it."""
+    generation_in_subscription: bool
+    """3.4 (KIP-792): a member says in which generation it got the partitions that it has; so a stable group begins anew where it joins again."""
+    compares_claims: bool
+    """3.4.1 (KAFKA-14639): a sticky leader holds claims of different generations against each other; before, those of older ones were none."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -261,6 +265,12 @@ class BrokerProfile:
     """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
     strict_marker_epoch: bool
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
+    consumer_groups: bool
+    """4.0 (KIP-848): groups of the consumer protocol. In 3.7 to 3.9 they were to be tried out only, and are refused here."""
+    commits_by_partition_epoch: bool
+    """4.3 (GC-10): a commit with an older member epoch counts for what the member has had since then."""
+    paces_assignments: bool
+    """4.3: at most one target of a group in group.consumer.assignment.interval.ms."""
     offsets_append_acks_1: bool
     """4.0 (GC-9): the group coordinator's appends need no minimum of the ISR."""
     start_up_ms: int
@@ -314,6 +324,8 @@ def client_profile(version: str) -> ClientProfile:
         rebootstraps=release >= (3, 8, 0),
         rebootstraps_after_trigger=release >= (4, 0, 0),
         metrics_keep_overlapping_windows=release >= (3, 8, 0),
+        generation_in_subscription=release >= (3, 4, 0),
+        compares_claims=release >= (3, 4, 1),
     )
 
 
@@ -363,6 +375,9 @@ def broker_profile(version: str) -> BrokerProfile:
         remembers_failed_fence=release < (4, 2, 0),
         fence_changes_exhausted_id=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
+        consumer_groups=release >= (4, 0, 0),
+        commits_by_partition_epoch=release >= (4, 3, 0),
+        paces_assignments=release >= (4, 3, 0),
         offsets_append_acks_1=release >= (4, 0, 0),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,

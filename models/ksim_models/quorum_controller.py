@@ -18,6 +18,7 @@ from ksim_models.quorum_messages import RAFT_REQUESTS, RAFT_RESPONSES, MetadataE
 from ksim_models.raft import RaftVoter
 from ksim_models.raft_log import RaftDisk, RaftLog
 from ksim_models.raft_roles import Role
+from ksim_models.raft_thread import RaftThread
 from ksim_models.units import NEVER, Micros, ms
 
 SHUTDOWN_AT_MOST: Micros = ms(5_000)
@@ -53,6 +54,7 @@ class QuorumController:
         self._exit_at: Micros = NEVER
         """When it is about to end: then at the latest."""
         self.raft.begin_as_formed(voters[0], now)
+        self.thread = RaftThread(self.raft)
         if self.raft.leads:
             log = ReplicatedMetadataLog([entry.record for entry in book.entries], config)
             self.active = ActiveController(name, profile, config, dice, log, first_contact, now)
@@ -68,7 +70,7 @@ class QuorumController:
     def wake_at(self) -> Micros | None:
         if not self.running:
             return None
-        at = min(self.raft.wake_at, self._exit_at, self._poll_at)
+        at = min(self.thread.wake_at, self._exit_at, self._poll_at)
         wanted = None if self.active is None else self.active.wake_at
         at = at if wanted is None else min(at, wanted)
         return None if at == NEVER else at
@@ -86,7 +88,7 @@ class QuorumController:
                 self.running, self.active = False, None
             case Restarted():
                 self.running, self._exit_at = True, NEVER
-                self.raft.start(now)
+                self.thread.start(now)
             case Terminated() if self.running:
                 self._exit_at = now + SHUTDOWN_AT_MOST if self.raft.resign(now) else now
             case Asked(request):
@@ -102,9 +104,9 @@ class QuorumController:
 
     def _on_received(self, connection: str, message: object, event: Received, now: Micros, out: list[Effect]) -> None:
         if connection in self.raft.peers.by_connection:
-            self.raft.received(connection, message, now, out)  # type: ignore[arg-type]
+            self.thread.received(connection, message, now, out)  # type: ignore[arg-type]
         elif isinstance(message, RAFT_REQUESTS):
-            self.raft.serve(connection, message, now, out)
+            self.thread.serve(connection, message, now, out)
         elif isinstance(message, RAFT_RESPONSES):
             pass  # It came behind our own closing.
         elif self.active is None:
@@ -113,12 +115,10 @@ class QuorumController:
             out.extend(self.active.handle(event, now))
 
     def _on_closed(self, connection: str, now: Micros, out: list[Effect]) -> None:
-        if connection in self.raft.peers.by_connection:
-            self.raft.peers.closed(connection, now)
-        else:
-            self.raft.closed(connection)
-            if self.active is not None:
-                out.extend(self.active.handle(Closed(connection), now))
+        ours = connection in self.raft.peers.by_connection
+        self.thread.closed(connection, now)
+        if self.active is not None and not ours:
+            out.extend(self.active.handle(Closed(connection), now))
 
     def _on_asked(self, request: object, now: Micros, out: list[Effect]) -> None:
         if self.active is None:
@@ -130,11 +130,11 @@ class QuorumController:
     def _turn(self, now: Micros, out: list[Effect]) -> None:
         """What has changed in the quorum is carried to the controller, and what it has decided to the quorum."""
         self._follow_the_leadership(now, out)
-        self.raft.poll(now, out)
+        self.thread.poll(now, out)
         self._follow_the_leadership(now, out)
         if self.active is not None:
             self.raft.append([MetadataEntry(self.raft.epoch, record, tuple(told)) for record, told in self.active.drain(now)])
-        self.raft.serve_parked(now, out)
+        self.thread.serve_parked(now, out)
         if self._exit_at <= now or (self._exit_at < NEVER and self.raft.role is not Role.RESIGNED and self.raft.leader):
             self.running, self.active = False, None
             out.append(Exit())

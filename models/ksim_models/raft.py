@@ -32,6 +32,8 @@ from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 MAX_FETCH_WAIT: Micros = ms(500)  # KC-80
 ELECTION_BACKOFF_BASE_MS = 50
+NOTICED_WITHIN_US = 8_000
+"""So much later than the leader's answer may a follower's thread get to it, and with it to its patience: two that are answered together stand some ms apart."""
 
 
 class RaftVoter(RaftObserver):
@@ -52,6 +54,8 @@ class RaftVoter(RaftObserver):
         """From the leader of this epoch: then it is alive, and no pre-vote is granted against it (KIP-996)."""
         self.parked: dict[str, Parked] = {}
         """By connection."""
+        self.writes = 0
+        """What waits for the disk: a new state (quorum-state), records that were fetched. RaftThread takes the time for it."""
         self._lead_nothing()
 
     def _lead_nothing(self) -> None:
@@ -187,6 +191,7 @@ class RaftVoter(RaftObserver):
     def _enter_an_epoch_of_its_own(self) -> None:
         self.role = Role.CANDIDATE
         self.disk.epoch, self.disk.leader, self.disk.voted = self.epoch + 1, "", self.name
+        self.writes += 1
 
     def _count(self, now: Micros) -> None:
         if sum(self.votes.values()) < self.majority:
@@ -225,6 +230,7 @@ class RaftVoter(RaftObserver):
         if self.leader:
             self.follow(self.leader, self.epoch, now)
         else:
+            self.writes += 1
             left = NEVER if self._is_rejected() else self.until
             self.role, self.until = Role.UNATTACHED, left if now < left < NEVER else now + self._election_timeout()
             self.peers.forget_questions()
@@ -243,12 +249,14 @@ class RaftVoter(RaftObserver):
         if self.disk.voted != candidate:
             self.disk.voted, self.until = candidate, now + self._election_timeout()
             self.votes = {self.name: True}
+            self.writes += 1
 
     # Who leads.
 
     def follow(self, leader: str, epoch: int, now: Micros) -> None:
         self.role, self.has_fetched = Role.FOLLOWER, False
         self._lead_nothing()
+        self.writes += 1
         super().follow(leader, epoch, now)
 
     def know_no_leader(self, epoch: int, now: Micros) -> None:
@@ -260,16 +268,20 @@ class RaftVoter(RaftObserver):
         until = self.until
         self.role = Role.UNATTACHED
         self._lead_nothing()
+        self.writes += 1
         super().know_no_leader(epoch, now)
         self.until = until if waits_on and now < until < NEVER else now + self._election_timeout()
 
     def take(self, message: RaftFetchResponse, now: Micros) -> None:
         self.has_fetched = True
         super().take(message, now)
+        self.until += self.draw("noticed", NOTICED_WITHIN_US)
+        self.writes += bool(message.entries)
 
     def _take_the_lead(self, now: Micros) -> None:
         self.role, self.retries = Role.LEADER, 0
         self.disk.leader = self.name
+        self.writes += 1
         self._lead_nothing()
         self.ends = dict.fromkeys(self.others, -1)
         self.epoch_start = self.log.end_offset

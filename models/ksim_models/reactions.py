@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ksim_models.application import Thread
+from ksim_models.application import OutboxThread, Thread
 from ksim_models.machine import Effect
 from ksim_models.on_failure import Reaction
 from ksim_models.units import Micros
@@ -28,12 +28,18 @@ class Reactions:
     def sent(self, thread: Thread, number: int, index: int) -> None:
         if thread.reacts and number >= 0:
             self.kept[number] = self.threads[thread.index], index
+            if isinstance(thread, OutboxThread):
+                thread.handed_over(number, index)
 
-    def succeeded(self, numbers: Iterable[int], out: list[Effect]) -> None:
+    def succeeded(self, numbers: Iterable[int], now: Micros, out: list[Effect]) -> None:
         for number in numbers:
             kept = self.kept.pop(number, None)
-            if kept is not None and kept[0].breaker is not None:
+            if kept is None:
+                continue
+            if kept[0].breaker is not None:
                 kept[0].breaker.succeeded(number, out)
+            elif isinstance(kept[0], OutboxThread):
+                kept[0].ended(number, now, out, acked=True)
 
     def failed(self, number: int, now: Micros, out: list[Effect]) -> Kept | None:
         """Who sends this record again from the callback, now; None where nobody does."""
@@ -52,7 +58,9 @@ class Reactions:
         return None
 
     def refused(self, thread: Thread, number: int, now: Micros, out: list[Effect]) -> None:
-        """send() itself said no. Such a record is not sent again: its send() has waited already, or would be refused for ever."""
+        """send() itself said no. Such a record is not sent again: its send() has waited already, or would be refused for ever. A row of an outbox is."""
+        if isinstance(thread, OutboxThread):
+            thread.handed_over(number, thread.record)
         self._note_failure(thread, number, now, out)
 
     def _note_failure(self, thread: Thread, number: int, now: Micros, out: list[Effect]) -> None:
@@ -60,3 +68,5 @@ class Reactions:
             thread.stopped = thread.gave_up = True
         elif thread.breaker is not None:
             thread.breaker.failed(number, now, out)
+        elif isinstance(thread, OutboxThread):
+            thread.ended(number, now, out, acked=False)

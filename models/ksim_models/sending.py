@@ -156,6 +156,8 @@ class Sending(Application):
                     self._give_up(thread, now, out)
                 first_waits = first_waits or thread.blocked_on == "memory"
             self.let_sleep()
+        for outbox in self.outboxes:
+            outbox.go_on(now, out)
         alone = len(self.awake) == 1 and self.awake[0].steady and self.awake[0].arrivals.partition is None and not self.awake[0].arrivals.warm_up
         while (first := self.first_due(now)) is not None:
             thread, at = first

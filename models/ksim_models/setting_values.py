@@ -69,12 +69,13 @@ def parse_value(key: ConfigKey, given: object) -> Value | Wrong:
             return _wrong(key, spelt, "it is no boolean")
         case Kind.TEXT:
             text = spelt if spelt is not None and INTEGER.fullmatch(spelt) else text
-            if isinstance(given, list) and any("," in choice for choice in key.choices):
-                text = ",".join(str(element) for element in given)  # Kafka's lists are texts with commas.
+            if key.is_list:
+                given_list = given if isinstance(given, list) else (text or "").split(",")
+                text = ",".join(str(element).strip() for element in given_list)
             if text is None:
                 return Wrong("it is no text")
             chosen = text.lower() if key.any_case else text
-            if key.choices and chosen not in key.choices:
+            if key.choices and chosen not in key.choices and not (key.form and re.fullmatch(key.form, chosen)):
                 return _wrong(key, text, "there is no such value")
             return chosen or Wrong("it is empty")
         case Kind.INT | Kind.LONG:

@@ -65,7 +65,8 @@ class TransactionCoordinator:
 
     @property
     def wake_at(self) -> Micros:
-        return min(self.cache.wake_at, self.aborting.at, self.expiring.at, self.write_again_at)
+        at = min(self.aborting.at, self.expiring.at, self.write_again_at)
+        return min(at, self.cache.wake_at) if self.cache.loading else at
 
     def wake(self, now: Micros, out: list[Effect]) -> None:
         for partition in self.cache.finish_loading(now):

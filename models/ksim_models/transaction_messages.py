@@ -111,6 +111,8 @@ class TxnOffsetCommitRequest:
     generation: int = -1
     transaction_version: int = 1
     instance: str = ""
+    epochs: tuple[int, ...] = ()
+    """Of the last record read of each partition, -1 where it is not known; none: of no partition."""
 
 
 @message
@@ -190,12 +192,13 @@ class ConsumerFetchResponse:
 
 @message
 class ListOffsetsRequest:
-    """at: "earliest" or "latest" (the high watermark, or with read_committed the last stable offset)."""
+    """at: "earliest", "latest" (the high watermark, or with read_committed the last stable offset), or "since": the first record not older than `since`."""
 
     partitions: tuple[tuple[str, int], ...]
     """(partition, current leader epoch)."""
     at: str
     read_committed: bool
+    since: int = 0
 
 
 @message
@@ -224,6 +227,21 @@ class OffsetForLeaderEpochResponse:
 
 
 @message
+class Held:
+    """What a member tells whoever assigns of the partitions that it has: a part of its subscription, and of what its sticky assignors add to that."""
+
+    partitions: tuple[str, ...] = ()
+    """With the cooperative protocol: those that it keeps while it joins."""
+    generation: int = -1
+    """In which it got them (KIP-792)."""
+    sticky: tuple[str, ...] | None = None
+    """What the sticky assignor had given it last, and when."""
+    sticky_generation: int = -1
+    cooperative_generation: int = -1
+    """When the cooperative one had."""
+
+
+@message
 class JoinGroupRequest:
     group: str
     member: str
@@ -236,6 +254,7 @@ class JoinGroupRequest:
     rebalance_timeout_ms: int
     protocols: tuple[str, ...] = ("range",)
     """Assignors, the preferred one first."""
+    held: Held = Held()
 
 
 @message
@@ -250,6 +269,8 @@ class JoinGroupResponse:
     """The assignor that all members know and most prefer."""
     skip_assignment: bool = False
     """A static leader that came back to a stable group: nothing is to be assigned (KIP-814)."""
+    held: tuple[Held, ...] = ()
+    """For the leader only: of each member."""
     throttle_ms: int = 0
 
 
@@ -297,6 +318,34 @@ class LeaveGroupResponse:
     throttle_ms: int = 0
 
 
+# The consumer protocol (KIP-848): one request for everything.
+
+
+@message
+class ConsumerGroupHeartbeatRequest:
+    """epoch: 0 joins, -1 leaves, -2 leaves for a while. What has not changed since the last request is left out."""
+
+    group: str
+    member: str
+    """A member names itself (KIP-1082)."""
+    epoch: int
+    instance: str = ""
+    rebalance_timeout_ms: int = -1
+    topics: tuple[str, ...] | None = None
+    assignor: str = ""
+    owned: tuple[str, ...] | None = None
+
+
+@message
+class ConsumerGroupHeartbeatResponse:
+    error: ErrorCode
+    epoch: int = -1
+    interval_ms: int = 0
+    assignment: tuple[str, ...] | None = None
+    """What it may have now; None where that is as before."""
+    throttle_ms: int = 0
+
+
 @message
 class OffsetCommitRequest:
     group: str
@@ -319,6 +368,9 @@ class OffsetFetchRequest:
     group: str
     partitions: tuple[str, ...]
     require_stable: bool
+    member: str = ""
+    epoch: int = -1
+    """Of a member of a group of the consumer protocol."""
 
 
 @message

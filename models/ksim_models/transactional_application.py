@@ -6,11 +6,9 @@ Not Kafka's. Its calls are those of `transactional_calls`; when the producer is 
 from __future__ import annotations
 
 from ksim_models.application import Application, TransactionalThread
-from ksim_models.config import ProducerConfig
 from ksim_models.machine import Effect
 from ksim_models.on_failure import Reaction
-from ksim_models.transaction_manager import TransactionManager
-from ksim_models.transactional_calls import At, Call, CallingThread
+from ksim_models.transactional_calls import At, BlockingCall, CallingThread, TransactionalClient
 from ksim_models.transactional_send import API_EXCEPTIONS
 from ksim_models.units import NEVER, Micros
 
@@ -18,10 +16,10 @@ from ksim_models.units import NEVER, Micros
 class Session(CallingThread):
     """One thread of the application, and the transactions that it goes through."""
 
-    manager: TransactionManager
+    client: TransactionalClient
 
-    def __init__(self, producer: str, thread: TransactionalThread, manager: TransactionManager, config: ProducerConfig) -> None:
-        super().__init__(producer, manager, config.max_block_ms)
+    def __init__(self, producer: str, thread: TransactionalThread, client: TransactionalClient) -> None:
+        super().__init__(producer, client)
         plan = thread.arrivals.transaction
         assert plan is not None
         self.thread = thread
@@ -91,7 +89,7 @@ class Session(CallingThread):
         if error and error not in API_EXCEPTIONS:  # Thrown: the thread has left its loop.
             self._abort(now, out)
             return True
-        if thread.waits_for_each and (self.manager.has_error or error):  # So has one that waits for the outcome of each.
+        if thread.waits_for_each and (self.client.has_error or error):  # So has one that waits for the outcome of each.
             self._abort(now, out)
             return True
         if thread.sends < thread.quota and not (thread.has_offered and not thread.again):
@@ -103,7 +101,7 @@ class Session(CallingThread):
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         every = self.plan.abort_every
-        if self.plan.commits and not (every and self.manager.number % every == 0):
+        if self.plan.commits and not (every and self.client.number % every == 0):
             self._tell("commit", out)
             self._pause("commit", now)
         else:
@@ -118,7 +116,7 @@ class Session(CallingThread):
         self.thread.quota = 0
         super()._call(name, now)
 
-    def _returned(self, call: Call, now: Micros, out: list[Effect]) -> None:
+    def _returned(self, call: BlockingCall, now: Micros, out: list[Effect]) -> None:
         self.thread.free_at = now
         super()._returned(call, now, out)
 
@@ -144,14 +142,14 @@ class Session(CallingThread):
     def _come_to_an_end(self, out: list[Effect]) -> None:
         """What the application sends from now on is refused."""
         self.at = At.OVER
-        self.thread.is_over = True
+        self.thread.is_over = self.thread.in_vain = True
         self.thread.again.clear()
         self.thread.open(self.thread.arrivals.total + 1)
 
 
-def session_of(application: Application, manager: TransactionManager, config: ProducerConfig) -> Session | None:
+def session_of(application: Application, client: TransactionalClient) -> Session | None:
     """A producer's application has one thread that goes through transactions, or none."""
     for thread in application.threads:
         if isinstance(thread, TransactionalThread):
-            return Session(application.producer, thread, manager, config)
+            return Session(application.producer, thread, client)
     return None

@@ -2,22 +2,26 @@
 
 Not Kafka's: the loop that KafkaProducer's documentation shows (initTransactions, beginTransaction, send, commitTransaction, abortTransaction),
 and what a careful program does about each error: a call that timed out is repeated (T9); any other error ends with an abort, unless abort itself throws:
-then the producer is of no use any more.
+then the producer is of no use any more. librdkafka's errors say themselves which of the three it is.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from typing import Protocol
 
 from ksim_models.facts import Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.transaction_manager import TransactionManager
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
 from ksim_models.units import NEVER, Micros, ms
 
 CANNOT_RECOVER = ("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException")
+NONE: Mapping[str, int] = {}
+NO_GROUP = Group("")
 TIMED_OUT = "Timeout expired after {}ms while awaiting {}"
 
 
@@ -34,19 +38,59 @@ class At(Enum):
     OVER = auto()
 
 
-class Call:
-    """One blocking call: it returns when its result is there, or throws a TimeoutException after max.block.ms, and what it began goes on (T9)."""
+class Next(Enum):
+    """What a careful program does about a call that failed."""
 
-    __slots__ = ("failure", "gives_up_at", "is_over", "manager", "max_block_ms", "name", "result")
+    REPEAT = auto()
+    ABORT = auto()
+    END = auto()
+    """With this producer: it is of no use any more."""
 
-    def __init__(self, manager: TransactionManager, name: str, begin: Callable[[], Result], now: Micros, max_block_ms: int) -> None:
-        """name: "init", "commit", "abort" or "send-offsets". Whoever makes it sees to a turn of the I/O thread."""
-        self.manager = manager
+
+class BlockingCall(ABC):
+    """A call of either client that the application waits for. Whoever makes it sees to a turn of the client's thread."""
+
+    def __init__(self, name: str) -> None:
+        """name: "init", "commit", "abort" or "send-offsets"."""
         self.name = name
-        self.max_block_ms = max_block_ms
-        self.gives_up_at = now + ms(max_block_ms)
+        self.gives_up_at: Micros = NEVER
         self.failure: Failure | None = None
         self.is_over = False
+
+    @abstractmethod
+    def look(self, now: Micros, out: list[Effect]) -> bool:
+        """Has it returned?"""
+
+    @property
+    @abstractmethod
+    def next(self) -> Next:
+        """Where it failed."""
+
+
+class TransactionalClient(Protocol):
+    """A transactional producer of either client, as its application has it."""
+
+    @property
+    def number(self) -> int:
+        """Of the transaction at hand, or the last one, from 1."""
+
+    @property
+    def has_error(self) -> bool: ...
+
+    def begin(self) -> None:
+        """Throws `IllegalState`."""
+
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> BlockingCall: ...
+
+
+class Call(BlockingCall):
+    """Java's: it returns when its result is there, or throws a TimeoutException after max.block.ms, and what it began goes on (T9)."""
+
+    def __init__(self, manager: TransactionManager, name: str, begin: Callable[[], Result], now: Micros, max_block_ms: int) -> None:
+        super().__init__(name)
+        self.manager = manager
+        self.max_block_ms = max_block_ms
+        self.gives_up_at = now + ms(max_block_ms)
         self.result: Result | None = None
         try:
             self.result = begin()
@@ -54,8 +98,7 @@ class Call:
             self.failure = illegal.failure
             self.is_over = True
 
-    def look(self, now: Micros) -> bool:
-        """Has it returned?"""
+    def look(self, now: Micros, out: list[Effect]) -> bool:
         result = self.result
         if self.is_over or result is None:
             return True
@@ -74,6 +117,41 @@ class Call:
         """It may still come to its end, and must be repeated."""
         return self.failure is not None and self.result is not None and not self.result.is_completed
 
+    @property
+    def next(self) -> Next:
+        failure, name = self.failure, self.name
+        if (self.timed_out and name != "send-offsets") or (name == "init" and self.manager.state is State.UNINITIALIZED):
+            return Next.REPEAT
+        recovers = name in ("commit", "send-offsets") and failure is not None and failure.exception not in CANNOT_RECOVER
+        return Next.ABORT if recovers else Next.END
+
+
+class JavaClient:
+    """The Java client's producer, as its application has it."""
+
+    def __init__(self, manager: TransactionManager, max_block_ms: int) -> None:
+        self.manager = manager
+        self.max_block_ms = max_block_ms
+
+    @property
+    def number(self) -> int:
+        return self.manager.number
+
+    @property
+    def has_error(self) -> bool:
+        return self.manager.has_error
+
+    def begin(self) -> None:
+        self.manager.begin()
+
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> Call:
+        return Call(self.manager, name, self._beginning_of(name, offsets, group, epochs), now, self.max_block_ms)
+
+    def _beginning_of(self, name: str, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int]) -> Callable[[], Result]:
+        manager = self.manager
+        calls = {"init": manager.initialize, "commit": manager.commit, "abort": manager.abort}
+        return calls[name] if name in calls else lambda: manager.send_offsets(offsets, group, epochs)
+
 
 class CallingThread(ABC):
     """The thread of an application that makes these calls, between its send()s."""
@@ -81,15 +159,14 @@ class CallingThread(ABC):
     begins_at: Micros = 0
     """When it calls initTransactions."""
 
-    def __init__(self, producer: str, manager: TransactionManager | None, max_block_ms: int) -> None:
-        """manager: None where the producer is not transactional: then nothing is called here."""
+    def __init__(self, producer: str, client: TransactionalClient | None) -> None:
+        """client: None where the producer is not transactional: then nothing is called here."""
         self.producer = producer
-        self.manager = manager
-        self.max_block_ms = max_block_ms
-        self.at = At.WAITING if manager is None else At.START
+        self.client = client
+        self.at = At.WAITING if client is None else At.START
         self.acts_from: Micros = NEVER
         self.about_to = ""
-        self.call: Call | None = None
+        self.call: BlockingCall | None = None
 
     @property
     @abstractmethod
@@ -128,7 +205,7 @@ class CallingThread(ABC):
                 self._send(now, out)
             case At.ABOUT if now >= self.acts_from:
                 self._call(self.about_to, now)
-            case At.CALLING if self.call is not None and self.call.look(now):
+            case At.CALLING if self.call is not None and self.call.look(now, out):
                 self._returned(self.call, now, out)
             case _:
                 return self._go_on(now, out)
@@ -155,9 +232,9 @@ class CallingThread(ABC):
 
     def _begin(self, out: list[Effect]) -> bool:
         """beginTransaction, which does not block. False: it threw."""
-        assert self.manager is not None
+        assert self.client is not None
         try:
-            self.manager.begin()
+            self.client.begin()
         except IllegalState as illegal:
             self._tell("failed", out, call="begin", failure=illegal.failure)
             self._come_to_an_end(out)
@@ -173,26 +250,26 @@ class CallingThread(ABC):
         self.at, self.about_to, self.acts_from = At.ABOUT, about_to, now + 1
 
     def _call(self, name: str, now: Micros) -> None:
-        assert self.manager is not None
+        assert self.client is not None
         self.at = At.CALLING
-        self.call = Call(self.manager, name, self._beginning_of(name, self.manager), now, self.max_block_ms)
+        self.call = self._make_call(self.client, name, now)
 
-    def _beginning_of(self, name: str, manager: TransactionManager) -> Callable[[], Result]:
-        return {"init": manager.initialize, "commit": manager.commit, "abort": manager.abort}[name]
+    def _make_call(self, client: TransactionalClient, name: str, now: Micros) -> BlockingCall:
+        return client.call(name, now)
 
-    def _returned(self, call: Call, now: Micros, out: list[Effect]) -> None:
-        assert self.manager is not None
+    def _returned(self, call: BlockingCall, now: Micros, out: list[Effect]) -> None:
         name, failure = call.name, call.failure
         if failure is None:
             self._succeeded(name, now, out)
             return
         self._tell("failed", out, call=name, failure=failure)
-        if (call.timed_out and name != "send-offsets") or (name == "init" and self.manager.state is State.UNINITIALIZED):
-            self._call(name, now)
-        elif name in ("commit", "send-offsets") and failure.exception not in CANNOT_RECOVER:
-            self._give_up(failure, now, out)
-        else:
-            self._come_to_an_end(out)
+        match call.next:
+            case Next.REPEAT:
+                self._call(name, now)
+            case Next.ABORT:
+                self._give_up(failure, now, out)
+            case Next.END:
+                self._come_to_an_end(out)
 
     def _give_up(self, failure: Failure, now: Micros, out: list[Effect]) -> None:
         """The transaction cannot be committed."""
@@ -208,6 +285,6 @@ class CallingThread(ABC):
         offsets: tuple[tuple[str, int], ...] = (),
         group: str = "",
     ) -> None:
-        assert self.manager is not None
+        assert self.client is not None
         error, text = (failure.exception, failure.text) if failure is not None else ("", "")
-        out.append(Note(Transaction(self.producer, self.manager.number, phase, call, error, text, offsets, group)))
+        out.append(Note(Transaction(self.producer, self.client.number, phase, call, error, text, offsets, group)))

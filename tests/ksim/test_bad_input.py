@@ -263,7 +263,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 
 
 LATER = [
-    ("chaos", '[[chaos]]\ndo = "crash"', "chaos"),
     ("slow by bandwidth", FAULT + "at=1\ndo='slow'\nlatency='1ms'\nbetween=['p1', 'brokers']\nbandwidth='1Mbit/s'", "bandwidth"),
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),

@@ -70,21 +70,20 @@ def costs(more: str) -> Costs:
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ("", Costs()),
-        ('[model]\nwriteback = "10s"\n', Costs()),
+        ("", MEASURED),
+        ('[model]\nwriteback = "10s"\n', MEASURED),
         ('[model]\ncosts = "measured"\n', MEASURED),
         ('[model]\nappend = "40us"\n', replace(MEASURED, append=40)),
         ('[model]\ncosts = "none"\nappend = "40us"\n', Costs(append=40)),
-        (SLOW, MEASURED),
         ('[model]\ncosts = "none"\n' + SLOW, Costs()),
     ],
 )
-def test_what_is_not_named_is_as_measured_once_costs_matter(more: str, expected: Costs) -> None:
+def test_what_is_not_named_is_as_measured(more: str, expected: Costs) -> None:
     assert costs(more) == expected
 
 
 def test_a_report_says_what_it_is_calibrated_on_and_promises_nothing() -> None:
-    run = simulate(Scenario.loads(HEAD + SLOW))
+    run = simulate(Scenario.loads(HEAD))
     report = report_on(run)
 
     assert report.data["calibrated"] == CALIBRATED_ON
@@ -92,7 +91,7 @@ def test_a_report_says_what_it_is_calibrated_on_and_promises_nothing() -> None:
 
 
 def test_a_recorded_history_says_it_too_and_a_live_one_does_not() -> None:
-    run = simulate(Scenario.loads(HEAD + SLOW))
+    run = simulate(Scenario.loads(HEAD))
     line = run_line(run.plan, how="live")
     live = History(line)
     for at, fact in run.history:
@@ -102,6 +101,6 @@ def test_a_recorded_history_says_it_too_and_a_live_one_does_not() -> None:
     assert "calibrated" not in report_on_history(live).data
 
 
-@pytest.mark.parametrize("more", ["", '[model]\ncosts = "none"\nappend = "40us"\n'])
+@pytest.mark.parametrize("more", ['[model]\ncosts = "none"\n', '[model]\ncosts = "none"\nappend = "40us"\n'])
 def test_nothing_is_called_calibrated_that_somebody_made_up(more: str) -> None:
     assert "calibrated" not in report_on(simulate(Scenario.loads(HEAD + more))).data

@@ -183,4 +183,4 @@ def test_a_record_that_is_sent_again_was_first_told_to_have_failed() -> None:
     text = str(explain(simulate(Scenario.load("resend-idempotent")), 100))
 
     assert text.index("the application is told: TimeoutException") < text.index("p1 hands it again to send()")
-    assert "1_144.5 ms after send()" in text
+    assert "1_144.557 ms after send()" in text

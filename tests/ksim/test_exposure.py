@@ -37,7 +37,9 @@ def plan_of(*names_and_deeds: Any) -> Any:
     faults = tuple(FaultPlan(index, name, do, None, None, None) for index, (name, do) in enumerate(names_and_deeds))
     topics = (TopicPlan("payments", (BROKERS,), True, ()),)
     brokers = tuple(BrokerPlan(name, BrokerConfig()) for name in (*BROKERS, "broker-4"))
-    return SimpleNamespace(faults=faults, topics=topics, brokers=brokers, controllers=("controller-1",), producers=(), consumers=())
+    return SimpleNamespace(
+        faults=faults, told_faults=faults, topics=topics, brokers=brokers, controllers=("controller-1",), producers=(), consumers=(), workloads=()
+    )
 
 
 def touched(do: Any, resolved: Any, begin: Any, end: Any, *lines: Any) -> Any:

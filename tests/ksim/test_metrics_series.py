@@ -35,6 +35,8 @@ topic = "payments"
 records = {records}
 every = "{every}"
 start = "1s"
+[model]
+costs = "none"
 [tail]
 warm = true
 {faults}
@@ -373,7 +375,7 @@ def test_librdkafkas_msg_cnt_is_what_has_no_delivery_report_and_its_rtt_is_in_mi
 # Properties of every run.
 
 
-COME_BACK = {"copy-behind-a-flush", "copy-in-transactions"}
+COME_BACK = {"copy-behind-a-flush", "copy-in-transactions", "copy-per-partition", "outbox"}
 """Their client dies and comes back as another: its metrics ended with the first."""
 
 

@@ -61,9 +61,9 @@ def test_a_heartbeat_gives_a_full_new_session_and_no_scan_is_run_for_nothing() -
     assert cluster.controller.wake_at == ms(18_000)  # 8 s + 9 s, and on to the next scan.
 
 
-@pytest.mark.parametrize(("version", "first_fenced"), [("3.9", ms(21_025)), ("4.3", ms(22_150))])
+@pytest.mark.parametrize(("version", "first_fenced"), [("3.9", ms(21_025)), ("4.3", ms(21_025) + 1)])
 def test_a_restarted_controller_gives_every_living_broker_a_full_new_session(version: str, first_fenced: int) -> None:
-    """KC-3: it restarts at 12 s, and its scans are counted from there."""
+    """KC-3: it restarts at 12 s, and its scans are counted from just after that, so the eighth finds them (measured on 4.3.0: 10 of 10)."""
     cluster = LoneController(version)
     cluster.until(s(8))
 

@@ -1,0 +1,38 @@
+"""What no replay carries out: said before a cluster is started.
+
+Not Kafka's: the limits of the clients that ksim.live starts (Reading.java).
+"""
+
+from __future__ import annotations
+
+from ksim.plan import Plan
+from ksim.problems import ScenarioError
+from ksim_models.config import Origin, Problem
+
+
+def refuse_what_is_not_replayed(plan: Plan) -> None:
+    problems = [
+        Problem(
+            given='producers = "per-partition"',
+            possible='`ksim run`, or producers = "one"',
+            nearest=None,
+            message=f"applications.{one.name}: a producer for each input partition is simulated, and not replayed:"
+            " the process that stands for an application on real Kafka has one producer.",
+            origin=Origin(plan.title),
+        )
+        for one in plan.applications
+        if one.per_partition
+    ]
+    problems += [
+        Problem(
+            given="outbox",
+            possible="`ksim run`, or a workload without a table",
+            nearest=None,
+            message=f"workload {one.index + 1}: an outbox is simulated, and not replayed: the process that stands for an application has no table to poll.",
+            origin=Origin(plan.title),
+        )
+        for one in plan.workloads
+        if one.outbox is not None
+    ]
+    if problems:
+        raise ScenarioError(problems)
