@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_windows import Windows
 from ksim_models.consumer import Consumer
-from ksim_models.consumer_fetching import Fetching
+from ksim_models.consumer_fetching import Fetching, Logged
 from ksim_models.consumer_group import NO_GENERATION, MemberState
 from ksim_models.errors import NONE
 from ksim_models.machine import Close, Closed, Effect, Event, Received, Send
@@ -47,7 +47,8 @@ class TappedConsumer:
         self.taken = ClientSamples(self.name, "consumer", self.windows, born_at=now)
         self.lives.append(self.taken)
         self.fetching: Fetching = self.consumer.fetching
-        self.fetching.log = self.log = []
+        self.log: list[Logged] = []
+        self.fetching.log = self.log
         self.unanswered: dict[str, deque[Sent]] = {}
         self.unread: dict[int, tuple[int, dict[str, int]]] = {}
         """Per answer to a fetch: how many of its partitions are not read to their end, and the records so far by topic."""
