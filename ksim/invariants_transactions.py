@@ -5,14 +5,14 @@ Excepted: what a machine without power or an unclean election has taken from a p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ksim_models.broker import Broker
 from ksim_models.coordination_facts import TransactionState
 from ksim_models.log import Log
 from ksim_models.messages import Marker, RecordBatch
-from ksim_models.transaction_messages import ConsumerFetchedPartition, ConsumerFetchRequest, ConsumerFetchResponse
+from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
 
 COMMIT = "PrepareCommit"
 DECIDED = (COMMIT, "PrepareAbort")
@@ -65,13 +65,17 @@ class TransactionInvariants:
         """Per transactional id and producer id: the newest."""
 
     def look(self, broker: Broker, partition: str, log: Log) -> None:
-        """INV-10: each transactional record is committed, aborted, or open, and no producer has two transactions open in one partition."""
+        """INV-10: each transactional record is committed, aborted, or open, and no producer has two transactions open in one partition.
+
+        Whose records were all deleted stays open until its marker comes (ProducerStateManager.onLogStartOffsetIncremented leaves ongoingTxns alone).
+        """
         if not broker.running or partition not in broker.replicas:
             return
         scan = self.scans.setdefault((broker.name, partition), Scan())
         scan.read(log)
         known = log.producers.transactions.open
-        if known.keys() != scan.open.keys() or any(first != known[pid] for pid, first in scan.open.items() if known[pid] >= log.log_start_offset):
+        here = {pid for pid, first in known.items() if first >= log.log_start_offset}
+        if not here <= scan.open.keys() <= known.keys() or any(scan.open[pid] != known[pid] for pid in here):
             self.broken("INV-10", f"{partition} on {broker.name}: {known} are taken for open, and {scan.open} are")
 
     def follow_coordinator(self, fact: TransactionState) -> None:
@@ -96,7 +100,7 @@ class TransactionInvariants:
         first = log.producers.transactions.open.get(producer_id, end)
         if first < end:
             self.broken("INV-11", f"{fact.transactional_id}: {fact.state}, and on {partition} it is open from {first} on")
-        marker = _marker(log, end, producer_id)
+        marker = _marker(log, producer_id, end, log.log_end_offset)
         if marker is not None and marker.committed != (decision.state == COMMIT):
             self.broken("INV-11", f"{fact.transactional_id}: {decision.state}, and on {partition} the marker says otherwise")
 
@@ -108,18 +112,20 @@ class TransactionInvariants:
                 if batch.next_offset > told.last_stable_offset:
                     self.broken("INV-12", f"{broker.name} gives {told.partition} up to {batch.next_offset}, and {told.last_stable_offset} is stable")
                 if log is not None and batch.transactional and batch.marker is None:
-                    self._look_for_end(log, batch, told)
+                    self._look_for_end(log, batch, told.partition, told.aborted)
 
-    def _look_for_end(self, log: Log, batch: RecordBatch, told: ConsumerFetchedPartition) -> None:
-        marker = _marker(log, batch.next_offset, batch.producer_id)
+    def _look_for_end(self, log: Log, batch: RecordBatch, partition: str, aborted: Sequence[tuple[int, int]]) -> None:
+        """A reader takes what comes behind the first offset of an aborted transaction for aborted, up to the next marker (CompletedFetch)."""
+        marker = _marker(log, batch.producer_id, batch.next_offset, log.log_end_offset)
+        begun = max((first for producer_id, first in aborted if producer_id == batch.producer_id and first <= batch.base_offset), default=None)
+        taken_for_aborted = begun is not None and _marker(log, batch.producer_id, begun, batch.base_offset) is None
         if marker is None:
-            self.broken("INV-12", f"{told.partition}: the transaction of offset {batch.base_offset} is open, and it is read")
-        elif not marker.committed:
-            begins = [first for producer_id, first in told.aborted if producer_id == batch.producer_id and first <= batch.base_offset]
-            if not begins or _marker(log, max(begins), batch.producer_id) is not marker:
-                self.broken("INV-12", f"{told.partition}: the transaction of offset {batch.base_offset} was aborted, and nobody says so")
+            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} is open, and it is read")
+        elif marker.committed == taken_for_aborted:
+            became, told = ("committed", "it is told of as aborted") if marker.committed else ("aborted", "nobody says so")
+            self.broken("INV-12", f"{partition}: the transaction of offset {batch.base_offset} was {became}, and {told}")
 
 
-def _marker(log: Log, start: int, producer_id: int) -> Marker | None:
-    """The first one of this producer from there on."""
-    return next((batch.marker for batch in log.between(start, log.log_end_offset) if batch.marker is not None and batch.producer_id == producer_id), None)
+def _marker(log: Log, producer_id: int, start: int, end: int) -> Marker | None:
+    """The first of this producer in these offsets."""
+    return next((one.marker for one in log.between(start, end) if one.marker is not None and one.producer_id == producer_id), None)

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from ksim_models.arrivals import InTransactions, Outbox
 from ksim_models.compression import DEFAULT_RATIO
-from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, ProducerConfig
+from ksim_models.config import BrokerConfig, ConsumerConfig, LibrdkafkaConfig, LibrdkafkaConsumerConfig, ProducerConfig
 from ksim_models.copying import CopyHabits
 from ksim_models.errors import ErrorCode
 from ksim_models.on_failure import REPORT, OnFailure
@@ -79,6 +79,11 @@ class ConsumerPlan:
     """What it does after the work: "sync", "async" or "none"."""
     given: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """As of a producer."""
+    client: str = "java"
+    """"java" or "librdkafka": then `config` is what a judge sees of its settings."""
+    client_version: str = ""
+    librdkafka: LibrdkafkaConsumerConfig | None = None
+    """Its own settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,15 @@
 """Read, process, write, end to end: did each input take effect exactly once?
 
 Not Kafka's. An input is what stands at one offset of the topic that an application reads, if it counts (it is of no transaction, or of a committed one).
-It took effect as often as records made from it count in the logs written to. Offsets that were committed beyond an input without any effect have skipped it.
+It took effect as often as records made from it count in the logs written to; what was made from another record that stood there, and was cut off since, is no
+effect of it. Offsets that were committed beyond an input without any effect have skipped it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -15,11 +17,14 @@ from ksim.atomicity import Copied
 from ksim.history import History
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
 from ksim_models.consumer_facts import CommittedOffset, Processed
+from ksim_models.messages import Records
 
 FIGURES = ("processed_once", "processed_twice", "skipped", "unprocessed")
 
-Made = tuple[int, int, str, int]
-"""Records first ... stop - 1 of a writer were made from the inputs of this partition that stand from this offset on."""
+Made = tuple[int, int, str, int, str, int]
+"""Records first ... stop - 1 of a writer were made from what stood in this partition from this offset on: records of this producer, from this number on."""
+Standing = dict[tuple[str, str, int], Runs]
+"""Where records of a producer stand in a partition, by how far their offsets are ahead of their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,12 @@ def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
     if not together:
         return ()
     made = _made(history)
+    standing = _standing(copied)
     committed = _committed(history)
     found = []
     for reads, group, names in together:
         pieces = {writer: of for name in names for writer, of in made.get(name, {}).items()}
-        found.append(_of(", ".join(names), reads, committed.get(group, {}), pieces, copied))
+        found.append(_of(", ".join(names), reads, committed.get(group, {}), pieces, copied, standing))
     return tuple(found)
 
 
@@ -72,13 +78,16 @@ def _together(history: History) -> list[tuple[str, str, list[str]]]:
     return [(reads, group, names) for (reads, group), names in found.items()]
 
 
-def _of(name: str, reads: str, told: Mapping[str, int], made: Mapping[str, list[Made]], copied: Copied) -> Processing:
+def _of(name: str, reads: str, told: Mapping[str, int], made: Mapping[str, list[Made]], copied: Copied, standing: Standing) -> Processing:
     effects: dict[str, Runs] = {}
     for (writer, _), copies in copied.counted.items():
         pieces = made.get(writer, [])
         for first, stop, _ in copies:
-            for low, high, partition, offset in pieces[bisect_right(pieces, first, key=itemgetter(1)) : bisect_left(pieces, stop, key=itemgetter(0))]:
-                effects.setdefault(partition, []).append((offset + max(first, low) - low, offset + min(stop, high) - low))
+            for low, high, partition, offset, source, number in pieces[
+                bisect_right(pieces, first, key=itemgetter(1)) : bisect_left(pieces, stop, key=itemgetter(0))
+            ]:
+                made_of = [(offset + max(first, low) - low, offset + min(stop, high) - low)]
+                effects.setdefault(partition, []).extend(both(made_of, standing.get((source, partition, offset - number), [])))
     inputs = once = twice = skipped = behind = 0
     worst: list[tuple[str, int]] = []
     for partition, there in sorted(_inputs(reads, copied).items()):
@@ -109,14 +118,36 @@ def _made(history: History) -> dict[str, dict[str, list[Made]]]:
     for _, fact in history.of(Processed):
         pieces = found.setdefault(fact.application, {}).setdefault(fact.writer, [])
         offset = fact.base_offset
-        for first, stop in runs_of(fact.made):
+        for first, stop, number in _in_step(fact.made, fact.records):
             while pieces and pieces[-1][1] > first:
-                low, _, partition, at = pieces.pop()
+                low, _, partition, at, source, from_number = pieces.pop()
                 if low < first:
-                    pieces.append((low, first, partition, at))
-            pieces.append((first, stop, fact.partition, offset))
+                    pieces.append((low, first, partition, at, source, from_number))
+            pieces.append((first, stop, fact.partition, offset, fact.producer, number))
             offset += stop - first
     return found
+
+
+def _in_step(made: Records, read: Records) -> Iterator[tuple[int, int, int]]:
+    """Runs of what was made, cut where what they were made of does not go on, each with the first number of that."""
+    sources = deque(runs_of(read))
+    for first, stop in runs_of(made):
+        at = first
+        while at < stop:
+            number, end = sources.popleft()
+            count = min(stop - at, end - number)
+            yield at, at + count, number
+            at += count
+            if number + count < end:
+                sources.appendleft((number + count, end))
+
+
+def _standing(copied: Copied) -> Standing:
+    found: Standing = {}
+    for (producer, partition), copies in copied.counted.items():
+        for first, stop, offset in copies:
+            found.setdefault((producer, partition, offset - first), []).append((offset, offset + stop - first))
+    return {where: union(runs) for where, runs in found.items()}
 
 
 def _committed(history: History) -> dict[str, dict[str, int]]:

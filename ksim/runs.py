@@ -17,7 +17,7 @@ from ksim.metrics_alerts import LOOKED_AT_EVERY, Alarm, rehearse
 from ksim.metrics_reading import read_series
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_series import Series
-from ksim.plan import Plan
+from ksim.plan import ConsumerPlan, Plan
 from ksim.verdict import Verdict, judge
 from ksim_models.config import BrokerConfig, ProducerConfig, TopicConfig, topic_config
 from ksim_models.quantities import parse_duration_us
@@ -114,13 +114,19 @@ def run_line(plan: Plan, **how: object) -> dict[str, object]:
 
 def _readers(plan: Plan) -> dict[str, object]:
     """Consumers and applications, where there are any."""
-    consumers = {one.name: {field.name.replace("_", "."): getattr(one.config, field.name) for field in fields(one.config)} for one in plan.consumers}
+    consumers = {one.name: _of_a_reader(one) for one in plan.consumers}
     applications = {
         one.name: {"reads": one.reads, "writes": one.writes, "consumer": one.consumer, "producer": one.producer, "commit_every": one.commit_every}
         | ({"producers": dict(one.per_partition)} if one.per_partition else {})
         for one in plan.applications
     }
     return {name: table for name, table in (("consumers", consumers), ("applications", applications)) if table}
+
+
+def _of_a_reader(plan: ConsumerPlan) -> dict[str, object]:
+    config = plan.librdkafka or plan.config
+    told = {field.name.replace("_", "."): getattr(config, field.name) for field in fields(config)}
+    return told if plan.client == "java" else {"client": f"{plan.client} {plan.client_version}".strip(), **told}
 
 
 def _topic_settings(config: TopicConfig) -> dict[str, object]:

@@ -93,6 +93,7 @@ def read_applications(
                 size=table.take("size", SIZE) or 100,
                 transactional=bool(writer.config.transactional_id),
                 group_metadata=_with_group_metadata(table, many=many),
+                leader_epochs=table.take("leader_epochs", FLAG) is not False,
                 per_partition=tuple((partition, f"{producer}-{partition}") for topic in read for partition in topic.partitions) if many else (),
             )
         )

@@ -11,12 +11,21 @@ from pathlib import Path as FilePath
 
 from ksim.plan import ConsumerPlan, TopicPlan
 from ksim.problems import shown
-from ksim.scenario_producers import check_name, file_settings
+from ksim.scenario_groups import check_groups
+from ksim.scenario_producers import JAVA, ClientLibrary, check_name, file_settings, read_client
 from ksim.scenario_reading import Reading, Table
 from ksim.scenario_shape import CONSUMER
 from ksim.scenario_values import DURATION, choice
-from ksim_models.config import ConsumerConfig, Effective, resolve_consumer
+from ksim_models.config import (
+    ConsumerConfig,
+    Effective,
+    LibrdkafkaConsumerResolution,
+    consumer_by_one_name,
+    resolve_consumer,
+    resolve_librdkafka_consumer,
+)
 from ksim_models.consumer_keys import CONSUMER_KEYS
+from ksim_models.librdkafka_consumer_keys import LIBRDKAFKA_CONSUMER_KEYS
 from ksim_models.profiles import ClientProfile
 from ksim_models.settings import Origin, Setting, in_kafka_spelling
 
@@ -33,12 +42,13 @@ def read_consumers(
     reading: Reading,
     content: object,
     profile: ClientProfile,
+    general: ClientLibrary,
     topics: Sequence[TopicPlan],
     producers: Sequence[str],
     folder: FilePath | None,
     of_applications: Mapping[str, str],
 ) -> Consumers:
-    """of_applications: consumer -> what its application reads."""
+    """general: the client of those that name none of their own. of_applications: consumer -> what its application reads."""
     consumers = Consumers([], {})
     for name, (path, value) in reading.tables(("consumers",), content).items():
         check_name(reading, path, name, "a consumer", producers, "a broker, a controller or a producer")
@@ -46,17 +56,34 @@ def read_consumers(
         settings = [*file_settings(table, folder), *table.settings()]
         if name in of_applications:
             settings = _of_an_application(reading, name, settings)
-        resolved = resolve_consumer(settings, profile)
+        client = _client(reading, table, general, in_application=name in of_applications)
+        is_java = client.name == JAVA
+        resolved = resolve_consumer(settings, profile) if is_java else resolve_librdkafka_consumer(settings, reading.source.of(path))
         reading.problems.extend(resolved.problems)
         reading.notes.extend(f"{name}: {note}" for note in resolved.notes)
         read = _topics(table, [topic.name for topic in topics], of_applications.get(name))
         work = table.take("work", DURATION) or 0
         config = resolved.config or ConsumerConfig()
         commit = _commit(table, config)
-        given = in_kafka_spelling(settings, CONSUMER_KEYS)
-        consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given))
+        given = in_kafka_spelling(settings, CONSUMER_KEYS) if is_java else in_kafka_spelling(consumer_by_one_name(settings), LIBRDKAFKA_CONSUMER_KEYS)
+        own = resolved.own if isinstance(resolved, LibrdkafkaConsumerResolution) else None
+        consumers.plans.append(ConsumerPlan(name, profile, config, read, work, commit, given, client.name, client.version, own))
         consumers.effective[name] = resolved.effective
+    check_groups(reading, consumers.plans)
     return consumers
+
+
+def _client(reading: Reading, table: Table, general: ClientLibrary, *, in_application: bool) -> ClientLibrary:
+    """An application reads with the Java client, whoever writes for it."""
+    name = table.path[-1]
+    if in_application and not table.has("client"):
+        if general.name != JAVA:
+            reading.notes.append(f"{name}: the consumer of an application is the Java client's: one of librdkafka is not yet supported there")
+        return ClientLibrary()
+    client = read_client(table, general)
+    if in_application and client.name != JAVA:
+        table.problem("client", f"{name}: client = {client.name}: the consumer of an application: not yet supported.", possible='client = "java"')
+    return client
 
 
 def _of_an_application(reading: Reading, name: str, settings: list[Setting]) -> list[Setting]:

@@ -56,7 +56,8 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     topics = read_topics(reading, data.get("topics"), brokers, releases.brokers)
     producers = read_producers(reading, data.get("producers"), releases.clients, client, folder)
     of_applications = read_by_applications(data.get("applications"), data.get("consumers"))
-    consumers = read_consumers(reading, data.get("consumers"), releases.clients, topics, [one.name for one in producers.plans], folder, of_applications)
+    taken = [one.name for one in producers.plans]
+    consumers = read_consumers(reading, data.get("consumers"), releases.clients, client, topics, taken, folder, of_applications)
     writers = spread(reading, data.get("applications"), producers.plans, consumers.plans, topics)
     names = Names(
         brokers=[broker.name for broker in brokers],

@@ -88,6 +88,7 @@ PRODUCER: Shape = {
 CONSUMER: Shape = {
     "topics": Key("What it reads.", {"type": "array", "items": {"type": "string"}, "minItems": 1}),
     "file": key(kinds.TEXT, "A .properties file, read as Java reads it, relative to this file"),
+    "client": key(kinds.TEXT, 'Its own client library, "java" or "librdkafka"'),
     "config": CONFIG,
     "work": key(kinds.DURATION, "How long its application works on each record (default 0)"),
     "commit": key(
@@ -104,6 +105,7 @@ APPLICATION: Shape = {
     "commit_every": Key("When it commits: { records = 100 } (default 1: after each poll() that brings any).", {"type": "object"}),
     "size": key(kinds.SIZE, "Bytes of key and value of what it writes (default 100)"),
     "group_metadata": key(kinds.FLAG, "Whether offsets in a transaction come with the consumer's place in its group, KIP-447 (default true)"),
+    "leader_epochs": key(kinds.FLAG, "Whether committed offsets come with the leader epoch of the last record read, KIP-320 (default true)"),
 }
 COMMIT_EVERY: Shape = {"records": key(kinds.COUNT, "Once so many were read since the last commit")}
 ARRIVALS: Shape = {
@@ -338,9 +340,9 @@ EXAMPLES: Mapping[str, str] = {
 APIS = (
     *("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch"),
     *("FindCoordinator", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "WriteTxnMarkers"),
-    *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
+    *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "ConsumerGroupHeartbeat", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
 )
-LATER_APIS = ("ConsumerGroupHeartbeat", "BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
+LATER_APIS = ("BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")

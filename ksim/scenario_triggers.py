@@ -15,7 +15,10 @@ from ksim.scenario_shape import APIS, COUNT_TRIGGERS, FRAME_TRIGGER, LATER_APIS,
 from ksim.scenario_values import COUNT, DURATION, NUMBER, PROBABILITY, TEXT, choice
 
 PRODUCE = "Produce"
-OF_CONSUMERS = ("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch")
+OF_CONSUMERS = (
+    *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "ConsumerGroupHeartbeat"),
+    *("OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
+)
 SENDERS = {
     "Fetch": (BROKER, CONSUMER),
     "WriteTxnMarkers": (BROKER,),

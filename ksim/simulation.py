@@ -31,7 +31,8 @@ from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
 from ksim_models.closing import ClosableLibrdkafka, ClosableProducer
 from ksim_models.config import Origin, Problem, topic_config
-from ksim_models.consumer import Consumer, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Habits
 from ksim_models.copying import Copying
 from ksim_models.copying_consumer import CopyingConsumer
 from ksim_models.copying_librdkafka import CopyingLibrdkafka
@@ -39,6 +40,7 @@ from ksim_models.copying_partitions import PartitionProducer, Share, Shares, Sha
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
 from ksim_models.held_up import HeldUp, calls_back
+from ksim_models.librdkafka_consumer import LibrdkafkaConsumer
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
 from ksim_models.librdkafka_transactional import CallingLibrdkafka
 from ksim_models.log import Log
@@ -50,6 +52,7 @@ from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import Micros, ms
 
 AnyProducer = Producer | LibrdkafkaProducer
+AnyConsumer = Consumer | LibrdkafkaConsumer
 BEFORE: Micros = ms(-4000)
 """The cluster lives for a while before time zero: heartbeats and fetches have found their rhythm when the clients start."""
 
@@ -206,13 +209,16 @@ class Simulation:
                 self.loop.add(self.taps[-1], is_client=True)
         return producers
 
-    def _add_consumers(self, dice: Dice) -> list[Consumer]:
-        consumers = []
+    def _add_consumers(self, dice: Dice) -> list[AnyConsumer]:
+        consumers: list[AnyConsumer] = []
         for plan in self.plan.consumers:
             bootstrap = [broker.name for broker in self.plan.brokers]
-            parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, Habits(plan.work, plan.commit)
+            habits = Habits(plan.work, plan.commit)
+            parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, habits
             copying = next((one for one in self.copying if one.habits.consumer == plan.name), None)
-            if copying is None:
+            if plan.librdkafka is not None:
+                consumers.append(LibrdkafkaConsumer(plan.name, plan.librdkafka, bootstrap, plan.topics, dice, habits))
+            elif copying is None:
                 consumers.append(Consumer(*parts))
             else:
                 consumers.append(SharingConsumer(*parts, copying) if isinstance(copying, Shares) else CopyingConsumer(*parts, copying))
@@ -298,14 +304,14 @@ class Simulation:
                     return True
         return False
 
-    def _groups(self) -> list[list[Consumer]]:
+    def _groups(self) -> list[list[AnyConsumer]]:
         """Consumers that divide their partitions among them; each without a group is one by itself."""
-        groups: dict[str, list[Consumer]] = {}
+        groups: dict[str, list[AnyConsumer]] = {}
         for consumer in self.consumers:
             groups.setdefault(f"group {consumer.config.group_id}" if consumer.config.group_id else consumer.name, []).append(consumer)
         return list(groups.values())
 
-    def _readable_end(self, partition: str, consumer: Consumer) -> int:
+    def _readable_end(self, partition: str, consumer: AnyConsumer) -> int:
         log = self._broker(self.controllers.decisions.state_of(partition).leader).logs[partition]
         return log.last_stable_offset if consumer.config.read_committed else log.high_watermark
 

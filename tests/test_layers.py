@@ -49,7 +49,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("librdkafka_transactional",),
     ("closing", "quorum_controller"),
     ("held_up", "active_controller"),
-    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer"),
+    ("producer", "librdkafka_producer", "broker", "controller", "txn_coordinator", "consumer", "librdkafka_consumer"),
     (PARTS,),
     ("facts",),
     ("consumer_facts", "coordination_facts"),
@@ -74,7 +74,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_names",),
     ("setting_values",),
     ("setting_types",),
-    ("profiles", "quantities", "units", "errors", "partitioner_names"),
+    ("profiles", "quantities", "units", "errors", "partitioner_names", "server_assignors"),
 )
 APART = frozenset({*MODEL_LAYERS[5], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}

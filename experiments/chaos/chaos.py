@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from ksim_models.facts import Ended, FinalLog
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from drawn import Drawing  # noqa: E402
+from drawn_transactions import TransactionalDrawing  # noqa: E402
 
 PAGE, RESULTS = HERE / "README.md", HERE / "results.json"
 FOUND = (
@@ -34,19 +36,35 @@ FOUND = (
 EVERY = (1, 5, 13, 29)
 """How often the invariants are looked at, in steps: by the seed, so that some runs are seen in every detail and many runs are seen at all."""
 SHRINKS_AT_MOST = 120
+PATIENCE_SECONDS = 10
+"""Of one run, in processor time: what takes longer is counted apart ("too long") and shown; such a run says nothing."""
+
+
+class TooLong(BaseException):
+    pass
+
+
+def _stop(number: int, frame: object) -> None:
+    raise TooLong
 
 
 def check(data: dict[str, Any], every: int) -> tuple[str, str]:
     """The verdict, or the kind of failure and what it says."""
+    signal.signal(signal.SIGVTALRM, _stop)
     try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE_SECONDS)
         run = simulate(Scenario(**data), check_every=every)
         told = run.verdict
+    except TooLong:
+        return "too long", f"more than {PATIENCE_SECONDS} s"
     except ScenarioError as error:
         return "refused", str(error)
     except InvariantBroken as error:
         return "invariant", str(error)
     except Exception as error:  # Whatever it is, it is ours.
         return "internal", f"{type(error).__name__}: {error}"
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     for anomaly in told.anomalies:
         if not anomaly.allowed:
             return "not allowed", f"{anomaly.count} {anomaly.name}: {anomaly.witness}"
@@ -126,7 +144,7 @@ def _inline(value: Any) -> str:
 
 def drawn(seed: int) -> dict[str, Any]:
     """The scenario of this seed."""
-    return Drawing(seed).scenario()
+    return (TransactionalDrawing if seed % 2 else Drawing)(seed).scenario()
 
 
 def one(seed: int, counts: Counter[str]) -> None:
@@ -136,7 +154,7 @@ def one(seed: int, counts: Counter[str]) -> None:
     if kind in VERDICTS:
         return
     print(f"seed {seed}: {kind}: {what[:2000]}", flush=True)
-    if kind != "refused":
+    if kind not in ("refused", "too long"):
         least = shrink(data, lambda candidate: check(candidate, every)[0] == kind)
         print(f"shrunk: {check(least, every)[1][:2000]}\n{toml(least)}", flush=True)
 
@@ -185,6 +203,8 @@ def main() -> int:
             print(toml(drawn(done)))
             continue
         one(done, counts)
+        if done % 50 == 0:
+            print(f"at seed {done}", file=sys.stderr, flush=True)
         if chosen.minutes and time.monotonic() - began > 60 * chosen.minutes:
             break
     if chosen.show:

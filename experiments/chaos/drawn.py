@@ -6,13 +6,15 @@ import random
 from typing import Any
 
 BROKER_RELEASES = ("3.3", "3.4", "3.5", "3.6", "3.7", "3.8", "3.9", "3.9.1", "4.0.0", "4.0", "4.1", "4.2", "4.3")
-CLIENT_RELEASES = ("2.8", "3.1", "3.3", "3.6", "3.9", "4.0", "4.1", "4.3")
+CLIENT_RELEASES = ("2.8", *(f"3.{minor}" for minor in range(10)), "4.0", "4.1", "4.2", "4.3")
 ERRORS = ("NOT_ENOUGH_REPLICAS", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "REQUEST_TIMED_OUT", "NOT_LEADER_OR_FOLLOWER", "CORRUPT_MESSAGE", "KAFKA_STORAGE_ERROR")
 SMALL_TOPIC_SEGMENTS_FROM, INTERNAL_SEGMENTS_FROM = (3, 3), (4, 1)
 """segment.bytes below 1 MiB is possible before 4.1; from then on internal.segment.bytes is there for tests."""
 
 
 class Drawing:
+    """Producers alone; `drawn_transactions` adds transactions, consumers and applications."""
+
     def __init__(self, number: int) -> None:
         self.number = number
         self.random = random.Random(number)
@@ -20,12 +22,13 @@ class Drawing:
         self.release = self.random.choice(BROKER_RELEASES)
         self.topics: dict[str, dict[str, Any]] = {}
         self.producers: dict[str, dict[str, Any]] = {}
+        self.racks: list[str] = []
+        self.controllers = self.random.choice((1, 1, 1, 3, 3, 2))
         self.calm_until = self.random.choice((2_000, 10_000, 30_000))
         """Faults come within so many milliseconds."""
 
     def scenario(self) -> dict[str, Any]:
         draw = self.random
-        cluster: dict[str, Any] = {"brokers": self.brokers, "config": self._broker_settings()}
         for name in ("t", "u")[: draw.choice((1, 1, 2))]:
             self.topics[name] = self._topic()
         for name in ("p1", "p2")[: draw.choice((1, 1, 2))]:
@@ -35,7 +38,7 @@ class Drawing:
             "kafka": {"brokers": self.release, "clients": draw.choice(CLIENT_RELEASES)},
             "client": "java",
             "seed": self.number,
-            "cluster": cluster,
+            "cluster": self._cluster(),
             "topics": self.topics,
             "producers": self.producers,
             "network": {"latency": draw.choice(("100us", "500us", "2ms", "20ms"))},
@@ -45,6 +48,12 @@ class Drawing:
         if draw.random() < 0.3:
             data["model"] = {"power_loss_keeps": "drawn", "writeback": draw.choice(("1s", "30s")), "writeback_scan": "1s"}
         return data
+
+    def _cluster(self) -> dict[str, Any]:
+        cluster: dict[str, Any] = {"brokers": self.brokers, "controllers": self.controllers, "config": self._broker_settings()}
+        if self.random.random() < 0.2:
+            cluster["racks"] = self.racks = [self.random.choice(("a", "b", "c")) for _ in range(self.brokers)]
+        return cluster
 
     def _some(self, possible: dict[str, tuple[Any, ...]], chance: float) -> dict[str, Any]:
         return {name: self.random.choice(values) for name, values in possible.items() if self.random.random() < chance}
@@ -126,11 +135,13 @@ class Drawing:
 
     def _fault(self, index: int) -> dict[str, Any]:
         draw = self.random
-        kinds = ("machine", "machine", "machine", "link", "link", "frame", "admin", "admin", "disk")
-        fault: dict[str, Any] = getattr(self, f"_{draw.choice(kinds)}_fault")()
+        fault: dict[str, Any] = getattr(self, f"_{draw.choice(self._kinds())}_fault")()
         if "when" not in fault:
             fault["at"] = f"{draw.randrange(self.calm_until)}ms"
         return {"name": str(index)} | fault
+
+    def _kinds(self) -> tuple[str, ...]:
+        return ("machine", "machine", "machine", "link", "link", "frame", "admin", "admin", "disk")
 
     def _lasting(self) -> str:
         return f"{self.random.choice((10, 300, 2_000, 12_000, 30_000)) + self.random.randrange(1_000)}ms"
@@ -145,16 +156,27 @@ class Drawing:
     def _machine_fault(self) -> dict[str, Any]:
         draw = self.random
         partition = self._partition()
-        who = draw.choice((self._broker(), self._broker(), f"leader({partition})", f"followers({partition})", f"isr({partition})", "brokers", "controller-1"))
-        deeds = ("crash", "pause", "shutdown") if who == "controller-1" else ("crash", "power-loss", "power-loss", "pause", "shutdown")
-        fault = {"do": draw.choice(deeds), "who": who}
+        possible = [self._broker(), self._broker(), f"leader({partition})", f"followers({partition})", f"isr({partition})", "brokers", "any-broker"]
+        possible += ["controller", f"controller-{draw.randint(1, self.controllers)}", *(f"rack({rack})" for rack in self.racks[:1])]
+        who = draw.choice(possible)
+        deeds = ("crash", "pause", "shutdown") if who.startswith("controller") else ("crash", "power-loss", "power-loss", "pause", "shutdown")
+        fault: dict[str, Any] = {"do": draw.choice((*deeds, "slow-cpu")), "who": who}
+        if fault["do"] == "slow-cpu":
+            return fault | {"factor": draw.choice((10, 1_000)), "for": self._lasting()}
         return fault if draw.random() < 0.1 else fault | {"for": self._lasting()}
 
     def _link_fault(self) -> dict[str, Any]:
         draw = self.random
         one = self._broker()
         others = [f"broker-{number}" for number in range(1, self.brokers + 1) if f"broker-{number}" != one]
-        possible = [["controller-1", one], [draw.choice(list(self.producers)), one], [draw.choice(list(self.producers)), f"leader({self._partition()})"]]
+        possible = [
+            [f"controller-{draw.randint(1, self.controllers)}", one],
+            ["controller", one],
+            [draw.choice(list(self.producers)), one],
+            [draw.choice(list(self.producers)), f"leader({self._partition()})"],
+        ]
+        if self.controllers > 1:
+            possible.append(["controller-1", f"controller-{draw.randint(2, self.controllers)}"])
         if others:
             possible += [[one, draw.choice(others)], [one, "brokers"]]
         ends = draw.choice(possible)
@@ -193,8 +215,10 @@ class Drawing:
                 return {"do": "recreate-topic", "topic": topic}
 
     def _disk_fault(self) -> dict[str, Any]:
-        do, partition = self.random.choice(("disk-full", "disk-error")), self._partition()
-        fault = {"do": do, "who": self.random.choice((self._broker(), f"leader({partition})"))}
+        do, partition = self.random.choice(("disk-full", "disk-error", "slow-disk")), self._partition()
+        fault: dict[str, Any] = {"do": do, "who": self.random.choice((self._broker(), f"leader({partition})"))}
+        if do == "slow-disk":
+            return fault | {"factor": self.random.choice((10, 1_000)), "for": self._lasting()}
         if self.random.random() < 0.5:
             fault["partition"] = partition
         return fault | {"for": self._lasting()}

@@ -52,13 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(PRODUCER), help="modules of ksim_models, separated by commas")
     parser.add_argument("--tests", default="tests/models,tests/kafka", help="files and folders of tests, separated by commas")
     parser.add_argument("--seconds", type=float, default=10.0, help="the quickest tests that reach a mutant, as many as take so long together")
+    parser.add_argument("--every", type=int, default=1, help="a sample: each so-manyth mutant")
     parser.add_argument("--survivors", action="store_true", help="only those that lived last time, as the rules are the same and only tests are new")
     parser.add_argument("--folder", help="work here and leave it; ksim_models/NAME.py in it holds all mutants of a module")
     chosen = parser.parse_args(arguments)
     modules = chosen.only.split(",")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(chosen.folder or scratch)
-        mutants = _plant(folder, modules)
+        mutants = _plant(folder, modules)[:: chosen.every]
         lived = {name for row in _results().values() for name in row["survivors"]}
         tried = [name for name in mutants if name in lived or not chosen.survivors]
         (folder / "planted.json").write_text(json.dumps({"mutants": tried, "seconds": chosen.seconds}), encoding="utf-8")
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fates = {name: int(fate) for name, fate in (line.split() for line in (folder / "fates.txt").read_text(encoding="utf-8").splitlines())}
     results = _results()  # Other rows may have come meanwhile.
     for module in modules:
-        results[module] = _row({name: fates.get(name, CAUGHT) for name in mutants if name.startswith(f"ksim_models.{module}.")})
+        results[module] = _row({name: fates.get(name, CAUGHT) for name in mutants if name.startswith(f"ksim_models.{module}.")}, chosen.every)
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     PAGE.write_text("\n".join(_page(results)) + "\n", encoding="utf-8")
     print("\n".join(_table({module: results[module] for module in modules})))
@@ -102,9 +103,9 @@ def _plant(folder: Path, modules: Sequence[str]) -> list[str]:
     return names
 
 
-def _row(fates: dict[str, int]) -> dict[str, Any]:
+def _row(fates: dict[str, int], every: int) -> dict[str, Any]:
     survivors = sorted(name for name, fate in fates.items() if fate == SURVIVED)
-    return {"date": date.today().isoformat(), "mutants": len(fates), "caught": len(fates) - len(survivors), "survivors": survivors}
+    return {"date": date.today().isoformat(), "mutants": len(fates), "caught": len(fates) - len(survivors), "every": every, "survivors": survivors}
 
 
 def _page(results: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -112,8 +113,9 @@ def _page(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield "Written by `make mutants`: mutmut changes the rules one operator, constant or argument at a time,"
     yield "and `planted.py` runs in a fork of one collected pytest session the tests that reach it,"
-    yield "the quickest first, until one fails or `--seconds` of them have passed."
+    yield "first the one that caught the last, then the quickest, until one fails or `--seconds` of them have passed."
     yield "So a share is a lower bound: slower tests, and those in other folders, may catch more. A mutant that runs for ever counts as caught."
+    yield "Where it says so, only a sample was tried: every so-manyth mutant (`--every`)."
     yield "The names of the survivors stand in `results.json`; some of them change nothing (equivalent mutants):"
     yield from EQUIVALENT
     yield ""
@@ -124,7 +126,8 @@ def _table(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield "| module | mutants | caught | share | date |"
     yield "|---|---|---|---|---|"
     for module, row in sorted(results.items()):
-        yield f"| {module} | {row['mutants']} | {row['caught']} | {row['caught'] / row['mutants']:.0%} | {row['date']} |"
+        sampled = f" (1 of {row['every']})" if row.get("every", 1) > 1 else ""
+        yield f"| {module} | {row['mutants']}{sampled} | {row['caught']} | {row['caught'] / row['mutants']:.0%} | {row['date']} |"
     mutants, caught = (sum(row[name] for row in results.values()) for name in ("mutants", "caught"))
     yield f"| all | {mutants} | {caught} | {caught / mutants:.0%} | |"
 

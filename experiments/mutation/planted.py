@@ -1,12 +1,14 @@
-"""A pytest plugin: the tests are collected once, and each planted bug gets a fork of this process in which the tests that reach it run, the quickest first.
+"""A pytest plugin: the tests are collected once, and each planted bug gets a fork of this process in which the tests that reach it run.
 
-`mutants.py` starts it. mutmut writes the mutants; the session that mutmut would start for each of them costs a hundred times what the tests cost.
+The one that caught the last bug goes first, then the quickest. `mutants.py` starts it. mutmut writes the mutants; the session that mutmut would start
+for each of them costs a hundred times what the tests cost.
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import mmap
 import os
 import signal
 import sys
@@ -40,9 +42,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     for owner, method, original in _methods():
         setattr(owner, method, original)  # From here on nobody asks at each call which mutant it is.
     gc.freeze()
+    caught_by = mmap.mmap(-1, 8)
     with open("fates.txt", "w", encoding="utf-8", buffering=1) as fates:
         for name in order["mutants"]:
-            print(name, _fate(name, reaching[mangled_name_from_mutant_name(name)], order["seconds"]), file=fates)
+            tests = reaching[mangled_name_from_mutant_name(name)]
+            fate = _fate(name, tests, order["seconds"], caught_by)
+            if tests and fate == CAUGHT:  # The neighbour of this mutant probably falls to the same test: it goes first.
+                tests.insert(0, tests.pop(int.from_bytes(caught_by[:8], "little")))
+            print(name, fate, file=fates)
     return True
 
 
@@ -104,22 +111,23 @@ def _passes(item: pytest.Item) -> bool:
     return True
 
 
-def _fate(name: str, tests: list[tuple[float, pytest.Item]], seconds: float) -> int:
+def _fate(name: str, tests: list[tuple[float, pytest.Item]], seconds: float, caught_by: mmap.mmap) -> int:
     child = os.fork()
     if child == 0:
         _plant(name)
-        os._exit(_first_to_catch(tests, seconds))
+        os._exit(_first_to_catch(tests, seconds, caught_by))
     _, status = os.waitpid(child, 0)
     return CAUGHT if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _first_to_catch(tests: list[tuple[float, pytest.Item]], seconds: float) -> int:
+def _first_to_catch(tests: list[tuple[float, pytest.Item]], seconds: float, caught_by: mmap.mmap) -> int:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     spent = 0.0
-    for took, item in tests:
+    for place, (took, item) in enumerate(tests):
         spent += took
         if spent > seconds:
             break
+        caught_by[:8] = place.to_bytes(8, "little")
         signal.setitimer(signal.ITIMER_PROF, 1 + 10 * took)  # Of processor time. One that runs for ever is caught.
         if not _passes(item):
             return CAUGHT

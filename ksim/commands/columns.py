@@ -31,11 +31,14 @@ def paragraph(text: str, first: str = "", others: str | None = None) -> str:
 def in_words(name: str, value: object) -> str:
     """Milliseconds and bytes as people say them, where that is shorter: 120000 is 2 min, 33554432 is 32 MiB. Empty for the rest."""
     from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
+    from ksim_models.consumer_keys import CONSUMER_KEYS
+    from ksim_models.librdkafka_consumer_keys import LIBRDKAFKA_CONSUMER_KEYS
     from ksim_models.librdkafka_keys import LIBRDKAFKA_KEYS
     from ksim_models.producer_keys import PRODUCER_KEYS
     from ksim_models.settings import INT_MAX, Unit
 
-    key = next((keys[name] for keys in (PRODUCER_KEYS, LIBRDKAFKA_KEYS, BROKER_KEYS, TOPIC_KEYS) if name in keys), None)
+    catalogues = PRODUCER_KEYS, LIBRDKAFKA_KEYS, BROKER_KEYS, TOPIC_KEYS, CONSUMER_KEYS, LIBRDKAFKA_CONSUMER_KEYS
+    key = next((keys[name] for keys in catalogues if name in keys), None)
     if key is None or isinstance(value, bool) or not isinstance(value, int):
         return ""
     if value == INT_MAX:

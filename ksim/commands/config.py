@@ -16,7 +16,7 @@ from ksim.commands.columns import columns, in_words, paragraph
 from ksim.commands.options import WithSettings, changed, examples, json_option, scenario_options
 
 if TYPE_CHECKING:
-    from ksim.plan import ProducerPlan
+    from ksim.plan import ConsumerPlan, ProducerPlan
     from ksim.scenario import Scenario
     from ksim.scenario_plan import Made
     from ksim_models.config import BrokerConfig, Effective
@@ -59,6 +59,8 @@ def command(
     """
     from ksim.scenario import Scenario
     from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
+    from ksim_models.consumer_keys import CONSUMER_KEYS
+    from ksim_models.librdkafka_consumer_keys import LIBRDKAFKA_CONSUMER_KEYS
     from ksim_models.librdkafka_keys import LIBRDKAFKA_KEYS
     from ksim_models.producer_keys import PRODUCER_KEYS
     from ksim_models.profiles import NEWEST
@@ -83,6 +85,9 @@ def command(
     for producer in made.plan.producers:
         keys = LIBRDKAFKA_KEYS if producer.librdkafka is not None else PRODUCER_KEYS
         _show(f"producer {producer.name}: {_client_of(producer)}", made.effective[producer.name], keys)
+    for consumer in made.plan.consumers:
+        keys = LIBRDKAFKA_CONSUMER_KEYS if consumer.librdkafka is not None else CONSUMER_KEYS
+        _show(f"consumer {consumer.name}: {_client_of(consumer)}", made.effective[consumer.name], keys)
     if file is not None:
         for whose, lines in made.cluster.items():
             if whose.startswith("topic "):
@@ -117,10 +122,10 @@ def _check_both(one: Scenario, other: Scenario) -> None:
         raise ScenarioError(in_order([*unknown, *(problem for problem in common if str(problem.origin) != "--kafka")]))
 
 
-def _client_of(producer: ProducerPlan) -> str:
-    if producer.librdkafka is not None or producer.client != "java":
-        return f"{producer.client} {producer.client_version}".strip()
-    return f"Java client {producer.profile.version}"
+def _client_of(plan: ProducerPlan | ConsumerPlan) -> str:
+    if plan.client != "java":
+        return f"{plan.client} {plan.client_version}".strip()
+    return f"Java client {plan.profile.version}"
 
 
 def _show(title: str, lines: Sequence[Effective], keys: Mapping[str, ConfigKey], nothing: str = "") -> None:

@@ -108,6 +108,7 @@ public final class Client {
                     reading.commitEvery = Integer.parseInt(words[2]);
                     reading.size = Integer.parseInt(words[3]);
                     reading.groupMetadata = words[4].equals("true");
+                    reading.leaderEpochs = words[5].equals("true");
                 }
                 case "hold" -> holds.add(words[1] + ":" + words[2]);
                 case "proceed" -> Transactions.PROCEED.release();

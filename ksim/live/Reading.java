@@ -5,6 +5,7 @@ import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.regex.Matcher;
@@ -42,6 +43,7 @@ final class Reading {
         int commitEvery;
         int size;
         boolean groupMetadata;
+        boolean leaderEpochs = true;
     }
 
     /** Records of one producer that follow each other, by number and by offset. */
@@ -53,6 +55,7 @@ final class Reading {
     private final boolean transactional;
     private final KafkaConsumer<byte[], byte[]> consumer;
     private final Map<TopicPartition, OffsetAndMetadata> toCommit = new HashMap<>(); // Read since the last commit: the next one.
+    private final Map<TopicPartition, Optional<Integer>> epochs = new HashMap<>(); // Of the last record read.
     private int count; // Read since the last commit.
     private boolean begun;
     private boolean ended; // It is of no use any more.
@@ -124,6 +127,10 @@ final class Reading {
         idle = "";
         List<Slice> slices = slices(records);
         for (Slice one : slices) if (one.producer >= 0) say("read", shown(one));
+        for (TopicPartition one : records.partitions()) {
+            List<ConsumerRecord<byte[], byte[]>> read = records.records(one);
+            if (habits.leaderEpochs) epochs.put(one, read.get(read.size() - 1).leaderEpoch());
+        }
         if (habits.workNanos > 0) Client.waitUntil(System.nanoTime() + habits.workNanos * records.count(), null);
         if (producing == null) {
             commitAsAsked();
@@ -131,15 +138,20 @@ final class Reading {
         }
         for (Slice one : slices) {
             count += one.count;
-            toCommit.put(one.partition, new OffsetAndMetadata(one.base + one.count));
+            toCommit.put(one.partition, next(one.partition, one.base + one.count));
         }
         if (sendAll(slices) && count >= habits.commitEvery) end();
+    }
+
+    /** As commitSync() and ConsumerRecords.nextOffsets() make it (KIP-320). */
+    private OffsetAndMetadata next(TopicPartition partition, long offset) {
+        return new OffsetAndMetadata(offset, epochs.getOrDefault(partition, Optional.empty()), "");
     }
 
     private void commitAsAsked() {
         if (habits.commit.equals("none") || habits.group == null) return;
         Map<TopicPartition, OffsetAndMetadata> consumed = new HashMap<>();
-        for (TopicPartition one : consumer.assignment()) consumed.put(one, new OffsetAndMetadata(consumer.position(one)));
+        for (TopicPartition one : consumer.assignment()) consumed.put(one, next(one, consumer.position(one)));
         if (habits.commit.equals("async")) {
             consumer.commitAsync(consumed, (which, problem) -> tellCommitted(which, problem == null ? "" : problem.getClass().getSimpleName(), 0));
         } else {
@@ -250,7 +262,7 @@ final class Reading {
         Map<TopicPartition, OffsetAndMetadata> committed = consumer.committed(mine);
         for (TopicPartition one : mine) {
             if (committed.get(one) == null) consumer.seekToBeginning(List.of(one));
-            else consumer.seek(one, committed.get(one).offset());
+            else consumer.seek(one, committed.get(one));
         }
     }
 

@@ -440,3 +440,7 @@ def _environment() -> dict[str, str]:
 
 def librdkafka_command() -> list[str]:
     return [sys.executable, "-m", "ksim.live.librdkafka_client"]
+
+
+def librdkafka_reader_command() -> list[str]:
+    return [sys.executable, "-m", "ksim.live.librdkafka_reader"]

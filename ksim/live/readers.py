@@ -1,6 +1,7 @@
 """Consumers of a replay, and the applications that write what they have made of what they read: each a process of its own.
 
-Kafka: the Java client's KafkaConsumer behind Reading.java, with its KafkaProducer beside it in an application. The language is that of ksim.live.clients:
+Kafka: the Java client's KafkaConsumer behind Reading.java, with its KafkaProducer beside it in an application; librdkafka's behind librdkafka_reader.py.
+The language is that of ksim.live.clients:
 
     consumer-setting NAME VALUE              in the client's own spelling
     reads TOPIC ...
@@ -93,7 +94,9 @@ class LiveReader(LiveClient):
         self._say("works", str(self.consumer.work), self.consumer.commit, own.get(GROUP, "-"))
         its = self.application
         if its is not None:
-            self._say("writes", self.naming.real(its.writes), str(its.commit_every), str(its.size), str(its.group_metadata).lower())
+            self._say(
+                "writes", self.naming.real(its.writes), str(its.commit_every), str(its.size), str(its.group_metadata).lower(), str(its.leader_epochs).lower()
+            )
             for words in self.transactions.words():
                 self._say(*words)
 

@@ -19,7 +19,7 @@ from ksim.faults import Faults, Resolve
 from ksim.history import History
 from ksim.live.ask import COMMITTED, UNCOMMITTED, Ask, ClusterState, NewTopic
 from ksim.live.book import Book
-from ksim.live.clients import LiveClient, librdkafka_command
+from ksim.live.clients import LiveClient, librdkafka_command, librdkafka_reader_command
 from ksim.live.clock import Clock
 from ksim.live.exchange import Address, NoAnswer
 from ksim.live.final_logs import FinalTruth, final_logs
@@ -140,7 +140,7 @@ class Play:
                 await self._start_client(client, producer.name, real)
         for consumer in self.plan.consumers:
             application = readers.get(consumer.name)
-            command = await self._java_command(BUFFER_MEMORY)
+            command = await self._java_command(BUFFER_MEMORY) if consumer.client == "java" else librdkafka_reader_command()
             reader = LiveReader(self.plan, consumer, application, command, naming=self.naming, book=self.book, workplace=self.workplace)
             reader.consumer_doors = await self._doors(consumer.name)
             if application is not None:
@@ -306,8 +306,8 @@ class Play:
     def _notes(self, truth: FinalTruth) -> Iterator[str]:
         """What the reader of the report should know besides."""
         for client in self.clients.values():
-            kind = "consumer" if isinstance(client, LiveReader) else "producer"
-            yield f"{client.name} was the real {client.plan.client} {kind}, {client.version}"
+            library, kind = (client.consumer.client, "consumer") if isinstance(client, LiveReader) else (client.plan.client, "producer")
+            yield f"{client.name} was the real {library} {kind}, {client.version}"
         yield from truth.reasons
         yield from dict.fromkeys(f"the proxy passed bytes on unread: {why}" for why in self.proxy.not_read)
 

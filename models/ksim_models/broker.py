@@ -45,6 +45,9 @@ from ksim_models.roles import Roles
 from ksim_models.topic_asking import TopicAsking
 from ksim_models.units import MILLISECOND, NEVER, Micros, ms
 
+REPLICATION = (FetchRequest, FetchResponse, ProduceRequest)
+"""Most of what comes, and it moves the clocks of leading and following only: the others are not asked again."""
+
 
 class Broker:
     def __init__(
@@ -97,6 +100,9 @@ class Broker:
     def _boot(self, start_at: Micros, previous_epoch: int) -> None:
         """Everything volatile begins anew."""
         self.running = True
+        self.stirred = True
+        """Something but replication has happened since `elsewhere_at` was found: the next moment of all parts but leading and following."""
+        self.elsewhere_at: Micros = NEVER
         self.booted_at = start_at
         self.image = Image()
         self.replicas: dict[str, Replica] = {}
@@ -131,17 +137,23 @@ class Broker:
         if not self.running:
             return None
         leading, following = self.leading, self.following
-        at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
+        if self.stirred:
+            self.stirred, self.elsewhere_at = False, self._elsewhere_at()
+        at = self.elsewhere_at
         if leading.parked or leading.sessions or leading.readers is not None:  # Else nobody waits for anything here; below the same for who follows nobody.
             at = min(at, leading.wake_at)
-        if self.coordination.in_use:
-            at = min(at, self.coordination.wake_at)
         return min(at, following.wake_at) if following.fetchers else at
+
+    def _elsewhere_at(self) -> Micros:
+        at = min(self.isr_check_at, self.membership.wake_at, self.idle_check_at, self.tasks.wake_at, self.directories.look_at)
+        return min(at, self.coordination.wake_at) if self.coordination.in_use else at
 
     def handle(self, event: Event, now: Micros) -> list[Effect]:
         out: list[Effect] = []
         match event:
             case Received():
+                if type(event.message) not in REPLICATION or self.directories.broken:
+                    self.stirred = True
                 inbound = self.inbound.get(event.connection)
                 if inbound is None:
                     self._on_response(event.connection, event.message, now, out)
@@ -151,6 +163,21 @@ class Broker:
                     else:
                         inbound.active_at = now
                         self._serve(event.connection, inbound, event.message, now, out)
+            case _:
+                self.stirred = True
+                self._on_event(event, now, out)
+        leading = self.leading
+        if leading.answers or self.unmuted or leading.proposals:
+            self._settle(now, out)
+        if self.directories.look_at <= now:
+            self._lose_directories(now, out)
+        if self.membership.given_up and self.running:
+            self._leave(now, out)
+        return out
+
+    def _on_event(self, event: Event, now: Micros, out: list[Effect]) -> None:
+        """What is no message."""
+        match event:
             case Wake():
                 self._on_wake(now, out)
             case Opened():
@@ -165,14 +192,6 @@ class Broker:
                 self._on_restarted(now, out)
             case Asked():
                 self._on_asked(event.request, now, out)
-        leading = self.leading
-        if leading.answers or self.unmuted or leading.proposals:
-            self._settle(now, out)
-        if self.directories.look_at <= now:
-            self._lose_directories(now, out)
-        if self.membership.given_up and self.running:
-            self._leave(now, out)
-        return out
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
         """KC-23. A broker that has never served has nothing to hand over, and leaves no mark of a clean shutdown either."""
@@ -305,8 +324,10 @@ class Broker:
         inbound.busy = True
         match request:
             case ProduceRequest():
-                if request.transactional_id and self.coordination.check(connection, request, now, out):
-                    return  # Its coordinator is asked first.
+                if request.transactional_id:
+                    self.stirred = True
+                    if self.coordination.check(connection, request, now, out):
+                        return  # Its coordinator is asked first.
                 response = self.leading.produce(connection, request, now, out)
                 if request.acks == 0:
                     self._finish_unanswered(connection, inbound, any(result.error for result in response.results) if response else False, out)
@@ -321,6 +342,7 @@ class Broker:
             case ApiVersionsRequest():
                 self._answer(connection, ApiVersionsResponse(0, self.profile.transaction_version, features_epoch=0), now, out)
             case _:
+                self.stirred = True
                 answer = self.coordination.apis[type(request)](connection, request, now, out)
                 if answer is not None:
                     self._answer(connection, answer, now, out)
@@ -333,6 +355,7 @@ class Broker:
         inbound = self.inbound.get(connection)
         if inbound is None:
             if told := self.leading.own.pop(connection, None):
+                self.stirred = True
                 told(response, now, out)
             return
         inbound.active_at = now
@@ -377,6 +400,7 @@ class Broker:
                 inbound.active_at = now
                 self._serve(connection, inbound, inbound.queue.popleft(), now, out)
             if leading.proposals:
+                self.stirred = True
                 proposals, leading.proposals = leading.proposals, []
                 for replica in proposals:
                     self.roles.propose(replica, now)

@@ -323,4 +323,22 @@ BROKER_SWITCHES = (
         "KAFKA-18345",
         idle_topic=_one_controller,
     ),
+    Switch(
+        "consumer_groups",
+        "A broker that is asked for the group protocol consumer",
+        {False: "refuses", True: "assigns the partitions itself"},
+        "KIP-848",
+    ),
+    Switch(
+        "commits_by_partition_epoch",
+        "A group of the consumer protocol",
+        {False: "refuses a commit with an older member epoch", True: "takes a commit with an older member epoch for what the member has had since then"},
+        "KIP-1251",
+    ),
+    Switch(
+        "paces_assignments",
+        "A group of the consumer protocol",
+        {False: "gets a new target with every change of its members", True: "gets at most one new target in group.consumer.assignment.interval.ms"},
+        "KAFKA-20291",
+    ),
 )

@@ -259,7 +259,8 @@ class ClientMetadata:
         taken = [  # M4. A topic not known any more has no id to compare.
             partition for partition in topic.partitions if forgives or partition.leader_epoch >= self.epochs.get(partition.partition, -1)
         ]
-        names = tuple(partition.partition for partition in topic.partitions if partition in taken or partition.partition in cached)
+        known = {*cached, *(partition.partition for partition in taken)}
+        names = tuple(partition.partition for partition in topic.partitions if partition.partition in known)
         if cached != names:  # Of what is older, that which was known before is kept: nothing, where the topic was not described meanwhile.
             self.topics[topic.topic] = names
             self._changed()

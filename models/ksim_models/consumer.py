@@ -8,46 +8,23 @@ Simplified: while the coordinator is not known, poll() returns what there is at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 from ksim_models.completed_fetch import Slice
-from ksim_models.consumer_client import ConsumerClient
+from ksim_models.consumer_application import CLOSE_WITHIN, Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_facts import CommittedOffset, PollFailed, Read
 from ksim_models.consumer_fetching import Thrown
-from ksim_models.consumer_group import MemberState
+from ksim_models.consumer_membership import Membership
 from ksim_models.consumer_positions import FetchState
 from ksim_models.machine import Closed, Crashed, Dice, Effect, Event, Exit, Note, Opened, Paused, Received, Restarted, Resumed, Terminated
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros, ms
 
 CONSTRUCTED_AT: Micros = 0
-CLOSE_WITHIN: Micros = ms(30_000)
-"""KafkaConsumer.close() without an argument."""
 
 
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """What the application does with its records."""
-
-    work: Micros = 0
-    """So long it works on each."""
-    commit: str = "none"
-    """After the work on what a poll() returned: "sync", "async", or "none" (or automatically, by enable.auto.commit)."""
-
-
-class Does(Enum):
-    POLLS = "inside poll()"
-    WORKS = "on the records that poll() returned"
-    COMMITS = "inside commitSync()"
-    WAITS = "for another part of the application"
-    CLOSES = "inside close()"
-    ENDED = "it was thrown an exception, or has closed its consumer"
-
-
-class Consumer(ConsumerClient):
+class Consumer(Membership):
     def __init__(
         self, name: str, profile: ClientProfile, config: ConsumerConfig, bootstrap: Sequence[str], topics: Sequence[str], dice: Dice, habits: Habits
     ) -> None:
@@ -61,6 +38,7 @@ class Consumer(ConsumerClient):
         self.constructed_at = at
         self.does = Does.POLLS
         self._connect()
+        self._belong_nowhere()
         self.busy_until: Micros = NEVER
         """When the work is done."""
         self.retry_at: Micros = NEVER
@@ -70,15 +48,10 @@ class Consumer(ConsumerClient):
         self.commit: Commit | None = None
         """COMMITS, CLOSES: what is waited for."""
         self.attempts = 0
-        self.giving_up: Commit | None = None
-        """The automatic commit before partitions are given up."""
-        self.give_up_until: Micros = NEVER
-        self.give_up_again_at: Micros = NEVER
         self.closing: Micros | None = None
         """Asked to close, within so long."""
         self.paused_at: Micros = at
         self.looked_at: Micros = at - 1
-        self.metadata_seen = -1
         self.wake_at: Micros | None = at
 
     # The clock.
@@ -191,7 +164,7 @@ class Consumer(ConsumerClient):
             self._update_group(now, out)
             if self.does is not Does.POLLS:
                 return False  # A callback of its rebalance has not returned.
-        if self.group is None or not self.group.is_cooperative or not self.group.rejoins:  # updateAssignmentMetadataIfNeeded: the group comes first.
+        if not self.group_comes_first:
             self.fetching.update_positions(now, out)
         taken = self.fetching.collect()
         self.fetching.send_fetches(now, out)
@@ -223,6 +196,7 @@ class Consumer(ConsumerClient):
     def commit_sync(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
         assert self.commits is not None
         self.does, self.gives_up_at, self.attempts = Does.COMMITS, now + ms(self.config.default_api_timeout_ms), 0
+        commit.is_sync = True
         self.commit = self.commits.begin(commit, now, out)
 
     def _committing(self, now: Micros, out: list[Effect]) -> bool:
@@ -246,7 +220,9 @@ class Consumer(ConsumerClient):
                 self.attempts += 1
             elif self.retry_at <= now:
                 self.retry_at = NEVER
-                self.commit = self.commits.begin(Commit(commit.offsets, commit.epochs), now, out)
+                again = Commit(commit.offsets, commit.epochs)
+                again.is_sync = commit.is_sync
+                self.commit = self.commits.begin(again, now, out)
             return False
         if timed_out and (not commit.done or commit.retriable):
             commit.error = "TimeoutException"
@@ -259,89 +235,6 @@ class Consumer(ConsumerClient):
         self.commit, self.does = None, Does.POLLS
         if commit.error == "FencedInstanceIdException":
             raise Thrown(commit.error, "Another member has taken over this static instance id.")
-
-    # Where it belongs.
-
-    def _assign_all(self) -> None:
-        """Without a group: all partitions of the topics, as metadata names them (assign())."""
-        if self.metadata_seen != self.metadata.learnt:
-            self.metadata_seen = self.metadata.learnt
-            self.positions.assign(partition for topic in self.topics for partition in self.metadata.topics.get(topic, ()))
-
-    def _update_group(self, now: Micros, out: list[Effect]) -> None:
-        group, commits = self.group, self.commits
-        assert group is not None
-        assert commits is not None
-        if group.thrown is not None:
-            raise group.thrown
-        group.entered_poll()
-        group.notice_metadata()
-        if not self._take_assignment(now, out):
-            return
-        if group.rejoins and group.knows_coordinator(now, out):
-            if group.needs_prepare and not self._give_up_partitions(now, out):
-                return
-            group.owned = tuple(sorted(self.positions.by_partition)) if group.is_cooperative else ()
-            group.join(now, out)
-        if group.rejoins:
-            return
-        if group.state is MemberState.STABLE:
-            commits.find_positions(now, out)
-        commits.maybe_auto_commit(now, out)
-
-    def _take_assignment(self, now: Micros, out: list[Effect]) -> bool:
-        """onJoinComplete; False while the application still has to do with what it loses. What stays, stays as it is: position, buffer, fetches under way."""
-        group, commits = self.group, self.commits
-        assert group is not None
-        assert commits is not None
-        if group.assignment is None:
-            return True
-        revoked = group.is_cooperative and any(partition not in group.assignment for partition in self.positions.by_partition)
-        if revoked and not self._on_revoked(now, out):
-            return False
-        if not self._on_assigned(group.assignment, now, out):
-            return False
-        self.positions.assign(group.assignment)
-        group.take_assignment(gives_up=revoked)
-        commits.joined(now)
-        return True
-
-    def _on_assigned(self, partitions: tuple[str, ...], now: Micros, out: list[Effect]) -> bool:
-        """onPartitionsAssigned, before any position is asked for; False while it has not returned."""
-        return True
-
-    def _on_revoked(self, now: Micros, out: list[Effect]) -> bool:
-        """onPartitionsRevoked of a cooperative member. A plain application has no listener: what it read since its last commit is read again by another."""
-        return True
-
-    def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
-        """onJoinPrepare: what was read is committed first, where that is automatic; True when it is done with.
-
-        An eager member reads no further meanwhile. A cooperative one does, here and while it joins: of a partition that it is about to lose it may read
-        more than is committed. Who has lost its place in the group has lost everything (onPartitionsLost).
-        """
-        group, commits = self.group, self.commits
-        assert group is not None
-        assert commits is not None
-        if self.config.enable_auto_commit and self.positions.by_partition:
-            if self.give_up_until == NEVER:
-                self.give_up_until = now + ms(self.config.max_poll_interval_ms)
-                for position in self.positions.all() if not group.is_cooperative else ():
-                    position.revoked = True
-            if self.giving_up is None and (self.give_up_again_at == NEVER or self.give_up_again_at <= now):
-                self.give_up_again_at = NEVER
-                self.giving_up = commits.begin(commits.consumed(), now, out)
-            if now < self.give_up_until:
-                if self.giving_up is None or not self.giving_up.done:
-                    return False
-                if self.giving_up.retriable:
-                    self.giving_up, self.give_up_again_at = None, now + ms(self.config.retry_backoff_ms)
-                    return False
-        self.giving_up, self.give_up_until, self.give_up_again_at = None, NEVER, NEVER
-        if not group.is_cooperative or group.has_lost_its_partitions:
-            self.positions.assign(())
-        group.needs_prepare = False
-        return True
 
     # The end.
 
@@ -388,7 +281,7 @@ class Consumer(ConsumerClient):
             return False
         if self.group is None or self.commits is None:
             return True
-        return self.group.state is MemberState.STABLE and not self.group.rejoins and self.group.assignment is None and not self.commits.under_way
+        return self.group.is_settled and not self.commits.under_way
 
     def has_read(self, partition: str, end: int) -> bool:
         """Everything below `end` of this partition, and its application has done with it."""

@@ -14,12 +14,14 @@ from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Fetching
 from ksim_models.consumer_group import GroupMember
 from ksim_models.consumer_positions import Positions
+from ksim_models.consumer_protocol_member import ConsumerProtocolMember
 from ksim_models.machine import Dice, Effect
 from ksim_models.messages import ApiVersionsResponse, MetadataRequest, MetadataResponse
 from ksim_models.profiles import ClientProfile
 from ksim_models.transaction_messages import (
     ConsumerFetchRequest,
     ConsumerFetchResponse,
+    ConsumerGroupHeartbeatRequest,
     FindCoordinatorRequest,
     HeartbeatRequest,
     JoinGroupRequest,
@@ -55,10 +57,11 @@ class ConsumerClient:
         self.metadata = ClientMetadata(name, self.bootstrap, config, profile, dice)
         self.positions = Positions()
         self.fetching = Fetching(config, self.positions, self.network, self.metadata)
-        self.group: GroupMember | None = None
+        self.group: GroupMember | ConsumerProtocolMember | None = None
         self.commits: Commits | None = None
         if config.group_id is not None:
-            self.group = GroupMember(name, self.topics, config, self.network, self.metadata, dice, profile)
+            parts = name, self.topics, config, self.network, self.metadata, dice
+            self.group = ConsumerProtocolMember(*parts) if config.group_protocol == "consumer" else GroupMember(*parts, profile)
             self.commits = Commits(name, config, self.group, self.positions, self.network)
         self.looked_at: Micros = 0
 
@@ -92,7 +95,9 @@ class ConsumerClient:
                 self.commits.answered(request.message, message, now, out)
             case OffsetFetchRequest(), OffsetFetchResponse() if self.commits is not None:
                 self.commits.offsets_came(request.message, message, now)
-            case ((FindCoordinatorRequest() | JoinGroupRequest() | SyncGroupRequest() | HeartbeatRequest() | LeaveGroupRequest()), _) if self.group is not None:
+            case (FindCoordinatorRequest() | ConsumerGroupHeartbeatRequest(), _) if self.group is not None:
+                self.group.answered(request.message, message, now, out)
+            case ((JoinGroupRequest() | SyncGroupRequest() | HeartbeatRequest() | LeaveGroupRequest()), _) if self.group is not None:
                 self.group.answered(request.message, message, now, out)
 
     def _on_lost(self, lost: Lost, now: Micros, out: list[Effect]) -> None:

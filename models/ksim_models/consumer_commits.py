@@ -10,18 +10,18 @@ from collections.abc import Sequence
 
 from ksim_models.client_network import ClientNetwork
 from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_coordinator import COMMIT_FAILED, STALE
 from ksim_models.consumer_facts import CommittedOffset
 from ksim_models.consumer_fetching import Thrown
-from ksim_models.consumer_group import GroupMember, MemberState
+from ksim_models.consumer_group import GroupMember
 from ksim_models.consumer_positions import FetchState, Positions
+from ksim_models.consumer_protocol_member import ConsumerProtocolMember
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import NO_LEADER
 from ksim_models.transaction_messages import OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
-REBALANCING = "RebalanceInProgressException"
-COMMIT_FAILED = "CommitFailedException"
 RETRIABLE = "RetriableCommitFailedException"
 DISCONNECTED = "DisconnectException"
 
@@ -29,7 +29,7 @@ DISCONNECTED = "DisconnectException"
 class Commit:
     """One commit, from the call to its outcome."""
 
-    __slots__ = ("done", "epochs", "error", "offsets", "request", "retriable", "waits")
+    __slots__ = ("done", "epochs", "error", "is_sync", "offsets", "request", "retriable", "waits")
 
     def __init__(self, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> None:
         self.offsets = offsets
@@ -41,13 +41,15 @@ class Commit:
         self.error = ""
         """Kafka's class; empty for success."""
         self.retriable = False
+        self.is_sync = False
+        """commitSync() waits for it."""
 
     def end(self, error: str = "", *, retriable: bool = False) -> None:
         self.done, self.waits, self.error, self.retriable = True, False, error, retriable
 
 
 class Commits:
-    def __init__(self, name: str, config: ConsumerConfig, member: GroupMember, positions: Positions, network: ClientNetwork) -> None:
+    def __init__(self, name: str, config: ConsumerConfig, member: GroupMember | ConsumerProtocolMember, positions: Positions, network: ClientNetwork) -> None:
         self.name = name
         self.config = config
         self.member = member
@@ -87,9 +89,8 @@ class Commits:
         if not member.knows_coordinator(now, out):
             if not member.looking_on and member.look_again_at > now:
                 self._finish(commit, "GroupCoordinatorNotAvailableException", out, retriable=True)
-        elif member.state is not MemberState.STABLE:
-            rebalances = member.state is not MemberState.UNJOINED
-            self._finish(commit, REBALANCING if rebalances else COMMIT_FAILED, out)
+        elif refusal := member.commit_refusal:
+            self._finish(commit, refusal, out)
         elif member.may_send(now, out):
             commit.request = OffsetCommitRequest(member.group, commit.offsets, member.member, member.generation, member.instance, commit.epochs)
             commit.waits = False
@@ -97,6 +98,8 @@ class Commits:
 
     def _finish(self, commit: Commit, error: str, out: list[Effect], *, retriable: bool = False) -> None:
         self.under_way.remove(commit)
+        if commit.is_sync and error == STALE:
+            error = COMMIT_FAILED
         commit.end(error, retriable=retriable)
         out.append(Note(CommittedOffset(self.name, self.member.group, commit.offsets, error)))
 
@@ -111,28 +114,9 @@ class Commits:
             case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR | ErrorCode.REQUEST_TIMED_OUT:
                 self._finish(commit, error.exception, out, retriable=True)
                 self.member.mark_unknown()
-            case ErrorCode.REBALANCE_IN_PROGRESS:
-                self.member.rejoin_needed = True
-                self._finish(commit, REBALANCING, out)
-            case ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.ILLEGAL_GENERATION:
-                self._refused(commit, request, error, out)
-            case ErrorCode.FENCED_INSTANCE_ID:
-                unchanged = (request.member, request.generation) == (self.member.member, self.member.generation)
-                self._finish(commit, error.exception if unchanged else self._moved_on(), out)
             case _:
-                self._finish(commit, error.exception, out, retriable=error.retriable)
-
-    def _refused(self, commit: Commit, request: OffsetCommitRequest, error: ErrorCode, out: list[Effect]) -> None:
-        """Whoever takes part in a rebalance already may commit when it is complete; else the group has gone on without this member."""
-        unchanged = (request.member, request.generation) == (self.member.member, self.member.generation)
-        if not unchanged and self.member.state is MemberState.PREPARING_REBALANCE:
-            self._finish(commit, REBALANCING, out)
-        else:
-            self.member.rejected(error)
-            self._finish(commit, COMMIT_FAILED, out)
-
-    def _moved_on(self) -> str:
-        return REBALANCING if self.member.state is MemberState.PREPARING_REBALANCE else COMMIT_FAILED
+                failure, retriable = self.member.commit_failure(request, error)
+                self._finish(commit, failure, out, retriable=retriable)
 
     def lost(self, requests: Sequence[object], now: Micros, out: list[Effect]) -> None:
         for request in requests:
@@ -165,14 +149,17 @@ class Commits:
             return
         member = self.member
         if member.may_send(now, out):
-            self.fetching = OffsetFetchRequest(member.group, wanted, require_stable=True)
+            self.fetching = OffsetFetchRequest(member.group, wanted, True, *member.place)
             self.network.send(member.coordinator, self.fetching, (), now, out)
 
     def offsets_came(self, request: OffsetFetchRequest, response: OffsetFetchResponse, now: Micros) -> None:
         if request is not self.fetching:
             return
         self.fetching = None
-        error = response.error or next((error for _, error, _, _ in response.results if error), NONE)
+        error: ErrorCode = response.error or next((error for _, error, _, _ in response.results if error), NONE)
+        if error in (ErrorCode.STALE_MEMBER_EPOCH, ErrorCode.UNKNOWN_MEMBER_ID):
+            self._fetch_later(now)  # Simplified: the next heartbeat tells more; Java throws UnknownMemberIdException.
+            return
         if error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR):
             self.member.mark_unknown()
         if error and not error.retriable:

@@ -20,10 +20,18 @@ from ksim_models.consumer_keys import (
     STICKY_ASSIGNOR,
 )
 from ksim_models.profiles import ClientProfile
+from ksim_models.server_assignors import SERVER_ASSIGNORS
 from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, read_settings
 
 NEVER_IDLE_MS = 2**50
 ASSIGNOR_NAMES = {RANGE_ASSIGNOR: "range", ROUND_ROBIN_ASSIGNOR: "roundrobin", STICKY_ASSIGNOR: "sticky", COOPERATIVE_ASSIGNOR: "cooperative-sticky"}
+
+GENERAL_AVAILABILITY = (4, 0, 0)
+INSTEAD = {
+    "partition.assignment.strategy": "write group.remote.assignor = uniform or range",
+    "heartbeat.interval.ms": "write group.consumer.heartbeat.interval.ms under [cluster] config",
+    "session.timeout.ms": "write group.consumer.session.timeout.ms under [cluster] config",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,8 @@ class ConsumerConfig:
     fetch_max_wait_ms: int = 500
     max_partition_fetch_bytes: int = 1_048_576
     partition_assignment_strategy: str = f"{RANGE_ASSIGNOR},{COOPERATIVE_ASSIGNOR}"
+    group_protocol: str = "classic"
+    group_remote_assignor: str | None = None
     allow_auto_create_topics: bool = True
     request_timeout_ms: int = 30_000
     default_api_timeout_ms: int = 60_000
@@ -99,8 +109,12 @@ def resolve_consumer(settings: Sequence[Setting], profile: ClientProfile) -> Con
     if "reconnect.backoff.ms" in reading.written and "reconnect.backoff.max.ms" not in reading.written:
         reading.force("reconnect.backoff.max.ms", reading.number("reconnect.backoff.ms"), "reconnect.backoff.ms", "C5")
     _check_auto_commit(reading)
-    _check_heartbeat(reading)
-    _check_assignors(reading)
+    if reading.value("group.protocol") == "consumer":
+        _check_consumer_protocol(reading)
+    else:
+        _check_classic_protocol(reading)
+        _check_heartbeat(reading)
+        _check_assignors(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in CONSUMER_KEYS.values() if key.field in ConsumerConfig.__slots__}
     return ConsumerResolution(None if problems else ConsumerConfig(**fields), problems, notes, reading.effective())
@@ -120,6 +134,48 @@ def _check_auto_commit(reading: Reading) -> None:
         )
     else:
         reading.force(name, False, "the missing group.id", "ConsumerConfig")
+
+
+OF_THE_CLASSIC_PROTOCOL = ("partition.assignment.strategy", "heartbeat.interval.ms", "session.timeout.ms")
+
+
+def _check_consumer_protocol(reading: Reading) -> None:
+    """KIP-848. What the coordinator decides now may not be written, even where it says the default (ConsumerConfig.checkUnsupportedConfigsPostProcess)."""
+    name = "group.protocol"
+    if reading.release < GENERAL_AVAILABILITY:
+        reading.refuse(
+            name,
+            "classic",
+            f"{name} = consumer was to be tried out only in 3.7 to 3.9, and is not simulated for these releases. Possible: classic, or a release from 4.0 on.",
+        )
+    for other in OF_THE_CLASSIC_PROTOCOL:
+        if other in reading.written:
+            reading.refuse(
+                other,
+                f"a broker's group.consumer.*, or {name} = classic",
+                f"{other} does not go with {name} = consumer. Kafka refuses it: ConfigException: {other} cannot be set when group.protocol=CONSUMER."
+                f" The coordinator decides that: {INSTEAD[other]}.",
+            )
+    if reading.value("group.id") is None:
+        return
+    assignor = reading.value("group.remote.assignor")
+    if assignor is not None and assignor not in SERVER_ASSIGNORS:
+        reading.refuse(
+            "group.remote.assignor",
+            " or ".join(SERVER_ASSIGNORS),
+            f"group.remote.assignor = {assignor}: brokers have no such assignor; the consumer would end with UnsupportedAssignorException.",
+        )
+
+
+def _check_classic_protocol(reading: Reading) -> None:
+    """Since 4.0 refused, before not looked at (CLASSIC_PROTOCOL_UNSUPPORTED_CONFIGS)."""
+    name = "group.remote.assignor"
+    if name in reading.written and reading.release >= GENERAL_AVAILABILITY:
+        reading.refuse(
+            name,
+            "group.protocol = consumer",
+            f"{name} goes with group.protocol = consumer only. Kafka refuses it: ConfigException: {name} cannot be set when group.protocol=CLASSIC.",
+        )
 
 
 def _check_heartbeat(reading: Reading) -> None:

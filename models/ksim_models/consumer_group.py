@@ -8,13 +8,12 @@ Simplified: a heartbeat goes when it is due; Java's thread looks every retry.bac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 
 from ksim_models.assignors import MemberAssignors
-from ksim_models.backoff import exponential_backoff
 from ksim_models.client_metadata import ClientMetadata
-from ksim_models.client_network import COORDINATOR, ClientNetwork, State
+from ksim_models.client_network import ClientNetwork
 from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_coordinator import COMMIT_FAILED, NO_GENERATION, REBALANCING, CoordinatorClient, MemberState
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import Dice, Effect
@@ -27,23 +26,16 @@ from ksim_models.transaction_messages import (
     JoinGroupRequest,
     JoinGroupResponse,
     LeaveGroupRequest,
+    OffsetCommitRequest,
     SyncGroupRequest,
     SyncGroupResponse,
 )
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 JOIN_GROUP_TIMEOUT_LAPSE: Micros = ms(5_000)
-NO_GENERATION = -1
 
 
-class MemberState(Enum):
-    UNJOINED = "not part of the group"
-    PREPARING_REBALANCE = "JoinGroup is under way"
-    COMPLETING_REBALANCE = "SyncGroup is under way"
-    STABLE = "it has its partitions"
-
-
-class GroupMember:
+class GroupMember(CoordinatorClient):
     def __init__(
         self,
         name: str,
@@ -54,25 +46,9 @@ class GroupMember:
         dice: Dice,
         profile: ClientProfile,
     ) -> None:
-        assert config.group_id is not None
-        self.name = name
-        self.topics = tuple(topics)
-        self.config = config
-        self.group = config.group_id
-        self.instance = config.group_instance_id or ""
-        self.network = network
-        self.metadata = metadata
-        self.dice = dice
+        super().__init__(name, topics, config, network, metadata, dice)
         self.assignors = MemberAssignors(config.assignors, profile)
         self.is_cooperative = self.assignors.is_cooperative
-        self.owned: tuple[str, ...] = ()
-        """Partitions that it has, as a JoinGroup tells them."""
-        self.coordinator = ""
-        """The node, once it is known."""
-        self.looking_on = ""
-        """The node that was asked for it."""
-        self.look_again_at: Micros = LONG_AGO
-        self.looked_in_vain = 0
         self.state = MemberState.UNJOINED
         self.member = ""
         self.generation = NO_GENERATION
@@ -90,65 +66,10 @@ class GroupMember:
         """The assignor of this generation."""
         self.assignment: tuple[str, ...] | None = None
         """What SyncGroup brought, until it is taken."""
-        self.metadata_told = "", NO_GENERATION
-        """What groupMetadata() answers: as of the last time that it was assigned partitions, whatever became of it since (KIP-447)."""
         self.beat_at: Micros = NEVER
         self.session_until: Micros = NEVER
         self.poll_until: Micros = NEVER
         """max.poll.interval.ms, while the application is outside poll()."""
-        self.thrown: Thrown | None = None
-        """What the heartbeat thread met: the next poll() throws it."""
-        self.waiting_for: dict[str, None] = {}
-        self.to_close: dict[str, None] = {}
-        """Nodes whose connections the consumer shall close."""
-
-    # The coordinator.
-
-    def knows_coordinator(self, now: Micros, out: list[Effect]) -> bool:
-        """Asks for it where it is not known. A connection that cannot be used now makes it unknown."""
-        if self.coordinator:
-            node = self.network.node(self.coordinator)
-            if node.state is State.DISCONNECTED and node.retry_at > now:
-                self.coordinator = ""
-            else:
-                return True
-        if not self.looking_on and self.look_again_at <= now:
-            node_name = self.network.least_loaded(self.metadata.nodes, now)
-            if node_name is not None and self.network.ready(node_name, now, out):
-                self.looking_on = node_name
-                self.network.send(node_name, FindCoordinatorRequest("group", self.group), (), now, out)
-            elif node_name is not None:
-                self.waiting_for[node_name] = None
-            else:
-                self.waiting_for.update(dict.fromkeys(self.metadata.nodes))
-        return False
-
-    def _found(self, response: FindCoordinatorResponse, now: Micros) -> None:
-        self.looking_on = ""
-        if response.error:
-            if not response.error.retriable:
-                raise Thrown(response.error.exception, response.error.meaning)
-            self._look_later(now)
-            return
-        self.looked_in_vain = 0
-        self.coordinator = COORDINATOR + response.node
-        if self.session_until < NEVER:
-            self.session_until = now + ms(self.config.session_timeout_ms)
-
-    def _look_later(self, now: Micros) -> None:
-        self.look_again_at = now + self.backoff(self.looked_in_vain, "find")
-        self.looked_in_vain += 1
-        self.metadata.request_update()
-
-    def backoff(self, attempts: int, what: str) -> Micros:
-        draw = self.dice.at(what, self.name, self.network.requests_made)
-        return ms(exponential_backoff(self.config.retry_backoff_ms, self.config.retry_backoff_max_ms, attempts, draw))
-
-    def mark_unknown(self) -> None:
-        """An answer said that it is not the coordinator, or not available: the connection is closed, and whatever is under way there is lost."""
-        if self.coordinator:
-            self.to_close[self.coordinator] = None
-            self.coordinator = ""
 
     # Joining.
 
@@ -180,20 +101,6 @@ class GroupMember:
             )
             patience = max(ms(config.request_timeout_ms), ms(config.max_poll_interval_ms) + JOIN_GROUP_TIMEOUT_LAPSE)
             self._send(request, now, out, patience)
-
-    def may_send(self, now: Micros, out: list[Effect]) -> bool:
-        """To the coordinator. False: it is looked for, or its connection is waited for."""
-        if not self.knows_coordinator(now, out):
-            return False
-        if self.network.ready(self.coordinator, now, out):
-            return True
-        self.waiting_for[self.coordinator] = None
-        return False
-
-    def _send(self, request: object, now: Micros, out: list[Effect], patience: Micros = 0) -> None:
-        self.network.send(self.coordinator, request, (), now, out)
-        if patience:
-            self.network.nodes[self.coordinator].in_flight[-1].sent_at += patience - self.network.request_timeout
 
     def _joined(self, request: JoinGroupRequest, response: JoinGroupResponse, now: Micros, out: list[Effect]) -> None:
         error = response.error
@@ -308,9 +215,42 @@ class GroupMember:
         self.rejoin_needed = self.needs_prepare = True
         self.beat_at = self.session_until = self.poll_until = NEVER
 
-    def rejected(self, error: ErrorCode) -> None:
-        """A commit was refused for who this consumer said it was."""
-        self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+    @property
+    def belongs(self) -> bool:
+        return self.state is MemberState.STABLE
+
+    @property
+    def is_settled(self) -> bool:
+        return self.state is MemberState.STABLE and not self.rejoins and self.assignment is None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Nobody asks a classic member for it with an OffsetFetch."""
+        return "", NO_GENERATION
+
+    @property
+    def commit_refusal(self) -> str:
+        """What a commit fails with before it is sent. Whoever takes part in a rebalance may commit when it is complete."""
+        if self.state is MemberState.STABLE:
+            return ""
+        return COMMIT_FAILED if self.state is MemberState.UNJOINED else REBALANCING
+
+    def commit_failure(self, request: OffsetCommitRequest, error: ErrorCode) -> tuple[str, bool]:
+        """Kafka's class for an error that the coordinator answered, and whether the commit may be tried again."""
+        unchanged = (request.member, request.generation) == (self.member, self.generation)
+        moved_on = REBALANCING if self.state is MemberState.PREPARING_REBALANCE else COMMIT_FAILED
+        match error:
+            case ErrorCode.REBALANCE_IN_PROGRESS:
+                self.rejoin_needed = True
+                return REBALANCING, False
+            case ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.ILLEGAL_GENERATION:
+                if not unchanged and self.state is MemberState.PREPARING_REBALANCE:
+                    return REBALANCING, False
+                self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+                return COMMIT_FAILED, False
+            case ErrorCode.FENCED_INSTANCE_ID:
+                return (error.exception if unchanged else moved_on), False
+        return error.exception, error.retriable
 
     def leave(self, now: Micros, out: list[Effect]) -> None:
         """A dynamic member says so; a static one is waited for (KIP-345)."""
@@ -324,13 +264,6 @@ class GroupMember:
     def _begin_to_beat(self, now: Micros) -> None:
         self.beat_at = now + ms(self.config.heartbeat_interval_ms)
         self.session_until = now + ms(self.config.session_timeout_ms)
-
-    def left_poll(self, now: Micros) -> None:
-        """The application has to come back within max.poll.interval.ms."""
-        self.poll_until = now + ms(self.config.max_poll_interval_ms)
-
-    def entered_poll(self) -> None:
-        self.poll_until = NEVER
 
     @property
     def beats(self) -> bool:
@@ -387,12 +320,7 @@ class GroupMember:
                 self._beaten(request, response, now, out)
 
     def lost(self, node: str, requests: Sequence[object], now: Micros) -> None:
-        """The connection is gone. That of the coordinator makes it unknown."""
-        if node == self.looking_on and any(isinstance(request, FindCoordinatorRequest) for request in requests):
-            self.looking_on = ""
-            self._look_later(now)
-        if node == self.coordinator and requests:
-            self.coordinator = ""
+        super().lost(node, requests, now)
         for request in requests:
             match request:
                 case JoinGroupRequest() | SyncGroupRequest():
@@ -407,8 +335,7 @@ class GroupMember:
         for due in (self.beat_at, self.session_until, self.poll_until) if self.beats else ():
             if looked_at < due < at:  # What is due already waits for a connection.
                 at = due
-        if not self.coordinator and not self.looking_on and looked_at < self.look_again_at < at:
-            at = self.look_again_at
+        at = min(at, self.looks_at(looked_at))
         if polls and self.rejoin_needed and not self.under_way and looked_at < self.join_again_at < at:
             at = self.join_again_at
         return at

@@ -55,8 +55,8 @@ _KEYS = (
         choices=("classic", "consumer"),
         any_case=True,
         since=(3, 7, 0),
-        not_yet="the consumer group protocol of KIP-848",
     ),
+    ConfigKey("group.remote.assignor", Kind.TEXT, ((ALWAYS, None),), since=(3, 7, 0)),
     ConfigKey("allow.auto.create.topics", Kind.BOOLEAN, ((ALWAYS, True),)),
     _ms("request.timeout.ms", 30_000),
     _ms("default.api.timeout.ms", 60_000),
@@ -89,7 +89,6 @@ _KEYS = (
     *playing_no_part(METRICS, "enable.metrics.push", since=(3, 7, 0)),
     *playing_no_part(METRICS, "auto.include.jmx.reporter", since=(3, 4, 0), until=(4, 0, 0)),
     *playing_no_part("it changes nothing in what becomes of a record", "security.providers", "config.providers"),
-    *playing_no_part("only the consumer group protocol of KIP-848 asks for it", "group.remote.assignor", since=(3, 7, 0)),
     *playing_no_part(SECURITY, "security.protocol"),
     *playing_no_part("the client closes as it is told to", "internal.leave.group.on.close", "internal.throw.on.fetch.stable.offset.unsupported"),
 )

@@ -33,6 +33,18 @@ COORDINATOR_KEYS = (
     _int("offsets.commit.timeout.ms", 5_000, unit=Unit.MS),
     _int("group.initial.rebalance.delay.ms", 3_000, unit=Unit.MS, low=0),
     _int("group.min.session.timeout.ms", 6_000, unit=Unit.MS, low=0),
+    *(
+        ConfigKey(f"group.consumer.{name}.ms", Kind.INT, ((ALWAYS, default),), Unit.MS, low, INT_MAX, since=since)
+        for name, default, low, since in (
+            ("session.timeout", 45_000, 1, (4, 0, 0)),
+            ("min.session.timeout", 45_000, 1, (4, 0, 0)),
+            ("max.session.timeout", 60_000, 1, (4, 0, 0)),
+            ("heartbeat.interval", 5_000, 1, (4, 0, 0)),
+            ("min.heartbeat.interval", 5_000, 1, (4, 0, 0)),
+            ("max.heartbeat.interval", 15_000, 1, (4, 0, 0)),
+            ("assignment.interval", 1_000, 0, (4, 3, 0)),
+        )
+    ),
     _int("group.max.session.timeout.ms", 1_800_000, unit=Unit.MS, low=0),
     *playing_no_part("a coordinator loads what it has to at once, whatever its size", "transaction.state.log.load.buffer.size", "offsets.load.buffer.size"),
     *playing_no_part("the topic's records have no codec here", "offsets.topic.compression.codec"),

@@ -36,6 +36,8 @@ class CopyHabits:
     transactional: bool = False
     group_metadata: bool = True
     """KIP-447: the offsets come with the consumer's place in its group, so that a member which the group has given up is fenced."""
+    leader_epochs: bool = True
+    """KIP-320: the offsets come with the leader epoch of the last record read, as those of commitSync() and ConsumerRecords.nextOffsets() do."""
     per_partition: tuple[tuple[str, str], ...] = ()
     """Each input partition and the producer that writes what comes of it, where each has one of its own; `producer` is then no machine."""
 
@@ -158,7 +160,8 @@ class Copying:
         for one in read:
             self.count += len(one.records)
             self.offsets[one.partition] = one.base_offset + len(one.records)
-        self.epochs.update(epochs)
+        if self.habits.leader_epochs:
+            self.epochs.update(epochs)
         self.to_send = list(read)
         self.turn = Turn.PRODUCER
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksim_models.completed_fetch import Slice
-from ksim_models.consumer import Consumer, Does, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Thrown
-from ksim_models.consumer_group import MemberState
+from ksim_models.consumer_group import GroupMember
 from ksim_models.copying import IDLE, Copying, Then, Turn
 from ksim_models.machine import Dice, Effect, Event, Restarted, Rouse
 from ksim_models.profiles import ClientProfile
@@ -109,13 +110,13 @@ class CopyingConsumer(Consumer):
 
     def _finish(self, out: list[Effect]) -> None:
         self.idle_at = NEVER
-        self.copying.finish(lost=self.group is None or self.group.state is MemberState.UNJOINED)
+        self.copying.finish(lost=self.group is None or self.group.has_lost_its_partitions)
         self._hand_over(out)
 
     def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
         """onPartitionsRevoked: what is open is committed first. onPartitionsLost: it is given up."""
         group = self.group
-        assert group is not None
+        assert isinstance(group, GroupMember)
         if self.copying.is_open and (not group.is_cooperative or group.has_lost_its_partitions):
             self._finish(out)
             return False
@@ -126,6 +127,9 @@ class CopyingConsumer(Consumer):
             self._finish(out)
             return False
         return super()._on_revoked(now, out)
+
+    def _on_partitions_lost(self, now: Micros, out: list[Effect]) -> bool:
+        return self._on_revoked(now, out)
 
     def _begin_to_close(self, now: Micros, out: list[Effect]) -> None:
         """The loop ends behind the turn at hand: what is open is ended too."""

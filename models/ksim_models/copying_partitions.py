@@ -15,10 +15,12 @@ from ksim_models.arrivals import Arrivals
 from ksim_models.closing import ClosableProducer
 from ksim_models.completed_fetch import Slice
 from ksim_models.config import ProducerConfig
-from ksim_models.consumer import Consumer, Does, Habits
+from ksim_models.consumer import Consumer
+from ksim_models.consumer_application import Does, Habits
 from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_coordinator import MemberState
 from ksim_models.consumer_fetching import Thrown
-from ksim_models.consumer_group import MemberState
+from ksim_models.consumer_group import GroupMember
 from ksim_models.copying import CopyHabits, Copying, Then, Turn
 from ksim_models.copying_consumer import NO_USE, CopyingConsumer
 from ksim_models.copying_producer import CopyingProducer
@@ -178,7 +180,7 @@ class SharingConsumer(CopyingConsumer):
 
     def _give_up_partitions(self, now: Micros, out: list[Effect]) -> bool:
         """onPartitionsRevoked: what is open is committed, then the producers are closed. onPartitionsLost: they are closed."""
-        assert self.group is not None
+        assert isinstance(self.group, GroupMember)
         if self.group.is_cooperative and not self.group.has_lost_its_partitions:
             return Consumer._give_up_partitions(self, now, out)
         if self.copying.is_open and self.group.state is not MemberState.UNJOINED:

@@ -96,7 +96,7 @@ class CopyingSession(CallingThread):
             return super()._make_call(client, name, now)
         copying = self.copying
         place = (copying.member, copying.generation, copying.instance) if copying.habits.group_metadata else ("", -1, "")
-        return client.call(name, now, dict(sorted(copying.offsets.items())), Group(copying.group, *place))
+        return client.call(name, now, dict(sorted(copying.offsets.items())), Group(copying.group, *place), dict(copying.epochs))
 
     def _send(self, now: Micros, out: list[Effect]) -> None:
         copying = self.copying

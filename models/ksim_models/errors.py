@@ -131,6 +131,8 @@ class ErrorCode(IntEnum):
     INELIGIBLE_REPLICA = 107, FAIL, "IneligibleReplicaException", "A proposed ISR member may not join: fenced, leaving, or restarted."
     NEW_LEADER_ELECTED = 108, FAIL, "NewLeaderElectedException", "The change completed a reassignment that elected another leader."
     FENCED_MEMBER_EPOCH = 110, FAIL, "FencedMemberEpochException", "The group coordinator has fenced this member epoch."
+    UNRELEASED_INSTANCE_ID = 111, FAIL, "UnreleasedInstanceIdException", "Another member has this static instance id, and has not left."
+    UNSUPPORTED_ASSIGNOR = 112, FAIL, "UnsupportedAssignorException", "The group coordinator knows no such assignor."
     STALE_MEMBER_EPOCH = 113, FAIL, "StaleMemberEpochException", "The member epoch is old: take the new one from the next heartbeat."
     TRANSACTION_ABORTABLE = 120, FAIL, "TransactionAbortableException", "The transaction cannot go on: abort it, then begin anew."
     REBOOTSTRAP_REQUIRED = 129, FAIL, "RebootstrapRequiredException", "The client's metadata is of no use: begin again from the bootstrap servers (M6)."
@@ -145,6 +147,8 @@ KNOWN_SINCE = {
     ErrorCode.INELIGIBLE_REPLICA: (3, 3, 0),
     ErrorCode.NEW_LEADER_ELECTED: (3, 3, 0),
     ErrorCode.FENCED_MEMBER_EPOCH: (3, 5, 0),
+    ErrorCode.UNRELEASED_INSTANCE_ID: (3, 5, 0),
+    ErrorCode.UNSUPPORTED_ASSIGNOR: (3, 5, 0),
     ErrorCode.STALE_MEMBER_EPOCH: (3, 6, 0),
     ErrorCode.TRANSACTION_ABORTABLE: (3, 8, 0),
     ErrorCode.REBOOTSTRAP_REQUIRED: (4, 0, 0),

@@ -5,24 +5,28 @@ Kafka: GroupCoordinator, GroupMetadataManager up to 3.9; GroupCoordinatorService
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ksim_models.config import BrokerConfig
+from ksim_models.consumer_group_heartbeats import ConsumerGroupMembership
+from ksim_models.consumer_groups import ConsumerGroup
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.group_membership import GroupMembership, Reply
 from ksim_models.group_offsets import NOTHING, GroupOffsets, OffsetRecord
-from ksim_models.groups import Group, GroupState, Member
-from ksim_models.internal_topics import InternalTopics, written
+from ksim_models.group_records import MEMBER_BYTES, OFFSET_BYTES, GroupRecord, MemberRecord, Shard
+from ksim_models.groups import Group, GroupState
+from ksim_models.internal_topics import InternalTopics
 from ksim_models.leading import Leading
-from ksim_models.machine import Effect, message
+from ksim_models.machine import Effect
 from ksim_models.producer_transactions import Verification
 from ksim_models.profiles import BrokerProfile
 from ksim_models.transaction_messages import (
     CONSUMER_OFFSETS,
+    ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse,
     HeartbeatRequest,
     HeartbeatResponse,
-    Held,
     JoinGroupRequest,
     JoinGroupResponse,
     LeaveGroupRequest,
@@ -37,10 +41,6 @@ from ksim_models.transaction_messages import (
     TxnOffsetCommitResponse,
 )
 from ksim_models.units import NEVER, Micros
-
-OFFSET_BYTES = 120
-MEMBER_BYTES = 250
-"""About what a record takes in the log."""
 
 OLD_ERRORS = {
     ErrorCode.NETWORK_EXCEPTION: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
@@ -67,41 +67,6 @@ OLD_GROUP_ERRORS = OLD_ERRORS | {
 """Of a group that is written down, up to 3.9."""
 
 
-@message
-class MemberRecord:
-    member: str
-    instance: str
-    client: str
-    topics: tuple[str, ...]
-    protocols: tuple[str, ...]
-    session_timeout_ms: int
-    rebalance_timeout_ms: int
-    assignment: tuple[str, ...]
-    held: Held
-
-
-@message
-class GroupRecord:
-    """A record of __consumer_offsets: a generation of a group, complete with what its members were assigned."""
-
-    group: str
-    generation: int
-    protocol: str
-    leader: str
-    members: tuple[MemberRecord, ...]
-
-
-class Shard:
-    """What the coordinator knows of one partition of __consumer_offsets."""
-
-    __slots__ = ("epoch", "groups", "offsets")
-
-    def __init__(self, epoch: int, *, visible_at_once: bool) -> None:
-        self.epoch = epoch
-        self.groups: dict[str, Group] = {}
-        self.offsets = GroupOffsets(visible_at_once=visible_at_once)
-
-
 Verified = Callable[[ErrorCode, Verification | None, Micros, list[Effect]], None]
 Verify = Callable[[str, TxnOffsetCommitRequest, Verified, Micros, list[Effect]], None]
 """(partition of __consumer_offsets, request, told): asks the transaction's coordinator whether it is part of the transaction (GC-7)."""
@@ -118,6 +83,7 @@ class GroupCoordinator:
         self.is_new = profile.offsets_append_acks_1
         self.offset_errors = NEW_ERRORS if self.is_new else OLD_ERRORS
         self.membership = GroupMembership(config, reply, self._store_group)
+        self.consumer_groups = ConsumerGroupMembership(profile, config, self._size_of)
         self.shards: dict[str, Shard] = {}
         self.next_look: Micros = NEVER
         self.verify = verify
@@ -128,6 +94,7 @@ class GroupCoordinator:
             SyncGroupRequest: self._sync,
             HeartbeatRequest: self._heartbeat,
             LeaveGroupRequest: self._leave,
+            ConsumerGroupHeartbeatRequest: self._beat,
             OffsetCommitRequest: self._commit,
             OffsetFetchRequest: self._fetch,
             TxnOffsetCommitRequest: self._commit_in_transaction,
@@ -136,24 +103,11 @@ class GroupCoordinator:
     # Elections.
 
     def elected(self, partition: str, leader_epoch: int, now: Micros, out: list[Effect]) -> None:
-        """What the log says, to its end: the last record of each key counts. Simplified: read at once; Kafka takes a moment (COORDINATOR_LOAD_IN_PROGRESS)."""
         self.out = out
         self._unload(partition)
         shard = self.shards[partition] = Shard(leader_epoch, visible_at_once=not self.is_new)
-        told: dict[str, GroupRecord] = {}
-        for base_offset, batch in written(self.leading.replicas[partition].log):
-            if batch.marker is not None:
-                shard.offsets.end(batch.producer_id, committed=batch.marker.committed)
-            for place, record in enumerate(batch.payload):
-                match record:
-                    case OffsetRecord() if batch.transactional:
-                        shard.offsets.hold(batch.producer_id, record, base_offset + place)
-                    case OffsetRecord():
-                        shard.offsets.put(record, base_offset + place)
-                    case GroupRecord():
-                        told[record.group] = record
-        for name in dict.fromkeys([*told, *(group for group, _ in shard.offsets.committed)]):
-            group = shard.groups[name] = _as_written(told[name]) if name in told else Group(name)
+        shard.read(self.leading.replicas[partition].log, now, self.consumer_groups.session)
+        for group in shard.groups.values():
             self.membership.loaded(group, now)
         self._schedule()
 
@@ -183,10 +137,18 @@ class GroupCoordinator:
             for shard in list(self.shards.values()):
                 for group in list(shard.groups.values()):
                     self.membership.wake(group, now)
+                for one in list(shard.consumer_groups.values()):
+                    if self.consumer_groups.wake(one, now):
+                        self._store_consumer_group(one, lambda error: None, now)
             self._schedule()
 
     def _schedule(self) -> None:
-        self.next_look = min((self.membership.next_at(group) for shard in self.shards.values() for group in shard.groups.values()), default=NEVER)
+        self.next_look = NEVER
+        for shard in self.shards.values():
+            for group in shard.groups.values():
+                self.next_look = min(self.next_look, self.membership.next_at(group))
+            for one in shard.consumer_groups.values():
+                self.next_look = min(self.next_look, self.consumer_groups.next_at(one))
 
     # Groups.
 
@@ -242,6 +204,39 @@ class GroupCoordinator:
         self._schedule()
         return answer
 
+    def _beat(self, connection: str, request: ConsumerGroupHeartbeatRequest, now: Micros, out: list[Effect]) -> ConsumerGroupHeartbeatResponse | None:
+        """Answered when all that was written before, and by this, is committed."""
+        self.out = out
+        error, shard, _ = self._group(request.group)
+        if error or shard is None:
+            return ConsumerGroupHeartbeatResponse(error)
+        answer, changed = self.consumer_groups.heartbeat(shard.consumer_groups, request, now)
+        self._schedule()
+        if answer.error:
+            return answer
+
+        def told(error: ErrorCode) -> None:
+            error = self.offset_errors.get(error, error)
+            self.reply(connection, ConsumerGroupHeartbeatResponse(error) if error else answer)
+
+        place = self.partition_of(request.group)
+        log = self.leading.replicas[place].log
+        if changed is not None:
+            self._store_consumer_group(changed, told, now)
+        elif log.high_watermark < log.log_end_offset:
+            self.leading.await_commit(place, self.config.offsets_commit_timeout_ms, lambda error, offset, at, out: told(error), now, out)
+        else:
+            return answer
+        return None
+
+    def _store_consumer_group(self, group: ConsumerGroup, told: Callable[[ErrorCode], None], now: Micros) -> None:
+        size = OFFSET_BYTES + MEMBER_BYTES * len(group.members)
+        self._append(self.partition_of(group.name), (group.record(),), size, lambda error, offset, at, out: told(error), now)
+
+    def _size_of(self, topic: str) -> int:
+        known = self.topics.image.topics.get(topic)
+        return known.partitions if known is not None else 0
+
     def _store_group(self, group: Group, then: Callable[[ErrorCode, Micros], None], now: Micros) -> None:
         members = tuple(
             MemberRecord(
@@ -282,6 +277,8 @@ class GroupCoordinator:
     def _commit(self, connection: str, request: OffsetCommitRequest, now: Micros, out: list[Effect]) -> OffsetCommitResponse | None:
         self.out = out
         error, shard, group = self._group(request.group)
+        if shard is not None and request.group in shard.consumer_groups:
+            return self._commit_of_consumer(connection, request, shard, now)
         if not error and group is None and request.generation >= 0:
             error = ErrorCode.GROUP_ID_NOT_FOUND if self.is_new else ErrorCode.ILLEGAL_GENERATION  # GC-10
         if not error and group is not None:
@@ -295,6 +292,20 @@ class GroupCoordinator:
             self._schedule()
         records = _records(request.group, request.offsets, request.epochs)
         self._write_offsets(shard, records, lambda code: self.reply(connection, _committed(request, code)), now)
+        return None
+
+    def _commit_of_consumer(self, connection: str, request: OffsetCommitRequest, shard: Shard, now: Micros) -> OffsetCommitResponse | None:
+        """GC-10: what the member's epoch allows, partition by partition. It does not keep a session alive."""
+        group, partitions = shard.consumer_groups[request.group], [partition for partition, _ in request.offsets]
+        refused = self.consumer_groups.commit_errors(group, request.member, request.instance, request.generation, partitions, anonymous=False)
+        records = tuple(one for one in _records(request.group, request.offsets, request.epochs) if one.partition not in refused)
+        if not records:
+            return OffsetCommitResponse(tuple((partition, refused[partition]) for partition in partitions))
+
+        def told(code: ErrorCode) -> None:
+            self.reply(connection, OffsetCommitResponse(tuple((partition, refused.get(partition, code)) for partition in partitions)))
+
+        self._write_offsets(shard, records, told, now)
         return None
 
     def _refusal(self, group: Group, member: str, generation: int, instance: str, *, in_transaction: bool) -> ErrorCode:
@@ -358,6 +369,8 @@ class GroupCoordinator:
     def _fetch(self, connection: str, request: OffsetFetchRequest, now: Micros, out: list[Effect]) -> OffsetFetchResponse | None:
         """GC-5. Since 4.0 a fetch of stable offsets waits, like a commit, until all that was written before it is committed."""
         error, shard, _ = self._group(request.group)
+        if not error and shard is not None and request.group in shard.consumer_groups:
+            error = self.consumer_groups.fetch_error(shard.consumer_groups[request.group], request.member, request.epoch)
         if error or shard is None:
             return OffsetFetchResponse(error)
         place = self.partition_of(request.group)
@@ -398,16 +411,27 @@ class GroupCoordinator:
             self.reply(connection, _in_transaction(request, self.offset_errors.get(error, error)))
             return
         error, shard, group = self._group(request.group)
-        if not error and group is None and request.generation >= 0 and self.is_new:
-            error = ErrorCode.ILLEGAL_GENERATION
-        if not error and shard is not None:
-            group = group or shard.groups.setdefault(request.group, Group(request.group))
-            error = self._refusal(group, request.member, request.generation, request.instance, in_transaction=True)
-        if error or shard is None:
-            self.reply(connection, _in_transaction(request, error))
-            return
-        records, producer = _records(request.group, request.offsets, ()), (request.producer_id, request.producer_epoch)
-        self._write_offsets(shard, records, lambda code: self.reply(connection, _in_transaction(request, code)), now, producer, proof)
+        refused: Mapping[str, ErrorCode] = {}
+        partitions = [partition for partition, _ in request.offsets]
+        if shard is not None and request.group in shard.consumer_groups:
+            of_group = shard.consumer_groups[request.group]
+            refused = self.consumer_groups.commit_errors(of_group, request.member, request.instance, request.generation, partitions, anonymous=True)
+            refused = {one: ErrorCode.ILLEGAL_GENERATION if code is ErrorCode.STALE_MEMBER_EPOCH else code for one, code in refused.items()}  # GC-3
+        else:
+            if not error and group is None and request.generation >= 0 and self.is_new:
+                error = ErrorCode.ILLEGAL_GENERATION
+            if not error and shard is not None:
+                group = group or shard.groups.setdefault(request.group, Group(request.group))
+                error = self._refusal(group, request.member, request.generation, request.instance, in_transaction=True)
+        records = tuple(one for one in _records(request.group, request.offsets, request.epochs) if one.partition not in refused)
+
+        def told(code: ErrorCode) -> None:
+            self.reply(connection, TxnOffsetCommitResponse(tuple((partition, refused.get(partition, code)) for partition in partitions)))
+
+        if error or shard is None or not records:
+            told(error)
+        else:
+            self._write_offsets(shard, records, told, now, (request.producer_id, request.producer_epoch), proof)
 
 
 def _records(group: str, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> tuple[OffsetRecord, ...]:
@@ -420,18 +444,3 @@ def _committed(request: OffsetCommitRequest, error: ErrorCode) -> OffsetCommitRe
 
 def _in_transaction(request: TxnOffsetCommitRequest, error: ErrorCode) -> TxnOffsetCommitResponse:
     return TxnOffsetCommitResponse(tuple((partition, error) for partition, _ in request.offsets))
-
-
-def _as_written(record: GroupRecord) -> Group:
-    """Whatever rebalance was under way is over: members are told so when they ask."""
-    group = Group(record.group, GroupState.STABLE if record.members else GroupState.EMPTY)
-    group.generation, group.protocol = record.generation, record.protocol
-    for one in record.members:
-        request = JoinGroupRequest(
-            record.group, one.member, one.client, one.instance, one.topics, one.session_timeout_ms, one.rebalance_timeout_ms, one.protocols, one.held
-        )
-        member = Member(one.member, request)
-        member.is_new, member.assignment = False, one.assignment
-        group.add(member)
-    group.leader = record.leader
-    return group

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
-from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_consumer_config import AnyLibrdkafkaConfig
 from ksim_models.librdkafka_queue import MessageBatch, PartitionQueue
 from ksim_models.machine import Dice
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, SECOND, Micros, ms
@@ -45,7 +45,7 @@ class Request:
 
 
 class BrokerThread:
-    def __init__(self, name: str, broker: str, client: str, config: LibrdkafkaConfig, dice: Dice, now: Micros, *, learned: bool) -> None:
+    def __init__(self, name: str, broker: str, client: str, config: AnyLibrdkafkaConfig, dice: Dice, now: Micros, *, learned: bool) -> None:
         self.name = name
         """The broker's, or that of a bootstrap address, which is somebody else until metadata names the brokers."""
         self.broker = broker

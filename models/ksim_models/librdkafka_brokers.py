@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ksim_models.librdkafka_broker_thread import BrokerThread, Request, State
-from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_consumer_config import AnyLibrdkafkaConfig
 from ksim_models.machine import Dice, Effect, Open
 from ksim_models.messages import MetadataRequest
 from ksim_models.units import LONG_AGO, MILLISECOND, NEVER, Micros, ms
@@ -20,7 +20,7 @@ LEARNED, LEAST_IDLE = 1_000, 600
 
 
 class Brokers:
-    def __init__(self, client: str, config: LibrdkafkaConfig, bootstrap: Sequence[str], dice: Dice, born_at: Micros) -> None:
+    def __init__(self, client: str, config: AnyLibrdkafkaConfig, bootstrap: Sequence[str], dice: Dice, born_at: Micros) -> None:
         self.client = client
         self.config = config
         self.dice = dice

@@ -17,9 +17,9 @@ from ksim_models.librdkafka_sending import LibrdkafkaSending
 from ksim_models.librdkafka_transaction_states import TransactionError, normalized
 from ksim_models.librdkafka_transactions import LibrdkafkaTransactions
 from ksim_models.machine import Effect
-from ksim_models.transaction_pending import Group
+from ksim_models.transaction_pending import NO_EPOCHS, Group
 from ksim_models.transaction_states import Failure, IllegalState
-from ksim_models.transactional_calls import BlockingCall, Next
+from ksim_models.transactional_calls import NO_GROUP, NONE, BlockingCall, Next
 from ksim_models.units import NEVER, Micros, ms
 
 WITHOUT_END = -1
@@ -68,8 +68,9 @@ class LibrdkafkaCall(BlockingCall):
         name: str,
         now: Micros,
         *,
-        offsets: Mapping[str, int] | None = None,
-        group: Group | None = None,
+        offsets: Mapping[str, int] = NONE,
+        group: Group = NO_GROUP,
+        epochs: Mapping[str, int] = NONE,
         timeout_ms: int = WITHOUT_END,
     ) -> None:
         """name: "init", "commit", "abort", "send-offsets", or "begin"."""
@@ -77,7 +78,7 @@ class LibrdkafkaCall(BlockingCall):
         self.transactions = transactions
         self.flushing = flushing
         self.error: TransactionError | None = None
-        self.steps = self._steps(offsets or {}, group or Group(""))
+        self.steps = self._steps(offsets, group, epochs)
         self.asked = False
         if name == "init" and timeout_ms == WITHOUT_END and transactions.timeout_ms < LONGEST_INT // 2:
             timeout_ms = transactions.timeout_ms * 2
@@ -88,7 +89,7 @@ class LibrdkafkaCall(BlockingCall):
             self._return(TransactionError(CONFLICT, f"Conflicting {current.name} API call is already in progress", retriable=True))
         current.name = current.name or name
 
-    def _steps(self, offsets: Mapping[str, int], group: Group) -> list[tuple[Step, Work, bool]]:
+    def _steps(self, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int]) -> list[tuple[Step, Work, bool]]:
         """(what is done, how, whether the call may be taken up again from here on)."""
         does = self.transactions
         acknowledge = (Step.ACKNOWLEDGE, does.acknowledge, False)
@@ -103,7 +104,7 @@ class LibrdkafkaCall(BlockingCall):
                 purge = does.answers.purge_queues
                 return [(Step.ASK, does.begin_abort, False), (Step.FLUSH, purge, True), (Step.ASK, does.abort, True), acknowledge]
             case _:
-                return [(Step.ACKNOWLEDGE, lambda now, out: does.send_offsets(offsets, group, now, out), False)]
+                return [(Step.ACKNOWLEDGE, lambda now, out: does.send_offsets(offsets, group, epochs, now, out), False)]
 
     def look(self, now: Micros, out: list[Effect]) -> bool:
         while not self.is_over:
@@ -198,8 +199,8 @@ class LibrdkafkaClient:
         if call.failure is not None:
             raise IllegalState(call.failure)
 
-    def call(self, name: str, now: Micros, offsets: Mapping[str, int] | None = None, group: Group | None = None) -> LibrdkafkaCall:
-        return LibrdkafkaCall(self.transactions, self.flushing, name, now, offsets=offsets, group=group)
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> LibrdkafkaCall:
+        return LibrdkafkaCall(self.transactions, self.flushing, name, now, offsets=offsets, group=group, epochs=epochs)
 
 
 def _nothing(now: Micros, out: list[Effect]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.consumer_config import ASSIGNOR_NAMES, ConsumerConfig, ConsumerResolution
 from ksim_models.consumer_keys import CONSUMER_KEYS
-from ksim_models.librdkafka_config import RELEASE, librdkafka_reads, librdkafka_says
+from ksim_models.librdkafka_config import RELEASE, LibrdkafkaConfig, librdkafka_reads, librdkafka_says
 from ksim_models.librdkafka_consumer_keys import CONSUMER_ALIASES, CONSUMER_FAMILIES, JAVA_CONSUMER_NAMES, LIBRDKAFKA_CONSUMER_KEYS, RESETS
 from ksim_models.librdkafka_keys import CALLBACKS, LIBRDKAFKA
 from ksim_models.setting_values import as_kafka_reads
@@ -81,6 +81,10 @@ class LibrdkafkaConsumerConfig:
     @property
     def read_committed(self) -> bool:
         return self.isolation_level == "read_committed"
+
+
+AnyLibrdkafkaConfig = LibrdkafkaConfig | LibrdkafkaConsumerConfig
+"""Of either side: what connections and metadata go by is the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class OffsetCommit:
 
     group: Group
     offsets: tuple[tuple[str, int], ...]
+    epochs: tuple[int, ...]
     until: Micros
     """The call has so long: transaction.timeout.ms."""
     due_at: Micros = NEVER
@@ -80,6 +81,8 @@ class Coordinators:
         self.repeated: list[tuple[Micros, BrokerThread, Request]] = []
         """Requests that are sent again, when their backoff is over."""
         self.repeats = 0
+        self.sent = 0
+        """Requests that were made for the transaction's coordinator."""
 
     @property
     def is_up(self) -> bool:
@@ -109,6 +112,7 @@ class Coordinators:
 
     def send(self, message: object, now: Micros, *, about: object = None) -> None:
         """To the transaction's coordinator; where its connection is not there, it waits for it, and is lost with an attempt that fails."""
+        self.sent += 1
         self.thread.enqueue(Request(message, now + self.brokers.socket_timeout, about=about))
 
     def send_again(self, request: Request, now: Micros, thread: BrokerThread | None = None) -> None:
@@ -220,7 +224,7 @@ class Coordinators:
             return
         group = commit.group
         place = group.member, group.generation
-        message = TxnOffsetCommitRequest(self.transactional_id, group.name, *numbers, commit.offsets, *place, instance=group.instance)
+        message = TxnOffsetCommitRequest(self.transactional_id, group.name, *numbers, commit.offsets, *place, instance=group.instance, epochs=commit.epochs)
         thread.enqueue(Request(message, now + self.brokers.socket_timeout, about=commit))
 
     def _query_group(self, commit: OffsetCommit, now: Micros) -> None:

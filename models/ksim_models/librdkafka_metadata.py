@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import Learned
-from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_consumer_config import AnyLibrdkafkaConfig
 from ksim_models.machine import Dice, Effect, Note
 from ksim_models.messages import NO_LEADER, MetadataResponse
 from ksim_models.units import NEVER, Micros, ms
@@ -18,7 +18,7 @@ JITTER_PERCENT = 20
 
 
 class LibrdkafkaMetadata:
-    def __init__(self, client: str, config: LibrdkafkaConfig, dice: Dice, born_at: Micros) -> None:
+    def __init__(self, client: str, config: AnyLibrdkafkaConfig, dice: Dice, born_at: Micros) -> None:
         self.client = client
         self.dice = dice
         self.backoff = ms(config.retry_backoff_ms)
@@ -36,6 +36,7 @@ class LibrdkafkaMetadata:
         self.hinted: dict[str, None] = {}
         """Asked for on a new connection, not answered yet: other new connections do not ask again."""
         self.leaders: dict[str, tuple[str, int]] = {}
+        self.topic_ids: dict[str, int] = {}
         self.query_at: Micros = NEVER
         """The timer of the fast leader query."""
         self.query_interval: Micros = 0
@@ -94,6 +95,7 @@ class LibrdkafkaMetadata:
                 if self._is_missing(topic.topic, topic.error, now):
                     settled.append(topic.topic)
                 continue
+            self.topic_ids[topic.topic] = topic.topic_id
             names = tuple(partition.partition for partition in topic.partitions)
             if len(names) > len(self.topics.get(topic.topic, ())):
                 self.topics[topic.topic] = names

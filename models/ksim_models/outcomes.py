@@ -6,6 +6,7 @@ Kafka: Sender.completeBatch, failBatch, failExpiredBatches, maybeAbortBatches (S
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ksim_models.accumulator import Accumulator
 from ksim_models.batch import Batch
@@ -20,6 +21,7 @@ from ksim_models.messages import ProduceResult, Records, topic_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.sending import Sending
 from ksim_models.splitting import is_to_be_split, split
+from ksim_models.transaction_states import IllegalState
 from ksim_models.units import Micros
 
 BYSTANDER = "KafkaException", "Failed to append record because it was part of a batch which had one more more invalid records"
@@ -81,7 +83,10 @@ class Outcomes:
                 self._try_again(batch, error, now, out)
             else:
                 failures = _failures(batch, error, result, text)
-                self._fail(batch, error, failures, now, out, adjust=batch.attempts < self.retries)
+                try:
+                    self._fail(batch, error, failures, now, out, adjust=batch.attempts < self.retries)
+                except IllegalState:  # Up to 3.5: the handler of the answer dies of it ("Uncaught error in request completion").
+                    return False
             if error.invalid_metadata:
                 self.metadata.request_update()
                 if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH) and self.profile.leader_hint_in_produce:
@@ -139,13 +144,13 @@ class Outcomes:
         A failure says nothing about the log: a batch that timed out, or was cut off, may have been appended (S21).
         The sequences hear of it after the callbacks (I17), and once (I16); up to 3.5 before them, and of a late error too.
         """
-        self.records_failed += batch.count
-        if self.measured:
-            self._tell(batch, out, Errored(batch.partition, batch.count))
         first = not batch.done
         after_callbacks = self.profile.sequences_hear_only_the_first_failure
         if not after_callbacks:
             self._tell_sequences(batch, error, failures[0][2], adjust=adjust)
+        self.records_failed += batch.count
+        if self.measured:
+            self._tell(batch, out, Errored(batch.partition, batch.count))
         if first:
             self.offer(batch, out)
             for records, exception, text in failures:
@@ -154,7 +159,8 @@ class Outcomes:
                 self.sending.failed(batch, now, out)
         self._finish(batch, now, answered=answered)
         if first and after_callbacks:
-            self._tell_sequences(batch, error, failures[0][2], adjust=adjust)
+            with suppress(IllegalState):  # Logged, and the turn goes on.
+                self._tell_sequences(batch, error, failures[0][2], adjust=adjust)
 
     def _tell_sequences(self, batch: Batch, error: ErrorCode, text: str, *, adjust: bool) -> None:
         if self.idempotence is not None:

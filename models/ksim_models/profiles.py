@@ -265,6 +265,12 @@ class BrokerProfile:
     """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
     strict_marker_epoch: bool
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
+    consumer_groups: bool
+    """4.0 (KIP-848): groups of the consumer protocol. In 3.7 to 3.9 they were to be tried out only, and are refused here."""
+    commits_by_partition_epoch: bool
+    """4.3 (GC-10): a commit with an older member epoch counts for what the member has had since then."""
+    paces_assignments: bool
+    """4.3: at most one target of a group in group.consumer.assignment.interval.ms."""
     offsets_append_acks_1: bool
     """4.0 (GC-9): the group coordinator's appends need no minimum of the ISR."""
     start_up_ms: int
@@ -369,6 +375,9 @@ def broker_profile(version: str) -> BrokerProfile:
         remembers_failed_fence=release < (4, 2, 0),
         fence_changes_exhausted_id=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
+        consumer_groups=release >= (4, 0, 0),
+        commits_by_partition_epoch=release >= (4, 3, 0),
+        paces_assignments=release >= (4, 3, 0),
         offsets_append_acks_1=release >= (4, 0, 0),
         heartbeat_retry=HeartbeatRetry.FIXED if _has_fix(release, (3, 9, 2), (4, 0, 1), (4, 1, 0)) else HeartbeatRetry.EXPONENTIAL,
         start_up_ms=2_500,

@@ -16,7 +16,7 @@ RECONNECT_AT_MOST: Micros = ms(500)
 
 
 class Peer:
-    __slots__ = ("asked", "connection", "name", "open", "ready_at", "reconnect_after", "reconnect_at", "under_way", "until")
+    __slots__ = ("asked", "connection", "name", "open", "ready_at", "reconnect_after", "reconnect_at", "sent_until", "under_way", "until")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -26,6 +26,8 @@ class Peer:
         """Whose answer is waited for; None: it may be asked something from `ready_at` on."""
         self.under_way: RaftRequest | None = None
         """On the wire; another than `asked` where nobody waits for its answer any more."""
+        self.sent_until: Micros = NEVER
+        """Whether anybody waits or not: a connection on which nothing has come by then is closed (NetworkClient.handleTimedOutRequests)."""
         self.until: Micros = NEVER
         self.ready_at: Micros = -NEVER
         self.reconnect_at: Micros = -NEVER
@@ -43,7 +45,7 @@ class Peers:
     @property
     def wake_at(self) -> Micros:
         """When a request has waited long enough. The end of a pause is the asker's affair: `pause_ends`."""
-        return min((peer.until for peer in self.by_name.values()), default=NEVER)
+        return min((min(peer.until, peer.sent_until) for peer in self.by_name.values()), default=NEVER)
 
     def is_ready(self, name: str, now: Micros) -> bool:
         peer = self.by_name[name]
@@ -75,7 +77,7 @@ class Peers:
 
     def _send(self, peer: Peer, out: list[Effect]) -> None:
         if peer.open and peer.under_way is None and peer.asked is not None and peer.connection is not None:
-            peer.under_way = peer.asked
+            peer.under_way, peer.sent_until = peer.asked, peer.until
             out.append(Send(peer.connection, peer.asked))
 
     def forget_questions(self) -> None:
@@ -91,7 +93,7 @@ class Peers:
     def answered(self, connection: str, out: list[Effect]) -> Peer | None:
         """Who answers; None where nobody waits for it any more."""
         peer = self.by_connection[connection]
-        request, peer.under_way = peer.under_way, None
+        request, peer.under_way, peer.sent_until = peer.under_way, None, NEVER
         if request is None or request is not peer.asked:
             self._send(peer, out)
             return None
@@ -105,16 +107,17 @@ class Peers:
 
     def closed(self, connection: str, now: Micros) -> None:
         peer = self.by_connection.pop(connection)
-        peer.connection, peer.open, peer.under_way = None, False, None
+        peer.connection, peer.open, peer.under_way, peer.sent_until = None, False, None, NEVER
         if peer.asked is not None:
             self.fail(peer, now)
         peer.reconnect_at = now + peer.reconnect_after
         peer.reconnect_after = min(2 * peer.reconnect_after, RECONNECT_AT_MOST)
 
     def time_out(self, now: Micros, out: list[Effect]) -> list[str]:
-        """Who has not answered in time: the connection is closed."""
-        late = [peer for peer in self.by_name.values() if peer.until <= now]
-        for peer in late:
+        """Whose answer somebody waits for, and it has not come in time: the connection is closed, as is any other that has been silent for so long."""
+        silent = [peer for peer in self.by_name.values() if min(peer.until, peer.sent_until) <= now]
+        late = [peer for peer in silent if peer.asked is not None]
+        for peer in silent:
             if peer.connection is None:
                 self.fail(peer, now)
             else:

@@ -320,6 +320,18 @@ CLIENT_SWITCHES = (
         {False: "counts until its beginning is too old", True: "counts until its last event is too old"},
         "pull request 15889",
     ),
+    Switch(
+        "generation_in_subscription",
+        "A consumer that joins its group again",
+        {False: "says which partitions it has", True: "says in which generation it got them, so that an old claim is known for one"},
+        "KIP-792",
+    ),
+    Switch(
+        "compares_claims",
+        "A leader that assigns partitions so that they stay where they are",
+        {False: "never looks at a claim from an older generation", True: "keeps one from an older generation too, where there is no newer"},
+        "KAFKA-14639",
+    ),
 )
 
 

@@ -20,7 +20,7 @@ from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     TxnOffsetCommitRequest,
 )
-from ksim_models.transaction_pending import Group, Pending
+from ksim_models.transaction_pending import NO_EPOCHS, Group, Pending
 from ksim_models.transaction_replies import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID, OFFSET_COMMIT
 from ksim_models.transaction_states import Failure, IllegalState, Priority, Result, State, is_legal
 from ksim_models.units import ms
@@ -57,7 +57,7 @@ class TransactionManager:
         self.pending_partitions: dict[str, None] = {}
         self.partitions: dict[str, None] = {}
         """Those that are in the transaction."""
-        self.pending_offsets: dict[str, int] = {}
+        self.pending_offsets: dict[str, tuple[int, int]] = {}
         self.coordinators: dict[str, str] = {}
         """"transaction" and "group" -> the node."""
         self.coordinator_bumps = False
@@ -214,8 +214,8 @@ class TransactionManager:
         self.read_features(at_first=False)
         return self._ask_for_id(Priority.EPOCH_BUMP) if self.bump_required else result
 
-    def send_offsets(self, offsets: Mapping[str, int], group: Group) -> Result:
-        """T29: it may be called again while the last one is still under way."""
+    def send_offsets(self, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int] = NO_EPOCHS) -> Result:
+        """T29: it may be called again while the last one is still under way. epochs: the leader epoch of each OffsetAndMetadata that has one."""
         self._throw_if_closed()
         self._throw_if_pinned("sendOffsetsToTransaction")
         self.throw_if_failed()
@@ -224,23 +224,27 @@ class TransactionManager:
             raise IllegalState(Failure("IllegalStateException" if self.profile.illegal_steps_are_illegal_states else "KafkaException", text))
         if self.is_v2:
             self.started = True
-            return self.enqueue_offset_commit(Result("TxnOffsetCommitHandler"), offsets, group)
+            return self.enqueue_offset_commit(Result("TxnOffsetCommitHandler"), offsets, group, epochs)
         request = AddOffsetsToTxnRequest(self.transactional_id, self.producer_id, self.epoch, group.name)
         result = self._enqueue(ADD_OFFSETS, request, Priority.ADD_PARTITIONS_OR_OFFSETS)
-        self.queue[-1].offsets, self.queue[-1].group = dict(offsets), group
+        waiting = self.queue[-1]
+        waiting.offsets, waiting.epochs, waiting.group = dict(offsets), dict(epochs), group
         return result
 
-    def enqueue_offset_commit(self, result: Result, offsets: Mapping[str, int], group: Group) -> Result:
-        self.pending_offsets.update(offsets)
+    def enqueue_offset_commit(self, result: Result, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int]) -> Result:
+        self.pending_offsets.update({partition: (offset, epochs.get(partition, -1)) for partition, offset in offsets.items()})
+        pending_offsets = self.pending_offsets.items()
         request = TxnOffsetCommitRequest(
             self.transactional_id,
             group.name,
             self.producer_id,
             self.epoch,
-            tuple(self.pending_offsets.items()),
+            tuple((partition, offset) for partition, (offset, _) in pending_offsets),
             group.member,
             group.generation,
-            transaction_version=2 if self.is_v2 else 1,
+            2 if self.is_v2 else 1,
+            group.instance,
+            tuple(epoch for _, (_, epoch) in pending_offsets),
         )
         pending = Pending(OFFSET_COMMIT, request, Priority.ADD_PARTITIONS_OR_OFFSETS, result, GROUP, group.name, self.backoff)
         self.queue.append(pending)
@@ -394,7 +398,7 @@ class TransactionManager:
     def remember_offsets(self, request: Pending) -> None:
         """AddOffsetsToTxn succeeded: the offsets themselves follow."""
         assert request.group is not None
-        self.enqueue_offset_commit(request.result, request.offsets, request.group)
+        self.enqueue_offset_commit(request.result, request.offsets, request.group, request.epochs)
         self.started = True
 
     def offsets_left(self, request: Pending) -> None:

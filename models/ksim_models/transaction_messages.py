@@ -111,6 +111,8 @@ class TxnOffsetCommitRequest:
     generation: int = -1
     transaction_version: int = 1
     instance: str = ""
+    epochs: tuple[int, ...] = ()
+    """Of the last record read of each partition, -1 where it is not known; none: of no partition."""
 
 
 @message
@@ -315,6 +317,34 @@ class LeaveGroupResponse:
     throttle_ms: int = 0
 
 
+# The consumer protocol (KIP-848): one request for everything.
+
+
+@message
+class ConsumerGroupHeartbeatRequest:
+    """epoch: 0 joins, -1 leaves, -2 leaves for a while. What has not changed since the last request is left out."""
+
+    group: str
+    member: str
+    """A member names itself (KIP-1082)."""
+    epoch: int
+    instance: str = ""
+    rebalance_timeout_ms: int = -1
+    topics: tuple[str, ...] | None = None
+    assignor: str = ""
+    owned: tuple[str, ...] | None = None
+
+
+@message
+class ConsumerGroupHeartbeatResponse:
+    error: ErrorCode
+    epoch: int = -1
+    interval_ms: int = 0
+    assignment: tuple[str, ...] | None = None
+    """What it may have now; None where that is as before."""
+    throttle_ms: int = 0
+
+
 @message
 class OffsetCommitRequest:
     group: str
@@ -337,6 +367,9 @@ class OffsetFetchRequest:
     group: str
     partitions: tuple[str, ...]
     require_stable: bool
+    member: str = ""
+    epoch: int = -1
+    """Of a member of a group of the consumer protocol."""
 
 
 @message

@@ -5,10 +5,14 @@ Kafka: TransactionManager.TxnRequestHandler and its kinds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ksim_models.transaction_states import Priority, Result
 from ksim_models.units import Micros
+
+NO_EPOCHS: Mapping[str, int] = {}
+"""Of the leaders of committed offsets: none is known."""
 
 
 @dataclass(slots=True)
@@ -24,7 +28,7 @@ class Group:
 class Pending:
     """A request that waits to be sent, or for its answer."""
 
-    __slots__ = ("api", "backoff", "coordinator", "group", "is_epoch_bump", "is_retry", "key", "message", "offsets", "priority", "result")
+    __slots__ = ("api", "backoff", "coordinator", "epochs", "group", "is_epoch_bump", "is_retry", "key", "message", "offsets", "priority", "result")
 
     def __init__(self, api: str, message: object, priority: Priority, result: Result, coordinator: str, key: str, backoff: Micros) -> None:
         self.api = api
@@ -39,4 +43,5 @@ class Pending:
         self.is_retry = False
         self.is_epoch_bump = priority is Priority.EPOCH_BUMP
         self.offsets: dict[str, int] = {}
+        self.epochs: dict[str, int] = {}
         self.group: Group | None = None

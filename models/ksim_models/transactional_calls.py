@@ -15,11 +15,13 @@ from typing import Protocol
 from ksim_models.facts import Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.transaction_manager import TransactionManager
-from ksim_models.transaction_pending import Group
+from ksim_models.transaction_pending import NO_EPOCHS, Group
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
 from ksim_models.units import NEVER, Micros, ms
 
 CANNOT_RECOVER = ("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException")
+NONE: Mapping[str, int] = {}
+NO_GROUP = Group("")
 TIMED_OUT = "Timeout expired after {}ms while awaiting {}"
 
 
@@ -78,7 +80,7 @@ class TransactionalClient(Protocol):
     def begin(self) -> None:
         """Throws `IllegalState`."""
 
-    def call(self, name: str, now: Micros, offsets: Mapping[str, int] | None = None, group: Group | None = None) -> BlockingCall: ...
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> BlockingCall: ...
 
 
 class Call(BlockingCall):
@@ -142,13 +144,13 @@ class JavaClient:
     def begin(self) -> None:
         self.manager.begin()
 
-    def call(self, name: str, now: Micros, offsets: Mapping[str, int] | None = None, group: Group | None = None) -> Call:
-        return Call(self.manager, name, self._beginning_of(name, offsets or {}, group or Group("")), now, self.max_block_ms)
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> Call:
+        return Call(self.manager, name, self._beginning_of(name, offsets, group, epochs), now, self.max_block_ms)
 
-    def _beginning_of(self, name: str, offsets: Mapping[str, int], group: Group) -> Callable[[], Result]:
+    def _beginning_of(self, name: str, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int]) -> Callable[[], Result]:
         manager = self.manager
         calls = {"init": manager.initialize, "commit": manager.commit, "abort": manager.abort}
-        return calls[name] if name in calls else lambda: manager.send_offsets(offsets, group)
+        return calls[name] if name in calls else lambda: manager.send_offsets(offsets, group, epochs)
 
 
 class CallingThread(ABC):

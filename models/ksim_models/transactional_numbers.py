@@ -74,9 +74,11 @@ class TransactionalNumbers(Idempotence):
             super().succeeded(batch, base_offset)
 
     def failed(self, batch: Batch, error: ErrorCode, text: str, *, adjust: bool) -> None:
-        """I14, T12."""
-        self.manager.failed(Failure(error.exception, text, retriable=error.retriable), in_background=True)
-        self.take_over()
+        """I14, T12. IllegalState where a late error comes between two transactions."""
+        try:
+            self.manager.failed(Failure(error.exception, text, retriable=error.retriable), in_background=True)
+        finally:
+            self.take_over()
         sequence = self.partitions.get(batch.partition)
         if sequence is None or batch.base_sequence < 0:
             return

@@ -316,3 +316,50 @@ def test_what_makes_no_application_is_refused_by_name(text: str, words: str) -> 
         Scenario.loads(COPY.format(kafka="4.3") + text)
 
     assert any(words in problem.message for problem in refused.value.problems)
+
+
+TRUNCATED = """
+kafka = "4.3"
+seed = 1
+[cluster]
+brokers = 6
+config.replica.lag.time.max.ms = 1000
+config.unclean.leader.election.enable = true
+config.group.initial.rebalance.delay.ms = 0
+config.offsets.topic.num.partitions = 4
+config.transaction.state.log.num.partitions = 4
+[topics.orders]
+assignment = [[1, 2]]
+[topics.payments]
+assignment = [[3, 4]]
+[producers.feed]
+[[workload]]
+producer = "feed"
+topic = "orders"
+records = 2000
+every = "10ms"
+[[fault]]
+at = "1s"
+do = "crash"
+who = "broker-2"
+for = "11s"
+[[fault]]
+at = "6s"
+do = "crash"
+who = "copy"
+for = "16s"
+[[fault]]
+at = "7s"
+do = "crash"
+who = "broker-1"
+for = "30s"
+"""
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+def test_an_application_that_commits_leader_epochs_notices_that_what_it_read_was_cut_off(transactional: bool) -> None:
+    """KIP-320: while it is down an unclean election takes what it has read, and other records take the place. Offsets without epochs skip those."""
+    knows, does_not = (simulate(Scenario.loads(TRUNCATED + application(transactional=transactional, more=more))) for more in ("", "leader_epochs = false"))
+
+    assert done(knows)[2] == 0
+    assert done(does_not)[2] > 300

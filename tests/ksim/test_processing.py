@@ -11,6 +11,7 @@ from ksim.report import report_on_history
 from ksim.verdict import judge
 from ksim_models.consumer_facts import CommittedOffset, Processed
 from ksim_models.facts import Acked, Ended, FinalLog, LoggedBatch, Offered
+from ksim_models.messages import Records
 
 CONFIG: dict[str, Any] = {
     "producers": {"feed": {"acks": "all"}, "copier": {"acks": "all"}},
@@ -22,8 +23,16 @@ CONFIG: dict[str, Any] = {
 INPUTS = 10
 
 
-def history(*processed: tuple[int, int], written: tuple[int, ...] | None = None, committed: int = INPUTS, expect: dict[str, Any] | None = None) -> History:
-    """Ten inputs in one batch. processed: (first input, how many), each making as many records; written: which of these stand in the log, in order."""
+def history(
+    *processed: tuple[int, int],
+    written: tuple[int, ...] | None = None,
+    committed: int = INPUTS,
+    expect: dict[str, Any] | None = None,
+    stands: Records = range(INPUTS),
+) -> History:
+    """Ten inputs in one batch, or those that stand. processed: (first input, how many), each making as many records;
+    written: which of these stand in the log, in order.
+    """
     told = History({"config": CONFIG, "scenario": {"expect": expect} if expect else {}})
     told.add(0, Offered("feed", range(INPUTS), 0, 0))
     told.add(1, Acked("feed", "orders-0", range(INPUTS), 0))
@@ -38,7 +47,7 @@ def history(*processed: tuple[int, int], written: tuple[int, ...] | None = None,
     told.add(5, CommittedOffset("reader", "copy", (("orders-0", 99),), "CommitFailedException"))
     out = range(made) if written is None else written
     logged = tuple(LoggedBatch(offset, 0, "copier", range(number, number + 1), -1, -1, -1) for offset, number in enumerate(out))
-    told.add(6, FinalLog("orders-0", "broker-1", True, True, 0, INPUTS, INPUTS, INPUTS, (LoggedBatch(0, 0, "feed", range(INPUTS), -1, -1, -1),)))
+    told.add(6, FinalLog("orders-0", "broker-1", True, True, 0, len(stands), len(stands), len(stands), (LoggedBatch(0, 0, "feed", stands, -1, -1, -1),)))
     told.add(6, FinalLog("payments-0", "broker-1", True, True, 0, len(out), len(out), len(out), logged))
     told.add(7, Ended(True, ("feed", "copier"), 0))
     return told
@@ -75,6 +84,26 @@ def test_numbers_that_were_made_and_never_sent_are_made_anew() -> None:
     (found,) = judge(told).processing
 
     assert (found.processed_once, found.processed_twice) == (INPUTS, 0)
+
+
+def test_what_was_made_of_a_record_that_was_cut_off_is_no_effect_of_the_one_that_took_its_place() -> None:
+    """Three inputs were read before an unclean election put others of the same producer at their offsets."""
+    told = history((3, 7), written=tuple(range(10)))
+    told.add(8, Offered("copier", range(7, 10), 2, 0))
+    told.add(8, Processed("copy", "orders-0", 0, "feed", range(90, 93), "copier", range(7, 10)))
+    (found,) = judge(told).processing
+
+    assert (found.processed_once, found.skipped, found.witness) == (7, 3, "orders-0@0")
+
+
+def test_an_input_is_told_by_its_own_number_where_records_do_not_follow_each_other() -> None:
+    """A poll() brought records 0, 2 and 3, of which three were made."""
+    told = history(written=(0, 1, 2), stands=(0, 2, 3))
+    told.add(8, Offered("copier", range(3), 2, 0))
+    told.add(8, Processed("copy", "orders-0", 0, "feed", (0, 2, 3), "copier", range(3)))
+    (found,) = judge(told).processing
+
+    assert (found.inputs, found.processed_once, found.skipped) == (3, 3, 0)
 
 
 def test_it_is_a_verdict_of_its_own_and_part_of_the_whole() -> None:

@@ -79,8 +79,8 @@ class Members:
         answer = self.ask(OffsetFetchRequest(GROUP, (T0,), stable))
         return answer.error or answer.results[0][1:3]
 
-    def commit_in_transaction(self, offset: int, member: str = "", generation: int = -1, producer: int = 7) -> ErrorCode:
-        request = TxnOffsetCommitRequest("x", GROUP, producer, 0, ((T0, offset),), member, generation)
+    def commit_in_transaction(self, offset: int, member: str = "", generation: int = -1, producer: int = 7, **more: Any) -> ErrorCode:
+        request = TxnOffsetCommitRequest("x", GROUP, producer, 0, ((T0, offset),), member, generation, **more)
         error: ErrorCode = self.ask(request).results[0][1]
         return error
 
@@ -375,3 +375,23 @@ def test_another_coordinator_knows_members_offsets_and_what_transactions_have_pe
     assert members.fetch(stable=False) == (NONE, 5)
     assert members.fetch(stable=True) == (ErrorCode.UNSTABLE_OFFSET_COMMIT, -1)
     assert members.commit(6, joined.member, joined.generation) is NONE
+
+
+def test_offsets_in_a_transaction_of_a_static_member_that_another_has_replaced_are_fenced() -> None:
+    """KIP-345, KIP-447: the instance id is part of the member's place in its group."""
+    members = Members()
+    first = members.join("c1", instance="one")
+    members.sync(first, {first.member: (T0, T1)}, instance="one")
+    members.join("c2", instance="one")
+
+    assert members.commit_in_transaction(5, first.member, first.generation, instance="one") is ErrorCode.FENCED_INSTANCE_ID
+
+
+def test_the_leader_epoch_of_an_offset_is_kept_when_its_transaction_commits() -> None:
+    """KIP-320."""
+    members = Members()
+    assert members.commit_in_transaction(5, epochs=(3,)) is NONE
+    coordinator: Any = members.cluster.brokers[members.coordinator].coordination.coordinators[CONSUMER_OFFSETS]
+    coordinator.transaction_ended(f"{CONSUMER_OFFSETS}-{ord('g') % 3}", 7, committed=True)
+
+    assert members.ask(OffsetFetchRequest(GROUP, (T0,), True)).results[0][2:] == (5, 3)

@@ -63,6 +63,8 @@ def every(step: int, begin: int = 1_000, end: int = 60_000) -> list[Micros]:
 ODD = every(900, 1_300)
 BURSTS = [20_000 * burst + 3_000 for burst in range(3) for _ in range(10)]
 SIZES = [40 + index * index * 7 % 300 for index in range(60)]
+FULL = {"batch_size": 300, "max_in_flight_requests_per_connection": 1}
+FULL_BY_BYTES = FULL | {"partitioner_adaptive_partitioning_enable": False}
 FLOWS: dict[str, tuple[list[Flow], int, dict[str, Any]]] = {
     "two to one partition each": ([Flow(every(700), to=0), Flow(ODD, to=1)], 2, {"batch_size": 800}),
     "two to the same": ([Flow(every(700), to=0), Flow(ODD, to=0)], 2, {"batch_size": 800}),
@@ -77,7 +79,21 @@ FLOWS: dict[str, tuple[list[Flow], int, dict[str, Any]]] = {
     "sizes": ([Flow(every(1_000), sizes=SIZES)], 3, {"batch_size": 900}),
     "sizes to a partition": ([Flow(every(1_000), to=1, sizes=SIZES)], 3, {"batch_size": 900}),
     "sizes, compressed": ([Flow(every(1_000), sizes=SIZES)], 3, {"batch_size": 900, "compression_type": "lz4"}),
-    "one of them is too large": ([Flow(every(1_000), sizes=[50] * 20 + [400] + [50] * 38)], 3, {"max_request_size": 450}),
+    "one of them is too large": ([Flow(every(1_000), sizes=[50] * 10 + [400] + [50] * 48)], 3, {"max_request_size": 450}),
+    "two to the same, exactly full": ([Flow(every(700), to=0), Flow(ODD, to=0)], 2, {"batch_size": BATCH_OVERHEAD + 4 * record_bytes(100, 0)}),
+    "65 to a batch": ([Flow(every(200), to=0, sizes=[1] * 295)], 2, {"batch_size": BATCH_OVERHEAD + 64 * record_bytes(1, 0) + record_bytes(1, 64)}),
+    "memory for two of three": ([Flow(every(700), keys=[index % 3 for index in range(90)])], 3, {"batch_size": 800, "buffer_memory": 1_600, "max_block_ms": 4}),
+    "full ones wait": (
+        [Flow(every(300))],
+        3,
+        FULL_BY_BYTES,
+    ),
+    "full ones wait, of all sizes": (
+        [Flow(every(1_000), sizes=SIZES)],
+        3,
+        FULL_BY_BYTES,
+    ),
+    "full ones wait, and queues are counted": ([Flow(every(300))], 3, FULL),
     "without linger": ([Flow(every(700)), Flow(ODD, to=0)], 3, {"batch_size": 800, "linger_ms": 0}),
     "by batches": ([Flow(every(700)), Flow(ODD)], 3, {"batch_size": 800, "kafka": "3.2"}),
     "round robin": ([Flow(every(700)), Flow(ODD)], 3, {"batch_size": 800, "partitioner_class": ROUND_ROBIN}),
@@ -142,7 +158,10 @@ def wakes(client: Client, number: int) -> list[Micros]:
         ("keys that do not place", [1_000, 5_200, 9_400, 10_100, 14_300, 15_000, 19_200]),
         ("keys and a stream", [1_000, 1_700, 2_400, 4_500, 5_200, 5_900, 8_000]),
         ("sizes to a partition", [1_000, 7_000, 10_000, 13_000, 17_000, 20_000, 25_000]),
-        ("one of them is too large", [1_000, 21_000, 22_000, 42_000, 43_000]),
+        ("one of them is too large", [1_000, 11_000, 21_000, 22_000, 42_000, 43_000]),
+        ("two to the same, exactly full", [1_000, 2_200, 3_800, 5_200, 6_700, 8_500, 10_100]),
+        ("65 to a batch", [1_000, 13_800, 26_800, 39_800, 52_800]),
+        ("memory for two of three", [1_000, 2_400, 6_400, 10_400, 14_400]),  # Blocked, refused, and blocked again: nobody gives memory back.
         ("by batches", [1_000, 3_100, 3_800, 5_900, 6_600, 8_700, 9_400]),
         ("round robin", [1_000, 8_000, 15_000, 22_000, 29_200, 36_400, 43_600]),
         ("little memory", [1_000, 3_100, 5_800, 5_900, 6_700, 9_900, 10_700]),

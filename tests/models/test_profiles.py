@@ -70,6 +70,8 @@ CLIENT_SWITCHES = [
     ("transactions_v2", "3.9", "4.0"),  # KIP-890, T40
     ("exhausted_retries_are_abortable", "4.0", "4.1"),  # T12
     ("failed_abort_is_fatal", "4.0", "4.1"),  # section 5.5
+    ("generation_in_subscription", "3.3", "3.4.0"),  # KIP-792
+    ("compares_claims", "3.4.0", "3.4.1"),  # KAFKA-14639
 ]
 
 BROKER_SWITCHES = [
@@ -85,6 +87,9 @@ BROKER_SWITCHES = [
     ("exits_with_untold_directories", "3.7", "3.8"),  # BP-30
     ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
     ("periodic_elections", "3.9", "4.0"),  # KC-46
+    ("consumer_groups", "3.9", "4.0"),  # KIP-848
+    ("commits_by_partition_epoch", "4.2", "4.3"),  # GC-10
+    ("paces_assignments", "4.2", "4.3"),
     ("drops_newer_epoch_batches", "4.0.0", "4.0.1"),
     ("session_scan_in_slices", "3.9", "4.0"),  # KC-2
     ("old_session_blocks_after_shutdown", "3.9", "4.0"),  # KC-13

@@ -6,7 +6,7 @@ import pytest
 
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode as E
-from ksim_models.machine import Effect, Open, Send
+from ksim_models.machine import Close, Effect, Open, Send
 from ksim_models.messages import LeaderChangeRecord, NoOpRecord
 from ksim_models.profiles import broker_profile
 from ksim_models.quorum_messages import (
@@ -321,6 +321,20 @@ def test_a_question_to_a_lost_leader_fails_when_one_could_connect_again_and_only
 
     peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), ms(70), out)
     assert out == [Open("->c1#2", "c1")]
+
+
+def test_a_connection_that_stays_silent_is_closed_though_nobody_waits_for_its_answer_any_more() -> None:
+    """NetworkClient.handleTimedOutRequests: one request at a time, so without it a machine that lost its power would hold up every later question."""
+    peers = Peers(("c1",), lambda peer: f"->{peer}", ms(2_000), ms(20))
+    out: list[Effect] = []
+    peers.ask("c1", VoteRequest("c2", 1, 1, 1, pre_vote=True), 0, out)
+    peers.opened("->c1", out)
+    peers.forget_questions()
+    peers.ask("c1", VoteRequest("c2", 2, 1, 1, pre_vote=True), ms(1_000), out)
+    out.clear()
+
+    assert peers.wake_at == ms(2_000)
+    assert (peers.time_out(ms(2_000), out), out) == (["c1"], [Close("->c1")])
 
 
 def test_a_candidate_whose_drawn_pause_is_none_stands_again_at_once() -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from ksim_models.arrivals import Flaw
+from ksim_models.arrivals import Arrivals, Flaw
 from ksim_models.batch import upper_bound_bytes
+from ksim_models.closing import ClosableProducer
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Blocked, Fault, Offered, Refused
 from ksim_models.flaws import UNSERIALIZABLE, UNSERIALIZABLE_TEXT
-from ksim_models.machine import Wake
+from ksim_models.machine import Terminated, Wake
+from ksim_models.on_failure import OnFailure, Reaction
+from ksim_models.partitioner_names import ROUND_ROBIN
 from ksim_models.units import LONG_AGO, NEVER
-from scripted import Client
+from scripted import Client, Half, Script
 
 
 def refusals(client: Client) -> list[tuple[int, str, str]]:
@@ -434,3 +437,92 @@ def test_larger_than_the_buffer_is_refused_with_both_numbers() -> None:
     client.send()
 
     assert refusals(client)[0][2] == "Attempt to allocate 16384 bytes, but there is a hard limit of 1000 on memory allocations."
+
+
+def with_breaker(**config: Any) -> Client:
+    """One failure opens it, for a second."""
+    client = Client(**{"retry_backoff_ms": 100, "retry_backoff_max_ms": 100} | config)
+    for call in client.calls:
+        call.on_failure = OnFailure(Reaction.BREAK, 1, 1_000_000)
+    machine = ClosableProducer("p1", client.producer.profile, client.config, ["b1", "b2"], list[Arrivals](client.calls), Half())
+    Script.__init__(client, client.calls, machine)
+    client.producer = machine
+    return client
+
+
+def refused_after(what: str, client: Client) -> None:
+    """What brings each refusal about, from 5 ms on."""
+    match what:
+        case "A2":
+            client.producer.sending.closed = True
+        case "A3 never described":
+            client.topic_error = E.UNKNOWN_TOPIC_OR_PARTITION
+        case "A3 invalid":
+            client.topic_error = E.INVALID_TOPIC_EXCEPTION
+        case "A3 not authorized" | "A54 waits for metadata":
+            client.topic_error = E.TOPIC_AUTHORIZATION_FAILED if what[1] == "3" else E.UNKNOWN_TOPIC_OR_PARTITION
+        case "A5":
+            client.calls[0].flaws = {0: Flaw("bad", UNSERIALIZABLE)}
+        case "A7":
+            client.calls[0].size = 500
+        case "A22" | "A54 waits for memory":
+            client.send(1)
+        case "T3":
+            client.producer.sending.in_error_state = "KafkaException"
+    client.at(5)
+    client.send(0)
+    if what[:3] == "A54":
+        client.at(80)
+        client._handle(Terminated(0))
+    client.at(200)
+
+
+@pytest.mark.parametrize(
+    ("what", "config", "at", "error"),
+    [
+        ("A2", {}, 5, "IllegalStateException"),
+        ("A3 never described", {}, 55, "TimeoutException"),
+        ("A3 invalid", {}, 5, "InvalidTopicException"),
+        ("A3 not authorized", {}, 5, "TopicAuthorizationException"),
+        ("A5", {}, 5, "SerializationException"),
+        ("A7", {"max_request_size": 200}, 5, "RecordTooLargeException"),
+        ("A22", {"buffer_memory": 300, "batch_size": 300}, 55, "BufferExhaustedException"),
+        ("A54 waits for memory", {"buffer_memory": 300, "batch_size": 300, "max_block_ms": 60_000}, 80, "KafkaException"),
+        ("A54 waits for metadata", {"max_block_ms": 60_000}, 80, "KafkaException"),
+        ("C8", {"buffer_memory": 1_000, "batch_size": 16_384}, 5, "IllegalArgumentException"),
+        ("T3", {}, 5, "KafkaException"),
+    ],
+)
+def test_each_refusal_is_a_failure_at_its_own_moment(what: str, config: dict[str, Any], at: int, error: str) -> None:
+    """on_failure = "break": seen in when the breaker lets the next record through."""
+    client = with_breaker(**{"max_block_ms": 50, "delivery_timeout_ms": 60_000} | config)
+    refused_after(what, client)
+
+    assert [(moment, told) for moment, told, _ in refusals(client)] == [(at, error)]
+    breaker = client.producer.sending.threads[0].breaker
+    assert breaker is not None
+    assert (breaker.state.value, breaker.until) == ("open", at * 1_000 + 1_000_000)
+
+
+def test_round_robin_waits_for_memory_with_the_partition_it_chose() -> None:
+    """A6, A21: the choice is made once, so none is passed over."""
+    client = Client(partitions=3, partitioner_class=ROUND_ROBIN, buffer_memory=300, batch_size=300, max_block_ms=60_000, delivery_timeout_ms=120_000)
+    client.calls[0].partition, client.calls[0].size = None, 150
+    client.send(0, count=6)
+    for _ in range(5):
+        client.answer(offset=0)
+
+    partitions = [batch.partition for batch in client.sent]
+    assert len(set(partitions[:3])) == 3
+    assert partitions == partitions[:3] * 2
+
+
+def test_batch_size_0_is_told_to_hang_in_the_partitioner() -> None:
+    """H-014: what never returns is told like what blocks, with a name of its own."""
+    client = Client(kafka="3.3.1", batch_size=0)
+    client.calls[0].partition = None
+    client.send(1)  # It names its partition.
+    client.send()
+
+    assert [(fact.record, fact.why, fact.until_us) for _, fact in client.facts if isinstance(fact, Blocked)][-1] == (1, "partitioner", NEVER)
+    assert client.producer.wake_at is None or client.producer.wake_at > client.now

@@ -36,7 +36,7 @@ def test_a_sentence_is_there_for_every_position_of_its_switch(profile: type[Any]
 
 SOURCE = r"((KIP|KAFKA)-\d+|pull request \d+|T\d+)"
 VERBS = frozenset(
-    "adds answers appends asks begins cannot can changes counts doubles drops ends fails fences follows "
+    "adds answers appends asks assigns begins cannot can changes counts doubles drops ends fails fences follows "
     "gets gives has is keeps leaves learns lets looks makes may moves names never only "
     "reaches refuses remembers repeats rises says skips stands stays takes throws times tries returns waits writes".split()
 )

@@ -37,7 +37,7 @@ def test_every_kind_of_fault_and_every_release_of_brokers_is_drawn() -> None:
 
     assert set(deeds) == {
         *("crash", "power-loss", "pause", "shutdown", "cut", "reset", "slow", "lose-request", "lose-response", "delay", "answer", "hang"),
-        *("elect", "reassign", "alter", "delete-records", "recreate-topic", "disk-full", "disk-error"),
+        *("elect", "reassign", "alter", "delete-records", "recreate-topic", "disk-full", "disk-error", "slow-disk", "slow-cpu"),
     }
     assert {data["kafka"]["brokers"].rpartition(".")[0] or "" for data in drawn} >= {"3", "4"}
     assert {data["cluster"]["brokers"] for data in drawn} == {1, 2, 3, 4, 5}

@@ -1,0 +1,42 @@
+"""What random chaos has found, each as the smallest scenario that showed it: every invariant is looked at after every step, and all hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from ksim.scenario import Scenario
+from ksim.simulation import simulate
+
+READER = '[consumers.c1]\ntopics = ["t"]\nconfig.isolation.level = "read_committed"\nconfig.auto.offset.reset = "earliest"\n'
+
+FOUND = {
+    "INV-10: whose records retention has deleted stays open until its marker comes": (
+        'kafka = "3.5"\n[cluster]\nconfig.log.retention.check.interval.ms = 1000\n[topics.t]\nconfig.retention.ms = 2000\n[producers.p1]\n'
+        'config.transactional.id = "id"\n[[workload]]\ntopic = "t"\nrecords = 8\nevery = "200ms"\ntransaction = { records = 20, think = "9s" }\n'
+        '[[fault]]\ndo = "crash"\nwho = "p1"\nat = "1500ms"\nfor = "5s"\n'
+    ),
+    "LeaderCompleteness: who has lost its power leads by old metadata, and serves nobody, until it is let in": (
+        'kafka = "3.8"\n[cluster]\ncontrollers = 3\n[topics.t]\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = "1ms"\n'
+        '[[fault]]\ndo = "power-loss"\nwho = "leader(t-0)"\nat = "1900ms"\nfor = "180ms"\n'
+    ),
+    "INV-12: one fetch brings several aborted transactions of one producer": (
+        'kafka = "3.3"\n[topics.t]\n[producers.p1]\nconfig.transactional.id = "id"\n'
+        '[[workload]]\ntopic = "t"\nrecords = 40\nevery = "10ms"\ntransaction = { records = 10, abort_every = 1, think = "50ms" }\n'
+        + READER
+        + '[[fault]]\ndo = "pause"\nwho = "c1"\nat = "1ms"\nfor = "3s"\n'
+    ),
+    "a late error between two transactions: up to 3.5 the handler of the answer dies of it, and nothing else happens": (
+        'kafka = { brokers = "4.3", clients = "3.5" }\n[topics.t]\n[producers.p1]\nconfig.transactional.id = "id"\nconfig.request.timeout.ms = 2000\n'
+        'config.delivery.timeout.ms = 2100\nconfig.linger.ms = 0\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = "1ms"\n'
+        'transaction = { records = 1 }\non_failure = "stop"\n'
+        '[[fault]]\ndo = "answer"\nwhen = { request = "Produce" }\nerror = "NOT_ENOUGH_REPLICAS"\n'
+        '[[fault]]\ndo = "hang"\nwhen = { request = "Produce", nth = 2 }\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("text", FOUND.values(), ids=FOUND)
+def test_every_invariant_holds(text: str) -> None:
+    verdict = simulate(Scenario.loads(f'title = "found"\nseed = 7\n{text}'), check_every=1).verdict
+
+    assert all(anomaly.allowed for anomaly in verdict.anomalies)
