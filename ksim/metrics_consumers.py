@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_windows import Windows
 from ksim_models.consumer import Consumer
+from ksim_models.consumer_coordinator import NO_GENERATION, MemberState
 from ksim_models.consumer_fetching import Fetching, Logged
-from ksim_models.consumer_group import NO_GENERATION, MemberState
+from ksim_models.consumer_group import GroupMember
 from ksim_models.errors import NONE
 from ksim_models.machine import Close, Closed, Effect, Event, Received, Send
 from ksim_models.transaction_messages import (
     ConsumerFetchResponse,
+    ConsumerGroupHeartbeatResponse,
     HeartbeatResponse,
     JoinGroupRequest,
     JoinGroupResponse,
@@ -99,14 +101,14 @@ class TappedConsumer:
                 self._take(now, "fetch-latency", latency)
             case OffsetCommitResponse():
                 self._take(now, "commit-latency", latency)
-            case HeartbeatResponse():
+            case HeartbeatResponse() | ConsumerGroupHeartbeatResponse():
                 self._take(now, "heartbeat-latency", latency)
-            case JoinGroupResponse() if group is not None:
+            case JoinGroupResponse() if isinstance(group, GroupMember):
                 if answer.error is NONE and group.state is MemberState.PREPARING_REBALANCE:
                     self._take(now, "join-latency", latency)
                 else:
                     self._take(now, "failed-rebalance", 1)
-            case SyncGroupResponse() if group is not None:
+            case SyncGroupResponse() if isinstance(group, GroupMember):
                 if answer.error is NONE:
                     self._take(now, "sync-latency", latency)
                 if answer.error is NONE and group.state is MemberState.COMPLETING_REBALANCE and group.generation != NO_GENERATION:

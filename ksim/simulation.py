@@ -222,10 +222,11 @@ class Simulation:
                 consumers.append(Consumer(*parts))
             else:
                 consumers.append(SharingConsumer(*parts, copying) if isinstance(copying, Shares) else CopyingConsumer(*parts, copying))
-            if self.taps is None:
-                self.loop.add(consumers[-1], is_client=True)
+            consumer = consumers[-1]
+            if self.taps is None or isinstance(consumer, LibrdkafkaConsumer):
+                self.loop.add(consumer, is_client=True)
             else:
-                self.taps.append(tap_consumer(consumers[-1], plan))
+                self.taps.append(tap_consumer(consumer, plan))
                 self.loop.add(self.taps[-1], is_client=True)
         return consumers
 
