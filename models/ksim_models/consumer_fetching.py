@@ -65,7 +65,7 @@ class Fetching:
         self.asked: dict[str, None] = {}
         """Nodes with a fetch under way."""
         self.in_group = config.group_id is not None
-        self.reset_policy = config.auto_offset_reset
+        self.reset_policy = config.resets_to
         self.retry_after: Micros = ms(config.retry_backoff_ms)
         self.patience: Micros = ms(config.request_timeout_ms)
         self.waiting_for: dict[str, None] = {}
@@ -120,10 +120,11 @@ class Fetching:
     def _ask_for_offsets(self, now: Micros, out: list[Effect]) -> None:
         for node, positions in self._by_leader(FetchState.AWAIT_RESET, now).items():
             if self.is_ready(node, now, out):
-                for to in ("earliest", "latest"):
+                for to in ("earliest", "latest", "since"):
                     asked = tuple((one.partition, self.metadata.leader_of(one.partition)[1]) for one in positions if one.reset_to == to)
                     if asked:
-                        self.network.send(node, ListOffsetsRequest(asked, to, self.config.read_committed), (), now, out)
+                        since = now - self.config.resets_back if to == "since" else 0
+                        self.network.send(node, ListOffsetsRequest(asked, to, self.config.read_committed, since), (), now, out)
                 for position in positions:
                     position.asked_until = now + self.patience
 
@@ -148,7 +149,7 @@ class Fetching:
                 continue
             if error:
                 self._try_later(position, now)
-            else:
+            elif offset >= 0:  # Else nothing is so young: Java asks again after request.timeout.ms.
                 position.seek(offset, -1, self.metadata.leader_of(partition))
 
     def epochs_came(self, request: OffsetForLeaderEpochRequest, response: OffsetForLeaderEpochResponse, now: Micros) -> None:

@@ -97,7 +97,8 @@ class Coordinated(Script):
 
     def coordinator_breaks_off(self) -> None:
         thread = self.client.brokers.get(TXN)
-        assert thread is not None and thread.connection is not None
+        assert thread is not None
+        assert thread.connection is not None
         self.pending = [request for request in self.pending if request[0] != thread.connection]
         self._handle(Closed(thread.connection))
 
@@ -140,7 +141,8 @@ def test_every_state_is_reached_from_somewhere_and_the_fatal_one_is_never_left()
     """rd_kafka_txn_state_transition_is_valid."""
     assert {target for target, sources in LEGAL.items() if not sources} == {State.INIT}
     assert all(target is State.FATAL_ERROR or State.FATAL_ERROR not in sources for target, sources in LEGAL.items())
-    assert set(IGNORED) == {State.ABORTABLE_ERROR} and not IGNORED[State.ABORTABLE_ERROR] & LEGAL[State.ABORTABLE_ERROR]
+    assert set(IGNORED) == {State.ABORTABLE_ERROR}
+    assert not IGNORED[State.ABORTABLE_ERROR] & LEGAL[State.ABORTABLE_ERROR]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,8 @@ def test_a_message_leaves_when_its_partition_is_registered_and_the_transaction_e
     client.at(1_210)
 
     request = client.requests[0][1]
-    assert isinstance(request, ProduceRequest) and request.batches[0].transactional
+    assert isinstance(request, ProduceRequest)
+    assert request.batches[0].transactional
     assert (request.transactional_id, request.transaction_version, request.knows_abortable) == ("t", 1, False)
     assert client.was_asked()[2:] == ["AddPartitions"], "the end waits"
     client.answer(offset=0)
@@ -305,7 +308,8 @@ def test_what_an_error_of_a_batch_means_for_the_transaction(error: E, code: str,
 
     assert f"commit: {code}" in client.steps()
     assert client.state is state
-    assert client.client.idempotence is not None and client.client.idempotence.epoch == epoch
+    assert client.client.idempotence is not None
+    assert client.client.idempotence.epoch == epoch
     order = client.was_asked()[2:]
     assert order == (["AddPartitions"] if state is State.FATAL_ERROR else ["AddPartitions", "EndTxn", *(["InitProducerId"] if epoch else [])])
 
@@ -431,7 +435,8 @@ def test_a_call_that_is_not_for_the_state_says_which_it_is(name: str) -> None:
     call = client.call(name, offsets={"in-0": 5}, group=Group("g")) if name == "send-offsets" else client.call(name)
 
     assert client.look(call) == "_STATE"
-    assert call.error is not None and call.error.text == "Operation not valid in state Ready"
+    assert call.error is not None
+    assert call.error.text == "Operation not valid in state Ready"
     assert call.next is Next.END
 
 
@@ -496,4 +501,5 @@ def test_an_answer_to_the_registering_of_partitions_that_comes_behind_the_abort_
     client.at(1_300)
 
     assert client.steps() == ["begin", "abort", "aborted"]
-    assert client.client.transactions is not None and client.client.transactions.registered == {}
+    assert client.client.transactions is not None
+    assert client.client.transactions.registered == {}
