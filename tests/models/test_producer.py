@@ -430,7 +430,7 @@ def test_before_3_0_1_an_idle_connection_too_is_closed_when_the_poll_ends() -> N
 
 
 @pytest.mark.parametrize("kind", [MetadataResponse, ApiVersionsResponse, InitProducerIdResponse])
-def test_n11_an_answer_of_any_kind_may_throttle_its_connection(kind: type) -> None:
+def test_n11_an_answer_of_any_kind_may_throttle_its_connection(kind: type[Any]) -> None:
     """KIP-219: the client sends nothing over it for so long."""
     client = Client(enable_idempotence=True, request_timeout_ms=300, delivery_timeout_ms=5_000)
     answer = client._answer_at_once
