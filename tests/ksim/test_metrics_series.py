@@ -376,7 +376,7 @@ def test_librdkafkas_msg_cnt_is_what_has_no_delivery_report_and_its_rtt_is_in_mi
 
 
 COME_BACK = {"copy-behind-a-flush", "copy-in-transactions", "copy-per-partition", "outbox"}
-"""Their client dies and comes back as another: its metrics ended with the first."""
+"""Their client ends and comes back as another, whose totals begin at nothing."""
 
 
 @pytest.mark.parametrize("name", [name for name, _ in names() if name not in COME_BACK])
