@@ -125,6 +125,8 @@ class ClientProfile:
     """4.1 (KIP-1050): TRANSACTION_ABORTABLE for an abort; before, the abort failed and no other call was possible."""
     offset_commit_retries_all: bool
     """3.8 (KAFKA-16047, T25a): TxnOffsetCommit is sent again for whatever is retriable; before, for few errors by name."""
+    transaction_errors_keep_their_names: bool
+    """3.6 (KAFKA-14278, T25a): INVALID_TXN_STATE is fatal as itself, a fencing code for offsets as ProducerFencedException; before, as other exceptions."""
     topic_id_resets_epoch: bool
     """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
     unknown_topic_id_resets_epoch: bool
@@ -318,6 +320,7 @@ def client_profile(version: str) -> ClientProfile:
         exhausted_retries_are_abortable=release >= (4, 1, 0),
         failed_abort_is_fatal=release >= (4, 1, 0),
         offset_commit_retries_all=release >= (3, 8, 0),
+        transaction_errors_keep_their_names=release >= (3, 6, 0),
         topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
         unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
         produces_by_topic_id=release >= (4, 1, 0),

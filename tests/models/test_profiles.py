@@ -67,6 +67,7 @@ CLIENT_SWITCHES = [
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
     ("illegal_steps_poison", "3.5", "3.6"),  # T1
     ("offset_commit_retries_all", "3.7", "3.8"),  # T25a
+    ("transaction_errors_keep_their_names", "3.5", "3.6"),  # T25a
     ("transactions_v2", "3.9", "4.0"),  # KIP-890, T40
     ("exhausted_retries_are_abortable", "4.0", "4.1"),  # T12
     ("failed_abort_is_fatal", "4.0", "4.1"),  # section 5.5
