@@ -217,6 +217,8 @@ class BrokerProfile:
     """3.7 (KIP-951, BP-14): NOT_LEADER_OR_FOLLOWER names the leader this broker knows."""
     drops_newer_epoch_batches: bool
     """3.9.1, 4.0.1, 4.1 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
+    matches_epochs_of_fetches: bool
+    """3.9.1, 4.0.1, 4.1 (KAFKA-18991, RP-38): a follower ignores the answer to a fetch of an older epoch; before, where leader and offset are the same, not."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     demoted_while_shutting_down: bool
@@ -352,6 +354,7 @@ def broker_profile(version: str) -> BrokerProfile:
         parked_metadata_fetch_sees_commit=release >= (4, 1, 0),
         leader_hint_in_produce=release >= (3, 7, 0),
         drops_newer_epoch_batches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
+        matches_epochs_of_fetches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
         reports_failed_directories=release >= (3, 7, 0),
