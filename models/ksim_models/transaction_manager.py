@@ -20,12 +20,10 @@ from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     TxnOffsetCommitRequest,
 )
-from ksim_models.transaction_pending import Group, Pending
+from ksim_models.transaction_pending import NO_EPOCHS, Group, Pending
 from ksim_models.transaction_replies import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, FIND_COORDINATOR, INIT_PRODUCER_ID, OFFSET_COMMIT
 from ksim_models.transaction_states import Failure, IllegalState, Priority, Result, State, is_legal
 from ksim_models.units import ms
-
-NO_EPOCHS: Mapping[str, int] = {}
 
 TRANSACTION, GROUP = "transaction", "group"
 FATAL_FOR_EVERYONE = (

@@ -5,10 +5,14 @@ Kafka: TransactionManager.TxnRequestHandler and its kinds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ksim_models.transaction_states import Priority, Result
 from ksim_models.units import Micros
+
+NO_EPOCHS: Mapping[str, int] = {}
+"""Of the leaders of committed offsets: none is known."""
 
 
 @dataclass(slots=True)
