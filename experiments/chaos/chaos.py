@@ -36,6 +36,8 @@ FOUND = (
     "seed 2013: INV-12 mixed up several aborted transactions of one producer in one fetch; it looks, besides, whether a committed one is told of as aborted.",
     "seed 3043: a late error between two transactions ended the simulation. Up to 3.5 it ends the handling of that answer (Sender.failBatch).",
     "seed 1021 of read_process_write.py: a coordinator that dies when its last record is replicated tells nobody; INV-11 reads the log of its successor now.",
+    "seed 34: a follower that comes back in the leader's epoch, and before the start of the leader's log, was not refused (OFFSET_OUT_OF_RANGE).",
+    "seed 4075: records of a committed transaction whose marker a power loss took are hidden; the verdict knows that Kafka allows it.",
     "read on from there: what an administrator does on the way, an unclean election or an altered setting, is part of what the verdict allows.",
 )
 EVERY = (1, 5, 13, 29)

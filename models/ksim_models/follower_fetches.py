@@ -93,7 +93,7 @@ class FollowerFetches:
                 continue
             log = replica.log
             error = self._fetch_error(replica, session, position)
-            in_step = position.last_fetched_epoch == log.epochs.latest and position.fetch_offset <= log.log_end_offset  # As good as always.
+            in_step = position.last_fetched_epoch == log.epochs.latest and log.log_start_offset <= position.fetch_offset <= log.log_end_offset  # Nearly always.
             diverging = None if error or in_step else replica.diverges(position.last_fetched_epoch, position.fetch_offset)
             if diverging == (-1, -1):
                 error = ErrorCode.OFFSET_OUT_OF_RANGE

@@ -39,6 +39,11 @@ FOUND = {
         'transaction = { records = 4, think = "500ms" }\non_failure = "stop"\n'
         '[[fault]]\ndo = "power-loss"\nwho = "broker-1"\nwhen = { transaction = 2, phase = "after-begin" }\nfor = "2s"\n'
     ),
+    "a follower comes back in the leader's epoch and before the start of its log: its offset is out of range": (
+        'kafka = "4.0"\n[cluster]\nconfig.log.retention.check.interval.ms = 1000\n[topics.t]\nreplication = 2\nconfig.retention.ms = 12000\n'
+        '[producers.p1]\nconfig.linger.ms = 0\n[[workload]]\ntopic = "t"\nrecords = 57\nevery = "10ms"\n'
+        '[[fault]]\ndo = "crash"\nwho = "followers(t-0)"\nat = "532ms"\nfor = "25s"\n'
+    ),
 }
 
 
