@@ -54,7 +54,7 @@ def test_the_last_five_batches_of_a_producer_are_remembered() -> None:
 def test_what_a_leader_answers(given: RecordBatch, answer: Answer) -> None:
     log = log_of(batch(0, 2, epoch=2), batch(2, 3, epoch=2))
 
-    assert log.producers.judge(given)[0] is answer
+    assert log.producers.judge(given) == (answer, 2 if answer is Answer.DUPLICATE else -1)
 
 
 def test_a_follower_knows_what_its_leader_knew() -> None:
@@ -206,3 +206,23 @@ def test_who_has_expired_meanwhile_is_not_read_back(now: int, remembered: list[i
     state.reload(0, 2, now, 100)
 
     assert list(state.entries) == remembered
+
+
+@pytest.mark.parametrize(
+    ("epoch", "payload", "same_epoch", "needs_proof", "answer"),
+    [
+        pytest.param(0, (), True, True, Answer.OUT_OF_ORDER, id="PS-13 a client's batch has its sequence"),
+        pytest.param(0, ("x",), True, True, Answer.APPEND, id="PS-13 what a coordinator writes has none"),
+        pytest.param(-1, ("x",), True, False, Answer.OLD_EPOCH, id="PS-12 but an epoch"),
+        pytest.param(1, ("x",), True, True, Answer.WRONG_TRANSACTION, id="PS-11 the open transaction is of another epoch"),
+        pytest.param(1, ("x",), False, True, Answer.APPEND, id="PS-11 where that does not matter"),
+        pytest.param(1, ("x",), True, False, Answer.APPEND, id="PS-11 where nobody asks for a proof"),
+    ],
+)
+def test_what_is_judged_of_a_batch_in_a_transaction(epoch: int, payload: tuple[str, ...], same_epoch: bool, needs_proof: bool, answer: Answer) -> None:
+    """A transaction of epoch 0 is open."""
+    state = state_of(written(0, 0, in_transaction=True))
+    given = RecordBatch("t-0", "", range(1), 100, 7, epoch, 5, transactional=True, payload=payload)
+    judged = state.judge_transactional(given, None, needs_proof=needs_proof, same_epoch=same_epoch, epoch_first=False, strict_start=True)
+
+    assert judged == (answer, -1)
