@@ -41,6 +41,21 @@ def counts(run: Run) -> dict[str, int]:
     return found
 
 
+def markers_by_the_clock(run: Run) -> bool:
+    """librdkafka's sticky partition changes by time: how many partitions a transaction has, and so how many markers, is then decided by the millisecond."""
+    partitions = {topic.name: len(topic.assignment) for topic in run.plan.topics}
+    of = {producer.name: producer.librdkafka for producer in run.plan.producers}
+    return any(
+        workload.transaction is not None
+        and workload.partition is None
+        and not workload.keys.distinct
+        and partitions.get(workload.topic, 1) > 1
+        and (own := of[workload.producer]) is not None
+        and bool(own.sticky_partitioning_linger_ms)
+        for workload in run.plan.workloads
+    )
+
+
 def thrown(run: Run) -> Iterator[str]:
     """By calls other than send()."""
     for _, step in run.history.of(Transaction):

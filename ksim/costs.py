@@ -34,15 +34,18 @@ class Work:
         if asks and type(message) is not ProduceRequest:
             return self._costs[path[1]].request
         if type(message) is FetchResponse:  # The leader has read it, the follower appends it: all batches of a partition at once.
-            written = [partition for partition in message.partitions if partition.batches]
-            if not written:
-                return 0
-            sender, receiver = path
-            is_copy = receiver in self._brokers  # A consumer's own work costs nothing here.
-            copied = sum([self._append(receiver, partition.partition, partition.batches) for partition in written]) if is_copy else 0
-            return self._costs[sender].fetch + copied
+            read = appended = 0
+            for partition in message.partitions:
+                if partition.batches:
+                    read = self._costs[path[0]].fetch
+                    if path[1] in self._brokers:  # A consumer's own work costs nothing here.
+                        appended += self._append(path[1], partition.partition, partition.batches)
+            return read + appended
         if type(message) is ProduceRequest:
-            return self._costs[path[1]].request + sum([self._append(path[1], batch.partition, (batch,)) for batch in message.batches])
+            took = self._costs[path[1]].request
+            for batch in message.batches:
+                took += self._append(path[1], batch.partition, (batch,))
+            return took
         if type(message) is MetadataFetchResponse and message.records:
             return self._costs[path[1]].metadata
         return 0

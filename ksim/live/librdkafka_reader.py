@@ -60,7 +60,7 @@ class Reading:
 
     def _take(self, message: Message) -> None:
         self.idle = []
-        who = identity(message.value(), [(str(key), b"") for key, _ in message.headers() or ()])
+        who = identity(message.value(), [(str(header[0]), b"") for header in message.headers() or ()])
         if who is not None:
             producer, first = who
             say("read", topic=message.topic(), partition=message.partition(), base=message.offset(), producer=producer, first=first, count=1)
@@ -74,7 +74,10 @@ class Reading:
             elif self.commit == "async":
                 self.consumer.commit(asynchronous=True)
         except KafkaException as problem:
-            print(f"commit(): {problem}", file=sys.stderr, flush=True)  # A reason to poll() again; its outcome is told by on_commit.
+            error = problem.args[0]  # A reason to poll() again; on_commit tells of it, unless nothing was asked of anybody.
+            if error.name() == "_ASSIGNMENT_LOST":
+                offsets = [[message.topic(), message.partition(), (message.offset() or 0) + 1]]
+                say("offsets", offsets=offsets, transaction=0, **{"class": str(error.name())})
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Of every commit, whoever asked for it."""

@@ -17,9 +17,9 @@ from ksim_models.librdkafka_sending import LibrdkafkaSending
 from ksim_models.librdkafka_transaction_states import TransactionError, normalized
 from ksim_models.librdkafka_transactions import LibrdkafkaTransactions
 from ksim_models.machine import Effect
-from ksim_models.transaction_pending import NO_EPOCHS, Group
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState
-from ksim_models.transactional_calls import BlockingCall, Next
+from ksim_models.transactional_calls import NO_GROUP, NONE, BlockingCall, Next
 from ksim_models.units import NEVER, Micros, ms
 
 WITHOUT_END = -1
@@ -68,9 +68,9 @@ class LibrdkafkaCall(BlockingCall):
         name: str,
         now: Micros,
         *,
-        offsets: Mapping[str, int] | None = None,
-        group: Group | None = None,
-        epochs: Mapping[str, int] = NO_EPOCHS,
+        offsets: Mapping[str, int] = NONE,
+        group: Group = NO_GROUP,
+        epochs: Mapping[str, int] = NONE,
         timeout_ms: int = WITHOUT_END,
     ) -> None:
         """name: "init", "commit", "abort", "send-offsets", or "begin"."""
@@ -78,7 +78,7 @@ class LibrdkafkaCall(BlockingCall):
         self.transactions = transactions
         self.flushing = flushing
         self.error: TransactionError | None = None
-        self.steps = self._steps(offsets or {}, group or Group(""), epochs)
+        self.steps = self._steps(offsets, group, epochs)
         self.asked = False
         if name == "init" and timeout_ms == WITHOUT_END and transactions.timeout_ms < LONGEST_INT // 2:
             timeout_ms = transactions.timeout_ms * 2
@@ -199,9 +199,7 @@ class LibrdkafkaClient:
         if call.failure is not None:
             raise IllegalState(call.failure)
 
-    def call(
-        self, name: str, now: Micros, offsets: Mapping[str, int] | None = None, group: Group | None = None, epochs: Mapping[str, int] = NO_EPOCHS
-    ) -> LibrdkafkaCall:
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> LibrdkafkaCall:
         return LibrdkafkaCall(self.transactions, self.flushing, name, now, offsets=offsets, group=group, epochs=epochs)
 
 

@@ -36,7 +36,6 @@ class OffsetCommit:
     group: Group
     offsets: tuple[tuple[str, int], ...]
     epochs: tuple[int, ...]
-    """Of the last record read of each partition, -1 where it is not known."""
     until: Micros
     """The call has so long: transaction.timeout.ms."""
     due_at: Micros = NEVER
@@ -82,6 +81,8 @@ class Coordinators:
         self.repeated: list[tuple[Micros, BrokerThread, Request]] = []
         """Requests that are sent again, when their backoff is over."""
         self.repeats = 0
+        self.sent = 0
+        """Requests that were made for the transaction's coordinator."""
 
     @property
     def is_up(self) -> bool:
@@ -111,6 +112,7 @@ class Coordinators:
 
     def send(self, message: object, now: Micros, *, about: object = None) -> None:
         """To the transaction's coordinator; where its connection is not there, it waits for it, and is lost with an attempt that fails."""
+        self.sent += 1
         self.thread.enqueue(Request(message, now + self.brokers.socket_timeout, about=about))
 
     def send_again(self, request: Request, now: Micros, thread: BrokerThread | None = None) -> None:

@@ -136,7 +136,7 @@ class LibrdkafkaProducer:
                 self.alive = False
                 self.wake_at = None
                 return out
-        while self._look_at_the_clock(now, out) or self._work(now, out) or self.sending.take(now, out) or self._go_on(now, out):
+        while self._look_at_the_clock(now, out) or self._work(now, out) or self._go_on(now, out) or self.sending.take(now, out):
             pass  # An outcome may have let the application go on.
         self.main_thread.settle(now)
         self.wake_at = self._next_wake()

@@ -87,8 +87,16 @@ class MessageBatch:
         messages = self.messages
         name, records = (producer, records_of(messages)) if messages[0].number >= 0 else (WARM_UP, range(len(messages)))
         numbers = self.producer_id, self.epoch, self.first_sequence
-        more = {"max_timestamp": messages[-1].produced_at, "raw_bytes": self.raw_bytes}
-        return RecordBatch(self.queue.partition, name, records, self.size_bytes, *numbers, **more, transactional=transactional)
+        return RecordBatch(
+            self.queue.partition,
+            name,
+            records,
+            self.size_bytes,
+            *numbers,
+            max_timestamp=messages[-1].produced_at,
+            raw_bytes=self.raw_bytes,
+            transactional=transactional,
+        )
 
     @property
     def next_sequence(self) -> int:

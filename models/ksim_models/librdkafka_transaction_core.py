@@ -6,12 +6,13 @@ machine of rdkafka_idempotence.c as far as it is a transactional producer's (KIP
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from ksim_models.facts import ProducerId
 from ksim_models.librdkafka_answers import Answers
 from ksim_models.librdkafka_config import LibrdkafkaConfig
-from ksim_models.librdkafka_coordinators import Coordinators
+from ksim_models.librdkafka_coordinators import Coordinators, OffsetCommit
 from ksim_models.librdkafka_errors import FENCED, STATE, name_of, text_of
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence
 from ksim_models.librdkafka_idempotence import State as IdState
@@ -41,7 +42,7 @@ class CurrentCall:
         self.name, self.error = "", None
 
 
-class TransactionCore:
+class TransactionCore(ABC):
     def __init__(self, producer: str, config: LibrdkafkaConfig, idempotence: LibrdkafkaIdempotence, answers: Answers, coordinators: Coordinators) -> None:
         self.producer = producer
         self.transactional_id = config.transactional_id
@@ -65,6 +66,8 @@ class TransactionCore:
         self.init_error = ""
         self.number = 0
         """Of the transaction at hand, or the last one, from 1."""
+        self.purges = False
+        """The brokers' threads are told to throw away what waits, and do so when they are done with what they are at: a batch that is put back is among it."""
         self.register_at: Micros = NEVER
         self.ask_at: Micros = NEVER
         """For a producer id."""
@@ -101,7 +104,7 @@ class TransactionCore:
         self._go(State.FATAL_ERROR)
         self.set_result(TransactionError(code, text, fatal=True))
 
-    def set_abortable(self, code: str, text: str, now: Micros, out: list[Effect], *, bump: bool = False) -> None:
+    def set_abortable(self, code: str, text: str, *, bump: bool = False) -> None:
         """The first error is the one that is told; whatever waits to be sent is thrown away."""
         if self.answers.sending.fatal:
             return
@@ -110,7 +113,7 @@ class TransactionCore:
             return
         self.problem = code, text
         self._go(State.ABORTABLE_ERROR)
-        self.answers.purge_queues(now, out)
+        self.purges = True
 
     def set_result(self, error: TransactionError | None = None) -> None:
         """For nobody, where no call is under way. Of two errors the first is told."""
@@ -147,6 +150,12 @@ class TransactionCore:
         coordinators.send(InitProducerIdRequest(self.transactional_id, self.timeout_ms, *known), now)
         idempotence.state = IdState.WAIT_PID
 
+    @abstractmethod
+    def offset_commit_of(self, commit: OffsetCommit) -> tuple[int, int] | None: ...
+
+    @abstractmethod
+    def offsets_committed(self, commit: OffsetCommit, error: str, now: Micros, out: list[Effect]) -> None: ...
+
     def got_id(self, response: InitProducerIdResponse, now: Micros, out: list[Effect]) -> None:
         if response.error:
             self.no_id(name_of(response.error), now, out)
@@ -179,7 +188,7 @@ class TransactionCore:
         fatal = bool(self.answers.sending.fatal)
         if aborts_first:
             self.idempotence.state = IdState.FATAL_ERROR if fatal else IdState.WAIT_TXN_ABORT
-            self.set_abortable(error, text, now, out, bump=True)
+            self.set_abortable(error, text, bump=True)
         else:
             self.idempotence.state = IdState.DRAIN_BUMP
             self.answers.finish_drain(now, out)

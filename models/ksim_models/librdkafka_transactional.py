@@ -87,7 +87,15 @@ class CallingLibrdkafka(ClosableLibrdkafka):
         return (self.transactions is not None and self.transactions.look_at_the_clock(now, out)) or seen
 
     def _go_on(self, now: Micros, out: list[Effect]) -> bool:
-        return self.session is not None and self.session.step(now, out)
+        if self.session is None:
+            return False
+        before = self._progress()
+        return self.session.step(now, out) or self._progress() != before
+
+    def _progress(self) -> tuple[object, ...]:
+        """What a call that has not returned yet may have changed all the same."""
+        transactions = self.transactions
+        return (self.flushing.is_on, *((transactions.state, transactions.coordinators.sent) if transactions is not None else ()))
 
     @property
     def is_done(self) -> bool:

@@ -49,6 +49,9 @@ class LibrdkafkaTransactions(TransactionCore):
     def look_at_the_clock(self, now: Micros, out: list[Effect]) -> bool:
         """True if something was due."""
         seen = False
+        if self.purges:
+            seen, self.purges = True, False
+            self.answers.purge_queues(now, out)
         if self.register_at <= now:
             seen, self.register_at = True, NEVER
             self._register(now)
@@ -123,7 +126,7 @@ class LibrdkafkaTransactions(TransactionCore):
         elif Then.BUMP in then:
             self.drain_and_bump(code, f"Failed to add partition(s) to transaction: {text_of(code)}", now, out)
         elif Then.ABORT in then:
-            self.set_abortable(code, f"Failed to add partition(s) to transaction: {text_of(code)}", now, out)
+            self.set_abortable(code, f"Failed to add partition(s) to transaction: {text_of(code)}")
         elif Then.RETRY in then:
             self._schedule(now + (REGISTER_AGAIN_BEHIND_ANOTHER if error == "CONCURRENT_TRANSACTIONS" else REGISTER_AGAIN))
         else:
@@ -144,7 +147,7 @@ class LibrdkafkaTransactions(TransactionCore):
             self.set_fatal(FENCED, f"ProduceRequest failed: {text_of(error)}: transactional producer fenced by newer producer instance", now, out)
             self.idempotence.state = IdState.DRAIN_RESET
         else:
-            self.set_abortable(error, f"ProduceRequest failed: {text_of(error)}: current transaction must be aborted", now, out)
+            self.set_abortable(error, f"ProduceRequest failed: {text_of(error)}: current transaction must be aborted")
 
     # What the main thread does for a call: rd_kafka_txn_op_...
 
@@ -201,7 +204,7 @@ class LibrdkafkaTransactions(TransactionCore):
                 self._end(now, committed=True)
                 return
         if error is not None and error.requires_abort:
-            self.set_abortable(error.code, error.text, now, out)
+            self.set_abortable(error.code, error.text)
         self.set_result(error)
 
     def begin_abort(self, now: Micros, out: list[Effect]) -> None:
@@ -263,7 +266,7 @@ class LibrdkafkaTransactions(TransactionCore):
                 return
             if self.state is State.ABORTING_TRANSACTION:
                 self._go(State.BEGIN_ABORT)  # The abort can be tried again from its beginning.
-            self.set_abortable(code, f"Failed to end transaction: {text_of(code)}", now, out, bump=Then.BUMP in then)
+            self.set_abortable(code, f"Failed to end transaction: {text_of(code)}", bump=Then.BUMP in then)
         elif Then.FATAL not in then and Then.RETRY in then and may_retry:
             self.coordinators.send_again(request, now)
             return
@@ -316,7 +319,7 @@ class LibrdkafkaTransactions(TransactionCore):
             self.requests += 1
             return
         if Then.ABORT in then:
-            self.set_abortable(code, text, now, out)
+            self.set_abortable(code, text)
         self.set_result(flagged(code, text, then))
 
     def offset_commit_of(self, commit: OffsetCommit) -> tuple[int, int] | None:
@@ -342,5 +345,5 @@ class LibrdkafkaTransactions(TransactionCore):
                 return
             then |= Then.ABORT
         if Then.ABORT in then:
-            self.set_abortable(code, text, now, out)
+            self.set_abortable(code, text)
         self.set_result(flagged(code, text, then))

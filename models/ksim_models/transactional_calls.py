@@ -15,11 +15,13 @@ from typing import Protocol
 from ksim_models.facts import Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.transaction_manager import TransactionManager
-from ksim_models.transaction_pending import NO_EPOCHS, Group
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
 from ksim_models.units import NEVER, Micros, ms
 
 CANNOT_RECOVER = ("ProducerFencedException", "UnsupportedVersionException", "IllegalStateException")
+NONE: Mapping[str, int] = {}
+NO_GROUP = Group("")
 TIMED_OUT = "Timeout expired after {}ms while awaiting {}"
 
 
@@ -78,10 +80,7 @@ class TransactionalClient(Protocol):
     def begin(self) -> None:
         """Throws `IllegalState`."""
 
-    def call(
-        self, name: str, now: Micros, offsets: Mapping[str, int] | None = None, group: Group | None = None, epochs: Mapping[str, int] = NO_EPOCHS
-    ) -> BlockingCall:
-        """offsets, group and epochs (of the offsets' leaders, where they are known) are those of "send-offsets"."""
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> BlockingCall: ...
 
 
 class Call(BlockingCall):
@@ -145,8 +144,8 @@ class JavaClient:
     def begin(self) -> None:
         self.manager.begin()
 
-    def call(self, name: str, now: Micros, offsets: Mapping[str, int] | None = None, group: Group | None = None, epochs: Mapping[str, int] = NO_EPOCHS) -> Call:
-        return Call(self.manager, name, self._beginning_of(name, offsets or {}, group or Group(""), epochs), now, self.max_block_ms)
+    def call(self, name: str, now: Micros, offsets: Mapping[str, int] = NONE, group: Group = NO_GROUP, epochs: Mapping[str, int] = NONE) -> Call:
+        return Call(self.manager, name, self._beginning_of(name, offsets, group, epochs), now, self.max_block_ms)
 
     def _beginning_of(self, name: str, offsets: Mapping[str, int], group: Group, epochs: Mapping[str, int]) -> Callable[[], Result]:
         manager = self.manager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ksim_models.log import Log
-from ksim_models.messages import RecordBatch
-from ksim_models.producer_state import REMEMBERED_BATCHES, Answer
+from ksim_models.messages import Marker, RecordBatch
+from ksim_models.producer_state import LAST_EPOCH, REMEMBERED_BATCHES, Answer, ProducerState
 from ksim_models.sequences import LAST_SEQUENCE, next_sequence
 
 
@@ -74,3 +74,135 @@ def test_a_new_epoch_forgets_the_batches_of_the_old_one() -> None:
 
     assert log.producers.judge(batch(1))[0] is Answer.OLD_EPOCH
     assert log.producers.judge(batch(0, epoch=1)) == (Answer.DUPLICATE, 2)
+
+
+def written(
+    offset: int, sequence: int = 0, *, epoch: int = 0, at: int = 0, pid: int = 7, in_transaction: bool = False, marker: Marker | None = None
+) -> RecordBatch:
+    """A batch of one record as it stands in the log."""
+    first, transactional = -1 if marker else sequence, in_transaction or marker is not None
+    return RecordBatch("t-0", "p1", range(1), 100, pid, epoch, first, offset, max_timestamp=at, transactional=transactional, marker=marker)
+
+
+def state_of(*batches: RecordBatch) -> ProducerState:
+    state = ProducerState()
+    for entry in batches:
+        state.remember(entry)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("epoch", "coordinator_epoch", "open_epoch", "strictly", "answer"),
+    [
+        pytest.param(3, 5, 3, False, Answer.APPEND, id="PS-30 of the open transaction"),
+        pytest.param(2, 5, 3, False, Answer.OLD_EPOCH, id="PS-30 of an older epoch"),
+        pytest.param(4, 5, 3, False, Answer.APPEND, id="PS-30 of a newer one"),
+        pytest.param(3, 4, 3, False, Answer.OLD_COORDINATOR, id="PS-31 by an older coordinator"),
+        pytest.param(3, 6, 3, False, Answer.APPEND, id="PS-31 by a newer one"),
+        pytest.param(3, 5, 3, True, Answer.OLD_EPOCH, id="PS-30 version 2 has bumped the epoch"),
+        pytest.param(4, 5, 3, True, Answer.APPEND, id="PS-30 as here"),
+        pytest.param(LAST_EPOCH, 5, LAST_EPOCH, True, Answer.APPEND, id="PS-30 the last epoch cannot be bumped"),
+        pytest.param(3, 5, None, True, Answer.APPEND, id="PS-30 a repetition: nothing is open"),
+    ],
+)
+def test_which_marker_ends_a_transaction(epoch: int, coordinator_epoch: int, open_epoch: int | None, strictly: bool, answer: Answer) -> None:
+    """The last marker came from coordinator epoch 5."""
+    before = open_epoch or 3
+    state = state_of(written(0, epoch=before, in_transaction=True), written(1, epoch=before, marker=Marker(True, 5)))
+    if open_epoch is not None:
+        state.remember(written(2, 1, epoch=before, in_transaction=True))
+
+    assert state.judge_marker(written(3, epoch=epoch, marker=Marker(True, coordinator_epoch)), strictly=strictly) is answer
+
+
+def test_a_marker_of_a_producer_never_heard_of_is_written() -> None:
+    """PS-30."""
+    assert ProducerState().judge_marker(written(0, epoch=1, marker=Marker(True, 0)), strictly=True) is Answer.APPEND
+
+
+def test_a_transaction_begins_with_its_first_batch_and_ends_with_its_marker() -> None:
+    """PS-15, PS-32: the batches of its producer stay known, and the marker is none of them."""
+    state = state_of(written(0, 0, in_transaction=True, at=10), written(1, 1, in_transaction=True, at=20))
+    assert [(state.entries[7].open_from, state.is_open(7, epoch)) for epoch in (None, 0, 1)] == [(0, True), (0, True), (0, False)]
+    assert state.judge(written(-1, 2))[0] is Answer.WRONG_TRANSACTION, "PS-14"
+    assert state.judge(written(-1, 2, in_transaction=True))[0] is Answer.APPEND
+    state.remember(written(2, marker=Marker(False, 4), at=30))
+
+    entry = state.entries[7]
+    assert (state.is_open(7, None), entry.coordinator_epoch, entry.timestamp) == (False, 4, 30)
+    assert entry.batches == [(0, 0, 0), (1, 1, 1)]
+    assert state.is_open(8, None) is False
+
+
+def test_a_new_epoch_keeps_the_transaction_and_forgets_the_batches() -> None:
+    """PS-2."""
+    state = state_of(
+        written(0, in_transaction=True), written(1, marker=Marker(True, 4)), written(2, 1, in_transaction=True), written(3, epoch=1, in_transaction=True)
+    )
+
+    entry = state.entries[7]
+    assert (entry.epoch, entry.open_from, entry.coordinator_epoch, entry.batches) == (1, 2, 4, [(0, 0, 3)])
+
+
+@pytest.mark.parametrize(("now", "remembered"), [(109, [7, 8, 9]), (110, [8, 9]), (120, [8]), (10_000, [8])])
+def test_a_producer_is_forgotten_a_while_after_its_newest_record(now: int, remembered: list[int]) -> None:
+    """PS-50: to the moment; never while its transaction is open."""
+    state = state_of(written(0, at=10), written(1, at=10, pid=8, in_transaction=True), written(2, at=20, pid=9))
+    guard = state.transactions.verify(5, 0, 0, 15, bumps_epoch=False)
+    state.expire(now, 100)
+
+    assert list(state.entries) == remembered
+    assert state.transactions.verifying == ({5: guard} if now < 115 else {})
+
+
+def test_a_snapshot_is_taken_once_per_offset_and_goes_with_its_segment() -> None:
+    """PS-52."""
+    state = state_of(written(0))
+    for offset in (0, 3, 3, 2, 5):
+        state.take_snapshot(offset)
+    assert [snapshot.offset for snapshot in state.snapshots] == [3, 5]
+    state.drop_snapshots(iter([5, 9]))
+
+    assert [snapshot.offset for snapshot in state.snapshots] == [3]
+
+
+def test_a_snapshot_holds_the_last_batch_of_each_producer_and_all_else() -> None:
+    """PS-52, PS-53."""
+    state = state_of(written(0, 0, at=10), written(1, 1, at=20), written(2, at=20, pid=8, in_transaction=True), written(3, at=20, pid=9, in_transaction=True))
+    state.remember(written(4, at=30, pid=9, marker=Marker(True, 6)))
+    state.take_snapshot(5)
+    state.remember(written(5, 2, at=40))
+    assert state.reload(0, 6, 50, 100) == 5
+
+    entries = {pid: (entry.epoch, entry.batches, entry.timestamp, entry.coordinator_epoch, entry.open_from) for pid, entry in state.entries.items()}
+    assert entries == {7: (0, [(1, 1, 1)], 20, -1, -1), 8: (0, [(0, 0, 2)], 20, -1, 2), 9: (0, [(0, 0, 3)], 30, 6, -1)}
+    assert state.transactions.first_unstable_offset == 2
+
+
+@pytest.mark.parametrize(
+    ("log_start", "end", "read_from"),
+    [
+        pytest.param(0, 9, 6, id="PS-53 the newest"),
+        pytest.param(0, 6, 6, id="PS-53 at the very end of the log"),
+        pytest.param(0, 5, 3, id="PS-53 one beyond it is none"),
+        pytest.param(2, 5, 3, id="PS-53 behind the start"),
+        pytest.param(3, 5, 3, id="PS-53 at the start there is nothing before it: from the start"),
+        pytest.param(0, 2, 0, id="PS-53 none: from the start"),
+    ],
+)
+def test_from_where_a_log_is_read_again(log_start: int, end: int, read_from: int) -> None:
+    state = ProducerState()
+    for offset in (3, 6):
+        state.take_snapshot(offset)
+
+    assert state.reload(log_start, end, 0, 100) == read_from
+
+
+@pytest.mark.parametrize(("now", "remembered"), [(109, [7, 8]), (110, [8])])
+def test_who_has_expired_meanwhile_is_not_read_back(now: int, remembered: list[int]) -> None:
+    """PS-50, PS-53."""
+    state = state_of(written(0, at=10), written(1, at=10, pid=8, in_transaction=True))
+    state.take_snapshot(2)
+    state.reload(0, 2, now, 100)
+
+    assert list(state.entries) == remembered
