@@ -142,8 +142,8 @@ SEEN_ELSEWHERE: dict[str, tuple[str, str, str, tuple[object, ...]]] = {
     "H-080 epoch of a fetch response": (
         "it needs an answer about a divergence to be on its way when the same leader gets a higher epoch",
         "models/test_following.py",
-        "test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored",
-        (),
+        "test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored_from_3_9_1_on",
+        ("3.9.1", 0),
     ),
     "H-080 added again without a higher epoch": (
         "answers to what was asked before are ignored, so the partition only starts anew",
