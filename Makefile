@@ -54,7 +54,7 @@ docs: $(DEV)/ready ## run every example of README.md and docs/, compare its outp
 bench: $(DEV)/ready ## measure speed and memory; the results page is rewritten
 	@$(DEV)/bin/python experiments/performance/bench.py $(ARGS)
 
-mutants: $(DEV)/ready ## plant bugs in the producer's rules and count those that the tests catch (minutes; ARGS="--only batch" chooses)
+mutants: $(DEV)/ready ## plant bugs in the producer's rules and count those that the tests catch (minutes; ARGS="--group brokers" chooses)
 	@$(DEV)/bin/python experiments/mutation/mutants.py $(ARGS)
 
 wheel: $(DEV)/ready ## build the wheel into dist/

@@ -217,7 +217,7 @@ def _transactions(models: Sequence[Run], twins: Sequence[Run]) -> Iterator[Row]:
     by_the_clock = markers_by_the_clock(twins[0])
     for name in here[0]:
         simulated, live = _spread(of[name] for of in here), _spread(of[name] for of in there)
-        leeway = 0 if exact else 1  # The transaction at hand.
+        leeway: float = 0 if exact else 1  # The transaction at hand.
         if by_the_clock and name in MARKERS.values():
             leeway += simulated[1] + 1  # Each may have got one partition more.
         apart = max(simulated[0] - live[1], live[0] - simulated[1])

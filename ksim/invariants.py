@@ -128,9 +128,7 @@ class Invariants:
         self.metadata: Sequence[MetadataEntry] = ()
         """Of several controllers: themselves, and what they have committed."""
         self.quorum_seen = QuorumSeen()
-        self.transactions = TransactionInvariants(
-            self.broken, self._led, lambda partition: partition in self.committed and bool(self.committed[partition].excused)
-        )
+        self.transactions = TransactionInvariants(self.broken, self._led, self._may_miss_some, lambda broker: self.by_name[broker].logs)
 
     def watched(self, machine: Machine) -> Machine:
         """The same machine, with a look at the cluster after everything it does."""
@@ -201,6 +199,10 @@ class Invariants:
         record = self.newest.get(partition)
         broker = self.by_name.get(record.leader) if record is not None else None
         return broker.logs.get(partition) if broker is not None and broker.running else None
+
+    def _may_miss_some(self, name: str) -> bool:
+        """A partition, or any of a topic."""
+        return any(committed.excused for partition, committed in self.committed.items() if name in (partition, topic_of(partition)))
 
     def _commit(self, fact: HighWatermark) -> None:
         if fact.partition in self.left_alone:

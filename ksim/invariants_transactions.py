@@ -5,17 +5,18 @@ Excepted: what a machine without power or an unclean election has taken from a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ksim_models.broker import Broker
+from ksim_models.coordinated_transaction import Transaction
 from ksim_models.coordination_facts import TransactionState
 from ksim_models.log import Log
-from ksim_models.messages import Marker, RecordBatch
-from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
+from ksim_models.messages import Marker, RecordBatch, topic_of
+from ksim_models.transaction_messages import TRANSACTION_STATE, ConsumerFetchRequest, ConsumerFetchResponse
 
 COMMIT = "PrepareCommit"
-DECIDED = (COMMIT, "PrepareAbort")
+DECIDED = {COMMIT: "CompleteCommit", "PrepareAbort": "CompleteAbort"}
 
 
 @dataclass(slots=True)
@@ -53,10 +54,20 @@ class Decision:
 
 
 class TransactionInvariants:
-    def __init__(self, broken: Callable[[str, str], None], led: Callable[[str], Log | None], is_excused: Callable[[str], bool]) -> None:
-        """broken: hears the rule and what was seen; led: the log of a partition's leader that runs; is_excused: whether something may be missing from one."""
+    def __init__(
+        self,
+        broken: Callable[[str, str], None],
+        led: Callable[[str], Log | None],
+        is_excused: Callable[[str], bool],
+        logs_of: Callable[[str], Mapping[str, Log]],
+    ) -> None:
+        """broken: hears the rule and what was seen; led: the log of a partition's leader that runs; logs_of: all of a broker.
+
+        is_excused: whether something may be missing from a partition, or from a topic.
+        """
         self.broken = broken
         self.led = led
+        self.logs_of = logs_of
         self.is_excused = is_excused
         self.scans: dict[tuple[str, str], Scan] = {}
         self.decisions: dict[str, Decision] = {}
@@ -79,12 +90,20 @@ class TransactionInvariants:
             self.broken("INV-10", f"{partition} on {broker.name}: {known} are taken for open, and {scan.open} are")
 
     def follow_coordinator(self, fact: TransactionState) -> None:
-        """INV-11: a decision is never reversed, and complete only when every marker is written; the epoch of a producer id never decreases."""
+        """INV-11: a decision is never reversed, and complete only when every marker is written; the epoch of a producer id never decreases.
+
+        Excepted: a coordinator that dies when its last record is replicated tells nobody; its successor has read it (TransactionStateManager.loadTransactions).
+        What the transaction log itself has lost, by a power loss or an unclean election, is forgotten.
+        """
+        if self._forgot(fact.transactional_id):
+            return
         key = fact.transactional_id, fact.producer_id
         if fact.producer_epoch < self.epochs.get(key, -1):
             self.broken("INV-11", f"{fact.transactional_id}: epoch {fact.producer_epoch} of producer id {fact.producer_id} after {self.epochs[key]}")
         self.epochs[key] = fact.producer_epoch
         decision = self.decisions.get(fact.transactional_id)
+        if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]) and self._before(fact) != DECIDED[decision.state]:
+            self.broken("INV-11", f"{fact.transactional_id}: {fact.state} after {decision.state}")
         if decision is not None and fact.state != decision.state:  # Complete, or what follows: a coordinator that died may have left that to be read only.
             del self.decisions[fact.transactional_id]
             for partition, end in decision.ends.items():
@@ -103,6 +122,21 @@ class TransactionInvariants:
         marker = _marker(log, producer_id, end, log.log_end_offset)
         if marker is not None and marker.committed != (decision.state == COMMIT):
             self.broken("INV-11", f"{fact.transactional_id}: {decision.state}, and on {partition} the marker says otherwise")
+
+    def _forgot(self, transactional_id: str) -> bool:
+        """What was known of this id may be gone."""
+        if not self.is_excused(TRANSACTION_STATE):
+            return False
+        self.decisions.pop(transactional_id, None)
+        self.epochs = {key: epoch for key, epoch in self.epochs.items() if key[0] != transactional_id}
+        return True
+
+    def _before(self, fact: TransactionState) -> str:
+        """The state that was written before this one, by whomever."""
+        logs = (log for partition, log in self.logs_of(fact.broker).items() if topic_of(partition) == TRANSACTION_STATE)
+        written = [record for log in logs for batch in log.batches for record in batch.payload if isinstance(record, Transaction)]
+        states = [record.state.value for record in written if record.transactional_id == fact.transactional_id]
+        return states[-2] if len(states) > 1 else ""
 
     def follow_reader(self, broker: Broker, request: ConsumerFetchRequest, response: ConsumerFetchResponse) -> None:
         """INV-12: who reads what is committed is given nothing that is open, and is told what of it was aborted. TC-46 and TC-47 only change whose it is."""

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from math import nan
 
 from ksim.metrics_names import LIBRDKAFKA_GAUGES, LIBRDKAFKA_TOTALS
-from ksim.metrics_samples import ClientSamples, Level
+from ksim.metrics_samples import LONG_AGO, ClientSamples, Level
 from ksim.metrics_series import Line, levels_at
 from ksim_models.facts import Acked, Disconnected, Failed, Offered, Refused, Sent
 from ksim_models.librdkafka_producer import LibrdkafkaProducer
-from ksim_models.machine import Closed, Crashed, Effect, Event, Note, Open, Received, Send
+from ksim_models.machine import Closed, Effect, Event, Note, Open, Received, Send
 from ksim_models.messages import ProduceRequest
 from ksim_models.units import MILLISECOND, Micros
 
@@ -27,7 +27,14 @@ class TappedLibrdkafka:
     def __init__(self, producer: LibrdkafkaProducer) -> None:
         self.producer = producer
         self.name = producer.name
-        self.taken = ClientSamples(producer.name, "librdkafka")
+        self.lives: list[ClientSamples] = []
+        self._begin_life(LONG_AGO)
+
+    def _begin_life(self, now: Micros) -> None:
+        """Another process: its statistics begin at nothing."""
+        self.brokers = self.producer.brokers
+        self.taken = ClientSamples(self.name, "librdkafka", born_at=now)
+        self.lives.append(self.taken)
         """Round trips are its only samples; what is counted are levels that rise."""
         for name in ("tx", "rx"):  # Of each broker, and summed up over all of them.
             self.taken.levels[name, ""] = []
@@ -43,14 +50,15 @@ class TappedLibrdkafka:
 
     def handle(self, event: Event, now: Micros) -> Sequence[Effect]:
         effects = self.producer.handle(event, now)
+        if self.producer.brokers is not self.brokers:
+            self._close_life()
+            self._begin_life(now)
         if type(event) is Received and self.unanswered.get(event.connection):
             sent_at = self.unanswered[event.connection].popleft()
             self._count(now, "rx", "", self.nodes[event.connection])
             self.taken.samples.append((now, "rtt", self.nodes[event.connection], now - sent_at))
         elif type(event) is Closed:
             self.unanswered.pop(event.connection, None)
-        elif type(event) is Crashed and self.taken.ended_at is None:
-            self.taken.ended_at = now
         for effect in effects:
             if type(effect) is Note:
                 self._see(effect.fact, now)
@@ -64,6 +72,8 @@ class TappedLibrdkafka:
         for thread in self.producer.brokers:
             self._stands(now, "outbuf_cnt", thread.name, len(thread.out))
             self._stands(now, "waitresp_cnt", thread.name, len(thread.waiting))
+        if not self.producer.alive and self.taken.ended_at is None:
+            self.taken.ended_at = now
         return effects
 
     def _see(self, fact: object, now: Micros) -> None:
@@ -88,18 +98,21 @@ class TappedLibrdkafka:
         if (level[-1][1] if level else 0) != value:
             level.append((now, value))
 
-    def samples(self) -> ClientSamples:
-        """When the run is over."""
+    def samples(self) -> list[ClientSamples]:
+        """When the run is over: one for each life of the client."""
+        self._close_life()
+        return self.lives
+
+    def _close_life(self) -> None:
         held = 0.0
         level = self.taken.levels["msg_cnt", ""] = []
         for at, change in sorted(self.held):
             held += change
             level.append((at, held))
-        return self.taken
 
 
 def read_librdkafka(taken: ClientSamples, at: Sequence[Micros]) -> list[Line]:
-    alive = [moment for moment in at if taken.ended_at is None or moment < taken.ended_at]
+    alive = [moment for moment in at if taken.lived_at(moment)]
     at_ms = tuple(moment // MILLISECOND for moment in alive)
     lines = [
         Line(name, taken.client, node, "", at_ms, tuple(levels_at(level, alive)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ksim.metrics_windows import AVG, COUNT_RATE, COUNT_TOTAL, MAX, RATE, RATIO, TOTAL, Make
+from ksim.metrics_windows import AVG, COUNT_RATE, COUNT_TOTAL, MAX, MIN, PER_HOUR, RATE, RATIO, TOTAL, Make
 
 Stats = Mapping[str, Make]
 
@@ -60,6 +60,26 @@ NODE: Mapping[str, Stats] = {
     "node.latency": spread("request-latency"),
 }
 """Group producer-node-metrics: registered when the connection first has something to do."""
+CONSUMER: Mapping[str, Stats] = {
+    "records-fetched": {**meter("records-consumed"), "records-per-request-avg": AVG},
+    "fetch-latency": {**count("fetch"), **spread("fetch-latency")},
+    "records-lag": {"records-lag-max": MAX},
+    "records-lead": {"records-lead-min": MIN},
+    "commit-latency": {**count("commit"), **spread("commit-latency")},
+    "heartbeat-latency": {**count("heartbeat"), "heartbeat-response-time-max": MAX},
+    "join-latency": {**count("join"), **spread("join-time")},
+    "sync-latency": {**count("sync"), **spread("sync-time")},
+    "rebalance-latency": {
+        **spread("rebalance-latency"),
+        "rebalance-latency-total": TOTAL,
+        "rebalance-total": COUNT_TOTAL,
+        "rebalance-rate-per-hour": PER_HOUR,
+    },
+    "failed-rebalance": {"failed-rebalance-total": COUNT_TOTAL, "failed-rebalance-rate-per-hour": PER_HOUR},
+}
+"""Groups consumer-fetch-manager-metrics and consumer-coordinator-metrics."""
+CONSUMER_TOPIC: Mapping[str, Stats] = {"topic.records-fetched": {**meter("records-consumed"), "records-per-request-avg": AVG}}
+CONSUMER_GAUGES = ("assigned-partitions",)
 GAUGES = ("buffer-available-bytes", "buffer-total-bytes", "waiting-threads", "requests-in-flight", "connection-count", "metadata-age")
 
 BROKER_GAUGES = ("UnderReplicatedPartitions", "UnderMinIsrPartitionCount", "OfflinePartitionsCount", "ActiveControllerCount")
@@ -73,6 +93,7 @@ LIBRDKAFKA_INTERVALS = ("rtt.avg", "rtt.max")
 
 JAVA_NAMES = (*dict.fromkeys(name for group in (CLIENT, TOPIC, NODE) for stats in group.values() for name in stats), *GAUGES)
 BROKER_NAMES = (*BROKER_GAUGES, *BROKER_METERS)
+CONSUMER_NAMES = (*dict.fromkeys(name for stats in CONSUMER.values() for name in stats), *CONSUMER_GAUGES)
 LIBRDKAFKA_NAMES = (*LIBRDKAFKA_GAUGES, *LIBRDKAFKA_TOTALS, *LIBRDKAFKA_INTERVALS)
-NAMES = (*JAVA_NAMES, *BROKER_NAMES, *LIBRDKAFKA_NAMES)
+NAMES = tuple(dict.fromkeys((*JAVA_NAMES, *CONSUMER_NAMES, *BROKER_NAMES, *LIBRDKAFKA_NAMES)))
 """Everything that has a series, and may stand in [[alert]]."""

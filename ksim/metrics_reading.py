@@ -12,7 +12,7 @@ from ksim.metrics_brokers import read_brokers
 from ksim.metrics_facts import samples_of_facts
 from ksim.metrics_librdkafka import read_librdkafka
 from ksim.metrics_samples import ClientSamples
-from ksim.metrics_series import Line, Series, moments, read_client
+from ksim.metrics_series import Line, Series, moments, one_after_another, read_client
 from ksim.plan import Plan
 from ksim_models.quantities import parse_duration_us
 from ksim_models.units import MILLISECOND, Micros
@@ -34,6 +34,7 @@ def read_series(plan: Plan, history: History, samples: Sequence[ClientSamples] |
         lines += [line for taken in samples_of_facts(plan, history) for line in read_client(taken, at)]
     else:
         for taken in samples:
-            lines += read_client(taken, at) if taken.dialect == "java" else read_librdkafka(taken, at)
+            lines += read_librdkafka(taken, at) if taken.dialect == "librdkafka" else read_client(taken, at)
+        lines = one_after_another(lines)
     lines += read_brokers(plan, history, at)
     return Series(tuple(lines), step_us // MILLISECOND, plan.title)

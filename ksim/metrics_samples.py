@@ -15,7 +15,7 @@ from ksim.metrics_sizes import RequestSizes
 from ksim.metrics_windows import Windows
 from ksim_models.client_network import throttle_of
 from ksim_models.facts import Refused, Retried, Split
-from ksim_models.machine import Close, Closed, Crashed, Effect, Event, Note, Open, Opened, Received, Send
+from ksim_models.machine import Close, Closed, Effect, Event, Note, Open, Opened, Received, Send
 from ksim_models.measurements import MEASUREMENTS, Drained, Errored
 from ksim_models.messages import MetadataResponse, ProduceRequest, ProduceResponse
 from ksim_models.producer import Producer
@@ -36,16 +36,20 @@ class ClientSamples:
 
     client: str
     dialect: str
-    """"java" or "librdkafka"."""
+    """"java" or "librdkafka"; "consumer" is the Java client's."""
     windows: Windows = field(default_factory=Windows)
     samples: list[Sample] = field(default_factory=list)
     levels: dict[tuple[str, str], Level] = field(default_factory=dict)
     refreshed: list[Micros] = field(default_factory=list)
     """When metadata was answered in full (metadata-age)."""
+    born_at: Micros = LONG_AGO
     ended_at: Micros | None = None
     """The client is gone, and with it what it would tell."""
     told: frozenset[str] = frozenset()
     """The only metrics that can be told; empty: all of them."""
+
+    def lived_at(self, moment: Micros) -> bool:
+        return self.born_at <= moment and (self.ended_at is None or moment < self.ended_at)
 
 
 @dataclass(slots=True)
@@ -60,13 +64,21 @@ class Tapped:
     """A Java producer whose wire and measurements are listened to. What it does is not changed; its measurements end here."""
 
     def __init__(self, producer: Producer, sizes: RequestSizes, windows: Windows) -> None:
-        producer.outcomes.measured = True
-        self.memory_log: list[tuple[Micros | None, int]] = []
-        producer.accumulator.memory_log = self.memory_log
         self.producer = producer
         self.name = producer.name
         self.sizes = sizes
-        self.taken = ClientSamples(producer.name, "java", windows)
+        self.windows = windows
+        self.lives: list[ClientSamples] = []
+        self._begin_life(LONG_AGO)
+
+    def _begin_life(self, now: Micros) -> None:
+        """Another process, or another KafkaProducer in it: its sensors know nothing of what was before."""
+        self.accumulator = self.producer.accumulator
+        self.producer.outcomes.measured = True
+        self.memory_log: list[tuple[Micros | None, int]] = []
+        self.accumulator.memory_log = self.memory_log
+        self.taken = ClientSamples(self.name, "java", self.windows, born_at=now)
+        self.lives.append(self.taken)
         self.exchanges: dict[str, Exchange] = {}
         self.memory: Level = []
         """Changes, in no order: records are taken in late, with the moments at which they came."""
@@ -79,6 +91,9 @@ class Tapped:
 
     def handle(self, event: Event, now: Micros) -> Sequence[Effect]:
         effects = self.producer.handle(event, now)
+        if self.producer.accumulator is not self.accumulator:
+            self._close_life()
+            self._begin_life(now)
         self._see_event(event, now)
         drained: dict[str, float] = {}
         passed_on: list[Effect] = []
@@ -94,6 +109,8 @@ class Tapped:
         self._look_at_waiters(now)
         self.memory += [(now if at is None else at, change) for at, change in self.memory_log]
         self.memory_log.clear()
+        if not self.producer.alive and self.taken.ended_at is None:
+            self.taken.ended_at = now
         return passed_on
 
     # What comes.
@@ -108,8 +125,6 @@ class Tapped:
                 self._take(now, "connections-created", 1)
         elif type(event) is Closed:
             self._gone(event.connection, now)
-        elif type(event) is Crashed and self.taken.ended_at is None:
-            self.taken.ended_at = now
 
     def _answered(self, exchange: Exchange, message: object, now: Micros) -> None:
         sent_at = exchange.unanswered.popleft()
@@ -213,9 +228,13 @@ class Tapped:
         level = self.taken.levels.setdefault((gauge, ""), [])
         level.append((now, (level[-1][1] if level else 0) + by))
 
-    def samples(self) -> ClientSamples:
-        """When the run is over."""
-        total = self.producer.accumulator.total_memory
+    def samples(self) -> list[ClientSamples]:
+        """When the run is over: one for each life of the client."""
+        self._close_life()
+        return self.lives
+
+    def _close_life(self) -> None:
+        total = self.accumulator.total_memory
         free = float(total)
         available: Level = [(LONG_AGO, free)]
         for at, change in sorted(self.memory):
@@ -223,4 +242,3 @@ class Tapped:
             available.append((at, free))
         self.taken.levels["buffer-available-bytes", ""] = available
         self.taken.levels["buffer-total-bytes", ""] = [(LONG_AGO, float(total))]
-        return self.taken

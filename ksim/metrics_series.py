@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from io import StringIO
 from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ksim.metrics_names import CLIENT, GAUGES, NODE, TOPIC
+from ksim.metrics_names import CLIENT, CONSUMER, CONSUMER_GAUGES, CONSUMER_TOPIC, GAUGES, NODE, TOPIC, Stats
 from ksim.metrics_samples import ClientSamples, Level
 from ksim.metrics_windows import Stat
 from ksim_models.units import MILLISECOND, SECOND, Micros
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 COLUMNS = ("at_ms", "client", "metric", "node", "topic", "value")
-FIRST_TOPIC_SENSOR, FIRST_NODE_SENSOR = "topic.records-per-batch", "node.requests-sent"
+GROUPS: Mapping[str, tuple[Mapping[str, Stats], Mapping[str, Mapping[str, Stats]]]] = {
+    "java": (CLIENT, {"topic.records-per-batch": TOPIC, "node.requests-sent": NODE}),
+    "consumer": (CONSUMER, {"topic.records-fetched": CONSUMER_TOPIC}),
+}
+"""Per dialect: the sensors of the client itself, and those that are registered with the first sample of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +155,8 @@ def moments(until: Micros, step: Micros) -> list[Micros]:
 
 
 def read_client(taken: ClientSamples, at: Sequence[Micros]) -> list[Line]:
-    """A Java producer's metrics, read at these moments."""
-    alive = [moment for moment in at if taken.ended_at is None or moment < taken.ended_at]
+    """The metrics of one life of a Java producer or consumer, read at these moments."""
+    alive = [moment for moment in at if taken.lived_at(moment)]
     reader = _Reader(taken)
     for moment in alive:
         reader.read(moment)
@@ -160,7 +164,7 @@ def read_client(taken: ClientSamples, at: Sequence[Micros]) -> list[Line]:
     if taken.told:
         return [line for line in lines if line.metric in taken.told]
     at_ms = tuple(moment // MILLISECOND for moment in alive)
-    for gauge in GAUGES:
+    for gauge in CONSUMER_GAUGES if taken.dialect == "consumer" else GAUGES:
         values = _ages(taken, alive) if gauge == "metadata-age" else levels_at(taken.levels.get((gauge, ""), []), alive)
         lines.append(Line(gauge, taken.client, "", "", at_ms, tuple(values)))
     return lines
@@ -176,8 +180,9 @@ class _Reader:
         """(sensor, label) -> its metrics."""
         self.values: dict[tuple[str, str, str], list[float]] = {}
         """(group, metric, label) -> what was read since it is there."""
-        for sensor in CLIENT:
-            self._register(CLIENT, sensor, "")
+        client, self.groups = GROUPS[taken.dialect]
+        for sensor in client:
+            self._register(client, sensor, "")
 
     def _register(self, group: Mapping[str, Any], sensor: str, label: str) -> None:
         self.stats[sensor, label] = [(name, make(self.taken.windows)) for name, make in group[sensor].items()]
@@ -196,8 +201,7 @@ class _Reader:
     def _record(self, at: Micros, sensor: str, label: str, value: float) -> None:
         stats = self.stats.get((sensor, label))
         if stats is None:
-            if sensor in (FIRST_TOPIC_SENSOR, FIRST_NODE_SENSOR):
-                group = TOPIC if sensor == FIRST_TOPIC_SENSOR else NODE
+            if (group := self.groups.get(sensor)) is not None:
                 for name in group:
                     self._register(group, name, label)
             stats = self.stats.get((sensor, label), [])  # A topic's retries and errors before its first drain are not counted for it (6.3).
@@ -211,6 +215,16 @@ class _Reader:
             node, topic = (label, "") if group == "node" else ("", label)
             found.append(Line(name, self.taken.client, node, topic, at_ms, tuple(values)))
         return found
+
+
+def one_after_another(lines: Iterable[Line]) -> list[Line]:
+    """Of a client that came back: one line for all its lives, with nothing between them. Each life's totals begin at nothing."""
+    found: dict[tuple[str, str, str, str], Line] = {}
+    for line in lines:
+        key = line.metric, line.client, line.node, line.topic
+        before = found.get(key)
+        found[key] = line if before is None else replace(before, at_ms=before.at_ms + line.at_ms, values=before.values + line.values)
+    return list(found.values())
 
 
 def levels_at(level: Level, at: Iterable[Micros], before: float = 0.0) -> list[float]:

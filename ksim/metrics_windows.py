@@ -14,6 +14,7 @@ from typing import Protocol
 
 NANOSECONDS = 1_000_000
 MILLISECONDS_OF_A_SECOND = 1_000
+MILLISECONDS_OF_AN_HOUR = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,16 @@ class Max(Sampled):
         return max((window.value for window in self.ring if window.events), default=nan)
 
 
+class Min(Sampled):
+    initial = inf
+
+    def updated(self, total: float, value: float) -> float:
+        return min(total, value)
+
+    def combined(self) -> float:
+        return min((window.value for window in self.ring if window.events), default=nan)
+
+
 class Rate:
     """Per second, or per nanosecond: the sum in the live windows by the time they cover, all but one of them taken as full at least (X1)."""
 
@@ -176,8 +187,10 @@ Make = Callable[[Windows], Stat]
 
 AVG: Make = Avg
 MAX: Make = Max
+MIN: Make = Min
 RATE: Make = lambda windows: Rate(WindowedSum(windows))  # noqa: E731  # A table of makers reads better than four functions.
 COUNT_RATE: Make = lambda windows: Rate(WindowedCount(windows))  # noqa: E731
 RATIO: Make = lambda windows: Rate(WindowedSum(windows), NANOSECONDS)  # noqa: E731
+PER_HOUR: Make = lambda windows: Rate(WindowedCount(windows), 1 / MILLISECONDS_OF_AN_HOUR)  # noqa: E731
 TOTAL: Make = lambda windows: Total()  # noqa: E731
 COUNT_TOTAL: Make = lambda windows: Count()  # noqa: E731

@@ -42,6 +42,8 @@ class Effective:
     """The client's commit succeeds although a send of the transaction has failed."""
     transactions_may_hang: bool = False
     """Whoever writes here: some transactions share an epoch, and a leader appends their batches without asking the coordinator."""
+    forgets_transactions: bool = False
+    """Somebody has transactions, a machine loses its power, and what coordinators have written, here or in their log, may not be on its disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,17 @@ PERMITTED = (
         lambda c: c.transactions_may_hang,
         "broker TC-47; H-123",
     ),
+    *(
+        Permission(name, "a power loss: neither the transaction log nor a marker waits for a flush", lambda c: c.forgets_transactions, "LR-2, LR-4")
+        for name in ("hidden", "torn", "aborted_read")
+    ),
     Permission("torn", "a client before 3.2 commits although a send has failed", lambda c: c.commits_in_spite_of_failures, "KAFKA-9279; H-133"),
+    Permission(
+        "lost",
+        "librdkafka gives the sequence numbers of an aborted transaction's batch, of which it is not known whether it was written, to the next transaction",
+        lambda c: c.client.startswith("librdkafka") and c.transaction_version < 2,
+        "rd_kafka_toppar_purge_queues; the leader takes what has these numbers for duplicates (PS-2)",
+    ),
     *(
         Permission(
             name,
@@ -164,6 +176,9 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         commits_in_spite_of_failures=is_transactional and not client.startswith("librdkafka") and clients_release < (3, 2, 0),
         transactions_may_hang=(brokers_release < (3, 6, 0) or not all(_flag(value) for value in of_topic("transaction.partition.verification.enable")))
         and any(_transaction_version(run, name) < 2 for name in _transactional(run)),
+        forgets_transactions=bool(_faults(run, "power-loss"))
+        and bool(_transactional(run))
+        and any(_number(value, 2) > 1 for value in [*of_topic("flush.messages"), *(settings.get("log.flush.interval.messages") for settings in brokers)]),
     )
 
 

@@ -80,7 +80,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     network = read_network(reading, data.get("network"), names)
     refuse_standing_time(reading, network, brokers, writers)
     expectations = read_expectations(reading, data.get("expect"))
-    alerts = read_alerts(reading, data.get("alert"), writers)
+    alerts = read_alerts(reading, data.get("alert"), writers, consumers=bool(consumers.plans))
     tail = read_tail(reading, data.get("tail"))
     seed = scenario.take("seed", SEED)
     plan = Plan(

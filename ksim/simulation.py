@@ -20,7 +20,7 @@ from ksim.invariants import Invariants
 from ksim.invariants_rules import RULES
 from ksim.loop import Loop
 from ksim.metrics_samples import ClientSamples
-from ksim.metrics_taps import Tap, tap
+from ksim.metrics_taps import Tap, tap, tap_consumer
 from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, Plan
 from ksim.problems import ScenarioError
@@ -222,11 +222,16 @@ class Simulation:
                 consumers.append(Consumer(*parts))
             else:
                 consumers.append(SharingConsumer(*parts, copying) if isinstance(copying, Shares) else CopyingConsumer(*parts, copying))
-            self.loop.add(consumers[-1], is_client=True)
+            consumer = consumers[-1]
+            if self.taps is None or isinstance(consumer, LibrdkafkaConsumer):
+                self.loop.add(consumer, is_client=True)
+            else:
+                self.taps.append(tap_consumer(consumer, plan))
+                self.loop.add(self.taps[-1], is_client=True)
         return consumers
 
     def samples(self) -> list[ClientSamples] | None:
-        return None if self.taps is None else [tapped.samples() for tapped in self.taps]
+        return None if self.taps is None else [life for tapped in self.taps for life in tapped.samples()]
 
     def _note(self, at: Micros, fact: object) -> None:
         self.history.add(at, fact)

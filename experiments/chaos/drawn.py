@@ -169,12 +169,8 @@ class Drawing:
         draw = self.random
         one = self._broker()
         others = [f"broker-{number}" for number in range(1, self.brokers + 1) if f"broker-{number}" != one]
-        possible = [
-            [f"controller-{draw.randint(1, self.controllers)}", one],
-            ["controller", one],
-            [draw.choice(list(self.producers)), one],
-            [draw.choice(list(self.producers)), f"leader({self._partition()})"],
-        ]
+        client = draw.choice(list(self.producers))
+        possible = [["controller", one], [f"controller-{draw.randint(1, self.controllers)}", one], [client, one], [client, f"leader({self._partition()})"]]
         if self.controllers > 1:
             possible.append(["controller-1", f"controller-{draw.randint(2, self.controllers)}"])
         if others:

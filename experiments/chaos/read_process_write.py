@@ -49,8 +49,10 @@ def drawn(seed: int, row: tuple[str, int] | None = None) -> dict[str, Any]:
     settled |= {"transaction.state.log.num.partitions": 2, "offsets.topic.num.partitions": 2, "min.insync.replicas": 2}
     reader = {"group.id": "copies", "isolation.level": "read_committed", "auto.offset.reset": "earliest", "enable.auto.commit": False}
     member = {"session.timeout.ms": 6_000, "heartbeat.interval.ms": 1_000, "max.poll.records": draw.choice((3, 500))}
-    patience = draw.choice((2_000, 5_000, 60_000))
-    feed: dict[str, Any] = {"producer": "feed", "topic": "orders", "records": draw.randint(20, 60), "every": f"{draw.choice((10, 40, 100))}ms"}
+    writer: dict[str, Any] = {"transaction.timeout.ms": draw.choice((3_000, 60_000, 60_000)), "linger.ms": 0}
+    if draw.random() < 0.5:  # Who gives up early has requests of its own that come late.
+        writer |= {"request.timeout.ms": 1_000, "delivery.timeout.ms": 3_000}
+    feed: dict[str, Any] = {"producer": "feed", "topic": "orders", "records": draw.randint(20, 60), "every": f"{draw.choice((20, 50, 100))}ms"}
     data: dict[str, Any] = {
         "title": f"read-process-write {seed}",
         "kafka": release,
@@ -58,8 +60,7 @@ def drawn(seed: int, row: tuple[str, int] | None = None) -> dict[str, Any]:
         "seed": seed,
         "cluster": {"brokers": 3, "config": settled} | ({"features": {"transaction.version": 1}} if release == "4.0" else {}),
         "topics": {"orders": {"partitions": partitions}, "payments": {"partitions": draw.choice((1, 2))}},
-        "producers": {"feed": {"config": {"linger.ms": 0}}}
-        | {f"copier-{one}": {"config": {"transactional.id": f"copy-{one}", "transaction.timeout.ms": patience, "linger.ms": 0}} for one in copiers},
+        "producers": {"feed": {"config": {"linger.ms": 0}}} | {f"copier-{one}": {"config": {"transactional.id": f"copy-{one}"} | writer} for one in copiers},
         "consumers": {f"reader-{one}": {"config": reader | member} for one in copiers}
         | {"auditor": {"topics": ["payments"], "config": {"isolation.level": "read_committed", "auto.offset.reset": "earliest"}}},
         "applications": {
@@ -75,6 +76,7 @@ def drawn(seed: int, row: tuple[str, int] | None = None) -> dict[str, Any]:
         "workload": [feed],
         "network": {"latency": draw.choice(("500us", "2ms"))},
         "tail": {"limit": "60s"},
+        "model": {"costs": "none"},
     }
     if draw.random() < 0.5:  # What is read has aborted transactions in it.
         data["producers"]["feed"]["config"]["transactional.id"] = "feed"
@@ -86,10 +88,11 @@ def drawn(seed: int, row: tuple[str, int] | None = None) -> dict[str, Any]:
 
 
 def _fault(draw: random.Random, group: int, partitions: int) -> dict[str, Any]:
-    application = f"copy-{draw.randrange(group)}"
+    which = draw.randrange(group)
+    application = f"copy-{which}"
     partition = draw.choice((f"orders-{draw.randrange(partitions)}", "payments-0"))
     coordinator = draw.choice((f"coordinator({application})", "coordinator(copies)"))
-    lasts = f"{draw.choice((50, 500, 2_000, 9_000)) + draw.randrange(500)}ms"
+    lasts = f"{draw.choice((50, 500, 2_000, 9_000, 9_000)) + draw.randrange(500)}ms"
     fault: dict[str, Any]
     match draw.choice(("process", "process", "process", "coordinator", "leader", "cut", "frame", "frame", "frame")):
         case "process":
@@ -106,9 +109,9 @@ def _fault(draw: random.Random, group: int, partitions: int) -> dict[str, Any]:
             api = draw.choice([api for api, weight in FRAMES.items() for _ in range(weight)])
             fault = {"do": do, "when": {"request": api, "nth": draw.randint(1, 15), "times": draw.choice((1, 1, 2))}}
             return fault | ({"by": lasts} if do == "delay" else {})
-    if draw.random() < 0.5:
-        return fault | {"when": {"transaction": draw.randint(1, 8), "phase": draw.choice(PHASES)}}
-    return fault | {"at": f"{draw.randrange(500, 8_000)}ms"}
+    if draw.random() < 0.6:
+        return fault | {"when": {"transaction": draw.randint(1, 6), "phase": draw.choice(PHASES), "from": f"copier-{which}"}}
+    return fault | {"at": f"{draw.randrange(1_000, 6_000)}ms"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,6 @@ class Outcome:
     """"once", "allowed" (as transaction.version < 2 allows), "not finished", "harm", or what broke."""
     harm: tuple[str, ...] = ()
     because: str = ""
-    transactions: int = 0
 
 
 def check(data: Mapping[str, Any], every: int = 0) -> Outcome:
@@ -144,9 +146,8 @@ def outcome(run: Run) -> Outcome:
         return Outcome("not finished" if unfinished else "once")
     if allowed and {anomaly.name for anomaly in verdict.anomalies if anomaly.name in PROMISE} == {anomaly.name for anomaly in allowed}:
         return Outcome("allowed", tuple(harm), allowed[0].because)
-    return Outcome(
-        "harm", tuple(harm), str([f"{anomaly.name}: {anomaly.witness}" for anomaly in verdict.anomalies] + [one.as_data() for one in verdict.processing])
-    )
+    seen = [f"{anomaly.name}: {anomaly.witness}" for anomaly in verdict.anomalies] + [str(one.as_data()) for one in verdict.processing]
+    return Outcome("harm", tuple(harm), "; ".join(seen))
 
 
 # The settings, taken away one at a time.
@@ -167,10 +168,10 @@ def _without_ids(data: dict[str, Any]) -> None:
     rest = json.dumps(data["fault"])
     for one in data["applications"]:
         rest = rest.replace(f"coordinator({one})", "coordinator(copies)")
-    data["fault"] = [fault for fault in json.loads(rest) if "transaction" not in fault.get("when", {})]
-    for index, fault in enumerate(data["fault"]):
-        if "when" not in fault and "at" not in fault:
-            fault["at"] = f"{1 + index}s"
+    data["fault"] = json.loads(rest)
+    for fault in data["fault"]:  # Without transactions there are no moments of one.
+        if "transaction" in fault.get("when", {}):
+            fault["at"] = f"{1_500 + 300 * fault.pop('when')['transaction']}ms"
 
 
 def _without_group_metadata(data: dict[str, Any]) -> None:
@@ -265,12 +266,13 @@ def main() -> int:
     parser.add_argument("--weakened", default="", help="seeds for each setting that is taken away, both ends included")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long, wherever it is")
     parser.add_argument("--write", action="store_true", help="add the results to those written, and write the page")
-    parser.add_argument("--show", type=int, help="print the scenario of this seed, run nothing")
+    parser.add_argument("--show", type=int, metavar="SEED", help="print its scenario, run nothing")
+    parser.add_argument("--show-weakened", type=int, nargs=2, metavar=("N", "SEED"), help="the same, with setting N weakened")
     chosen = parser.parse_args()
-    if chosen.show is not None:
-        print(chaos.toml(drawn(chosen.show)))
+    if chosen.show is not None or chosen.show_weakened:
+        print(chaos.toml(drawn(chosen.show) if chosen.show is not None else weakened(WEAKENED[chosen.show_weakened[0]], chosen.show_weakened[1])))
         return 0
-    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    results: dict[str, Any] = {}
     bad = 0
     if chosen.seeds:
         first, _, last = chosen.seeds.partition("..")
@@ -296,8 +298,10 @@ def main() -> int:
         first, _, last = chosen.weakened.partition("..")
         results["weakened"] = why_needed(range(int(first), int(last or first) + 1))
     if chosen.write:
+        results = (json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}) | results
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-        chaos.write_page()
+        if {*results} >= {"seeds", "counts", "weakened"}:
+            chaos.write_page()
     return int(bool(bad))
 
 

@@ -1,4 +1,4 @@
-"""How many planted bugs do the tests of the rules catch? `make mutants`, or `make mutants ARGS="--only batch,backoff"`.
+"""How many planted bugs do the tests of the rules catch? `make mutants`, or `make mutants ARGS="--group brokers"`, or `ARGS="--only batch,backoff"`.
 
 mutmut changes one operator, constant or argument at a time; `planted.py` runs the tests that reach it. Rows of files that are not run again are kept.
 """
@@ -26,11 +26,24 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RESULTS = HERE / "results.json"
 PAGE = HERE / "README.md"
-PRODUCER = (
-    *("accumulator", "backoff", "batch", "callbacks", "client_metadata", "client_network", "closing", "compression", "handover", "idempotence"),
-    *("idempotence_setting", "identity", "lookahead", "on_failure", "outcomes", "partitioners", "polling", "producer", "producer_config"),
-    *("reactions", "sending", "sequences", "splitting"),
-)
+GROUPS = {
+    "producer": """
+        accumulator backoff batch callbacks client_metadata client_network closing compression handover idempotence idempotence_setting identity lookahead
+        on_failure outcomes partitioners polling producer producer_config reactions sending sequences splitting
+    """.split(),
+    "brokers": """
+        broker broker_sessions checkpoint epoch_cache fetch_session follower_fetches following image isr leading log log_tasks page_cache parked
+        producer_state replica retention roles
+    """.split(),
+    "controller": """
+        active_controller commit_book controller controller_channel elections membership metadata_log periodic_elections quorum_controller
+        quorum_membership raft raft_log raft_observer raft_peers replication_control
+    """.split(),
+    "transactions": """
+        coordinated_transaction coordination marker_writing producer_transactions transaction_cache transaction_coordinator transaction_markers verification
+    """.split(),
+    "groups": "group_coordinator group_membership group_offsets groups".split(),
+}
 EQUIVALENT = (
     "- an attribute's first value that is set again before anything reads it, or another value as false or as far away as the one it stands for;",
     "- the text of an assert, and an assert that holds either way;",
@@ -49,14 +62,15 @@ markers = ["slow: takes seconds", "live: needs Kafka"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(PRODUCER), help="modules of ksim_models, separated by commas")
+    parser.add_argument("--group", choices=list(GROUPS), default="producer", help="the modules of one part of Kafka")
+    parser.add_argument("--only", help="modules of ksim_models, separated by commas, instead of a group")
     parser.add_argument("--tests", default="tests/models,tests/kafka", help="files and folders of tests, separated by commas")
     parser.add_argument("--seconds", type=float, default=10.0, help="the quickest tests that reach a mutant, as many as take so long together")
     parser.add_argument("--every", type=int, default=1, help="a sample: each so-manyth mutant")
     parser.add_argument("--survivors", action="store_true", help="only those that lived last time, as the rules are the same and only tests are new")
     parser.add_argument("--folder", help="work here and leave it; ksim_models/NAME.py in it holds all mutants of a module")
     chosen = parser.parse_args(arguments)
-    modules = chosen.only.split(",")
+    modules = chosen.only.split(",") if chosen.only else GROUPS[chosen.group]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(chosen.folder or scratch)
         mutants = _plant(folder, modules)[:: chosen.every]

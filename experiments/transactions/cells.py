@@ -264,6 +264,8 @@ class Cell:
             return "no such request (T40)"
         if not self.copies and self.has_many:
             return "it reads nothing"
+        if self.phase == "init" and self.has_many:
+            return "nothing is open yet"
         if self.phase == "begin" and self.fault in ("lost-request", "lost-response"):
             return "nothing is sent"
         return ""

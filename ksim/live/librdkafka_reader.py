@@ -74,7 +74,10 @@ class Reading:
             elif self.commit == "async":
                 self.consumer.commit(asynchronous=True)
         except KafkaException as problem:
-            print(f"commit(): {problem}", file=sys.stderr, flush=True)  # A reason to poll() again; its outcome is told by on_commit.
+            error = problem.args[0]  # A reason to poll() again; on_commit tells of it, unless nothing was asked of anybody.
+            if error.name() == "_ASSIGNMENT_LOST":
+                offsets = [[message.topic(), message.partition(), (message.offset() or 0) + 1]]
+                say("offsets", offsets=offsets, transaction=0, **{"class": str(error.name())})
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Of every commit, whoever asked for it."""

@@ -157,6 +157,7 @@ def resolve_broker(settings: Sequence[Setting], profile: BrokerProfile) -> Broke
             "broker.heartbeat.interval.ms is not smaller than broker.session.timeout.ms: the controller will fence brokers that are well (KC-2)."
         )
     _note_flush(reading)
+    _check_consumer_groups(reading)
     _note_compression(reading)
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in BROKER_KEYS.values() if key.field in BrokerConfig.__slots__}
@@ -245,6 +246,22 @@ def _fields(given: Sequence[tuple[str, str]], keys: Mapping[str, ConfigKey], con
 def overlaid(given: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Settings with changes on top."""
     return tuple((dict(given) | dict(changes)).items())
+
+
+def _check_consumer_groups(reading: Reading) -> None:
+    """KIP-848 (the constructor of GroupCoordinatorConfig)."""
+    for what in ("heartbeat.interval", "session.timeout"):
+        least, chosen, most = (f"group.consumer.{which}{what}.ms" for which in ("min.", "", "max."))
+        _check_order(reading, least, chosen, "brokers would not start (IllegalArgumentException)")
+        _check_order(reading, chosen, most, "brokers would not start (IllegalArgumentException)")
+    beat, session = "group.consumer.heartbeat.interval.ms", "group.consumer.session.timeout.ms"
+    if reading.can_compare(beat, session) and reading.number(beat) >= reading.number(session):
+        name = beat if beat in reading.written else session
+        reading.refuse(
+            name,
+            f"{beat} less than {session}",
+            f"{beat} = {reading.number(beat)} is not less than {session} = {reading.number(session)}: brokers would not start (IllegalArgumentException).",
+        )
 
 
 def _check_order(reading: Reading, smaller: str, larger: str, why: str) -> None:

@@ -209,7 +209,7 @@ _TOPIC_KEYS = (
     _int("min.insync.replicas", 1, low=1),
     _boolean("unclean.leader.election.enable", False),
     _int("max.message.bytes", 1_048_588, unit=Unit.BYTES),
-    _not_yet("cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")),
+    replace(_not_yet("cleanup.policy", Kind.TEXT, "delete", "compaction", choices=("delete", "compact", "compact,delete", "delete,compact")), is_list=True),
     _long_ms("retention.ms", 604_800_000, low=-1),
     _long("retention.bytes", -1, unit=Unit.BYTES, low=-1),
     _int("segment.bytes", 1_073_741_824, unit=Unit.BYTES, low=14),

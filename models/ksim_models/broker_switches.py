@@ -111,6 +111,13 @@ BROKER_SWITCHES = (
         idle_topic=_one_replica,
     ),
     Switch(
+        "matches_epochs_of_fetches",
+        "A follower that is told where its log parted from the leader's, by the answer to a fetch of an older leader epoch",
+        {False: "may cut off what is committed", True: "drops it and asks again"},
+        "KAFKA-18991",
+        idle_topic=_one_replica,
+    ),
+    Switch(
         "demoted_while_shutting_down",
         "A broker that shuts down",
         {False: "stays leader to its end, though others have taken over", True: "leaves office once others have taken over"},

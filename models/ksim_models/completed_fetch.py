@@ -25,7 +25,9 @@ class CompletedFetch:
     __slots__ = (
         "aborted",
         "aborted_producers",
+        "answer",
         "batches",
+        "data",
         "drained",
         "error",
         "fetch_offset",
@@ -34,9 +36,15 @@ class CompletedFetch:
         "next_offset",
         "partition",
         "place",
+        "read",
     )
 
-    def __init__(self, data: ConsumerFetchedPartition, fetch_offset: int, *, read_committed: bool) -> None:
+    def __init__(self, data: ConsumerFetchedPartition, fetch_offset: int, *, read_committed: bool, answer: int = 0) -> None:
+        """answer: the number of the answer that brought it."""
+        self.data = data
+        self.answer = answer
+        self.read = 0
+        """Records that were given out, where that is measured."""
         self.partition = data.partition
         self.error: ErrorCode = data.error
         self.batches = data.batches

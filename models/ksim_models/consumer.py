@@ -286,4 +286,6 @@ class Consumer(Membership):
     def has_read(self, partition: str, end: int) -> bool:
         """Everything below `end` of this partition, and its application has done with it."""
         position = self.positions.get(partition)
+        if end == 0 and position is not None and self.config.resets_to == "since":
+            return True  # An empty partition has nothing so young: it has no position there.
         return position is not None and position.state is FetchState.FETCHING and position.offset >= end

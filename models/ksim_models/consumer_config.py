@@ -5,6 +5,7 @@ Kafka: ConsumerConfig.postProcessParsedConfig, maybeOverrideEnableAutoCommit; th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,18 @@ from ksim_models.consumer_keys import (
     STICKY_ASSIGNOR,
 )
 from ksim_models.profiles import ClientProfile
-from ksim_models.server_assignors import SERVER_ASSIGNORS
 from ksim_models.settings import Catalogue, Effective, Problem, Reading, Setting, read_settings
+from ksim_models.units import Micros
 
 NEVER_IDLE_MS = 2**50
 ASSIGNOR_NAMES = {RANGE_ASSIGNOR: "range", ROUND_ROBIN_ASSIGNOR: "roundrobin", STICKY_ASSIGNOR: "sticky", COOPERATIVE_ASSIGNOR: "cooperative-sticky"}
 
+REMOTE_ASSIGNORS = ("uniform", "range")
+"""Of the brokers: group.consumer.assignors."""
 GENERAL_AVAILABILITY = (4, 0, 0)
+"""Of the consumer protocol; and by_duration came with it."""
+BY_DURATION = "by_duration:"
+ISO_8601 = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:[.,](\d{0,9}))?S)?)?", re.IGNORECASE)
 INSTEAD = {
     "partition.assignment.strategy": "write group.remote.assignor = uniform or range",
     "heartbeat.interval.ms": "write group.consumer.heartbeat.interval.ms under [cluster] config",
@@ -87,6 +93,15 @@ class ConsumerConfig:
         return tuple(ASSIGNOR_NAMES[one] for one in self.partition_assignment_strategy.split(","))
 
     @property
+    def resets_to(self) -> str:
+        """earliest, latest or none, or "since": what is not older than `resets_back`."""
+        return "since" if self.auto_offset_reset.startswith(BY_DURATION) else self.auto_offset_reset
+
+    @property
+    def resets_back(self) -> Micros:
+        return duration_of(self.auto_offset_reset) or 0
+
+    @property
     def read_committed(self) -> bool:
         return self.isolation_level == "read_committed"
 
@@ -109,6 +124,7 @@ def resolve_consumer(settings: Sequence[Setting], profile: ClientProfile) -> Con
     if "reconnect.backoff.ms" in reading.written and "reconnect.backoff.max.ms" not in reading.written:
         reading.force("reconnect.backoff.max.ms", reading.number("reconnect.backoff.ms"), "reconnect.backoff.ms", "C5")
     _check_auto_commit(reading)
+    _check_reset(reading)
     if reading.value("group.protocol") == "consumer":
         _check_consumer_protocol(reading)
     else:
@@ -118,6 +134,36 @@ def resolve_consumer(settings: Sequence[Setting], profile: ClientProfile) -> Con
     problems, notes = tuple(reading.problems), tuple(reading.notes)
     fields: dict[str, Any] = {key.field: reading.value(key.name) for key in CONSUMER_KEYS.values() if key.field in ConsumerConfig.__slots__}
     return ConsumerResolution(None if problems else ConsumerConfig(**fields), problems, notes, reading.effective())
+
+
+def _check_reset(reading: Reading) -> None:
+    """KIP-1106: back to what is not older than so long (AutoOffsetResetStrategy)."""
+    name = "auto.offset.reset"
+    policy = str(reading.value(name))
+    if not policy.startswith(BY_DURATION):
+        return
+    if reading.release < GENERAL_AVAILABILITY:
+        reading.refuse(
+            name,
+            "latest, earliest or none",
+            f"{name} = {policy}: by_duration came with 4.0 (KIP-1106). Kafka refuses it: ConfigException: Invalid value {policy} for configuration {name}.",
+        )
+    elif duration_of(policy) is None:
+        reading.refuse(
+            name,
+            "by_duration:PnDTnHnMn.nS, such as by_duration:PT1H",
+            f"{name} = {policy}: that is no duration of ISO 8601, such as by_duration:PT1H or by_duration:P1DT30M. Kafka refuses it: ConfigException.",
+        )
+
+
+def duration_of(policy: str) -> Micros | None:
+    """Of auto.offset.reset = "by_duration:PT1H30M"; None where that is none."""
+    found = ISO_8601.fullmatch(policy.removeprefix(BY_DURATION))
+    if found is None or not any(found.groups()):
+        return None
+    days, hours, minutes, seconds, fraction = (part or "0" for part in found.groups())
+    whole = ((int(days) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
+    return whole * 1_000_000 + int(fraction.ljust(6, "0")[:6])
 
 
 def _check_auto_commit(reading: Reading) -> None:
@@ -159,10 +205,10 @@ def _check_consumer_protocol(reading: Reading) -> None:
     if reading.value("group.id") is None:
         return
     assignor = reading.value("group.remote.assignor")
-    if assignor is not None and assignor not in SERVER_ASSIGNORS:
+    if assignor is not None and assignor not in REMOTE_ASSIGNORS:
         reading.refuse(
             "group.remote.assignor",
-            " or ".join(SERVER_ASSIGNORS),
+            " or ".join(REMOTE_ASSIGNORS),
             f"group.remote.assignor = {assignor}: brokers have no such assignor; the consumer would end with UnsupportedAssignorException.",
         )
 

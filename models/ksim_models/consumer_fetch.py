@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.image import Image
+from ksim_models.log import Log
 from ksim_models.machine import message
 from ksim_models.messages import NO_LEADER, NO_OFFSET, topic_of
 from ksim_models.replica import Replica
@@ -168,6 +169,8 @@ class Readers:
                     offset, epoch = log.log_start_offset, log.epochs.entries[0][0] if log.epochs.entries else -1
                 elif replica.leadership.epoch_start_offset > log.high_watermark:
                     error = ErrorCode.OFFSET_NOT_AVAILABLE  # RP-27
+                elif request.at == "since":
+                    offset, epoch = _first_since(request.since, log, log.last_stable_offset if request.read_committed else log.high_watermark)
                 else:
                     offset, epoch = log.last_stable_offset if request.read_committed else log.high_watermark, replica.leader_epoch
             results.append((partition, error, offset, epoch))
@@ -182,3 +185,9 @@ class Readers:
             found = (-1, -1) if error or replica is None else replica.log.epochs.end_offset_for(epoch, replica.log.log_end_offset)
             results.append((partition, error, *found))
         return OffsetForLeaderEpochResponse(tuple(results))
+
+
+def _first_since(moment: Micros, log: Log, end: int) -> tuple[int, int]:
+    """UnifiedLog.fetchOffsetByTimestamp: -1 where nothing that may be read is so young. Simplified: the first record of the batch that holds it."""
+    found = next((batch for batch in log.batches if batch.max_timestamp >= moment and batch.marker is None), None)
+    return (NO_OFFSET, -1) if found is None or found.base_offset >= end else (max(found.base_offset, log.log_start_offset), found.leader_epoch)

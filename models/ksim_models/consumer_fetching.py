@@ -50,6 +50,10 @@ class Thrown(Exception):
         self.text = text
 
 
+Logged = tuple[str, int, str, int]
+"""What happened ("answer", "drained", "lag", "lead"), to which answer, of which partition, and how many."""
+
+
 class Fetching:
     def __init__(self, config: ConsumerConfig, positions: Positions, network: ClientNetwork, metadata: ClientMetadata) -> None:
         self.config = config
@@ -61,11 +65,14 @@ class Fetching:
         self.asked: dict[str, None] = {}
         """Nodes with a fetch under way."""
         self.in_group = config.group_id is not None
-        self.reset_policy = config.auto_offset_reset
+        self.reset_policy = config.resets_to
         self.retry_after: Micros = ms(config.retry_backoff_ms)
         self.patience: Micros = ms(config.request_timeout_ms)
         self.waiting_for: dict[str, None] = {}
         """Nodes that could not be sent to at the last turn."""
+        self.log: list[Logged] | None = None
+        """Where it is measured: what its sensors are to be told."""
+        self.answers = 0
 
     def turned(self) -> None:
         """A new turn begins."""
@@ -113,10 +120,11 @@ class Fetching:
     def _ask_for_offsets(self, now: Micros, out: list[Effect]) -> None:
         for node, positions in self._by_leader(FetchState.AWAIT_RESET, now).items():
             if self.is_ready(node, now, out):
-                for to in ("earliest", "latest"):
+                for to in ("earliest", "latest", "since"):
                     asked = tuple((one.partition, self.metadata.leader_of(one.partition)[1]) for one in positions if one.reset_to == to)
                     if asked:
-                        self.network.send(node, ListOffsetsRequest(asked, to, self.config.read_committed), (), now, out)
+                        since = now - self.config.resets_back if to == "since" else 0
+                        self.network.send(node, ListOffsetsRequest(asked, to, self.config.read_committed, since), (), now, out)
                 for position in positions:
                     position.asked_until = now + self.patience
 
@@ -141,7 +149,7 @@ class Fetching:
                 continue
             if error:
                 self._try_later(position, now)
-            else:
+            elif offset >= 0:  # Else nothing is so young: Java asks again after request.timeout.ms.
                 position.seek(offset, -1, self.metadata.leader_of(partition))
 
     def epochs_came(self, request: OffsetForLeaderEpochRequest, response: OffsetForLeaderEpochResponse, now: Micros) -> None:
@@ -218,9 +226,14 @@ class Fetching:
         """Into the buffer. Partitions without anything to say are not in Kafka's answer (an incremental session): here they are left out."""
         self.asked.pop(node, None)
         offsets = {position.partition: position.fetch_offset for position in request.partitions}
+        self.answers += 1
+        if self.log is not None and response.partitions:
+            self.log.append(("answer", self.answers, "", len(response.partitions)))
         for data in response.partitions:
             if data.error or data.batches:
-                self.buffer.append(CompletedFetch(data, offsets[data.partition], read_committed=self.config.read_committed))
+                self.buffer.append(CompletedFetch(data, offsets[data.partition], read_committed=self.config.read_committed, answer=self.answers))
+            elif self.log is not None:
+                self.log.append(("drained", self.answers, data.partition, 0))
             if data.leader:
                 self.metadata.take_hint(data.partition, data.leader, data.leader_epoch, out)
 
@@ -239,14 +252,31 @@ class Fetching:
                     if taken:
                         break  # First what came before; the next poll() throws.
                     self.buffer.popleft()
+                    self._measure(coming, drained=True)
                     raise
                 self.buffer.popleft()
                 self.next_in_line = coming if usable else None
+                if not usable:
+                    self._measure(coming, drained=True)
                 continue
             found = self._take(self.next_in_line, room)
+            self._measure(self.next_in_line, drained=self.next_in_line.drained, records=sum(len(one.records) for one in found))
             room -= sum(len(one.records) for one in found)
             taken += found
         return taken
+
+    def _measure(self, fetch: CompletedFetch, *, drained: bool, records: int | None = None) -> None:
+        """FetchCollector.fetchRecords: how far behind it is each time that it was read, what it had when it is read to its end."""
+        if self.log is None:
+            return
+        fetch.read += records or 0
+        position = self.positions.get(fetch.partition)
+        if records is not None and position is not None and position.has_valid_position and position.offset == fetch.next_offset:
+            end = fetch.data.last_stable_offset if self.config.read_committed else fetch.data.high_watermark
+            self.log.append(("lag", fetch.answer, fetch.partition, end - position.offset))
+            self.log.append(("lead", fetch.answer, fetch.partition, position.offset - fetch.data.log_start_offset))
+        if drained:
+            self.log.append(("drained", fetch.answer, fetch.partition, fetch.read))
 
     def _take(self, fetch: CompletedFetch, room: int) -> list[Slice]:
         position = self.positions.get(fetch.partition)

@@ -31,7 +31,7 @@ _KEYS = (
     ConfigKey("group.id", Kind.TEXT, ((ALWAYS, None),)),
     ConfigKey("group.instance.id", Kind.TEXT, ((ALWAYS, None),)),
     ConfigKey("isolation.level", Kind.TEXT, ((ALWAYS, "read_uncommitted"),), choices=("read_committed", "read_uncommitted")),
-    ConfigKey("auto.offset.reset", Kind.TEXT, ((ALWAYS, "latest"),), choices=("latest", "earliest", "none")),
+    ConfigKey("auto.offset.reset", Kind.TEXT, ((ALWAYS, "latest"),), choices=("latest", "earliest", "none"), form=r"by_duration:.*"),
     ConfigKey("enable.auto.commit", Kind.BOOLEAN, ((ALWAYS, True),)),
     _ms("auto.commit.interval.ms", 5_000),
     ConfigKey("session.timeout.ms", Kind.INT, ((ALWAYS, 10_000), ((3, 0, 0), 45_000)), Unit.MS, 0, INT_MAX),

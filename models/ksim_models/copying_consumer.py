@@ -12,6 +12,7 @@ from ksim_models.consumer import Consumer
 from ksim_models.consumer_application import Does, Habits
 from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_config import ConsumerConfig
+from ksim_models.consumer_coordinator import REBALANCING
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.consumer_group import GroupMember
 from ksim_models.copying import IDLE, Copying, Then, Turn
@@ -92,8 +93,14 @@ class CopyingConsumer(Consumer):
         return True
 
     def _committed(self, commit: Commit, now: Micros, out: list[Effect]) -> None:
-        """Where it failed the records are another member's, or will be read again by this one."""
-        self.copying.over()
+        """Where it failed the records are another member's, or will be read again by this one.
+
+        A cooperative member that may not commit in the midst of a rebalance has its partitions still: it tries again with what it reads next.
+        """
+        if commit.error == REBALANCING and self.group is not None and self.group.is_cooperative:
+            self.copying.ends_now = False
+        else:
+            self.copying.over()
         super()._committed(commit, now, out)
 
     def _poll(self, now: Micros, out: list[Effect]) -> bool:

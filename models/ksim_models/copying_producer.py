@@ -82,6 +82,7 @@ class CopyingSession(CallingThread):
         if copying.aborts_now and self.has_begun:
             self._abort(now, out)
         elif copying.aborts_now:
+            copying.over()  # Nothing to take back: what was written stays written, and is written again by whoever has the partitions now.
             self._hand_back(Then.POLL, out)
         elif not copying.to_send:
             self._end(now, out)

@@ -17,7 +17,7 @@ from ksim_models.messages import FetchedPartition, FetchPartition, FetchResponse
 from ksim_models.peers import Told
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.units import NEVER, Micros
+from ksim_models.units import NEVER
 
 
 class FollowerFetches:
@@ -43,9 +43,9 @@ class FollowerFetches:
         self.own[name] = told
         return name
 
-    def tell_all(self, partition: str, now: Micros) -> None:
+    def tell_all(self, partition: str) -> None:
         """Another role, another epoch, or no replica any more."""
-        self.tell_followers((partition,), now)
+        self.tell_followers((partition,))
         if self.readers is not None:
             self.readers.tell(partition)
 
@@ -61,7 +61,7 @@ class FollowerFetches:
             return ErrorCode.KAFKA_STORAGE_ERROR
         return ErrorCode.NOT_LEADER_OR_FOLLOWER if partition in self.image.partitions else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
-    def tell_followers(self, partitions: Iterable[str], now: Micros) -> None:
+    def tell_followers(self, partitions: Iterable[str]) -> None:
         """Something happened to them that their followers' fetches may be waiting for: data, a new role or epoch (RP-80).
 
         Of all that a request appended they hear at once: Kafka completes fetches when the request has been handled (ReplicaManager.tryCompleteActions).
@@ -71,9 +71,9 @@ class FollowerFetches:
             if news:
                 session.news.update(dict.fromkeys(news))
                 if session.parked_until < NEVER:
-                    answer = self._read(session, now)
+                    answer = self._read(session)
                     if answer is not None:
-                        self._answer_fetch(session, answer, now)
+                        self._answer_fetch(session, answer)
 
     def tell_with_next_answer(self, partition: str) -> None:
         """The high watermark or the log start moved: no reason for an answer, but told with the next one (RP-5)."""
@@ -81,7 +81,7 @@ class FollowerFetches:
             if partition in session.positions:
                 session.high_watermarks[partition] = None
 
-    def _read(self, session: FetchSession, now: Micros) -> list[FetchedPartition] | None:
+    def _read(self, session: FetchSession) -> list[FetchedPartition] | None:
         """What there is to tell this follower; None if nothing that would wake its fetch."""
         told = []
         room = self.response_limit_bytes
@@ -129,7 +129,7 @@ class FollowerFetches:
             return ErrorCode.OFFSET_OUT_OF_RANGE
         return NONE
 
-    def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None, now: Micros) -> None:
+    def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None) -> None:
         """Say what there is, and with it every high watermark that moved."""
         answer = told or []
         for entry in answer:  # They tell all there is about these partitions.

@@ -23,7 +23,7 @@ from ksim_models.units import NEVER, Micros, ms
 class Fetcher:
     """The fetches of one follower broker from one leader broker."""
 
-    __slots__ = ("asked_at", "asked_epochs", "connection", "delayed", "forgotten", "full", "leader", "open", "retry_at", "to_name")
+    __slots__ = ("asked_at", "asked_epochs", "connection", "delayed", "forgotten", "full", "leader", "open", "retry_at", "session", "to_name")
 
     def __init__(self, leader: str) -> None:
         self.leader = leader
@@ -34,6 +34,8 @@ class Fetcher:
         self.retry_at: Micros = -(2**62)
         self.asked_epochs: dict[str, int] = {}
         """Partition -> leader epoch under which it was last named; -1 before."""
+        self.session: dict[str, int] = {}
+        """Partition -> offset that it was last named with, until it is forgotten there too."""
         self.to_name: dict[str, None] = {}
         self.forgotten: dict[str, None] = {}
         self.delayed: dict[str, Micros] = {}
@@ -43,6 +45,7 @@ class Fetcher:
         self.connection, self.open, self.full, self.asked_at = None, False, True, None
         self.retry_at = retry_at
         self.forgotten.clear()
+        self.session.clear()
 
 
 class Following:
@@ -107,11 +110,14 @@ class Following:
             for partition in [partition for partition, until in fetcher.delayed.items() if until <= now]:
                 del fetcher.delayed[partition]
                 fetcher.to_name[partition] = None
+        for partition in fetcher.forgotten:
+            fetcher.session.pop(partition, None)
         positions = []
         for partition in fetcher.to_name:
             if partition not in fetcher.delayed:  # A delayed one is named when its time has come.
                 replica = self.replicas[partition]
                 fetcher.asked_epochs[partition] = replica.leader_epoch
+                fetcher.session[partition] = replica.log.log_end_offset
                 positions.append(FetchPartition(partition, replica.log.log_end_offset, replica.leader_epoch, replica.log.epochs.latest, replica.topic_id))
         fetcher.to_name.clear()
         out.append(
@@ -158,9 +164,16 @@ class Following:
         fetcher.asked_at = None
         for fetched in response.partitions:
             replica = self.replicas.get(fetched.partition)
-            if replica is not None and fetcher.asked_epochs.get(fetched.partition) == replica.leader_epoch and fetched.partition not in fetcher.to_name:
-                self._take(fetcher, replica, fetched, now, out)  # Else it answers a fetch of an older epoch (RP-38; KAFKA-18991).
+            if replica is not None and self._counts(fetcher, replica):
+                self._take(fetcher, replica, fetched, now, out)
         self._go_on(fetcher, broker_epoch, now, out)
+
+    def _counts(self, fetcher: Fetcher, replica: Replica) -> bool:
+        """RP-38, KAFKA-18991: an answer to a fetch of an older leader epoch is of another history. Before, the same leader and offset were enough."""
+        partition = replica.partition
+        if self.profile.matches_epochs_of_fetches:
+            return fetcher.asked_epochs.get(partition) == replica.leader_epoch and partition not in fetcher.to_name
+        return partition in fetcher.asked_epochs and partition not in fetcher.delayed and fetcher.session.get(partition) == replica.log.log_end_offset
 
     def _take(self, fetcher: Fetcher, replica: Replica, fetched: FetchedPartition, now: Micros, out: list[Effect]) -> None:
         """RP-4, RP-7."""

@@ -106,7 +106,7 @@ class Leading(FollowerFetches):
             self._time_out(parked, out)
         for session in self.sessions.values():
             if session.parked_until <= now:
-                self._answer_fetch(session, self._read(session, now), now)
+                self._answer_fetch(session, self._read(session))
         if self.readers is not None:
             self.readers.wake(now)
 
@@ -134,7 +134,7 @@ class Leading(FollowerFetches):
                 parked.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
             else:
                 parked.results[batch.partition] = ProduceResult(batch.partition, error, base_offset, self.replicas[batch.partition].log.log_start_offset)
-        self._tell_of_appends(now)
+        self._tell_of_appends()
         self._wait(parked)
         if not parked.waiting:
             return parked.response()
@@ -197,15 +197,15 @@ class Leading(FollowerFetches):
                 own.refuse(batch.partition, error)
             else:
                 own.waiting[batch.partition] = base_offset, self.replicas[batch.partition].log.log_start_offset
-        self._tell_of_appends(now)
+        self._tell_of_appends()
         self._wait(own)
         self._park(own, now, out)
 
     def _own_append(self, acks: int, timeout_ms: int, batches: tuple[RecordBatch, ...], told: Told, now: Micros) -> OwnAppend:
         return OwnAppend(self.call_itself(told), ProduceRequest(acks, timeout_ms, batches), now + timeout_ms * MILLISECOND)
 
-    def _tell_of_appends(self, now: Micros) -> None:
-        self.tell_followers(self.appended, now)
+    def _tell_of_appends(self) -> None:
+        self.tell_followers(self.appended)
         self.appended.clear()
 
     def _wait(self, parked: ParkedProduce) -> None:
@@ -385,7 +385,7 @@ class Leading(FollowerFetches):
         if session is None:
             session = self.sessions[connection] = FetchSession(connection, request)
         session.take(request, now)
-        answer = self._read(session, now)  # Before the follower's state moves: the answer carries the high watermark from before this fetch (RP-5, RP-13).
+        answer = self._read(session)  # Before the follower's state moves: the answer carries the high watermark from before this fetch (RP-5, RP-13).
         refused = [told.partition for told in answer if told.error or told.diverging_end_offset >= 0] if answer else ()
         for position in request.partitions:
             if position.partition not in refused:
@@ -397,7 +397,7 @@ class Leading(FollowerFetches):
         if answer is None:
             session.parked_until = now + request.max_wait_ms * MILLISECOND
         else:
-            self._answer_fetch(session, answer, now)
+            self._answer_fetch(session, answer)
 
     def _note_progress(self, session: FetchSession, position: FetchPartition, now: Micros, out: list[Effect]) -> None:
         """RP-15, then the ISR, then the high watermark, as Partition.updateFollowerFetchState. A failed or diverging read changes nothing (RP-14)."""

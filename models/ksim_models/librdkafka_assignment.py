@@ -82,7 +82,7 @@ class Assignment:
             self.group.unassigned(now)
 
     def _serve_removals(self, now: Micros, out: list[Effect]) -> None:
-        """With enable.auto.commit their stored offsets are committed, for the member that this still believes to be."""
+        """With enable.auto.commit their stored offsets are committed, unless they are lost to this member."""
         removed, self.removed = self.removed, {}
         commit = self.commits.given_up(removed)
         for partition in removed:

@@ -17,7 +17,7 @@ from ksim_models.librdkafka_sending import LibrdkafkaSending
 from ksim_models.librdkafka_transaction_states import TransactionError, normalized
 from ksim_models.librdkafka_transactions import LibrdkafkaTransactions
 from ksim_models.machine import Effect
-from ksim_models.transaction_pending import NO_EPOCHS, Group
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState
 from ksim_models.transactional_calls import NO_GROUP, NONE, BlockingCall, Next
 from ksim_models.units import NEVER, Micros, ms

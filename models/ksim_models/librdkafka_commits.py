@@ -83,7 +83,10 @@ class LibrdkafkaCommits:
             commit.end("_NO_OFFSET")
             return commit
         self.under_way += 1
-        self._try_to_send(commit, now, out)
+        if self.group.lost:
+            self._finish(commit, "_ASSIGNMENT_LOST", now, out)
+        else:
+            self._try_to_send(commit, now, out)
         return commit
 
     def _try_to_send(self, commit: StoredCommit, now: Micros, out: list[Effect]) -> None:

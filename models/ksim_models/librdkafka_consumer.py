@@ -14,6 +14,7 @@ from ksim_models.consumer_commits import Commit
 from ksim_models.consumer_facts import PollFailed, Read
 from ksim_models.librdkafka_client import LibrdkafkaClient
 from ksim_models.librdkafka_consumer_config import LibrdkafkaConsumerConfig
+from ksim_models.librdkafka_group import Join
 from ksim_models.librdkafka_toppar import FetchState, Received
 from ksim_models.machine import Crashed, Dice, Effect, Event, Exit, Note, Paused, Restarted, Resumed, Terminated
 from ksim_models.units import NEVER, Micros
@@ -99,7 +100,7 @@ class LibrdkafkaConsumer(LibrdkafkaClient):
             case "assign" if not (self.group.closing or self.group.fatal):
                 self.assignment.assign(told, now, out)
             case "assign" | "revoke":
-                self.group.join_state = self.group.join_state.WAIT_UNASSIGN
+                self.group.join_state = Join.WAIT_UNASSIGN
                 self.assignment.unassign(now, out)
             case _ if what in ENDING and self.does is not Does.CLOSES:
                 self._end(what, told[0], now, out)

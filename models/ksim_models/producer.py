@@ -265,7 +265,7 @@ class Producer:
     def _on_produced(self, request: Request, response: ProduceResponse, now: Micros, out: list[Effect]) -> None:
         results = {result.partition: result for result in response.results}
         for batch in request.batches:
-            result = results.get(batch.partition) or ProduceResult(batch.partition, ErrorCode.UNKNOWN_SERVER_ERROR)
+            result = results[batch.partition]  # A broker answers for every batch of a request.
             if not self.outcomes.complete(batch, result, result.error.meaning, now, out):
                 break
 

@@ -125,6 +125,8 @@ class ClientProfile:
     """4.1 (KIP-1050): TRANSACTION_ABORTABLE for an abort; before, the abort failed and no other call was possible."""
     offset_commit_retries_all: bool
     """3.8 (KAFKA-16047, T25a): TxnOffsetCommit is sent again for whatever is retriable; before, for few errors by name."""
+    transaction_errors_keep_their_names: bool
+    """3.6 (KAFKA-14278, T25a): INVALID_TXN_STATE is fatal as itself, a fencing code for offsets as ProducerFencedException; before, as other exceptions."""
     topic_id_resets_epoch: bool
     """2.8.1, 3.0 (KAFKA-12257, M4): metadata of a topic with another id counts, however low its leader epochs; before, the client was stuck (H-090)."""
     unknown_topic_id_resets_epoch: bool
@@ -215,6 +217,8 @@ class BrokerProfile:
     """3.7 (KIP-951, BP-14): NOT_LEADER_OR_FOLLOWER names the leader this broker knows."""
     drops_newer_epoch_batches: bool
     """3.9.1, 4.0.1, 4.1 (KAFKA-18723, RP-39): a follower ignores fetched batches of a newer epoch than its fetch had."""
+    matches_epochs_of_fetches: bool
+    """3.9.1, 4.0.1, 4.1 (KAFKA-18991, RP-38): a follower ignores the answer to a fetch of an older epoch; before, where leader and offset are the same, not."""
     clean_shutdown_epoch: bool
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     demoted_while_shutting_down: bool
@@ -318,6 +322,7 @@ def client_profile(version: str) -> ClientProfile:
         exhausted_retries_are_abortable=release >= (4, 1, 0),
         failed_abort_is_fatal=release >= (4, 1, 0),
         offset_commit_retries_all=release >= (3, 8, 0),
+        transaction_errors_keep_their_names=release >= (3, 6, 0),
         topic_id_resets_epoch=_has_fix(release, (2, 8, 1), (3, 0, 0)),
         unknown_topic_id_resets_epoch=_has_fix(release, (2, 8, 2), (3, 0, 1), (3, 1, 0)),
         produces_by_topic_id=release >= (4, 1, 0),
@@ -349,6 +354,7 @@ def broker_profile(version: str) -> BrokerProfile:
         parked_metadata_fetch_sees_commit=release >= (4, 1, 0),
         leader_hint_in_produce=release >= (3, 7, 0),
         drops_newer_epoch_batches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
+        matches_epochs_of_fetches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
         reports_failed_directories=release >= (3, 7, 0),

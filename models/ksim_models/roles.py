@@ -103,7 +103,7 @@ class Roles:
         if replica is not None:
             replica.leadership = None
             self.leading.abandon(replica)
-            self.leading.tell_all(partition, now)
+            self.leading.tell_all(partition)
             self.coordination.led_no_more(partition, now, out)
 
     def go_offline(self) -> None:
@@ -150,7 +150,7 @@ class Roles:
         if new_epoch:
             role = "leader" if leads else "follower"
             out.append(Note(Became(self.broker, record.partition, role, record.leader_epoch, replica.log.log_end_offset, replica.log.high_watermark)))
-            self.leading.tell_all(record.partition, now)
+            self.leading.tell_all(record.partition)
             if leads:
                 self.coordination.led(record.partition, record.leader_epoch, now, out)
             else:

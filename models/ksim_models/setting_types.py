@@ -95,6 +95,8 @@ class ConfigKey:
     choices: tuple[str, ...] = ()
     any_case: bool = False
     """The choices may be written in capitals too."""
+    form: str = ""
+    """Beside its choices: a pattern that the whole text may match too."""
     is_list: bool = False
     """A text with commas, as Kafka reads a list; blanks around its elements do not count."""
     also: tuple[tuple[str, Value], ...] = ()

@@ -75,7 +75,7 @@ def parse_value(key: ConfigKey, given: object) -> Value | Wrong:
             if text is None:
                 return Wrong("it is no text")
             chosen = text.lower() if key.any_case else text
-            if key.choices and chosen not in key.choices:
+            if key.choices and chosen not in key.choices and not (key.form and re.fullmatch(key.form, chosen)):
                 return _wrong(key, text, "there is no such value")
             return chosen or Wrong("it is empty")
         case Kind.INT | Kind.LONG:

@@ -170,6 +170,13 @@ CLIENT_SWITCHES = (
         _not_transactional,
     ),
     Switch(
+        "transaction_errors_keep_their_names",
+        "INVALID_TXN_STATE for partitions or offsets of a transaction",
+        {False: "is fatal as a KafkaException", True: "is fatal as an InvalidTxnStateException"},
+        "KAFKA-14278",
+        _not_transactional,
+    ),
+    Switch(
         "topic_id_resets_epoch",
         "A client whose topic was deleted and created again",
         {False: "stays with the leader that had the highest epoch", True: "takes the leader of the new topic"},

@@ -80,6 +80,9 @@ def _react(manager: TransactionManager, request: Pending, code: ErrorCode, then:
             _fatal(manager, request, failure)
         case Then.FATAL_UNEXPECTED:
             _fatal(manager, request, Failure("KafkaException", UNEXPECTED[request.api].format(error.meaning)))
+        case Then.FATAL_WRAPPED:
+            text = f"org.apache.kafka.common.errors.{failure.exception}: {failure.text}"
+            _fatal(manager, request, Failure("KafkaException", text, cause=failure.exception))
         case Then.ABORTABLE_IF_POSSIBLE:
             request.result.fail(failure)
             manager.abortable_if_possible(failure)

@@ -192,12 +192,13 @@ class ConsumerFetchResponse:
 
 @message
 class ListOffsetsRequest:
-    """at: "earliest" or "latest" (the high watermark, or with read_committed the last stable offset)."""
+    """at: "earliest", "latest" (the high watermark, or with read_committed the last stable offset), or "since": the first record not older than `since`."""
 
     partitions: tuple[tuple[str, int], ...]
     """(partition, current leader epoch)."""
     at: str
     read_committed: bool
+    since: int = 0
 
 
 @message

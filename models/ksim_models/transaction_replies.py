@@ -1,6 +1,6 @@
 """What each answer of a coordinator means to a transactional producer: one table per request, a row per error.
 
-Kafka: the handlers of TransactionManager (section 5.5 of the client's rule book, T25a for releases before 3.3.2).
+Kafka: the handlers of TransactionManager (section 5.5 of the client's rule book, T25a for older releases).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Then(Enum):
     """With the exception of the code."""
     FATAL_UNEXPECTED = auto()
     """With a KafkaException that says what was unexpected."""
+    FATAL_WRAPPED = auto()
+    """With the exception of the code in a KafkaException."""
     ABORTABLE = auto()
     ABORTABLE_IF_POSSIBLE = auto()
     """Fatal where neither the coordinator raises epochs on request nor the transactions are of version 2 (T11)."""
@@ -121,11 +123,22 @@ RETRIED_BY_NAME: dict[str, tuple[ErrorCode, ...]] = {
 """T25a: what was retried before whatever is retriable was (3.3.2, KAFKA-14417)."""
 
 
+OTHER_NAMES: dict[tuple[str, ErrorCode], Then] = {
+    (ADD_PARTITIONS, E.INVALID_TXN_STATE): Then.FATAL_WRAPPED,
+    (ADD_OFFSETS, E.INVALID_TXN_STATE): Then.FATAL_UNEXPECTED,
+    (OFFSET_COMMIT, E.INVALID_PRODUCER_EPOCH): Then.FATAL,
+    (OFFSET_COMMIT, E.PRODUCER_FENCED): Then.FATAL,
+}
+"""T25a: rows of releases before 3.6 (KAFKA-14278)."""
+
+
 def reaction(api: str, error: ErrorCode, profile: ClientProfile) -> Then:
     """The row of this error. `error` is one that the client's release knows (S19)."""
     if not error:
         return Then.DONE
     row = ROWS[api].get(error)
+    if not profile.transaction_errors_keep_their_names:
+        row = OTHER_NAMES.get((api, error), row)
     if error is ErrorCode.INVALID_PRODUCER_ID_MAPPING and row is Then.FATAL and not profile.id_mapping_error_is_fatal:
         return Then.ABORTABLE_IF_POSSIBLE
     if row is Then.AUTHORIZATION and not profile.authorization_errors_end_no_producer:

@@ -15,7 +15,7 @@ from typing import Protocol
 from ksim_models.facts import Transaction
 from ksim_models.machine import Effect, Note
 from ksim_models.transaction_manager import TransactionManager
-from ksim_models.transaction_pending import NO_EPOCHS, Group
+from ksim_models.transaction_pending import Group
 from ksim_models.transaction_states import Failure, IllegalState, Result, State
 from ksim_models.units import NEVER, Micros, ms
 

@@ -357,7 +357,7 @@ def test_bv_173_a_parked_fetch_is_answered_when_its_leader_steps_down() -> None:
     assert stage.answers() == []
 
     stage.replica.leadership, stage.replica.leader_epoch = None, 6
-    stage.leading.tell_followers(("t-0",), T0)
+    stage.leading.tell_followers(("t-0",))
 
     (answer,) = stage.answers()
     assert isinstance(answer, FetchResponse)

@@ -363,3 +363,42 @@ def test_an_application_that_commits_leader_epochs_notices_that_what_it_read_was
 
     assert done(knows)[2] == 0
     assert done(does_not)[2] > 300
+
+
+@pytest.mark.parametrize(("protocol", "beat"), [("classic", "Heartbeat"), ("consumer", "ConsumerGroupHeartbeat")])
+def test_an_application_without_transactions_that_loses_its_place_gives_up_what_is_open_and_goes_on(protocol: str, beat: str) -> None:
+    """onPartitionsLost in the middle of a hundred records: they are read again, and written twice."""
+    told_so = f'[[fault]]\nat = "1s"\nwhen = {{ request = "{beat}", from = "reader" }}\ndo = "answer"\nerror = "UNKNOWN_MEMBER_ID"\n'
+    run = simulate(Scenario.loads(LOSES_ITS_PLACE.format(protocol=protocol) + told_so))
+    (processing,) = run.verdict.processing
+
+    assert (processing.skipped, processing.unprocessed) == (0, 0)
+    assert processing.processed_twice > 50
+
+
+LOSES_ITS_PLACE = """
+seed = 1
+kafka = "4.3"
+[cluster]
+config.group.initial.rebalance.delay.ms = 0
+[topics.orders]
+[topics.payments]
+[producers.feed]
+[producers.writer]
+[consumers.reader]
+topics = ["orders"]
+config.group.id = "g"
+config.group.protocol = "{protocol}"
+config.auto.offset.reset = "earliest"
+[applications.copy]
+reads = "orders"
+writes = "payments"
+commit_every = {{ records = 1000 }}
+consumer = "reader"
+producer = "writer"
+[[workload]]
+producer = "feed"
+topic = "orders"
+records = 800
+every = "10ms"
+"""

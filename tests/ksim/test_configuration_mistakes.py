@@ -171,7 +171,7 @@ LIBRDKAFKA: list[Row] = [
     ("message.timeout.ms=100 linger.ms=100", None, "`message.timeout.ms` must be greater than `linger.ms`"),
     ("reconnect.backoff.ms=20000", None, "`reconnect.backoff.max.ms` must be >= `reconnect.backoff.ms`"),
     ("delivery.report.only.error=true", None, "not yet supported"),
-    ("transactional.id=t", None, "transactions: not yet supported"),
+    ("transactional.id=t message.timeout.ms=100000", None, "`message.timeout.ms` must be set <= `transaction.timeout.ms`"),
 ]
 
 BROKER: list[Row] = [

@@ -148,3 +148,25 @@ def test_what_an_unclean_election_took_away_is_noticed_and_read_on_from_there() 
     assert before > min(behind)
     assert set(range(400, 450)) <= set(read_by(played))
     assert not list(played.history.of(PollFailed))
+
+
+LATE_READER = WITH_READER.replace('"earliest"', '"{}"') + '[[fault]]\nat = "1ms"\ndo = "crash"\nwho = "reader"\nfor = "1500ms"\n'
+
+
+@pytest.mark.parametrize(("policy", "oldest"), [("by_duration:PT0.5S", 180), ("by_duration:PT1H", 0), ("latest", 280)])
+def test_a_consumer_may_begin_at_what_is_not_older_than_so_long(policy: str, oldest: int) -> None:
+    """KIP-1106. It is there at 1.5 s, when 300 of 400 have been sent."""
+    read = read_by(run(LATE_READER.format(policy)))
+
+    assert oldest <= min(read) <= oldest + 40
+    assert set(range(320, 400)) <= set(read)
+
+
+def test_where_nothing_is_so_young_a_consumer_asks_again_after_request_timeout_ms_and_may_miss_what_came_meanwhile() -> None:
+    """As Java does it: an offset that was not found is no error, and nobody tries it again before."""
+    first = LATE_READER.format("by_duration:PT2S").replace('every = "5ms"', 'every = "5ms"\nstart = "2s"')
+    later = '[[workload]]\ntopic = "payments"\nrecords = 100\nevery = "5ms"\nstart = "31s"\n'
+    played = run(first + later)
+
+    assert min(at for at, _ in played.history.of(Read)) > 31_000_000
+    assert len(read_by(played)) == 100

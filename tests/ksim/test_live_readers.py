@@ -109,7 +109,7 @@ def test_an_application_is_told_what_it_reads_and_writes(workplace: Workplace) -
     assert ("consumer-setting", "client.id", "reader") in said
     assert ("reads", "ksim-0123abcd-orders") in said
     assert ("works", "0", "sync", "ksim-0123abcd-copy") in said
-    assert ("writes", "ksim-0123abcd-payments", "20", "100", "true") in said
+    assert ("writes", "ksim-0123abcd-payments", "20", "100", "true", "true") in said
 
 
 def test_a_consumer_alone_writes_nothing(workplace: Workplace) -> None:

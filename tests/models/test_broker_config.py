@@ -36,6 +36,9 @@ BROKER_MISTAKES: list[tuple[dict[str, object], str | None, str]] = [
     ({"replica.lag.time.max.ms": 400}, None, "(CFG-2)"),
     ({"replica.fetch.wait.max.ms": "40s"}, None, "(CFG-2)"),
     ({"replica.socket.timeout.ms": 400}, None, "(CFG-2)"),
+    ({"group.consumer.session.timeout.ms": 6_000}, None, "group.consumer.min.session.timeout.ms = 45000 is larger"),
+    ({"group.consumer.heartbeat.interval.ms": 20_000}, None, "is larger than group.consumer.max.heartbeat.interval.ms"),
+    ({"group.consumer.min.session.timeout.ms": 4_000, "group.consumer.session.timeout.ms": 4_000}, None, "is not less than group.consumer.session.timeout.ms"),
     ({"leader.imbalance.check.interval.seconds": "500ms"}, None, "no whole number of s"),
 ]
 

@@ -51,8 +51,18 @@ def test_a_heartbeat_has_to_be_more_frequent_than_the_session_is_long() -> None:
     [
         ({"isolation_level": "committed"}, "read_committed"),
         ({"auto_offset_reset": "begin"}, "earliest"),
+        ({"auto_offset_reset": "by_duration:1h"}, "no duration of ISO 8601"),
+        ({"auto_offset_reset": "by_duration:P"}, "no duration of ISO 8601"),
+        ({"auto_offset_reset": "by_duration:-PT1H"}, "no duration of ISO 8601"),
+        ({"auto_offset_reset": "by_duration"}, "earliest"),
+        ({"release": "3.9", "auto_offset_reset": "by_duration:PT1H"}, "came with 4.0"),
         ({"max_poll_records": 0}, "out of range"),
-        ({"group_id": "g", "group_protocol": "consumer"}, "not yet supported"),
+        ({"group_id": "g", "group_protocol": "consumer", "session_timeout_ms": 45_000}, "session.timeout.ms cannot be set when group.protocol=CONSUMER"),
+        ({"group_id": "g", "group_protocol": "consumer", "heartbeat_interval_ms": 3_000}, "heartbeat.interval.ms cannot be set"),
+        ({"group_id": "g", "group_protocol": "consumer", "partition_assignment_strategy": RANGE_ASSIGNOR}, "partition.assignment.strategy cannot be set"),
+        ({"group_id": "g", "group_protocol": "consumer", "group_remote_assignor": "sticky"}, "UnsupportedAssignorException"),
+        ({"group_id": "g", "group_remote_assignor": "range"}, "group.remote.assignor cannot be set when group.protocol=CLASSIC"),
+        ({"release": "3.9", "group_id": "g", "group_protocol": "consumer"}, "tried out only"),
         ({"group_id": "g", "partition_assignment_strategy": "cooperative-sticky"}, f"write {COOPERATIVE_ASSIGNOR}"),
         ({"group_id": "g", "partition_assignment_strategy": "com.example.Mine"}, "cannot be simulated"),
         ({"group_id": "g", "partition_assignment_strategy": f"{RANGE_ASSIGNOR},{RANGE_ASSIGNOR}"}, "'range' is used in more than one assignor"),
@@ -101,3 +111,14 @@ def test_static_members_come_first_in_the_order_of_their_instances() -> None:
     members = [("m1", "", ("a",)), ("m9", "i1", ("a",))]
 
     assert assign_ranges(members, {"a": ["a-0"]}) == {"m1": (), "m9": ("a-0",)}
+
+
+@pytest.mark.parametrize(
+    ("policy", "seconds"),
+    [("PT1H", 3600), ("PT1H30M", 5400), ("P1D", 86_400), ("P1DT0.5S", 86_400.5), ("pt10s", 10), ("PT0S", 0), ("PT2.25S", 2.25)],
+)
+def test_a_reset_by_duration_is_one_of_iso_8601(policy: str, seconds: float) -> None:
+    """KIP-1106."""
+    found = resolved(auto_offset_reset=f"by_duration:{policy}")
+
+    assert (found.resets_to, found.resets_back) == ("since", int(seconds * 1_000_000))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ksim_models.elections import Election, PartitionChange, PartitionChangeBuilder, PartitionState
-from ksim_models.profiles import broker_profile
+from ksim_models.elections import Assignment, Election, PartitionChange, PartitionChangeBuilder, PartitionState
+from ksim_models.profiles import ReassignmentNeeds, broker_profile
 
 REPLICAS = ("1", "2", "3")
 
@@ -177,3 +177,53 @@ def test_no_sequence_of_changes_breaks_the_invariants(version: str, steps: list[
         assert not made.unclean or now.isr == (now.leader,)
         assert len(now.last_known_elr) <= 1
         assert not (now.leader and now.last_known_elr)
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "replicas", "adding", "removing"),
+    [
+        pytest.param("123", "124", "1243", "4", "3", id="KC-48 one for another"),
+        pytest.param("321", "654", "654123", "456", "123", id="KC-48 in the order of their numbers"),
+        pytest.param("123", "321", "321", "", "", id="KC-48 another order is nobody's coming or going"),
+        pytest.param("123", "1", "123", "", "23", id="KC-48 fewer"),
+    ],
+)
+def test_the_first_step_of_a_reassignment(present: str, wanted: str, replicas: str, adding: str, removing: str) -> None:
+    assert Assignment.towards(tuple(present), tuple(wanted)) == Assignment(tuple(replicas), tuple(adding), tuple(removing))
+
+
+def test_brokers_stand_in_the_order_of_their_numbers_and_not_of_their_names() -> None:
+    """KC-48: who has no number stands first."""
+    made = Assignment.towards((), ("b", "broker-10", "broker-9", "a-1"))
+
+    assert made.adding == ("b", "a-1", "broker-9", "broker-10")
+
+
+NEEDS = ReassignmentNeeds
+
+
+@pytest.mark.parametrize(
+    ("adding", "removing", "isr", "needs", "completes"),
+    [
+        pytest.param("4", "3", "124", NEEDS.ALL, True, id="KC-48 all of the target are in sync"),
+        pytest.param("4", "3", "1234", NEEDS.ALL, True, id="KC-48 whoever goes does not count"),
+        pytest.param("4", "3", "123", NEEDS.ALL, False, id="KC-48 who comes is not there yet"),
+        pytest.param("4", "3", "14", NEEDS.ALL, False, id="KC-48 one that stays is not in sync"),
+        pytest.param("4", "3", "14", NEEDS.ADDED, True, id="KC-48 where only those that come matter"),
+        pytest.param("4", "3", "14", NEEDS.ALL_WHERE_FEWER, True, id="KC-48 as many come as go"),
+        pytest.param("4", "35", "14", NEEDS.ALL_WHERE_FEWER, False, id="KC-48 fewer come than go"),
+        pytest.param("4", "35", "124", NEEDS.ALL_WHERE_FEWER, True, id="KC-48 and all are there"),
+        pytest.param("4", "35", "12", NEEDS.ALL_WHERE_FEWER, False, id="KC-48 but who comes"),
+        pytest.param("", "3", "12", NEEDS.ALL, True, id="KC-48 nobody comes"),
+        pytest.param("", "3", "3", NEEDS.ADDED, False, id="KC-48 nobody would be left in sync"),
+        pytest.param("4", "", "124", NEEDS.ALL, True, id="KC-48 nobody goes"),
+        pytest.param("", "", "1", NEEDS.ADDED, False, id="KC-48 nothing is under way"),
+    ],
+)
+def test_the_last_step_of_a_reassignment(adding: str, removing: str, isr: str, needs: ReassignmentNeeds, completes: bool) -> None:
+    """The partition stays on 1 and 2."""
+    under_way = Assignment((*"12", *adding, *removing), tuple(adding), tuple(removing))
+    made, left = under_way.completed(tuple(isr), needs)
+
+    staying = tuple(replica for replica in isr if replica not in removing)
+    assert (made, left) == ((Assignment((*"12", *adding)), staying) if completes else (under_way, tuple(isr)))

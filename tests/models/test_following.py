@@ -142,15 +142,39 @@ def test_a_follower_goes_along_with_its_leaders_log_start() -> None:
     assert follower.facts[-1] == LogStartMoved("b1", "t-0", 2, "leader")
 
 
-def test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored() -> None:
+@pytest.mark.parametrize(("kafka", "end"), [("3.9.0", 3), ("3.9.1", 0), ("4.0.0", 3), ("4.1", 0)])
+def test_an_answer_to_a_fetch_of_an_older_epoch_is_ignored_from_3_9_1_on(kafka: str, end: int) -> None:
     """RP-38 (KAFKA-18991): what comes after the leader changed belongs to another history."""
-    follower = Follower()
+    follower = Follower(kafka=kafka)
     old = follower.fetches[-1]
     assert old.partitions[0].current_leader_epoch == 0
     follower.learn(partition("b2", epoch=1, partition_epoch=1))
     follower.data(3)
 
-    assert follower.replica.log.log_end_offset == 0
+    assert follower.replica.log.log_end_offset == end
+
+
+@pytest.mark.parametrize(("kafka", "end"), [("3.9.0", 1), ("3.9.1", 3)])
+def test_before_3_9_1_where_the_logs_parted_counts_in_a_later_epoch_too(kafka: str, end: int) -> None:
+    """H-060 (KAFKA-18991): what follower and leader have in common again by then, committed or not, is cut off."""
+    follower = Follower(kafka=kafka)
+    follower.data(3)
+    follower.learn(partition("b2", epoch=1, partition_epoch=1))
+    follower.answer(FetchedPartition("t-0", E.NONE, 0, 0, diverging_epoch=0, diverging_end_offset=1))
+
+    assert follower.replica.log.log_end_offset == end
+
+
+@pytest.mark.parametrize("kafka", ["3.8", "4.3"])
+def test_an_answer_to_a_fetch_of_another_offset_is_ignored_in_every_release(kafka: str) -> None:
+    """RP-38: something was cut off meanwhile."""
+    follower = Follower(kafka=kafka)
+    follower.data(3)
+    follower.replica.log.truncate_to(1, 0)
+    follower.learn(partition("b2", epoch=1, partition_epoch=1))
+    follower.data(2)
+
+    assert follower.replica.log.log_end_offset == 1
 
 
 @pytest.mark.parametrize(("kafka", "end"), [("3.8", 3), ("4.0", 0)])
@@ -160,6 +184,20 @@ def test_batches_of_a_newer_epoch_than_asked_for_are_dropped_from_3_9_1_on(kafka
     follower.data(3, epoch=2)
 
     assert follower.replica.log.log_end_offset == end
+
+
+@pytest.mark.parametrize("kafka", ["3.3", "4.3"])
+def test_a_partition_that_one_fetch_forgets_and_names_again_goes_on(kafka: str) -> None:
+    """RP-7: its backoff was over before the leader was asked again, as the fetch between waited for that long."""
+    follower = Follower(kafka=kafka)
+    follower.answer(FetchedPartition("t-0", E.UNKNOWN_LEADER_EPOCH))
+    fetcher = follower.broker.following.fetchers["b2"]
+    fetcher.forgotten["t-0"] = None  # Not told yet.
+    follower.until(ms(1000))
+    follower.answer()
+    follower.data(3)
+
+    assert follower.replica.log.log_end_offset == 3
 
 
 def test_an_isr_change_alone_does_not_interrupt_the_fetching() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ksim_models import settings
 from ksim_models.config import LibrdkafkaConsumerConfig, LibrdkafkaConsumerResolution, Origin, Setting, resolve_librdkafka_consumer
 from ksim_models.consumer_keys import CONSUMER_KEYS
 from ksim_models.librdkafka_consumer_config import LIBRDKAFKA_CONSUMER
@@ -160,3 +164,12 @@ def test_the_library_knows_every_name_default_and_end_of_a_range() -> None:
     assert "must be >= `session.timeout.ms`" in refusal(**{"session.timeout.ms": 400_000})
     assert "must be >= `message.max.bytes`" in refusal(**{"fetch.max.bytes": 10})
     assert "Unsupported partition.assignment.strategy: rangee" in refusal(**{"partition.assignment.strategy": "rangee"})
+
+
+def test_every_field_is_a_setting_of_librdkafkas_and_is_read_by_its_machine() -> None:
+    names = {field.name for field in fields(LibrdkafkaConsumerConfig)}
+    sources = Path(settings.__file__).parent.glob("librdkafka_*.py")
+    read = {node.attr for source in sources for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)}
+
+    assert names <= {key.field for key in LIBRDKAFKA_CONSUMER_KEYS.values()}
+    assert names <= read

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from ksim_models.arrivals import Arrivals, InTransactions
+from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Disconnected, Failed, Offered, ProducerId, Refused, Retried, Sent
 from ksim_models.machine import Closed, Crashed, Note, Resumed, Wake
-from ksim_models.messages import InitProducerIdResponse
+from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, MetadataResponse
+from ksim_models.producer import Producer
+from ksim_models.profiles import client_profile
 from ksim_models.units import ms
-from scripted import Client
+from scripted import Calls, Client, Half
 
 
 def kinds(client: Client, *wanted: type) -> list[tuple[int, object]]:
@@ -420,3 +427,56 @@ def test_before_3_0_1_an_idle_connection_too_is_closed_when_the_poll_ends() -> N
     client.at(1_201)
 
     assert [at / 1_000 for at, fact in client.facts if isinstance(fact, Disconnected)][:1] == [1_201]
+
+
+@pytest.mark.parametrize("kind", [MetadataResponse, ApiVersionsResponse, InitProducerIdResponse])
+def test_n11_an_answer_of_any_kind_may_throttle_its_connection(kind: type[Any]) -> None:
+    """KIP-219: the client sends nothing over it for so long."""
+    client = Client(enable_idempotence=True, request_timeout_ms=300, delivery_timeout_ms=5_000)
+    answer = client._answer_at_once
+
+    def throttled(message: object) -> Any:
+        response: Any = answer(message)
+        return replace(response, throttle_ms=50) if isinstance(response, kind) else response
+
+    client._answer_at_once = throttled  # type: ignore[method-assign]
+    client.at(10)
+    client.send()
+    throttled_until = [node.throttled_until for name, node in client.producer.network.nodes.items() if node.throttled_until > 0]
+
+    assert throttled_until
+    assert all(until in (50_000, 60_000) for until in throttled_until)
+
+
+@pytest.mark.parametrize(("transactional_id", "in_transactions", "has_session"), [("t", True, True), ("t", False, False), (None, False, False)])
+def test_an_application_goes_through_transactions_where_its_workload_says_so(transactional_id: str | None, in_transactions: bool, has_session: bool) -> None:
+    calls = Calls(0)
+    calls.transaction = InTransactions(3) if in_transactions else None
+    config = replace(ProducerConfig(), transactional_id=transactional_id or "", enable_idempotence=True)
+    producer = Producer("p1", client_profile("4.3"), config, ["b1"], list[Arrivals]([calls]), Half())
+
+    assert (producer.session is not None) is has_session
+    assert (producer.transactions is not None) is (transactional_id is not None)
+
+
+def test_records_are_counted_at_each_attempt() -> None:
+    """record-send-total: what is sent again counts again."""
+    client = Client()
+    assert client.producer.records_sent == 0
+    client.send(count=3)
+    client.answer(E.NOT_ENOUGH_REPLICAS)
+
+    assert client.producer.records_sent == 6
+
+
+def test_a_lost_connection_is_told_of_by_the_number_of_its_broker() -> None:
+    """S10: Kafka names a node by its id, and says where a time-out was the reason."""
+    client = Client(kafka="4.3", request_timeout_ms=300, delivery_timeout_ms=5_000, retries=0)
+    client.leaders["t-0"] = ("broker-2", 100)
+    client.brokers = ("b1", "broker-2")
+    client.send()
+    client.disconnect()
+    client.send()
+    client.at(1_000)
+
+    assert [fact.message for _, fact in client.facts if isinstance(fact, Failed)] == ["Disconnected from node 2", "Disconnected from node 2 due to timeout"]

@@ -67,6 +67,7 @@ CLIENT_SWITCHES = [
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
     ("illegal_steps_poison", "3.5", "3.6"),  # T1
     ("offset_commit_retries_all", "3.7", "3.8"),  # T25a
+    ("transaction_errors_keep_their_names", "3.5", "3.6"),  # T25a
     ("transactions_v2", "3.9", "4.0"),  # KIP-890, T40
     ("exhausted_retries_are_abortable", "4.0", "4.1"),  # T12
     ("failed_abort_is_fatal", "4.0", "4.1"),  # section 5.5
@@ -84,6 +85,8 @@ BROKER_SWITCHES = [
     ("clean_shutdown_epoch", "3.6", "3.7"),  # KC-58
     ("reports_failed_directories", "3.6", "3.7"),  # KIP-858
     ("drops_newer_epoch_batches", "3.9.0", "3.9.1"),  # RP-39
+    ("matches_epochs_of_fetches", "3.9.0", "3.9.1"),  # RP-38
+    ("matches_epochs_of_fetches", "4.0.0", "4.0.1"),
     ("exits_with_untold_directories", "3.7", "3.8"),  # BP-30
     ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
     ("periodic_elections", "3.9", "4.0"),  # KC-46

@@ -67,7 +67,10 @@ def test_two_releases_differ_in_what_changed_between_them() -> None:
     ]
     assert differing(client_profile("4.3"), client_profile("4.3")) == []
     assert "KAFKA-19012" in differing(client_profile("3.9.1"), client_profile("3.9.2"))[0].sentence
-    assert [found.switch.name for found in differing(broker_profile("3.9.0"), broker_profile("3.9.1"))] == ["drops_newer_epoch_batches"]
+    assert [found.switch.name for found in differing(broker_profile("3.9.0"), broker_profile("3.9.1"))] == [
+        "drops_newer_epoch_batches",
+        "matches_epochs_of_fetches",
+    ]
 
 
 def test_a_sentence_turns_round_with_its_releases() -> None:

@@ -6,7 +6,6 @@ import json
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,6 +42,19 @@ def test_every_kind_of_fault_and_every_release_of_brokers_is_drawn() -> None:
     assert {data["cluster"]["brokers"] for data in drawn} == {1, 2, 3, 4, 5}
 
 
+def test_every_other_scenario_has_transactions_and_each_of_their_parts_is_drawn() -> None:
+    drawn = [chaos.drawn(seed) for seed in range(1, 400, 2)]
+    whos = " ".join(json.dumps(data["fault"]) for data in drawn)
+    with_transactions = [data for data in drawn if "transactional.id" in json.dumps(data["producers"])]
+
+    assert len(with_transactions) > 0.8 * len(drawn)
+    assert {len(data.get("applications", {})) for data in drawn} == {0, 1, 2}
+    assert {level for data in drawn for level in data["cluster"].get("features", {}).values()} == {0, 1, 2}
+    assert {data["cluster"]["controllers"] for data in drawn} == {1, 3}
+    assert all(word in whos for word in ("coordinator(", "after-commit-sent", "EndTxn", "TxnOffsetCommit", "WriteTxnMarkers", "copy0"))
+    assert any("racks" in data["cluster"] for data in drawn)
+
+
 def test_what_fails_is_shrunk_to_what_it_needs() -> None:
     data = next(data for data in map(chaos.drawn, range(100)) if len(data["fault"]) >= 6 and any(fault["do"] == "cut" for fault in data["fault"]))
     least = chaos.shrink(data, lambda candidate: any(fault["do"] == "cut" for fault in candidate["fault"]))
@@ -77,7 +89,7 @@ def test_replicas_are_compared_record_by_record_from_where_both_have_some() -> N
 
 
 def test_the_page_is_made_of_the_results() -> None:
-    results: dict[str, Any] = json.loads(chaos.RESULTS.read_text(encoding="utf-8"))
+    results, copies = (json.loads(path.read_text(encoding="utf-8")) for path in (chaos.RESULTS, chaos.COPIES))
 
-    assert chaos.PAGE.read_text(encoding="utf-8") == chaos.page(results)
-    assert set(results["counts"]) <= set(chaos.VERDICTS)
+    assert chaos.PAGE.read_text(encoding="utf-8") == chaos.page(results, copies)
+    assert set(results["counts"]) <= {*chaos.VERDICTS, "too long"}

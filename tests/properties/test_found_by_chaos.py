@@ -32,6 +32,13 @@ FOUND = {
         '[[fault]]\ndo = "answer"\nwhen = { request = "Produce" }\nerror = "NOT_ENOUGH_REPLICAS"\n'
         '[[fault]]\ndo = "hang"\nwhen = { request = "Produce", nth = 2 }\n'
     ),
+    "hidden: a power loss takes the marker of a transaction that is complete, and nobody writes another": (
+        'kafka = "4.0"\n[cluster]\nbrokers = 1\n'
+        "config.transaction.state.log.replication.factor = 1\nconfig.transaction.state.log.min.isr = 1\n[topics.t]\nconfig.flush.messages = 4\n"
+        '[producers.p1]\nconfig.transactional.id = "id"\n[[workload]]\ntopic = "t"\nrecords = 8\nevery = "0ms"\n'
+        'transaction = { records = 4, think = "500ms" }\non_failure = "stop"\n'
+        '[[fault]]\ndo = "power-loss"\nwho = "broker-1"\nwhen = { transaction = 2, phase = "after-begin" }\nfor = "2s"\n'
+    ),
 }
 
 

@@ -126,6 +126,18 @@ def test_with_transactions_every_input_takes_effect_once(how: tuple[str, str], s
     assert run.verdict.records["torn"] == run.verdict.records["aborted_read"] == 0
 
 
+@settings(deadline=None, max_examples=8)
+@given(HOW, st.integers(0, 99), st.sampled_from([1, 20, 1000]), st.integers(0, 5_000), faults(("one", "two", "broker-1", "broker-2", "broker-3")))
+def test_without_transactions_every_input_takes_effect_at_least_once(how: tuple[str, str], seed: int, records: int, work: int, struck: str) -> None:
+    plain = application("one", records, work, how[1]) + application("two", 20, 0, how[1])
+    plain = "".join(line for line in plain.splitlines(keepends=True) if "transactional.id" not in line)
+    run = simulate(Scenario.loads(cluster(how[0], seed) + plain + struck))
+    (processing,) = run.verdict.processing
+
+    assert processing.skipped == 0
+    assert processing.unprocessed == 0 or list(run.history.of(PollFailed))
+
+
 @settings(deadline=None, max_examples=14)
 @given(HOW, st.integers(0, 99), st.integers(0, 5_000), faults(("r1", "r2", "broker-1", "broker-2", "broker-3")))
 def test_members_that_commit_behind_their_work_read_everything_at_least_once(how: tuple[str, str], seed: int, work: int, struck: str) -> None:

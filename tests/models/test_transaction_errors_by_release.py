@@ -1,0 +1,46 @@
+"""What an error of a transactional request is called, by release: T25a, KAFKA-14278."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripted_transactions import Transactional
+
+PARTITIONS = ("start", "send p0", "reply AddPartitions INVALID_TXN_STATE")
+OFFSETS = ("start", "send-offsets t-1=1", "reply AddOffsets INVALID_TXN_STATE")
+FENCED = ("start", "send-offsets t-0=1", "reply AddOffsets", "reply FindCoordinator", "pass 100", "reply TxnOffsetCommit INVALID_PRODUCER_EPOCH")
+
+
+@pytest.mark.parametrize(
+    ("script", "before", "since"),
+    [
+        (PARTITIONS, "KafkaException", "InvalidTxnStateException"),
+        (OFFSETS, "KafkaException", "InvalidTxnStateException"),
+        (FENCED, "InvalidProducerEpochException", "ProducerFencedException"),
+    ],
+    ids=["of partitions", "of offsets that are added", "of offsets that are committed"],
+)
+def test_since_3_6_a_fatal_error_of_a_transactional_request_is_told_by_its_own_name(script: tuple[str, ...], before: str, since: str) -> None:
+    """T25a: all of them are fatal, in every release."""
+    for kafka, exception in (("3.2", before), ("3.5", before), ("3.6", since), ("4.3", since)):
+        client = Transactional(kafka=kafka)
+        for line in script:
+            client._do(line)
+
+        assert client.manager.state.value == "FATAL_ERROR"
+        assert client.manager.last_error is not None
+        assert client.manager.last_error.exception == exception
+
+
+def test_before_3_6_the_error_of_partitions_was_wrapped_and_that_of_offsets_unexpected() -> None:
+    told = {}
+    for name, script in (("partitions", PARTITIONS), ("offsets", OFFSETS)):
+        client = Transactional(kafka="3.2")
+        for line in script:
+            client._do(line)
+        assert client.manager.last_error is not None
+        told[name] = client.manager.last_error
+
+    assert told["partitions"].cause == "InvalidTxnStateException"
+    assert told["offsets"].cause == ""
+    assert told["offsets"].text.startswith("Unexpected error in AddOffsetsToTxnResponse: ")

@@ -1,0 +1,58 @@
+"""Read, process, write at drawn moments (experiments/chaos): a few seeds of each row, each weakened setting, and that a planted bug is seen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ksim.scenario import Scenario
+from ksim_models.group_offsets import GroupOffsets
+from loading import load
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments" / "chaos"
+copies = load(FOLDER / "read_process_write.py")
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_each_input_takes_effect_once_whatever_strikes(seed: int) -> None:
+    found = copies.check(copies.drawn(seed), 29)
+
+    assert found.kind in ("once", "not finished", "allowed"), found
+
+
+def test_two_seeds_in_a_row_are_the_rows_of_the_table() -> None:
+    for seed in range(16):
+        data = copies.drawn(seed)
+        release, group = copies.ROWS[seed % 8]
+        assert (data["kafka"], len(data["applications"])) == (release, group)
+        Scenario(**data)
+
+
+@pytest.mark.parametrize("number", range(len(copies.WEAKENED)))
+def test_a_weakened_setting_is_shown_by_its_first_seed_and_not_with_the_setting(number: int) -> None:
+    one, written = copies.WEAKENED[number], json.loads(copies.RESULTS.read_text(encoding="utf-8"))["weakened"][number]
+    assert (written["setting"], written["row"]) == (one.setting, list(one.row))
+    if written["first"] is None:
+        assert not written["shown"]
+        return
+
+    assert copies.shows(one, written["first"])
+    assert not {*copies.check(copies.drawn(written["first"], one.row)).harm} & {*one.shows}
+
+
+def test_a_planted_bug_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An aborted transaction commits its offsets all the same."""
+    right = GroupOffsets.end
+    monkeypatch.setattr(GroupOffsets, "end", lambda offsets, producer_id, *, committed: right(offsets, producer_id, committed=True))
+
+    assert any("skipped" in copies.check(copies.drawn(seed)).harm for seed in range(16))
+
+
+def test_the_results_are_of_all_rows_and_without_harm() -> None:
+    results: dict[str, Any] = json.loads(copies.RESULTS.read_text(encoding="utf-8"))
+
+    assert set(results["counts"]) == {f"{release} {group}" for release, group in copies.ROWS}
+    assert all(kind in ("once", "not finished", "allowed") for counts in results["counts"].values() for kind in counts)
