@@ -33,6 +33,7 @@ def record_bytes(size: int, offset_delta: int) -> int:
     return varint_bytes(body) + body
 
 
+@lru_cache(maxsize=4096)
 def upper_bound_bytes(size: int) -> int:
     """A7: what a record of this size can take at most, as a batch of its own; one byte each says that there is no key and that there are no headers."""
     return BATCH_OVERHEAD + RECORD_OVERHEAD_AT_MOST + 1 + varint_bytes(size) + size + 1

@@ -62,6 +62,10 @@ class Outcomes:
         """Every batch without an outcome, queued or in flight (A50)."""
         return [*self.accumulator.waiting(), *(batch for batches in self.in_flight.values() for batch in batches)]
 
+    @property
+    def has_incomplete(self) -> bool:
+        return any(self.accumulator.queues.values()) or any(self.in_flight.values())
+
     # An answer, or a request that will have none.
 
     def complete(self, batch: Batch, result: ProduceResult, text: str, now: Micros, out: list[Effect]) -> bool:

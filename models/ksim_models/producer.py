@@ -395,4 +395,4 @@ class Producer:
         return not self.alive or (self.sending.is_done and not self.accumulator_holds() and (self.session is None or self.session.is_over))
 
     def accumulator_holds(self) -> bool:
-        return any(self.accumulator.queues.values()) or any(self.outcomes.in_flight.values())
+        return self.outcomes.has_incomplete

@@ -343,6 +343,8 @@ class Sending(Application):
     def _is_too_large(self, thread: Thread, size: int, now: Micros, out: list[Effect]) -> bool:
         """A7: judged by the upper bound of the record's size, before anything is appended."""
         upper = upper_bound_bytes(size)
+        if upper <= self.lookahead.largest_record:
+            return False
         for limit, name in ((self.config.max_request_size, "max.request.size"), (self.accumulator.total_memory, "buffer.memory")):
             if upper > limit:
                 self.refuse(thread, *too_large(upper, limit, name), now, out)

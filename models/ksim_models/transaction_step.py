@@ -80,7 +80,7 @@ class TransactionStep:
         manager = self.manager
         if not self.is_free:
             return False
-        fails_now = manager.has_error and manager.has_a_request_for_now(has_incomplete=bool(self.outcomes.incomplete))
+        fails_now = manager.has_error and manager.has_a_request_for_now(has_incomplete=self.outcomes.has_incomplete)
         return bool(manager.new_partitions) or fails_now or self.idempotence.has_to_resolve
 
     def may_go_on(self, now: Micros, out: list[Effect]) -> bool:
@@ -129,7 +129,7 @@ class TransactionStep:
                 self.outcomes.abort_undrained(manager.last_error.exception, manager.last_error.text, now, out)
             elif manager.state is State.ABORTING:
                 self.outcomes.abort_undrained(*ABORTED, now, out)
-            request = manager.next_request(has_incomplete=bool(self.outcomes.incomplete))
+            request = manager.next_request(has_incomplete=self.outcomes.has_incomplete)
             if request is None:
                 return True
             self._wait_for_its_node(request, now)
