@@ -95,14 +95,14 @@ class TransactionInvariants:
         Excepted: a coordinator that dies when its last record is replicated tells nobody; its successor has read it (TransactionStateManager.loadTransactions).
         What the transaction log itself has lost, by a power loss or an unclean election, is forgotten.
         """
-        if self._forgot(fact.transactional_id):
+        if self._forgot(fact):
             return
         key = fact.transactional_id, fact.producer_id
         if fact.producer_epoch < self.epochs.get(key, -1):
             self.broken("INV-11", f"{fact.transactional_id}: epoch {fact.producer_epoch} of producer id {fact.producer_id} after {self.epochs[key]}")
         self.epochs[key] = fact.producer_epoch
         decision = self.decisions.get(fact.transactional_id)
-        if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]) and self._before(fact) != DECIDED[decision.state]:
+        if decision is not None and fact.state not in (decision.state, DECIDED[decision.state]) and not self._was_completed(fact, decision):
             self.broken("INV-11", f"{fact.transactional_id}: {fact.state} after {decision.state}")
         if decision is not None and fact.state != decision.state:  # Complete, or what follows: a coordinator that died may have left that to be read only.
             del self.decisions[fact.transactional_id]
@@ -123,20 +123,25 @@ class TransactionInvariants:
         if marker is not None and marker.committed != (decision.state == COMMIT):
             self.broken("INV-11", f"{fact.transactional_id}: {decision.state}, and on {partition} the marker says otherwise")
 
-    def _forgot(self, transactional_id: str) -> bool:
-        """What was known of this id may be gone."""
-        if not self.is_excused(TRANSACTION_STATE):
+    def _forgot(self, fact: TransactionState) -> bool:
+        """What was known of this id may be gone with its partition of the transaction log."""
+        if not self.is_excused(TRANSACTION_STATE) or not any(self.is_excused(partition) for partition, _ in self._written(fact)):
             return False
-        self.decisions.pop(transactional_id, None)
-        self.epochs = {key: epoch for key, epoch in self.epochs.items() if key[0] != transactional_id}
+        self.decisions.pop(fact.transactional_id, None)
+        self.epochs = {key: epoch for key, epoch in self.epochs.items() if key[0] != fact.transactional_id}
         return True
 
-    def _before(self, fact: TransactionState) -> str:
-        """The state that was written before this one, by whomever."""
-        logs = (log for partition, log in self.logs_of(fact.broker).items() if topic_of(partition) == TRANSACTION_STATE)
-        written = [record for log in logs for batch in log.batches for record in batch.payload if isinstance(record, Transaction)]
-        states = [record.state.value for record in written if record.transactional_id == fact.transactional_id]
-        return states[-2] if len(states) > 1 else ""
+    def _was_completed(self, fact: TransactionState, decision: Decision) -> bool:
+        """It stands in the transaction log behind the decision, whoever wrote it."""
+        states = [state for _, state in self._written(fact)]
+        behind = states[len(states) - states[::-1].index(decision.state) :] if decision.state in states else states
+        return DECIDED[decision.state] in behind
+
+    def _written(self, fact: TransactionState) -> list[tuple[str, str]]:
+        """What stands of this transactional id in the log of its coordinator, in order: partition, state."""
+        logs = [(partition, log) for partition, log in self.logs_of(fact.broker).items() if topic_of(partition) == TRANSACTION_STATE]
+        records = [(partition, record) for partition, log in logs for batch in log.batches for record in batch.payload if isinstance(record, Transaction)]
+        return [(partition, record.state.value) for partition, record in records if record.transactional_id == fact.transactional_id]
 
     def follow_reader(self, broker: Broker, request: ConsumerFetchRequest, response: ConsumerFetchResponse) -> None:
         """INV-12: who reads what is committed is given nothing that is open, and is told what of it was aborted. TC-46 and TC-47 only change whose it is."""
