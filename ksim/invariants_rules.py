@@ -74,7 +74,7 @@ def _rewound(cluster: Invariants, broker: Broker, partition: str, log: Log) -> S
 def _count_sequence(cluster: Invariants, broker: Broker, partition: str, log: Log, seen: Seen, batch: RecordBatch) -> None:
     """INV-9: in a log the sequences of one producer id and epoch follow each other without a gap.
 
-    Excepted: the producer had been forgotten, because it was silent for producer.id.expiration.ms or its records were removed (PS-13, PS-19).
+    Excepted: the producer had been forgotten, because its last record is older than producer.id.expiration.ms or its records were removed (PS-13, PS-19).
     """
     if batch.producer_id < 0 or batch.marker is not None or batch.payload:  # What coordinators write has no sequence.
         return
@@ -82,7 +82,7 @@ def _count_sequence(cluster: Invariants, broker: Broker, partition: str, log: Lo
     seen.sequences[batch.producer_id] = batch
     if before is None or before.producer_epoch != batch.producer_epoch:
         return
-    forgotten = before.next_offset <= log.log_start_offset or batch.max_timestamp - before.max_timestamp >= log.forget_producers_after
+    forgotten = before.next_offset <= log.log_start_offset or cluster.now - before.max_timestamp >= log.forget_producers_after
     if batch.base_sequence != next_sequence(before.base_sequence, len(before.records)) and not forgotten:
         cluster.broken("INV-9", f"{partition} on {broker.name}: {batch} behind {before}")
 

@@ -32,6 +32,10 @@ GIVEN_UP = (ErrorCode.INVALID_PRODUCER_EPOCH, ErrorCode.TRANSACTION_COORDINATOR_
 """TC-52: somebody newer has written there. The transaction stays as it is until another coordinator loads it."""
 
 
+class UnexpectedError(Exception):
+    """An IllegalStateException of TransactionMarkerRequestCompletionHandler. NetworkClient writes it into a log; nobody reads what is left of the answer."""
+
+
 class Ending:
     """A transaction that was decided, and whose markers are on their way."""
 
@@ -128,7 +132,10 @@ class TransactionMarkers:
             elif errors is None:
                 again.append((ending, marker))
             else:
-                retried = self._take(ending, marker, errors)
+                try:
+                    retried = self._take(ending, marker, errors)
+                except UnexpectedError:
+                    break  # The transaction stays as it is until another coordinator loads it, and so do those behind it.
                 if retried:
                     again.append((ending, retried))
         self._route(again, now, out)
@@ -144,10 +151,11 @@ class TransactionMarkers:
                 ending.waiting_for.pop(partition, None)
             elif error in AGAIN:
                 retried.append(partition)
-            else:
-                assert error in GIVEN_UP, f"{error.name} for a marker of {ending.transactional_id}"
+            elif error in GIVEN_UP:
                 self._cancel(ending)
                 return None
+            else:
+                raise UnexpectedError
         return replace(marker, partitions=tuple(retried)) if retried else None
 
     def _cancel(self, ending: Ending) -> None:

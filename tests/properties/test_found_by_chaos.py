@@ -44,6 +44,17 @@ FOUND = {
         '[producers.p1]\nconfig.linger.ms = 0\n[[workload]]\ntopic = "t"\nrecords = 57\nevery = "10ms"\n'
         '[[fault]]\ndo = "crash"\nwho = "followers(t-0)"\nat = "532ms"\nfor = "25s"\n'
     ),
+    "a marker is answered by an error that nobody expects: NetworkClient writes the IllegalStateException into a log, and the transaction stays (TC-52)": (
+        'kafka = "4.3"\n[topics.t]\n[producers.p1]\nconfig.transactional.id = "id"\nconfig.max.block.ms = 5000\n'
+        '[[workload]]\ntopic = "t"\nrecords = 20\nevery = "10ms"\ntransaction = { records = 5 }\n[tail]\nlimit = "20s"\n'
+        '[[fault]]\ndo = "answer"\nwhen = { request = "WriteTxnMarkers", nth = 2 }\nerror = "CONCURRENT_TRANSACTIONS"\n'
+    ),
+    "a retry behind a later batch, when the broker has forgotten the producer by the age of that one (INV-9, PS-13)": (
+        'kafka = { brokers = "4.1", clients = "3.5" }\n[cluster]\nbrokers = 5\nconfig.producer.id.expiration.ms = 2000\n'
+        "config.producer.id.expiration.check.interval.ms = 1000\n[topics.t]\npartitions = 4\nreplication = 4\n[producers.p2]\nconfig.linger.ms = 5\n"
+        'config.request.timeout.ms = 500\n[[workload]]\ntopic = "t"\nrecords = 47\nevery = "500ms"\nsize = 10\n[network]\nlatency = "2ms"\n'
+        '[[fault]]\ndo = "cut"\nbetween = ["p2", "leader(t-3)"]\nat = "17507ms"\nfor = "12155ms"\n'
+    ),
 }
 
 
