@@ -15,9 +15,11 @@ from ksim.permitted import JEPSEN, effective, permission
 from ksim.population import Producer
 from ksim.processing import Processing, processings
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
-from ksim_models.facts import Acked, Ended, Failed, Fault, Offered, Refused
+from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Offered, Refused
 
 MOST_OFFSETS = 20  # A witness is read by a person.
+KILLS = ("crash", "power-loss", "disk-full", "disk-error")
+"""What a process does not end in order by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,10 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
         return "librdkafka raises its epoch while a batch is in doubt, and what was in it is sent again under the new one", []
     if name == "duplicated" and config and config.idempotence and not (runs := minus(runs, _sent_again_under_a_new_epoch(result, population))):
         return "a batch failed for good, so the client raised its epoch: what was in flight behind it was sent again under the new one", []
+    if name == "duplicated" and config and config.idempotence and config.in_flight > 1:
+        runs = minus(runs, _unknown_to_who_was_killed(history, result, producer))
+        if not runs:
+            return "a broker that was killed remembers one batch of each producer, so an earlier one is sent again under a new epoch", []
     return "nothing in this configuration allows it" if config else "the history does not tell the configuration", runs
 
 
@@ -164,6 +170,18 @@ def _sent_again_under_a_new_epoch(result: Classified, producer: Producer) -> Run
         partitions.update(result.logs)
     here = union([(first, stop) for partition in partitions for first, stop, _ in result.copies.get((producer.name, partition), ())])
     return minus(here, _doubled_in_one_epoch(result, producer.name))
+
+
+def _unknown_to_who_was_killed(history: History, result: Classified, producer: str) -> Runs:
+    """Records of partitions of which a replica did not end in order, less those that stand twice under one epoch.
+
+    It comes back with a snapshot that holds the last batch of each producer (broker PS-52, PS-55). If it leads, an earlier batch whose answer was lost
+    is out of order to it (PS-13), and the client raises its epoch (I12): seen on 3.9.2 and 4.3.0.
+    """
+    killed = {name for fact in result.told if isinstance(fact, Fault) and fact.do in KILLS and fact.phase == "begin" for name in fact.resolved}
+    partitions = {fact.partition for _, fact in history.of(FinalLog) if fact.replica in killed}
+    here = union([(first, stop) for partition in partitions for first, stop, _ in result.copies.get((producer, partition), ())])
+    return minus(here, _doubled_in_one_epoch(result, producer))
 
 
 def _doubled_in_one_epoch(result: Classified, producer: str) -> Runs:

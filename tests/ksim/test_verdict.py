@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -465,3 +466,33 @@ def test_an_idempotent_java_client_may_duplicate_when_it_raises_its_epoch() -> N
     duplicated = next(anomaly for anomaly in found.verdict.anomalies if anomaly.name == "duplicated")
 
     assert (duplicated.allowed, duplicated.because.split(":")[0]) == (True, "a batch failed for good, so the client raised its epoch")
+
+
+KILLED_LEADER = Path(__file__).parents[2] / "experiments" / "agreement" / "scenarios" / "killed-leader-remembers-one.toml"
+
+
+@pytest.mark.parametrize("kafka", ["3.3", "3.9", "4.3"])
+def test_a_killed_leader_knows_the_last_batch_of_a_producer_alone(kafka: str) -> None:
+    """PS-52, PS-55: of five batches whose answers are lost the fifth is in the snapshot. On 3.9 and 4.3 real Kafka doubled the same five records."""
+    scenario = Scenario.load(KILLED_LEADER).at("kafka", kafka)
+    duplicated = next(anomaly for anomaly in simulate(scenario).verdict.anomalies if anomaly.name == "duplicated")
+    alone = simulate(scenario.at("producers.p1.config.max.in.flight.requests.per.connection", 1))
+
+    assert (duplicated.count, duplicated.allowed, duplicated.because.split(",")[0]) == (
+        5,
+        True,
+        "a broker that was killed remembers one batch of each producer",
+    )
+    assert alone.verdict.records["duplicated"] == 0
+
+
+@pytest.mark.parametrize(("do", "epoch", "allowed"), [("crash", 1, True), ("crash", 0, False), ("pause", 1, False), ("shutdown", 1, False)])
+def test_only_who_was_killed_may_forget_and_only_under_a_new_epoch(do: str, epoch: int, allowed: bool) -> None:
+    killed = Fault("f", do, "begin", ("broker-1",), 0), Fault("f", do, "summary", ("broker-1",), 1)
+    logged = LoggedBatch(0, 0, "p1", range(1), 7, 0, 0), LoggedBatch(1, 1, "p1", range(1), 7, epoch, 0)
+    told = history_of(
+        Offered("p1", range(1), 0, 0), *killed, Acked("p1", "payments-0", range(1), 1), FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, logged)
+    )
+    (anomaly,) = judge(told).anomalies
+
+    assert (anomaly.name, anomaly.allowed) == ("duplicated", allowed)
