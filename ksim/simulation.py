@@ -127,6 +127,7 @@ class Simulation:
         if self.watchers:
             self.loop.note = self._note
         self.healed_at: Micros | None = None
+        self.waits_for_offers = True
         self.over = False
         self.waiting_for = list(self.producers)
         """Who has sends without an outcome, as far as anybody has looked: after the heal what is done stays done."""
@@ -255,14 +256,31 @@ class Simulation:
         for producer in self.producers:
             self.loop.wake(producer.name)
         self.loop.may_end = True
+        self._be_patient()
+
+    def _offered(self) -> int:
+        return sum(producer.sending.offered for producer in self.producers)
+
+    def _be_patient(self) -> None:
+        """An application may ask in vain for ever, such as for the end of a transaction: if nothing is offered for so long, the heal waits no longer."""
+        before = self._offered()
+
+        def look() -> None:
+            if self._offered() == before:
+                self.waits_for_offers = False
+            elif self.healed_at is None:
+                self._be_patient()
+
+        self.loop.call_at(self.loop.now + self.plan.limit, look)
 
     def _is_over(self) -> bool:
         if self.healed_at is not None:
             return self.over or self._is_quiet()
         now = self.loop.now
-        for producer in self.producers:
-            if not self._has_offered(producer):
-                return False
+        if self.waits_for_offers:
+            for producer in self.producers:
+                if not self._has_offered(producer):
+                    return False
         if now >= self.faults.last_known_end:
             self.healed_at = now
             if self.plan.heal:

@@ -43,6 +43,8 @@ FOUND = (
     "seed 521: a leader that was killed remembers the last batch of each producer alone, so an idempotent one doubles what was in flight before (PS-52). "
     "Real Kafka does so, too (killed-leader-remembers-one in experiments/agreement); the verdict names it.",
     "these six are all that failed of the seeds 0..859 (62 held, 298 violated as allowed, 484 inconclusive, 10 stopped).",
+    "what is stopped after 10 s: clients up to 4.1 that split a batch into itself until delivery.timeout.ms, as Kafka does (H-012, A45); "
+    "and two in which an application asked in vain for ever: a run without an end, which has one now.",
     "read on from there: what an administrator does on the way, an unclean election or an altered setting, is part of what the verdict allows.",
 )
 EVERY = (1, 5, 13, 29)

@@ -47,7 +47,7 @@ FOUND = {
     "a marker is answered by an error that nobody expects: NetworkClient writes the IllegalStateException into a log, and the transaction stays (TC-52)": (
         'kafka = "4.3"\n[topics.t]\n[producers.p1]\nconfig.transactional.id = "id"\nconfig.max.block.ms = 5000\n'
         '[[workload]]\ntopic = "t"\nrecords = 20\nevery = "10ms"\ntransaction = { records = 5 }\n[tail]\nlimit = "20s"\n'
-        '[[fault]]\ndo = "answer"\nwhen = { request = "WriteTxnMarkers", nth = 4 }\nerror = "CONCURRENT_TRANSACTIONS"\n'
+        '[[fault]]\ndo = "answer"\nwhen = { request = "WriteTxnMarkers", nth = 2 }\nerror = "CONCURRENT_TRANSACTIONS"\n'
     ),
     "a retry behind a later batch, when the broker has forgotten the producer by the age of that one (INV-9, PS-13)": (
         'kafka = { brokers = "4.1", clients = "3.5" }\n[cluster]\nbrokers = 5\nconfig.producer.id.expiration.ms = 2000\n'
