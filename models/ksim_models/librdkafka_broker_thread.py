@@ -63,6 +63,8 @@ class BrokerThread:
         self.state_since = now
         """Time-outs are looked at when the state changes, and every second from then on."""
         self.connection: str | None = None
+        self.connected_to = ""
+        """The broker behind it: of a logical one `broker` may be another one by now."""
         self.out: deque[Request] = deque()
         """Made, and not sent: the limit of requests in flight is reached (rkb_outbufs)."""
         self.waiting: deque[Request] = deque()
@@ -116,7 +118,7 @@ class BrokerThread:
         self.connect_at = now + max(0, self.reconnect_at - now) // MILLISECOND * MILLISECOND
 
     def attempt(self, connection: str, now: Micros) -> None:
-        self.connection = connection
+        self.connection, self.connected_to = connection, self.broker
         self.connects += 1
         self.attempted_at = now
         self.connect_at = NEVER

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ksim_models.facts import Connected, Disconnected
 from ksim_models.librdkafka_assignment import Assignment, CommittedQuery
-from ksim_models.librdkafka_broker_thread import API_VERSIONS_WITHIN, BrokerThread, Request, State
+from ksim_models.librdkafka_broker_thread import BrokerThread, Request, State
 from ksim_models.librdkafka_brokers import Brokers
 from ksim_models.librdkafka_commits import CommitRequest, LibrdkafkaCommits
+from ksim_models.librdkafka_connections import Connections
 from ksim_models.librdkafka_consumer_config import LibrdkafkaConsumerConfig
-from ksim_models.librdkafka_errors import DESTROY_BROKER, TIMED_OUT, TIMED_OUT_QUEUE, TRANSPORT
+from ksim_models.librdkafka_errors import DESTROY_BROKER, TRANSPORT
 from ksim_models.librdkafka_fetching import AboutToppar, FetchOf, LibrdkafkaFetching
 from ksim_models.librdkafka_group import AssignorMetadata, LibrdkafkaGroup
 from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
-from ksim_models.machine import Close, Closed, Dice, Effect, Event, Note, Opened, Received, Send
-from ksim_models.messages import NO_LEADER, ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, MetadataResponse
+from ksim_models.machine import Close, Dice, Effect, Event
+from ksim_models.messages import NO_LEADER, ApiVersionsResponse, MetadataResponse
 from ksim_models.transaction_messages import (
     ConsumerFetchResponse,
     FindCoordinatorRequest,
@@ -42,10 +42,10 @@ from ksim_models.units import NEVER, SECOND, Micros, ms
 RETRY_JITTER_PERCENT = 20
 
 
-class LibrdkafkaClient:
+class LibrdkafkaClient(Connections):
     def __init__(self, name: str, config: LibrdkafkaConsumerConfig, bootstrap: Sequence[str], topics: Sequence[str], dice: Dice) -> None:
         self.name = name
-        self.config = config
+        self.config: LibrdkafkaConsumerConfig = config
         self.bootstrap = tuple(bootstrap)
         self.topics = tuple(topics)
         self.dice = dice
@@ -67,8 +67,6 @@ class LibrdkafkaClient:
         self.commits.retry = self.assignment.retry = self._retry
         self.group.came_up = self._coordinator_came
         self.up_again = False
-        self.connected_to = ""
-        """Where the coordinator's connection goes."""
         self.retries: list[tuple[Micros, Request]] = []
         """Requests to the coordinator that wait for their backoff."""
         self.retried = 0
@@ -92,22 +90,7 @@ class LibrdkafkaClient:
             for topic in self.topics:
                 self.metadata.want(topic, now)
             self.brokers.connect_any(now)  # To one of the bootstrap servers.
-        match event:
-            case Received():
-                thread = self.brokers.by_connection.get(event.connection)
-                if thread is not None:
-                    self._on_response(thread, event.message, now, out)
-            case Opened():
-                thread = self.brokers.by_connection.get(event.connection)
-                if thread is not None:
-                    thread.set_state(State.APIVERSION_QUERY, now)
-                    self._transmit(thread, Request(ApiVersionsRequest(), now + API_VERSIONS_WITHIN), out, now)
-            case Closed():
-                thread = self.brokers.by_connection.get(event.connection)
-                if thread is not None:
-                    self._lose(thread, TRANSPORT, "closed by the other side", now, out)
-            case _:
-                pass
+        self._hear(event, now, out)
 
     def turn(self, now: Micros, out: list[Effect]) -> bool:
         """Whatever is due in any of the library's threads; True if something moved."""
@@ -158,7 +141,7 @@ class LibrdkafkaClient:
                 self.group.leaving = False
 
     def _give_up(self, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
-        """A request that gets no answer. Simplified: Metadata is not repeated to the same broker; the timers ask again."""
+        super()._give_up(request, error, now, out)
         match request:
             case FetchOf():
                 self.fetching.lost(request)
@@ -171,9 +154,6 @@ class LibrdkafkaClient:
             case AssignorMetadata():
                 self.group.assignor_failed(now)
         match request.message:
-            case MetadataRequest():
-                for topic in request.message.topics:
-                    self.metadata.hinted.pop(topic, None)
             case FindCoordinatorRequest():
                 self.group.not_found()
                 if error == DESTROY_BROKER:
@@ -199,12 +179,7 @@ class LibrdkafkaClient:
     def _look_at_the_clock(self, now: Micros, out: list[Effect]) -> bool:
         seen = False
         for thread in self.threads:
-            if thread.look_at(thread.next_deadline) <= now:
-                seen = True
-                self._time_out(thread, now, out)
-            if thread.setup_ends_at <= now:
-                seen = True
-                self._lose(thread, TRANSPORT, "connection set-up timed out", now, out, close=True)
+            seen = self._look_at_connection(thread, now, out) or seen
             if thread.connect_at <= now:
                 seen = True
                 self._connect(thread, now, out)
@@ -271,64 +246,18 @@ class LibrdkafkaClient:
             at = min(at, due)
         return min(at, self.group.wake_at, self.commits.wake_at, self.fetching.wake_at(now))
 
-    def _time_out(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        """Requests out of time; after socket.max.fails of them the connection is given up (L2)."""
-        late = thread.take_late(now)
-        thread.timeouts += len(late)
-        checking = thread.state is State.APIVERSION_QUERY
-        for request in late:
-            self._give_up(request, TIMED_OUT if request.sent else TIMED_OUT_QUEUE, now, out)
-        most = self.config.socket_max_fails
-        if checking:
-            self._lose(thread, TRANSPORT, "ApiVersions timed out", now, out, close=True)
-        elif thread.is_up and most and thread.timeouts >= most:
-            self._lose(thread, TIMED_OUT, "request timed out", now, out, close=True, more=len(late))
-
     # Connections.
 
     def _connect(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        if thread is self.group.coordinator:
-            self.connected_to = thread.broker
-            if not thread.broker:
-                thread.connect_at = NEVER  # It is nobody's connection meanwhile.
-                thread.set_state(State.INIT, now)
-                return
-        self.brokers.connect(thread, now, out)
-
-    def _on_up(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        thread.set_state(State.UP, now)
-        assert thread.connection is not None
-        out.append(Note(Connected(self.name, thread.broker, thread.connection)))
-        topics = self.metadata.new_connection_asks()
-        if topics:
-            self.brokers.ask(thread, topics, now)
-
-    def _lose(self, thread: BrokerThread, error: str, why: str, now: Micros, out: list[Effect], *, close: bool = False, more: int = 0) -> None:
-        """rd_kafka_broker_fail: every request comes back; then it is asked who leads now. more: requests that have come back already."""
-        connection, state = thread.connection, thread.state
-        assert connection is not None
-        if close:
-            out.append(Close(connection))
-        waiting, made = thread.take_all()
-        thread.connection = None
-        thread.timeouts = 0
-        del self.brokers.by_connection[connection]
-        thread.set_state(State.INIT, now)
-        if state is not State.UP:
-            thread.back_off(now)
-        out.append(
-            Note(Disconnected(self.name, self.connected_to if thread is self.group.coordinator else thread.broker, connection, len(waiting) + more, why))
-        )
-        for request in waiting:
-            self._give_up(request, error, now, out)
-        for request in made:
-            self._give_up(request, TIMED_OUT_QUEUE if error == TIMED_OUT else error, now, out)
-        if state is State.UP and error != DESTROY_BROKER and self.metadata.wanted:
-            self.brokers.ask_for(list(self.metadata.wanted), now)
+        if thread.broker:
+            self.brokers.connect(thread, now, out)
+        else:
+            thread.connect_at = NEVER  # The coordinator's: it is nobody's connection meanwhile.
+            thread.set_state(State.INIT, now)
 
     def _serve(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> bool:
         coordinates = thread is self.group.coordinator
-        if coordinates and thread.connection is not None and self.connected_to != thread.broker:
+        if coordinates and thread.connection is not None and thread.connected_to != thread.broker:
             self._lose(thread, TRANSPORT, "closed by the client", now, out, close=True)
             return True
         wanted = bool(thread.broker) if coordinates else bool(thread.out) or self.fetching.wants(thread)
@@ -337,16 +266,9 @@ class LibrdkafkaClient:
             return True
         moved = self.fetching.fetch(thread, now)
         while thread.can_send:
-            self._transmit(thread, thread.out.popleft(), out, now)
+            self._transmit(thread, thread.out.popleft(), now, out)
             moved = True
         return moved
-
-    def _transmit(self, thread: BrokerThread, request: Request, out: list[Effect], now: Micros) -> None:
-        assert thread.connection is not None
-        request.sent = True
-        thread.last_sent_at = now
-        out.append(Send(thread.connection, request.message))
-        thread.wait_for(request)
 
     def close_connections(self, now: Micros, out: list[Effect]) -> None:
         for thread in self.threads:
@@ -361,8 +283,7 @@ class LibrdkafkaClient:
         gone = self.brokers.learn(response.brokers, now)
         self.metadata.learn(response, now, out)
         for thread in gone:
-            if thread.connection is not None:
-                self._lose(thread, DESTROY_BROKER, "closed by the client", now, out, close=True)
+            self._decommission(thread, now, out)
         self.fetching.leaders_came([partition.partition for topic in response.topics for partition in topic.partitions], now)
         self.group.metadata_came(now)
         if isinstance(request, AssignorMetadata):

@@ -10,18 +10,15 @@ from collections.abc import Sequence
 
 from ksim_models.arrivals import Arrivals
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import Connected, Disconnected, ProducerId
+from ksim_models.facts import ProducerId
 from ksim_models.librdkafka_answers import Answers
-from ksim_models.librdkafka_broker_thread import API_VERSIONS_WITHIN, BrokerThread, Request, State
+from ksim_models.librdkafka_broker_thread import BrokerThread, Request, State
 from ksim_models.librdkafka_brokers import Brokers
 from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_connections import Connections
 from ksim_models.librdkafka_errors import (
-    DESTROY_BROKER,
     MSG_TIMED_OUT,
     RETRY,
-    TIMED_OUT,
-    TIMED_OUT_QUEUE,
-    TRANSPORT,
     UNKNOWN_PARTITION,
     name_of,
 )
@@ -31,14 +28,12 @@ from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
 from ksim_models.librdkafka_queue import MOST_IN_FLIGHT_PER_PARTITION, MessageBatch, PartitionQueue
 from ksim_models.librdkafka_reports import Reports
 from ksim_models.librdkafka_sending import LibrdkafkaSending
-from ksim_models.machine import Close, Closed, Crashed, Dice, Effect, Event, Note, Opened, Received, Resumed, Send
+from ksim_models.machine import Crashed, Dice, Effect, Event, Note, Received, Resumed
 from ksim_models.messages import (
     NO_LEADER,
-    ApiVersionsRequest,
     ApiVersionsResponse,
     InitProducerIdRequest,
     InitProducerIdResponse,
-    MetadataRequest,
     MetadataResponse,
     ProduceRequest,
     ProduceResponse,
@@ -50,10 +45,10 @@ PRODUCED_ANYWAY: Micros = 100 * MILLISECOND
 """What a request may take whose first message has run out of time."""
 
 
-class LibrdkafkaProducer:
+class LibrdkafkaProducer(Connections):
     def __init__(self, name: str, config: LibrdkafkaConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
         self.name = name
-        self.config = config
+        self.config: LibrdkafkaConfig = config
         self.dice = dice
         self.alive = True
         begins = (workload.transaction.begins_at for workload in workloads if workload.transaction is not None)
@@ -117,25 +112,12 @@ class LibrdkafkaProducer:
             self.sending.resumed(now)
         if type(event) is not Received or self.arrivals_matter_at <= now:
             self.sending.take(now, out)
-        match event:
-            case Received():
-                thread = self.brokers.by_connection.get(event.connection)
-                if thread is not None:
-                    self._on_response(thread, event.message, now, out)
-            case Opened():
-                thread = self.brokers.by_connection.get(event.connection)
-                if thread is not None:
-                    thread.set_state(State.APIVERSION_QUERY, now)
-                    self._transmit(thread, Request(ApiVersionsRequest(), now + API_VERSIONS_WITHIN), now, out)
-            case Closed():
-                thread = self.brokers.by_connection.get(event.connection)
-                if thread is not None:
-                    self._lose(thread, TRANSPORT, "closed by the other side", now, out)
-            case Crashed():
-                self.close_books(out)
-                self.alive = False
-                self.wake_at = None
-                return out
+        if type(event) is Crashed:
+            self.close_books(out)
+            self.alive = False
+            self.wake_at = None
+            return out
+        self._hear(event, now, out)
         while self._look_at_the_clock(now, out) or self._work(now, out) or self._go_on(now, out) or self.sending.take(now, out):
             pass  # An outcome may have let the application go on.
         self.main_thread.settle(now)
@@ -171,12 +153,7 @@ class LibrdkafkaProducer:
         """True if something was due: then look again, for it may have made other things due."""
         seen = False
         for thread in self.brokers:
-            if thread.look_at(thread.next_deadline) <= now:
-                seen = True
-                self._time_out(thread, now, out)
-            if thread.setup_ends_at <= now:
-                seen = True
-                self._lose(thread, TRANSPORT, "connection set-up timed out", now, out, close=True)
+            seen = self._look_at_connection(thread, now, out) or seen
             for queue in thread.queues:
                 if queue.messages and thread.look_at(queue.messages[0].timeout_at) <= now:
                     seen = True
@@ -190,76 +167,25 @@ class LibrdkafkaProducer:
                 self._expire(queue, now, out)
         return self.main_thread.look_at_the_clock(now, out) or seen
 
-    def _time_out(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        """Requests out of time; after socket.max.fails of them the connection is given up (L2)."""
-        late = thread.take_late(now)
-        thread.timeouts += len(late)
-        checking = thread.state is State.APIVERSION_QUERY
-        for request in late:
-            self._give_up(thread, request, TIMED_OUT if request.sent else TIMED_OUT_QUEUE, now, out)
-        most = self.config.socket_max_fails
-        if checking:
-            self._lose(thread, TRANSPORT, "ApiVersions timed out", now, out, close=True)
-        elif thread.is_up and most and thread.timeouts >= most:
-            self._lose(thread, TIMED_OUT, "request timed out", now, out, close=True, more=len(late))
-
     def _expire(self, queue: PartitionQueue, now: Micros, out: list[Effect]) -> None:
         """message.timeout.ms. With sequence numbers a gap would follow, so the epoch is raised once all is drained."""
         self.reports.failed(queue.partition, queue.take_expired(now), MSG_TIMED_OUT, now, out)
         if self.idempotence is not None and queue.broker and self.idempotence.is_assigned:
             self.answers.drain_and_bump(self.idempotence, now, out)
 
-    # Connections.
+    # Requests.
 
-    def _on_up(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
-        thread.set_state(State.UP, now)
-        assert thread.connection is not None
-        out.append(Note(Connected(self.name, thread.broker, thread.connection)))
-        topics = self.metadata.new_connection_asks()
-        if topics or not self.metadata.wanted:
-            self.brokers.ask(thread, topics, now)
-
-    def _lose(self, thread: BrokerThread, error: str, why: str, now: Micros, out: list[Effect], *, close: bool = False, more: int = 0) -> None:
-        """rd_kafka_broker_fail: every request comes back, the answered ones never; then it is asked who leads now.
-
-        more: requests that have come back already.
-        """
-        connection, state = thread.connection, thread.state
-        assert connection is not None
-        if close:
-            out.append(Close(connection))
-        waiting, made = thread.take_all()
-        thread.connection = None
-        thread.timeouts = 0
-        del self.brokers.by_connection[connection]
-        thread.set_state(State.INIT, now)
-        if state is not State.UP:
-            thread.back_off(now)
-        out.append(Note(Disconnected(self.name, thread.broker, connection, len(waiting) + more, why)))
-        for request in waiting:
-            self._give_up(thread, request, error, now, out)
-        for request in made:
-            self._give_up(thread, request, TIMED_OUT_QUEUE if error == TIMED_OUT else error, now, out)
-        if state is State.UP and error != DESTROY_BROKER and self.metadata.wanted:
-            self.brokers.ask_for(list(self.metadata.wanted), now)
-
-    def _give_up(self, thread: BrokerThread, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
-        """A request that gets no answer. Simplified: Metadata is not repeated to the same broker; the timers ask again."""
+    def _give_up(self, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         if request.batch is not None:
             self.answers.failed(request, request.batch, error, -1, now, out)
-        elif isinstance(request.message, MetadataRequest):
-            for topic in request.message.topics:
-                self.metadata.hinted.pop(topic, None)
         elif isinstance(request.message, InitProducerIdRequest) and self.idempotence is not None:
             self.idempotence.not_given(now)
+        else:
+            super()._give_up(request, error, now, out)
 
-    def _transmit(self, thread: BrokerThread, request: Request, now: Micros, out: list[Effect]) -> None:
-        assert thread.connection is not None
-        request.sent = True
-        thread.last_sent_at = now
-        out.append(Send(thread.connection, request.message))
+    def _await(self, thread: BrokerThread, request: Request, now: Micros, out: list[Effect]) -> None:
         if request.batch is None or self.config.acks != 0:
-            thread.wait_for(request)
+            super()._await(thread, request, now, out)
         else:
             self.answers.succeeded(request.batch, -1, now, out)
 
@@ -285,8 +211,7 @@ class LibrdkafkaProducer:
     def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
         for queue in list(thread.queues):
             self._move(queue, None, now, out)
-        if thread.connection is not None:
-            self._lose(thread, DESTROY_BROKER, "closed by the client", now, out, close=True)
+        super()._decommission(thread, now, out)
 
     def _settle_topic(self, name: str, now: Micros, out: list[Effect]) -> None:
         """Known now, or missing for good: what was produced to it meanwhile gets its partition, or fails."""

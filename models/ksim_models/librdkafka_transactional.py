@@ -188,10 +188,10 @@ class CallingLibrdkafka(ClosableLibrdkafka):
             case EndTxnResponse():
                 transactions.end_answered(request, old_name_of(message.error) if message.error else "", now, out)
 
-    def _give_up(self, thread: BrokerThread, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
+    def _give_up(self, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         transactions = self.transactions
         if transactions is None:
-            super()._give_up(thread, request, error, now, out)
+            super()._give_up(request, error, now, out)
             return
         match request.message:
             case InitProducerIdRequest():
@@ -208,7 +208,7 @@ class CallingLibrdkafka(ClosableLibrdkafka):
             case EndTxnRequest():
                 transactions.end_answered(request, error, now, out)
             case _:
-                super()._give_up(thread, request, error, now, out)
+                super()._give_up(request, error, now, out)
 
     # The end, and another life.
 
