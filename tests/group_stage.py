@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ksim import Run, Scenario, simulate
 from ksim_models.consumer_facts import CommittedOffset, Read
 
@@ -47,12 +49,8 @@ def reads(run: Run, consumer: str = "") -> list[tuple[int, Read]]:
     return [(at, fact) for at, fact in run.history.of(Read) if consumer in ("", fact.consumer)]
 
 
-def times_read(run: Run) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for _, fact in reads(run):
-        for record in fact.records:
-            found[record] = found.get(record, 0) + 1
-    return found
+def times_read(run: Run) -> Counter[int]:
+    return Counter(record for _, fact in reads(run) for record in fact.records)
 
 
 def commits(run: Run, consumer: str = "") -> list[tuple[int, CommittedOffset]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from group_stage import commits, reads, times_read
 from ksim import Run, Scenario, ScenarioError, simulate
 from ksim.cli import cli
-from ksim_models.consumer_facts import CommittedOffset, PollFailed, Read
+from ksim_models.consumer_facts import PollFailed
 
 CLUSTER = """
 kafka = "4.3"
@@ -51,22 +52,6 @@ def play(*members: str, fault: str = "", records: int = 300, every: str = "10ms"
 
 def fault(do: str, who: str, at: str, lasts: str = "") -> str:
     return f'[[fault]]\ndo = "{do}"\nwho = "{who}"\nat = "{at}"\n' + (f'for = "{lasts}"\n' if lasts else "")
-
-
-def reads(run: Run, consumer: str = "") -> list[tuple[int, Read]]:
-    return [(at, fact) for at, fact in run.history.of(Read) if consumer in ("", fact.consumer)]
-
-
-def times_read(run: Run) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for _, fact in reads(run):
-        for record in fact.records:
-            found[record] = found.get(record, 0) + 1
-    return found
-
-
-def commits(run: Run, consumer: str = "") -> list[tuple[int, CommittedOffset]]:
-    return [(at, fact) for at, fact in run.history.of(CommittedOffset) if consumer in ("", fact.client)]
 
 
 # The scenario.
