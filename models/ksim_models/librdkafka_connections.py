@@ -5,6 +5,7 @@ Kafka: rdkafka_broker.c in librdkafka: rd_kafka_broker_connect_up, rd_kafka_brok
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from ksim_models.facts import Connected, Disconnected
@@ -18,7 +19,7 @@ from ksim_models.messages import ApiVersionsRequest, MetadataRequest
 from ksim_models.units import Micros
 
 
-class Connections:
+class Connections(ABC):
     """What a producer and a consumer have in common. Each says what an answer means to it, and what it does about a request that gets none."""
 
     name: str
@@ -30,8 +31,8 @@ class Connections:
     def threads(self) -> Iterable[BrokerThread]:
         return self.brokers
 
-    def _on_response(self, thread: BrokerThread, message: object, now: Micros, out: list[Effect]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_response(self, thread: BrokerThread, message: object, now: Micros, out: list[Effect]) -> None: ...
 
     def _give_up(self, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         """A request that gets no answer. Simplified: Metadata is not repeated to the same broker; the timers ask again."""
