@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ksim.history import History
+from ksim.history import History, configured
 from ksim.ranges import Runs, both, latest, minus, runs_of, union
 from ksim_models.consumer_facts import Read
 from ksim_models.facts import FinalLog, LoggedBatch, Offered, Transaction
@@ -130,7 +130,4 @@ def aborted_reads(history: History, aborted: Copies) -> dict[str, AbortedReads]:
 
 def isolation(run: Mapping[str, object], consumer: str) -> str:
     """A consumer's isolation.level, from the run line."""
-    config = run.get("config")
-    consumers = config.get("consumers") if isinstance(config, dict) else None
-    own = consumers.get(consumer) if isinstance(consumers, dict) else None
-    return str(own.get("isolation.level", "read_uncommitted")) if isinstance(own, dict) else "read_uncommitted"
+    return str(configured(run, "consumers", consumer).get("isolation.level", "read_uncommitted"))

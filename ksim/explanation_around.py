@@ -6,17 +6,16 @@ Beside `explanation_steps`, which follows the record itself into the logs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ksim.atomicity import isolation
 from ksim.explanation_steps import Record, Step
-from ksim.history import History
+from ksim.history import History, configured
 from ksim.transcript_sentences import Sentences
 from ksim_models.consumer_facts import CommittedOffset, Processed, Read
 from ksim_models.coordination_facts import MarkerWritten, TransactionState
 from ksim_models.facts import Ended, Offered, Transaction
-from ksim_models.messages import Records
 from ksim_models.units import Micros
 
 CALLS = {
@@ -55,7 +54,7 @@ class Within:
     def __init__(self, history: History, record: Record, partition: str) -> None:
         self.record = record
         self.partition = partition
-        self.transactional_id = str(_settings(history.run, record.producer).get("transactional.id") or "")
+        self.transactional_id = str(configured(history.run, "producers", record.producer).get("transactional.id") or "")
         self.sentences = Sentences(True)
         self.current: One | None = None
         self.ending: One | None = None
@@ -95,7 +94,7 @@ class Within:
             for partition in fact.partitions if self.current is not None else ():
                 self._added(at, fact, partition, who)
             return
-        one = self.ending if self.ending is not None and self.ending.partitions else self.current
+        one = self._at_its_coordinator()
         if one is None or not one.partitions:
             return
         if fact.state.startswith("Prepare") and not one.is_decided:
@@ -105,6 +104,10 @@ class Within:
             one.steps.append(Step(at, f"{fact.broker}: {fact.state}, the markers are written everywhere", "TC-55"))
             self._keep(one)
             self.ending, self.current = None, None if one is self.current else self.current
+
+    def _at_its_coordinator(self) -> One | None:
+        """The one that is still to be ended goes before the one that has begun."""
+        return self.ending if self.ending is not None and self.ending.partitions else self.current
 
     def _added(self, at: Micros, fact: TransactionState, partition: str, who: str) -> None:
         one = self.current
@@ -118,7 +121,7 @@ class Within:
             one.steps.append(Step(at, f"{fact.broker} has the offsets of its group in the transaction, too ({partition})", "TC-32"))
 
     def _marked(self, at: Micros, fact: MarkerWritten) -> None:
-        one = self.ending if self.ending is not None and self.ending.partitions else self.current
+        one = self._at_its_coordinator()
         if one is None or one.has_marker or self.partition not in one.partitions:
             return
         one.has_marker = True
@@ -150,11 +153,11 @@ def read_by(history: History, record: Record) -> Iterator[Step]:
                 stands[fact.consumer, fact.partition] = offset
                 yield Step(at, f"{fact.consumer} is given it, at offset {offset} of {fact.partition}", isolation(history.run, fact.consumer))
             case Processed() if fact.producer == record.producer and record.number in fact.records:
-                made = _nth(fact.made, fact.records.index(record.number))
+                made = fact.made[fact.records.index(record.number)]
                 yield Step(at, f"{fact.application} makes {fact.writer}/{made} of it", "the application")
             case Processed() if fact.writer == record.producer and record.number in fact.made:
                 place = fact.made.index(record.number)
-                of = f"{fact.producer}/{_nth(fact.records, place)}, which stands at offset {fact.base_offset + place} of {fact.partition}"
+                of = f"{fact.producer}/{fact.records[place]}, which stands at offset {fact.base_offset + place} of {fact.partition}"
                 yield Step(at, f"{fact.application} makes it of {of}", "the application", order=-2)
             case CommittedOffset():
                 yield from _committed(at, fact, stands)
@@ -171,14 +174,3 @@ def _committed(at: Micros, fact: CommittedOffset, stands: dict[tuple[str, str], 
             continue
         del stands[fact.client, partition]
         yield Step(at, f"{what}: the group has passed it", "GC-4" if fact.transaction else "GC-1")
-
-
-def _nth(numbers: Records, place: int) -> int:
-    return numbers[place]
-
-
-def _settings(run: Mapping[str, object], producer: str) -> Mapping[str, object]:
-    config = run.get("config")
-    producers = config.get("producers") if isinstance(config, dict) else None
-    own = producers.get(producer) if isinstance(producers, dict) else None
-    return own if isinstance(own, dict) else {}

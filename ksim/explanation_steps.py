@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ksim.history import History
+from ksim.history import History, configured
 from ksim.transcript_sentences import Sentences, records
 from ksim_models.facts import (
     Acked,
@@ -123,10 +123,8 @@ def steps_of(history: History, record: Record, ending: Iterable[tuple[str, str]]
 
 def _client(history: History, record: Record) -> tuple[str, str]:
     """Its library, and its acks."""
-    config = history.run.get("config")
-    producers = config.get("producers") if isinstance(config, dict) else None
-    own = producers.get(record.producer) if isinstance(producers, dict) else None
-    return (str(own.get("client", "java")), str(own.get("acks", ""))) if isinstance(own, dict) else ("java", "")
+    own = configured(history.run, "producers", record.producer)
+    return str(own.get("client", "java")), str(own.get("acks", ""))
 
 
 def _first_offer(history: History, record: Record) -> Micros:

@@ -7,7 +7,7 @@ So it is a function of the facts alone, whether they are kept or not.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, overload
 
@@ -15,7 +15,7 @@ from ksim.lines import SCHEMA, BadLine, HistoryError, canonical, read_fact, show
 from ksim.packed import PackedFacts
 from ksim_models.units import Micros
 
-__all__ = ["History", "HistoryError"]
+__all__ = ["History", "HistoryError", "configured"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -67,6 +67,14 @@ class History(PackedFacts):
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise HistoryError(str(source), 0, f"cannot be read: {reason}") from error
+
+
+def configured(run: Mapping[str, object], *path: str) -> dict[str, object]:
+    """What a run line says of the effective configuration, down this path; nothing where it does not: a history may be anybody's."""
+    found = run.get("config")
+    for name in path:
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _read_lines(lines: Iterable[str], file: str) -> History:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ksim.history import configured
 from ksim_models.profiles import Release, parse_release
 
 ALL = -1
@@ -143,11 +144,11 @@ def permission(anomaly: str, config: Effective) -> Permission | None:
 
 def effective(run: Mapping[str, object], producer: str, partition: str, replicas: int) -> Effective | None:
     """From the run line: config = {"producers": {name: {setting: value}}, "topics": ..., "brokers": ...}, Kafka's names. None where the producer is absent."""
-    own = _section(run, "producers").get(producer)
+    own = configured(run, "producers").get(producer)
     if not isinstance(own, dict):
         return None
-    topic = _section(run, "topics").get(partition.rpartition("-")[0])
-    brokers = [settings for settings in _section(run, "brokers").values() if isinstance(settings, dict)]
+    topic = configured(run, "topics").get(partition.rpartition("-")[0])
+    brokers = [settings for settings in configured(run, "brokers").values() if isinstance(settings, dict)]
 
     def of_topic(setting: str) -> list[object]:
         """The topic's own value, else those of all brokers: any of them may lead. And what it was altered to on the way."""
@@ -188,13 +189,13 @@ def _patience(producer: Mapping[str, object]) -> int:
 
 
 def _client(run: Mapping[str, object], producer: str) -> str:
-    own, client = _section(run, "producers").get(producer), run.get("client", "java")
+    own, client = configured(run, "producers").get(producer), run.get("client", "java")
     told = own.get("client") if isinstance(own, dict) else None
     return str(told or (client.get(producer, "java") if isinstance(client, dict) else client))
 
 
 def _transactional(run: Mapping[str, object]) -> list[str]:
-    return [name for name, own in _section(run, "producers").items() if isinstance(own, dict) and own.get("transactional.id")]
+    return [name for name, own in configured(run, "producers").items() if isinstance(own, dict) and own.get("transactional.id")]
 
 
 def _transaction_version(run: Mapping[str, object], producer: str) -> int:
@@ -236,7 +237,7 @@ def _faults(run: Mapping[str, object], do: str) -> list[dict[str, object]]:
 
 def _altered(run: Mapping[str, object], topic: str, setting: str) -> list[object]:
     """What the scenario's faults set it to, of this topic or of brokers."""
-    concerned = [fault for fault in _faults(run, "alter") if fault.get("target") == topic or fault.get("target") not in _section(run, "topics")]
+    concerned = [fault for fault in _faults(run, "alter") if fault.get("target") == topic or fault.get("target") not in configured(run, "topics")]
     return [value for fault in concerned if (value := _dotted(fault.get("config"), setting)) is not None]
 
 
@@ -246,12 +247,6 @@ def _dotted(table: object, name: str) -> object:
         return table[name] if isinstance(table, dict) else None
     head, _, rest = name.partition(".")
     return _dotted(table.get(head), rest)
-
-
-def _section(run: Mapping[str, object], name: str) -> dict[str, object]:
-    config = run.get("config")
-    section = config.get(name) if isinstance(config, dict) else None
-    return section if isinstance(section, dict) else {}
 
 
 def _number(value: object, default: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ksim.history import History, HistoryError
+from ksim.history import History, HistoryError, configured
 from ksim.ranges import Run, Runs, both, latest, minus, repeated, runs_of, total, union
 from ksim_models.facts import Acked, Failed, Offered, Refused
 from ksim_models.units import Micros
@@ -84,13 +84,7 @@ def count(history: History) -> Population:
     for producer in producers.values():
         _settle(history, producer)
     sends = sum(total((first, stop) for first, stop, _ in producer.offers) for producer in producers.values())
-    return Population(producers, sends, len(producers.keys() | _configured(history)) == 1)
-
-
-def _configured(history: History) -> set[str]:
-    config = history.run.get("config")
-    producers = config.get("producers") if isinstance(config, dict) else None
-    return set(producers) if isinstance(producers, dict) else set()
+    return Population(producers, sends, len(producers.keys() | configured(history.run, "producers").keys()) == 1)
 
 
 def _check_offer(history: History, fact: Offered) -> None:

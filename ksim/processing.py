@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from ksim.atomicity import Copied
-from ksim.history import History
+from ksim.history import History, configured
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
 from ksim_models.consumer_facts import CommittedOffset, Processed
 from ksim_models.messages import Records
@@ -65,13 +65,9 @@ def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
 
 def _together(history: History) -> list[tuple[str, str, list[str]]]:
     """What they read, their group, the applications: those of one group divide their inputs among them."""
-    config = history.run.get("config")
-    applications = config.get("applications") if isinstance(config, dict) else None
-    consumers = config.get("consumers") if isinstance(config, dict) else None
+    consumers = configured(history.run, "consumers")
     found: dict[tuple[str, str], list[str]] = {}
-    if not isinstance(applications, dict) or not isinstance(consumers, dict):
-        return []
-    for name, table in applications.items():
+    for name, table in configured(history.run, "applications").items():
         own = consumers.get(table.get("consumer")) if isinstance(table, dict) else None
         if isinstance(own, dict):
             found.setdefault((str(table.get("reads")), str(own.get("group.id"))), []).append(str(name))
