@@ -65,12 +65,12 @@ def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
 
 def _together(history: History) -> list[tuple[str, str, list[str]]]:
     """What they read, their group, the applications: those of one group divide their inputs among them."""
-    consumers = configured(history.run, "consumers")
     found: dict[tuple[str, str], list[str]] = {}
-    for name, table in configured(history.run, "applications").items():
-        own = consumers.get(table.get("consumer")) if isinstance(table, dict) else None
-        if isinstance(own, dict):
-            found.setdefault((str(table.get("reads")), str(own.get("group.id"))), []).append(str(name))
+    for name in configured(history.run, "applications"):
+        its = configured(history.run, "applications", name)
+        own = configured(history.run, "consumers", str(its.get("consumer")))
+        if own:
+            found.setdefault((str(its.get("reads")), str(own.get("group.id"))), []).append(name)
     return [(reads, group, names) for (reads, group), names in found.items()]
 
 
