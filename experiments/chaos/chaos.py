@@ -14,8 +14,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing import Pool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ksim import Scenario, ScenarioError, simulate
 from ksim.invariants import InvariantBroken
@@ -52,6 +53,8 @@ EVERY = (1, 5, 13, 29)
 SHRINKS_AT_MOST = 120
 PATIENCE_SECONDS = 10
 """Of one run, in processor time: what takes longer is counted apart ("too long") and shown; such a run says nothing."""
+
+Result = TypeVar("Result")
 
 
 class TooLong(BaseException):
@@ -161,16 +164,27 @@ def drawn(seed: int) -> dict[str, Any]:
     return (TransactionalDrawing if seed % 2 else Drawing)(seed).scenario()
 
 
-def one(seed: int, counts: Counter[str]) -> None:
+def one(seed: int) -> tuple[str, str]:
+    """What became of this seed, and what there is to tell of it."""
     data, every = drawn(seed), EVERY[seed % len(EVERY)]
     kind, what = check(data, every)
-    counts[kind] += 1
-    if kind in VERDICTS:
-        return
-    print(f"seed {seed}: {kind}: {what[:2000]}", flush=True)
-    if kind not in ("refused", "too long"):
+    told = "" if kind in VERDICTS else f"seed {seed}: {kind}: {what[:2000]}"
+    if told and kind not in ("refused", "too long"):
         least = shrink(data, lambda candidate: check(candidate, every)[0] == kind)
-        print(f"shrunk: {check(least, every)[1][:2000]}\n{toml(least)}", flush=True)
+        told += f"\nshrunk: {check(least, every)[1][:2000]}\n{toml(least)}"
+    return kind, told
+
+
+def of_each(do: Callable[[int], Result], seeds: range, jobs: int, minutes: float) -> Iterator[tuple[int, Result]]:
+    """What `do` makes of each seed, in their order, until the minutes are over (0: all of them)."""
+    began = time.monotonic()
+    with Pool(jobs) as pool:
+        for seed, result in zip(seeds, pool.imap(do, seeds, chunksize=4), strict=True):
+            yield seed, result
+            if seed % 100 == 0:
+                print(f"at seed {seed}", file=sys.stderr, flush=True)
+            if minutes and time.monotonic() - began > 60 * minutes:
+                return
 
 
 def page(results: dict[str, Any], copies: dict[str, Any]) -> str:
@@ -263,27 +277,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0..99", help="both ends included")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long, wherever it is")
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes share the seeds")
     parser.add_argument("--write", action="store_true", help="write the results and the page")
     parser.add_argument("--show", action="store_true", help="print the scenarios, run nothing")
     chosen = parser.parse_args()
     first, _, last = chosen.seeds.partition("..")
-    counts: Counter[str] = Counter()
-    began, done = time.monotonic(), int(first)
-    for done in range(int(first), int(last or first) + 1):
-        if chosen.show:
-            print(toml(drawn(done)))
-            continue
-        one(done, counts)
-        if done % 50 == 0:
-            print(f"at seed {done}", file=sys.stderr, flush=True)
-        if chosen.minutes and time.monotonic() - began > 60 * chosen.minutes:
-            break
+    seeds = range(int(first), int(last or first) + 1)
     if chosen.show:
+        print(*(toml(drawn(seed)) for seed in seeds), sep="\n", end="")
         return 0
+    counts: Counter[str] = Counter()
+    done = seeds[0]
+    for seed, (kind, told) in of_each(one, seeds, chosen.jobs, chosen.minutes):
+        done = seed
+        counts[kind] += 1
+        if told:
+            print(told, flush=True)
     print(f"{first}..{done}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     if chosen.write:
-        seeds = f"{first}..{done}"
-        results = {"command": f"python experiments/chaos/chaos.py --seeds {seeds}", "seeds": seeds, "counts": dict(sorted(counts.items()))}
+        span = f"{first}..{done}"
+        results = {"command": f"python experiments/chaos/chaos.py --seeds {span}", "seeds": span, "counts": dict(sorted(counts.items()))}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         write_page()
     return int(any(kind not in VERDICTS for kind in counts))

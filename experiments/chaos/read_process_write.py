@@ -12,7 +12,6 @@ import copy
 import json
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -132,6 +131,10 @@ def check(data: Mapping[str, Any], every: int = 0) -> Outcome:
         return Outcome("invariant", because=str(error))
     except Exception as error:  # Whatever it is, it is ours.
         return Outcome("internal", because=f"{type(error).__name__}: {error}")
+
+
+def one(seed: int) -> Outcome:
+    return check(drawn(seed), chaos.EVERY[seed // len(ROWS) % len(chaos.EVERY)])
 
 
 def outcome(run: Run) -> Outcome:
@@ -265,6 +268,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="", help="both ends included")
     parser.add_argument("--weakened", default="", help="seeds for each setting that is taken away, both ends included")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long, wherever it is")
+    parser.add_argument("--jobs", type=int, default=1, help="how many processes share the seeds")
     parser.add_argument("--write", action="store_true", help="add the results to those written, and write the page")
     parser.add_argument("--show", type=int, metavar="SEED", help="print its scenario, run nothing")
     parser.add_argument("--show-weakened", type=int, nargs=2, metavar=("N", "SEED"), help="the same, with setting N weakened")
@@ -277,22 +281,18 @@ def main() -> int:
     if chosen.seeds:
         first, _, last = chosen.seeds.partition("..")
         counts: dict[str, Counter[str]] = {}
-        began, seed = time.monotonic(), int(first)
-        for seed in range(int(first), int(last or first) + 1):
+        done = int(first)
+        for seed, found in chaos.of_each(one, range(done, int(last or first) + 1), chosen.jobs, chosen.minutes):
+            done = seed
             release, group = ROWS[seed % len(ROWS)]
-            found = check(drawn(seed), chaos.EVERY[seed // len(ROWS) % len(chaos.EVERY)])
             counts.setdefault(f"{release} {group}", Counter())[found.kind] += 1
             if found.kind not in ("once", "allowed", "not finished"):
                 bad += 1
                 print(f"seed {seed}: {found}", flush=True)
             elif found.kind != "once":
                 print(f"seed {seed}: {found.kind} {found.harm} {found.because}", flush=True)
-            if seed % 100 == 0:
-                print(f"at seed {seed}", file=sys.stderr, flush=True)
-            if chosen.minutes and time.monotonic() - began > 60 * chosen.minutes:
-                break
-        print(f"{first}..{seed}", {row: dict(sorted(of.items())) for row, of in sorted(counts.items())})
-        results["seeds"] = f"{first}..{seed}"
+        print(f"{first}..{done}", {row: dict(sorted(of.items())) for row, of in sorted(counts.items())})
+        results["seeds"] = f"{first}..{done}"
         results["counts"] = {row: dict(sorted(of.items())) for row, of in sorted(counts.items())}
     if chosen.weakened:
         first, _, last = chosen.weakened.partition("..")
