@@ -225,7 +225,7 @@ class Invariants:
         """A power loss is no excuse as long as somebody who may lead has everything."""
         self.lossy = True
         self.cut_by_power_loss.add(fact.partition)
-        committed = self.committed.get(fact.partition) or self._committed_silently(fact.partition)
+        committed = self.committed.get(fact.partition) or self._committed_silently(fact)
         if fact.to_offset >= committed.end:
             return
         if not any(log.log_end_offset >= committed.end for _, partition, log in self.replicas() if partition == fact.partition):
@@ -235,10 +235,14 @@ class Invariants:
         if fact.partition in self.newest:
             self._meet_last_replica_standing(self.newest[fact.partition])
 
-    def _committed_silently(self, partition: str) -> Committed:
-        """No fact tells of the high watermarks of internal topics: what some replica knows at the first loss is the least that is committed."""
-        most = max(log.high_watermark for _, name, log in self.replicas() if name == partition)
-        return self.silently.setdefault(partition, Committed(end=most))
+    def _committed_silently(self, fact: CacheLost) -> Committed:
+        """No fact tells of the high watermarks of internal topics: what another replica knows is the least that is committed, and all that who is alone has."""
+        committed = self.silently.setdefault(fact.partition, Committed())
+        record = self.newest.get(fact.partition)
+        others = [log.high_watermark for broker, name, log in self.replicas() if name == fact.partition and broker.name != fact.broker]
+        alone = not others or (record is not None and record.isr == (fact.broker,))
+        committed.end = max(committed.end, fact.from_offset if alone else max(others))
+        return committed
 
     def _meet_last_replica_standing(self, record: PartitionRecord) -> None:
         """KC-56: without eligible leader replicas whoever is last in the ISR stays there, whatever its disk has lost."""
