@@ -14,11 +14,22 @@ from ksim.invariants_transactions import TransactionInvariants
 from ksim_models.broker import Broker
 from ksim_models.coordination_facts import TransactionState
 from ksim_models.decisions import Decisions
+from ksim_models.elections import without_elr
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
 from ksim_models.log import Log
 from ksim_models.machine import Closed, Crashed, Effect, Event, Machine, Note, Received, Restarted, Send
-from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord, topic_of
+from ksim_models.messages import (
+    ClearElrRecord,
+    ConfigRecord,
+    MetadataRecord,
+    PartitionRecord,
+    ProduceRequest,
+    ProduceResponse,
+    RecordBatch,
+    RemoveTopicRecord,
+    topic_of,
+)
 from ksim_models.quorum_controller import QuorumController
 from ksim_models.quorum_messages import MetadataEntry
 from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
@@ -263,6 +274,8 @@ class Invariants:
                     self.committed.pop(partition, None)
             elif isinstance(record, ConfigRecord):
                 self.minimum_altered = self.minimum_altered or any(name == "min.insync.replicas" for name, _ in record.settings)
+            elif isinstance(record, ClearElrRecord):
+                self.newest.update(without_elr(self.newest, record.topic))
             elif isinstance(record, PartitionRecord) and record.partition not in self.left_alone:
                 before = self.newest.get(record.partition)
                 if before is not None and (record.leader_epoch < before.leader_epoch or record.partition_epoch <= before.partition_epoch):

@@ -10,8 +10,9 @@ from __future__ import annotations
 from ksim.invariants import Committed, Invariants, Rule, Seen
 from ksim.invariants_quorum import metadata_logs_match, never_two_leaders_in_one_epoch, the_leading_controller_has_all_that_was_committed
 from ksim_models.broker import Broker
+from ksim_models.elections import without_elr
 from ksim_models.log import Log
-from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
+from ksim_models.messages import ClearElrRecord, PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
 from ksim_models.sequences import next_sequence
 
 
@@ -102,11 +103,13 @@ def one_leader_per_epoch(cluster: Invariants) -> None:
 
 
 def isr_and_elr_are_sound(cluster: Invariants) -> None:
-    """INV-7. Excepted: the leader of an unclean election was in neither; an empty ISR needs eligible leader replicas; a new minimum clears the ELR (KC-59)."""
+    """INV-7. Excepted: the leader of an unclean election was in neither; an empty ISR needs eligible leader replicas; a new minimum clears the ELR (KC-59),
+    and a reassignment leaves in it whom it takes the replica from.
+    """
     for record in cluster.newest.values():
         replicas, isr, elr = record.replicas, record.isr, record.elr
         sound = (
-            all(name in replicas for name in (*isr, *elr))
+            all(name in replicas for name in isr)
             and (not record.leader or record.leader in isr)
             and (bool(isr) or cluster.brokers[0].profile.eligible_leader_replicas)
             and not any(name in elr for name in isr)
@@ -222,15 +225,20 @@ def brokers_believe_what_the_controller_wrote(cluster: Invariants) -> None:
                 known.partitions[record.partition] = record
             elif isinstance(record, RemoveTopicRecord):
                 known.partitions = {name: kept for name, kept in known.partitions.items() if topic_of(name) != record.topic}
+            elif isinstance(record, ClearElrRecord):
+                known.partitions.update(without_elr(known.partitions, record.topic))
         known.offset = offset
         if broker.image.partitions != known.partitions:
             cluster.broken("MetadataLogMatching", f"{broker.name} believes {broker.image.partitions}, and the log says {known.partitions}")
 
 
 def somebody_is_left_to_recover_from(cluster: Invariants) -> None:
-    """MinIsrRecoveryQuorum: with neither ISR nor ELR the last known leader is remembered. Excepted: Kafka remembers one, not min.insync.replicas (KC-50)."""
+    """MinIsrRecoveryQuorum: with neither ISR nor ELR the last known leader is remembered.
+
+    Excepted: Kafka remembers one, not min.insync.replicas (KC-50), and a new minimum forgets that one too (KC-59).
+    """
     for record in cluster.newest.values():
-        if not record.isr and not record.elr and len(record.last_known_elr) != 1:
+        if not record.isr and not record.elr and len(record.last_known_elr) != 1 and not cluster.minimum_altered:
             cluster.broken("MinIsrRecoveryQuorum", str(record))
 
 
