@@ -226,12 +226,15 @@ def test_an_isr_change_alone_does_not_interrupt_the_fetching() -> None:
 
 
 def test_a_new_leader_is_fetched_from_under_its_epoch() -> None:
-    """RP-72."""
+    """RP-72; and from the old one no more."""
     follower = Follower()
     follower.data(2)
+    old = follower.sent[-1][0]
     follower.learn(partition("b3", epoch=1, partition_epoch=1, isr=("b3", "b1")))
     assert [connection.startswith("b1->b3#") for connection in follower.opened] == [True]
     follower.accept_opens()
     position = follower.fetches[-1].partitions[0]
+    follower.tell(Received(old, FetchResponse(())))
 
     assert (position.fetch_offset, position.current_leader_epoch, position.last_fetched_epoch) == (2, 1, 0)
+    assert follower.sent[-1][0] != old
