@@ -7,9 +7,9 @@ import pytest
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import LogStartMoved, Replicated, Truncated
 from ksim_models.machine import Closed, Received
-from ksim_models.messages import FetchedPartition, FetchRequest, FetchResponse, RecordBatch
+from ksim_models.messages import FetchedPartition, FetchRequest, FetchResponse, PartitionRecord, RecordBatch
 from ksim_models.units import ms, s
-from lone_broker import LoneBroker, partition
+from lone_broker import BROKERS, LoneBroker, partition
 
 
 class Follower(LoneBroker):
@@ -72,6 +72,22 @@ def test_an_error_of_a_partition_delays_only_its_next_fetch(error: E) -> None:
     follower.until(ms(1000))
 
     assert [position.partition for position in follower.fetches[-1].partitions] == ["t-0"]
+    assert follower.fetches[-1].broker_epoch == 1, "RP-11: under the epoch of its registration, also where time has sent it"
+
+
+def test_an_error_of_one_partition_does_not_delay_the_others() -> None:
+    """RP-7: they are fetched at once, and the session forgets the one that waits until its time has come."""
+    follower = Follower()
+    follower.learn(PartitionRecord("t-1", BROKERS, BROKERS, (), (), "b2", 0, 0, False))
+    follower.answer(FetchedPartition("t-0", E.UNKNOWN_LEADER_EPOCH))
+    asked = [(tuple(position.partition for position in fetch.partitions), fetch.forgotten) for fetch in follower.fetches[1:]]
+    assert asked == [(("t-1",), ("t-0",))]
+    follower.answer()
+    assert len(follower.fetches) == 3
+    follower.until(ms(1000))
+    follower.answer()
+
+    assert [position.partition for position in follower.fetches[-1].partitions] == ["t-0"]
 
 
 def test_a_lost_connection_delays_all_and_begins_a_new_session() -> None:
@@ -93,7 +109,7 @@ def test_a_fetch_without_an_answer_ends_its_connection() -> None:
     assert follower.closed == []
     follower.until(s(30))
 
-    assert len(follower.closed) == 1
+    assert [connection.partition("#")[0] for connection in follower.closed] == ["b1->b2"]
 
 
 def test_it_cuts_where_the_leader_says_that_the_histories_part() -> None:
@@ -210,12 +226,15 @@ def test_an_isr_change_alone_does_not_interrupt_the_fetching() -> None:
 
 
 def test_a_new_leader_is_fetched_from_under_its_epoch() -> None:
-    """RP-72."""
+    """RP-72; and from the old one no more."""
     follower = Follower()
     follower.data(2)
+    old = follower.sent[-1][0]
     follower.learn(partition("b3", epoch=1, partition_epoch=1, isr=("b3", "b1")))
     assert [connection.startswith("b1->b3#") for connection in follower.opened] == [True]
     follower.accept_opens()
     position = follower.fetches[-1].partitions[0]
+    follower.tell(Received(old, FetchResponse(())))
 
     assert (position.fetch_offset, position.current_leader_epoch, position.last_fetched_epoch) == (2, 1, 0)
+    assert follower.sent[-1][0] != old
