@@ -113,7 +113,7 @@ def isr_and_elr_are_sound(cluster: Invariants) -> None:
             and (not record.leader or record.leader in isr)
             and (bool(isr) or cluster.brokers[0].profile.eligible_leader_replicas)
             and not any(name in elr for name in isr)
-            and (len(isr) < cluster.min_isr(record.partition) or not elr or cluster.minimum_altered)
+            and (len(isr) < cluster.min_isr(record.partition) or all(name not in replicas for name in elr) or cluster.minimum_altered)
         )
         if not sound:
             cluster.broken("INV-7", str(record))
@@ -174,7 +174,8 @@ def what_the_leader_waits_for_covers_whoever_may_be_elected(cluster: Invariants)
 
 
 def _covers(maximal: tuple[str, ...], record: PartitionRecord) -> bool:
-    return all(name in maximal for name in (*record.isr, *record.elr))
+    """Who is no replica any more is elected no more, even if it is left in the ELR."""
+    return all(name in maximal for name in (*record.isr, *record.elr) if name in record.replicas)
 
 
 def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
@@ -204,7 +205,8 @@ def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
 
 
 def _between(committed: Committed, start: int, end: int) -> list[RecordBatch]:
-    return [batch for batch in committed.batches if start <= batch.base_offset < end]
+    """A log may start in the middle of a batch."""
+    return [batch for batch in committed.batches if start < end and batch.next_offset > start and batch.base_offset < end]
 
 
 def brokers_believe_what_the_controller_wrote(cluster: Invariants) -> None:

@@ -68,6 +68,11 @@ FOUND = {
         '[[workload]]\ntopic = "u"\nrecords = 53\nevery = "10ms"\nsize = 1000\n'
         '[[fault]]\ndo = "delay"\nwhen = { request = "Produce", nth = 7, times = 3 }\nby = "2172ms"\n'
     ),
+    "LogMatching: a replica that starts anew at a log start in the middle of a batch": (
+        'kafka = { brokers = "4.1", clients = "3.0" }\n[topics.t]\n[producers.p1]\nconfig.linger.ms = 100\n[network]\nlatency = "2ms"\n'
+        '[[workload]]\ntopic = "t"\nrecords = 103\nevery = "10ms"\nsize = 10\n[[fault]]\ndo = "delete-records"\npartition = "t-0"\nbefore = 50\nat = "9663ms"\n'
+        '[[fault]]\ndo = "power-loss"\nwho = "leader(t-0)"\nat = "13723ms"\nfor = "904ms"\n'
+    ),
 }
 FILES = sorted((Path(__file__).parent / "found").glob("*.toml"))
 
