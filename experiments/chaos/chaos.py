@@ -224,6 +224,7 @@ def page(results: dict[str, Any], copies: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
         f"| {results['seeds']}: {sum(counts.values()):,} | {' | '.join(f'{counts.get(verdict, 0):,}' for verdict in (*VERDICTS, 'too long'))} | {failed:,} |",
         "",
+        "*Inconclusive*: nothing forbidden was seen, and some drawn fault touched nothing, or the run ended at its limit.",
         "A failing seed is shrunk and printed as a scenario file; what is found is mended together with its smallest test",
         "([test_found_by_chaos.py](../../tests/properties/test_found_by_chaos.py)). Found this way",
         "(the numbers are those of the drawing of that day; more seeds were run than the table's, in pieces, while what they found was mended):",
