@@ -1,7 +1,8 @@
 """What a broker does for consumers: fetches that wait for committed records, where logs begin and end, whether they still hold what was read.
 
 Kafka: KafkaApis.handleFetchRequest, ReplicaManager.fetchMessages, DelayedFetch, Partition.fetchOffsetForTimestamp, lastOffsetForLeaderEpoch.
-A consumer reads below the high watermark (read_committed: below the last stable offset), and leaves out by itself what was aborted (CV-1, CV-2).
+A consumer reads below the high watermark (read_committed: below the last stable offset), and leaves out by itself what was aborted (CV-1 to CV-4).
+What its producer was told about it does not matter (CV-13), and only what was committed may be lost again (CV-11).
 """
 
 from __future__ import annotations
