@@ -166,14 +166,13 @@ class Readers:
             offset, epoch = NO_OFFSET, -1
             if not error and replica is not None and replica.leadership is not None:
                 log = replica.log
+                end = log.last_stable_offset if request.read_committed else log.high_watermark
                 if request.at == "earliest":
                     offset, epoch = log.log_start_offset, log.epochs.entries[0][0] if log.epochs.entries else -1
-                elif replica.leadership.epoch_start_offset > log.high_watermark:
-                    error = ErrorCode.OFFSET_NOT_AVAILABLE  # RP-27
-                elif request.at == "since":
-                    offset, epoch = _first_since(request.since, log, log.last_stable_offset if request.read_committed else log.high_watermark)
                 else:
-                    offset, epoch = log.last_stable_offset if request.read_committed else log.high_watermark, replica.leader_epoch
+                    offset, epoch = _first_since(request.since, log, end) if request.at == "since" else (end, replica.leader_epoch)
+                    if replica.leadership.epoch_start_offset > log.high_watermark and (request.at != "since" or offset == NO_OFFSET):
+                        error, offset, epoch = ErrorCode.OFFSET_NOT_AVAILABLE, NO_OFFSET, -1  # RP-27
             results.append((partition, error, offset, epoch))
         return ListOffsetsResponse(tuple(results))
 
