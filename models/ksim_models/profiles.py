@@ -83,6 +83,8 @@ class ClientProfile:
     """3.9.2 (KAFKA-17632, A48): RoundRobinPartitioner, asked again, gives the same partition; before, it skipped one with every new batch."""
     splits_parts_in_halves: bool
     """4.2 (KAFKA-8350, A43): a part of a split batch that is still too large is halved; before, it was cut by batch.size again."""
+    drains_each_node_from_its_own_place: bool
+    """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
     batch_size_at_least_one: bool
@@ -309,6 +311,7 @@ def client_profile(version: str) -> ClientProfile:
         asks_partitioner_once=release >= (4, 0, 0),
         round_robin_remembers=release >= (3, 9, 2),
         splits_parts_in_halves=release >= (4, 2, 0),
+        drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),

@@ -208,6 +208,12 @@ CLIENT_SWITCHES = (
         _nothing_to_choose,
     ),
     Switch(
+        "drains_each_node_from_its_own_place",
+        "A request that has no room for the next partition's batch",
+        {False: "may leave that partition out the next time too, for as long as others have something", True: "begins with that partition the next time"},
+        "KAFKA-13834",
+    ),
+    Switch(
         "expired_text_says_not_sent",
         "The text of the exception for a batch that expired",
         {False: "says how long ago the batch was made", True: "says also that it was not sent, or not answered"},

@@ -24,6 +24,7 @@ from ksim_models.switches import differing
 CLIENT_SWITCHES = [
     # switch, the last release without it, the first one with it
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
+    ("drains_each_node_from_its_own_place", "3.2", "3.3"),  # KAFKA-13834, A31
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
     ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
     ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
