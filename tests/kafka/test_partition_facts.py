@@ -101,7 +101,7 @@ def test_the_high_watermark_when_the_controller_takes_a_follower_out_of_the_isr(
     alone.produce(client, 10, acks=1)
     alone.fetch("b2", 10, last_epoch=0)
     assert alone.replica.log.high_watermark == 10
-    alone.learn(BrokerRecord("b2", 2, **{"fenced": False, **state}))
+    alone.learn(BrokerRecord("b2", 2, **{"fenced": False, **state}))  # type: ignore[arg-type]
     alone.produce(client, 10, acks=1)
 
     alone.learn(partition(isr=("b1",), partition_epoch=1))
