@@ -69,7 +69,7 @@ def wake(tasks: LogTasks, now: Micros) -> tuple[list[Effect], list[str]]:
     return out, told
 
 
-ONCE_A_SECOND = {"log_flush_scheduler_interval_ms": 1_000}
+ONCE_A_SECOND: dict[str, Any] = {"log_flush_scheduler_interval_ms": 1_000}
 
 
 @pytest.mark.parametrize(
