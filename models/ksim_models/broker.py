@@ -114,7 +114,7 @@ class Broker:
         self.asking = TopicAsking(self.config, self.image, self.membership)
         own, here = (self.name, self.profile, self.config), (self.image, self.replicas, self.leading)
         ids = ProducerIds(self.number, self.incarnation)
-        self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at)
+        self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at, self._is_open)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         disk = self.logs, self.topic_ids, self.directories
         self.roles = Roles(*own, self.page_cache, *disk, *here, self.following, self.membership, self.tasks, self.coordination)
@@ -127,6 +127,9 @@ class Broker:
         if self.quorum is None:
             return Membership(name, profile, config, self.controller, dice, call, self.incarnation, previous_epoch, start_at)
         return QuorumMembership(name, profile, config, *self.quorum, dice, call, self.incarnation, previous_epoch, start_at)
+
+    def _is_open(self) -> bool:
+        return self.membership.was_unfenced
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -195,7 +198,7 @@ class Broker:
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
         """KC-23. A broker that has never served has nothing to hand over, and leaves no mark of a clean shutdown either."""
-        if not self.membership.was_unfenced:
+        if not self._is_open():
             self.running = False
             out.append(Exit())
         elif not self.config.controlled_shutdown_enable:
@@ -292,7 +295,7 @@ class Broker:
         self.idle_check_at = min(active) + max_idle + MILLISECOND if active else NEVER
 
     def _on_opened(self, event: Opened, now: Micros, out: list[Effect]) -> None:
-        if event.accepted and self.membership.was_unfenced:
+        if event.accepted and self._is_open():
             self.inbound[event.connection] = Inbound(event.peer, now)
             if self.idle_check_at == NEVER and self.config.connections_max_idle_ms >= 0:
                 self.idle_check_at = now + ms(self.config.connections_max_idle_ms) + MILLISECOND

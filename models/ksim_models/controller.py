@@ -169,8 +169,8 @@ class Controller(Decisions):
             case BrokerRegistrationRequest():
                 self._on_registration(connection, message, now, out)
             case CreateTopicsRequest():
-                for topic in message.topics:
-                    for record, fact in created(topic, message, self._log.unfenced(), self._dice) if topic not in self._log.topics else ():
+                for topic in (topic for topic in message.topics if topic not in self._log.topics):
+                    for record, fact in created(topic, message, self._log.unfenced(), self._dice, self._log.end_offset):
                         self._log.append(record, () if fact is None else (fact,), now)
                 self._answer(connection, CreateTopicsResponse(message.topics), out)
             case _:

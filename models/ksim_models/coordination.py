@@ -66,16 +66,20 @@ class Coordination:
         name_connection: Callable[[str], str],
         next_producer_id: Callable[[], int],
         booted_at: Micros,
+        is_open: Callable[[], bool],
     ) -> None:
-        """reply: (connection, response) for a request that was not answered at once. It is sent after the event at hand."""
+        """reply: (connection, response) for a request that was not answered at once. It is sent after the event at hand.
+
+        is_open: this broker serves (KC-12).
+        """
         self.image = image
         self.leading = leading
         self.reply = reply
         self.topics = InternalTopics(config, image, ask_for)
         patience = ms(config.request_timeout_ms)
-        self.marker_peers = Peers(broker, patience, name_connection, self._serve_myself)
+        self.marker_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
         cache = TransactionCache(broker, profile.transaction_version, self.topics, replicas, leading)
-        self.verification_peers = Peers(broker, patience, name_connection, self._serve_myself)
+        self.verification_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
         self.markers = TransactionMarkers(image, self.marker_peers, cache)
         self.transactions = TransactionCoordinator(profile, config, cache, self.markers, next_producer_id, booted_at)

@@ -21,8 +21,8 @@ from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_coordinator import MemberState
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.consumer_group import GroupMember
-from ksim_models.copying import CopyHabits, Copying, Then, Turn
-from ksim_models.copying_consumer import NO_USE, CopyingConsumer
+from ksim_models.copying import NO_USE, CopyHabits, Copying, Then, Turn
+from ksim_models.copying_consumer import CopyingConsumer
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.machine import Crashed, Dice, Effect, Event, Exit, Restarted, Rouse, Terminated, Wake
 from ksim_models.profiles import ClientProfile

@@ -59,6 +59,10 @@ NEW_ERRORS = OLD_ERRORS | {
     ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
 }
 """Since 4.0."""
+FETCH_ERRORS = NEW_ERRORS | dict.fromkeys(
+    (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.REQUEST_TIMED_OUT), ErrorCode.NOT_COORDINATOR
+)
+"""Of a fetch of offsets that waited (4.0): the one answer after which older consumers look for the coordinator again."""
 OLD_GROUP_ERRORS = OLD_ERRORS | {
     ErrorCode.REQUEST_TIMED_OUT: ErrorCode.REBALANCE_IN_PROGRESS,
     ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
@@ -82,7 +86,7 @@ class GroupCoordinator:
         self.reply = reply
         self.is_new = profile.offsets_append_acks_1
         self.offset_errors = NEW_ERRORS if self.is_new else OLD_ERRORS
-        self.membership = GroupMembership(config, reply, self._store_group)
+        self.membership = GroupMembership(config, reply, self._store_group, is_new=self.is_new)
         self.consumer_groups = ConsumerGroupMembership(profile, config, self._size_of)
         self.shards: dict[str, Shard] = {}
         self.next_look: Micros = NEVER
@@ -391,7 +395,7 @@ class GroupCoordinator:
             return answer
 
         def told(error: ErrorCode, offset: int, at: Micros, out: list[Effect]) -> None:
-            self.reply(connection, OffsetFetchResponse(self.offset_errors.get(error, error)) if error else answer)
+            self.reply(connection, OffsetFetchResponse(FETCH_ERRORS.get(error, error)) if error else answer)
 
         self.leading.await_commit(place, self.config.offsets_commit_timeout_ms, told, now, out)
         return None

@@ -130,6 +130,8 @@ class LibrdkafkaClient(Connections):
                 self.commits.answered(request, error, now, out)
             case OffsetFetchResponse() if isinstance(request, CommittedQuery):
                 self.assignment.offsets_came(request, message, now, out)
+            case OffsetFetchResponse():
+                self._on_offsets(request, message, now)
             case FindCoordinatorResponse():
                 self.group.found(message, now)
             case JoinGroupResponse():
@@ -140,6 +142,9 @@ class LibrdkafkaClient(Connections):
                 self.group.answered_heartbeat(message, now)
             case LeaveGroupResponse():
                 self.group.leaving = False
+
+    def _on_offsets(self, request: Request, response: OffsetFetchResponse, now: Micros) -> None:
+        raise AssertionError("the application of a plain consumer asks for no committed offsets")
 
     def _give_up(self, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         super()._give_up(request, error, now, out)
