@@ -114,6 +114,7 @@ setup(name="ksim-compiled", packages=[], ext_modules=mypycify({arguments!r}, opt
 
 
 def build() -> None:
+    copied = fingerprint()
     files = copy()
     shutil.copy(ROOT / "pyproject.toml", BUILD / "mypy.toml")
     (BUILD / "setup.py").write_text(SETUP.format(arguments=["--config-file", "mypy.toml", *files]), encoding="utf-8")
@@ -124,7 +125,7 @@ def build() -> None:
         lines = [line for line in (BUILD / "log").read_text(encoding="utf-8").splitlines() if "warning:" not in line]
         sys.exit("\n".join([*lines[-20:], f"The build has failed; all that it said is in {BUILD / 'log'}."]))
     shutil.rmtree(BUILD / "build")
-    (BUILD / "fingerprint").write_text(fingerprint(), encoding="utf-8")
+    (BUILD / "fingerprint").write_text(copied, encoding="utf-8")
 
 
 if __name__ == "__main__":
