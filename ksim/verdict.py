@@ -234,6 +234,9 @@ def _reasons(result: Classified) -> list[str]:
             pending = both(pending, producer.offered_after(result.deaths[producer.name]))
         if pending:
             reasons.append(f"{total(pending)} records of {producer.name} are still pending at the limit")
+    if not end.quiet:
+        waiting = (name for name in result.not_initialized if name in end.living_producers)
+        reasons += [f"{name} was still within initTransactions() at the limit, and what it was to send was not offered" for name in waiting]
     return reasons
 
 
