@@ -110,6 +110,19 @@ def test_the_high_watermark_when_the_controller_takes_a_follower_out_of_the_isr(
     assert alone.replica.log.high_watermark == high_watermark
 
 
+def test_before_3_6_a_shrink_by_the_controller_raises_the_epoch_so_that_the_dead_hold_nothing_back() -> None:
+    """BV-334 says that they do for up to 30 s; but resetReplicaState of the higher epoch (KC-47) forgets when they were caught up."""
+    alone = LoneBroker(partition(), kafka="3.5", topic=(("min.insync.replicas", "2"),))
+    client = alone.client()
+    for follower in ("b2", "b3"):
+        alone.fetch(follower, 0)
+    alone.produce(client, 10)
+
+    alone.learn(partition(isr=("b1",), epoch=1, partition_epoch=1), *(BrokerRecord(name, number, True) for name, number in (("b2", 2), ("b3", 3))))
+
+    assert (alone.codes(client), alone.replica.log.high_watermark) == ([E.NOT_ENOUGH_REPLICAS_AFTER_APPEND], 10)
+
+
 def test_a_lone_leader_below_the_minimum_commits_when_the_isr_is_large_enough_again() -> None:
     """PartitionTest.testHighWatermarkAdvanceShouldNotAdvanceWhenUnderMinISR: RP-23; a proposal alone is not enough."""
     alone = LoneBroker(partition(isr=("b1",)), topic=(("min.insync.replicas", "2"),))
