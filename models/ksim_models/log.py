@@ -301,14 +301,16 @@ class Log:
                 self.producers.remember(batch)
 
     def _reload_producers(self, now: Micros) -> None:
-        """PS-53: from the newest snapshot that is left, and the log behind it. Where nobody was remembered nobody is looked for.
-
-        Every segment behind the log start has the snapshot with which it began, so that one stands in the last segment, or the log starts there.
-        """
+        """PS-53: from the newest snapshot that is left, and the log behind it. Where nobody was remembered nobody is looked for."""
         producers, end = self.producers, self.log_end_offset
         had_any = bool(producers.entries)
         start = producers.reload(self.log_start_offset, end, now, self.forget_producers_after)
         if had_any:
+            for segment in self.segments[-2:]:
+                if start < segment.base_offset:
+                    self._remember(self.between(start, segment.base_offset))
+                    start = segment.base_offset
+                    producers.take_snapshot(start)
             self._remember(self.between(start, end))
         producers.take_snapshot(end)
 

@@ -205,15 +205,19 @@ def test_who_was_idle_for_too_long_is_not_known_after_a_crash() -> None:
     assert list(log.producers.entries) == [8, 9]
 
 
-@pytest.mark.parametrize("end", range(1, 8))
-def test_the_newest_snapshot_stands_in_the_last_segment_however_a_log_was_cut(end: int) -> None:
-    """PS-52, PS-53: or the log starts there; so no segment before it is read again."""
+def test_where_snapshots_are_missing_those_of_the_last_two_segments_are_taken_again() -> None:
+    """PS-53: DeleteRecords and a cut took them, and behind a crash the log starts as long ago as its checkpoint says (LR-9)."""
     log = Log(config=SMALL)
     for number in range(7):
         log.append_as_leader(batch(producer_id=number % 2, sequence=number // 2), 0)
-    log.advance_high_watermark(3, 0)
-    log.move_start(min(3, end), 0)
-    log.truncate_to(end)
+    log.advance_high_watermark(6, 0)
+    log.move_start(5, 0)
+    log.truncate_to(6)
+    assert [snapshot.offset for snapshot in log.producers.snapshots] == [6]
     log.come_back(1, 1)
+    log.producers.drop_snapshots([2, 4, 6])
+    log.truncate_to(5)
 
-    assert max([snapshot.offset for snapshot in log.producers.snapshots] or [log.log_start_offset]) >= log.active.base_offset
+    assert (log.log_start_offset, [segment.base_offset for segment in log.segments]) == (0, [0, 2, 4])
+    assert [snapshot.offset for snapshot in log.producers.snapshots] == [2, 4, 5]
+    assert [[known[2] for known in entry.batches] for entry in log.producers.entries.values()] == [[0, 2, 4], [1, 3]]
