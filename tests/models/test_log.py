@@ -118,7 +118,7 @@ SMALL = TopicConfig(segment_bytes=200, segment_ms=10_000)
 @pytest.mark.parametrize(
     ("times", "segments"),
     [
-        pytest.param([0, 40], [0], id="it is exactly full, also where the system has saved the file meanwhile"),
+        pytest.param([5, 40], [0], id="it is exactly full, also where the system has saved the file meanwhile"),
         pytest.param([0, 0, 0], [0, 2], id="one byte more is too much"),
         pytest.param([20, 30], [0], id="segment.ms after its first record, whenever that was"),
         pytest.param([20, 31], [0, 1], id="later than that"),
@@ -128,7 +128,7 @@ SMALL = TopicConfig(segment_bytes=200, segment_ms=10_000)
 )
 def test_when_a_segment_is_full_or_old(times: list[int], segments: list[int]) -> None:
     """LR-1: by its bytes, and by the time-stamps of its records."""
-    log = Log(config=replace(SMALL, segment_ms=86_400_000) if 40 in times else SMALL)
+    log = Log(config=replace(SMALL, segment_ms=40_000) if 40 in times else SMALL)
     for second in times:
         log.append_as_leader(replace(batch(), max_timestamp=s(second)), 0, s(second))
 
@@ -192,3 +192,32 @@ def test_a_clean_stop_writes_its_checkpoints_at_once() -> None:
     assert [file.read(now) for now in (15, 39, 40)] == [7, 7, 8]
 
     assert Checkpoint(0).read(10**15) == 0, "a period of nothing: there was nothing yet at the only run"
+
+
+def test_who_was_idle_for_too_long_is_not_known_after_a_crash() -> None:
+    """PS-50, PS-55, LR-5: segments that were flushed, as the checkpoint says, are not read again; what their last snapshot says of the idle counts no more."""
+    log = Log(config=SMALL, forget_producers_after=s(100))
+    for producer_id, at in ((7, 0), (7, 0), (8, 50), (8, 50), (9, 50)):
+        log.append_as_leader(replace(batch(producer_id=producer_id, sequence=0), max_timestamp=s(at)), 0, s(at))
+    log.come_back(s(100), s(130))
+
+    assert [segment.base_offset for segment in log.segments] == [0, 2, 4]
+    assert list(log.producers.entries) == [8, 9]
+
+
+def test_where_snapshots_are_missing_those_of_the_last_two_segments_are_taken_again() -> None:
+    """PS-53: DeleteRecords and a cut took them, and behind a crash the log starts as long ago as its checkpoint says (LR-9)."""
+    log = Log(config=SMALL)
+    for number in range(7):
+        log.append_as_leader(batch(producer_id=number % 2, sequence=number // 2), 0)
+    log.advance_high_watermark(6, 0)
+    log.move_start(5, 0)
+    log.truncate_to(6)
+    assert [snapshot.offset for snapshot in log.producers.snapshots] == [6]
+    log.come_back(1, 1)
+    log.producers.drop_snapshots([2, 4, 6])
+    log.truncate_to(5)
+
+    assert (log.log_start_offset, [segment.base_offset for segment in log.segments]) == (0, [0, 2, 4])
+    assert [snapshot.offset for snapshot in log.producers.snapshots] == [2, 4, 5]
+    assert [[known[2] for known in entry.batches] for entry in log.producers.entries.values()] == [[0, 2, 4], [1, 3]]

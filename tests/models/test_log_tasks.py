@@ -111,6 +111,15 @@ def test_what_has_not_been_flushed_for_flush_ms_is_flushed(flushed_at: Micros, s
     assert tasks.wake_at == s(31)
 
 
+def test_what_was_never_flushed_is_flushed_flush_ms_after_the_beginning() -> None:
+    """LR-1."""
+    tasks, replica = hosted(FOR_EVER | {"flush_ms": 31_000}, **ONCE_A_SECOND)
+    write(replica.log, s(1))
+    for now, saved in ((s(30), 0), (s(31), 1)):
+        wake(tasks, now)
+        assert replica.log.recovery_point == saved
+
+
 def test_old_segments_go_and_whoever_follows_hears_of_it() -> None:
     """retention.ms, log.retention.check.interval.ms: each replica deletes its own, and says where its log starts now."""
     tasks, replica = hosted({"retention_ms": 10_000}, log_retention_check_interval_ms=5_000)
