@@ -79,6 +79,8 @@ class ClientProfile:
     """3.3 (KIP-794, A46): records without a key stick to a partition by bytes; before, until a new batch is needed (KIP-480, A47)."""
     asks_partitioner_once: bool
     """4.0 (A48): before, a partitioner class was told that its choice needs a new batch, and asked again."""
+    drains_on_where_it_stopped: bool
+    """3.3 (KAFKA-13834, A31): each broker's drain goes on with the partition at which the last one stopped; before, all share one place, and it goes on behind."""
     round_robin_remembers: bool
     """3.9.2 (KAFKA-17632, A48): RoundRobinPartitioner, asked again, gives the same partition; before, it skipped one with every new batch."""
     splits_parts_in_halves: bool
@@ -299,6 +301,7 @@ def client_profile(version: str) -> ClientProfile:
         memory_kept_until_answer=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
         uniform_sticky=release >= (3, 3, 0),
         asks_partitioner_once=release >= (4, 0, 0),
+        drains_on_where_it_stopped=release >= (3, 3, 0),
         round_robin_remembers=release >= (3, 9, 2),
         splits_parts_in_halves=release >= (4, 2, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),

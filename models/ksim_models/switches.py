@@ -296,6 +296,12 @@ CLIENT_SWITCHES = (
         _no_partitioner_class,
     ),
     Switch(
+        "drains_on_where_it_stopped",
+        "A batch that may not go yet, as an earlier one of its partition is in doubt,",
+        {False: "makes no other partition of its broker wait", True: "makes the partitions behind it on the same broker wait"},
+        "KAFKA-13834",
+    ),
+    Switch(
         "round_robin_remembers",
         "A record for which RoundRobinPartitioner is asked twice",
         {False: "skips a partition", True: "gets the same partition again"},

@@ -58,6 +58,7 @@ CLIENT_SWITCHES = [
     ("memory_kept_until_answer", "4.0.1", "4.0.2"),
     ("memory_kept_until_answer", "4.1.1", "4.1.2"),
     ("memory_kept_until_answer", "4.1.1", "4.2.0"),
+    ("drains_on_where_it_stopped", "3.2.3", "3.3.0"),  # KAFKA-13834, A31
     ("round_robin_remembers", "3.9.1", "3.9.2"),  # KAFKA-17632, A48
     ("asks_partitioner_once", "3.9", "4.0"),  # A48
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
