@@ -73,6 +73,7 @@ class Outcomes:
         waiting = self.in_flight.get(batch.partition)
         if waiting and batch in waiting:
             waiting.remove(batch)
+            self.stands_first(waiting)
         error = result.error
         if is_to_be_split(batch, error):
             self._tell(batch, out, split(batch, self.accumulator, self.idempotence))
@@ -111,6 +112,7 @@ class Outcomes:
     def _try_again(self, batch: Batch, error: ErrorCode, now: Micros, out: list[Effect]) -> None:
         self.records_retried += batch.count
         self.accumulator.put_back(batch, now)
+        self.stands_first(self.accumulator.queues[batch.partition])
         self._tell(batch, out, Retried(self.producer, batch.partition, batch.records, error.name, batch.attempts, batch.retry_at - now))
 
     def _strand(self, batch: Batch) -> None:
@@ -195,6 +197,11 @@ class Outcomes:
     def something_expires(self, now: Micros) -> bool:
         """The next expiry ends a poll, and what that poll finds overdue comes before it (S5, N14)."""
         return self.nothing_expires_before <= now and self.accumulator.next_expiry(self.in_flight) <= now
+
+    def stands_first(self, batches: Sequence[Batch]) -> None:
+        """Something else stands first in a queue or in flight now, and it may be older than what stood before it (A37)."""
+        if batches and (at := batches[0].created_at + self.accumulator.delivery_timeout) < self.nothing_expires_before:
+            self.nothing_expires_before = at
 
     def expire(self, now: Micros, out: list[Effect]) -> bool:
         """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38). True if anything expired."""

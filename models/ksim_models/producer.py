@@ -320,6 +320,7 @@ class Producer:
                     more = self.accumulator.batches_made > made  # Another partition's first record opened one, which this look did not see.
                 led = self.metadata.partitions_led_by(node)
                 batches = self.accumulator.drain(node, led, now, self._may_drain)
+                more = more or self.accumulator.goes_on_behind
                 if batches:
                     drained.append((node, batches))
                     more = more or len(batches) < len(led)
@@ -331,6 +332,7 @@ class Producer:
         for _, batches in drained:
             for batch in batches:
                 self._depart(batch, out)
+                self.outcomes.stands_first(self.accumulator.queues[batch.partition])
         if now >= self.outcomes.nothing_expires_before and self.outcomes.expire(now, out):
             self.turns_again = self.turns_again or taken
         for node, batches in drained:

@@ -425,7 +425,7 @@ def test_before_3_3_all_nodes_shared_the_place_where_a_drain_begins(kafka: str, 
     for name in ("t-0", "t-1", "t-4", "t-2", "t-3"):
         batch_in(queues, name, size=436)
     queues.drain("b1", ["t-5", "t-6", "t-0", "t-1", "t-4"], ms(9), anything)  # Breaks off at the fifth.
-    queues.drain("b3", ["t-0", "t-1", "t-4"], ms(9), lambda batch: False)  # Breaks off where it begins.
+    queues.drain("b3", ["t-4", "t-0", "t-1"], ms(9), lambda batch: False)  # Breaks off where it begins.
 
     assert queues.drain("b2", ["t-2", "t-3"], ms(9), anything)[0].partition == first
 
