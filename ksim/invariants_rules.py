@@ -179,9 +179,9 @@ def _covers(maximal: tuple[str, ...], record: PartitionRecord) -> bool:
 
 
 def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
-    """LogMatching and ConsistentRead: below its own high watermark every replica has what was committed there, and it never changes.
+    """LogMatching and ConsistentRead (CV-11): below its own high watermark every replica has what was committed there, and it never changes.
 
-    Excepted: unclean election and the power losses above, until the replica has cut its log (RP-35).
+    What lies before the start of its log nobody reads. Excepted: unclean election and the power losses above, until the replica has cut its log (RP-35).
     """
     for broker, partition, log in cluster.replicas():
         committed = _bound(cluster, partition)
@@ -196,7 +196,7 @@ def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
         if log.high_watermark > committed.end:
             cluster.broken("LogMatching", f"{partition} on {broker.name}: high watermark {log.high_watermark}, and {committed.end} is committed")
         if end > seen.matched:
-            start = max(seen.matched, log.batches[0].base_offset if log.batches else end)
+            start = max(seen.matched, log.log_start_offset, log.batches[0].base_offset if log.batches else end)
             mine, theirs = list(log.between(start, end)), _between(committed, start, end)
             if mine != theirs:
                 name = "ConsistentRead" if leads else "LogMatching"

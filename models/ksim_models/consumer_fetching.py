@@ -72,6 +72,8 @@ class Fetching:
         self.patience: Micros = ms(config.request_timeout_ms)
         self.waiting_for: dict[str, None] = {}
         """Nodes that could not be sent to at the last turn."""
+        self.fell_out = False
+        """A position was found out of range since positions were looked at."""
         self.log: list[Logged] | None = None
         """Where it is measured: what its sensors are to be told."""
         self.answers = 0
@@ -94,6 +96,7 @@ class Fetching:
 
     def update_positions(self, now: Micros, out: list[Effect]) -> None:
         """Hold positions against leaders that are new, and ask where logs begin or end where a position has to be reset."""
+        self.fell_out = False
         if self.thrown is not None:
             thrown, self.thrown = self.thrown, None
             raise thrown
@@ -317,6 +320,7 @@ class Fetching:
             if self.reset_policy == "none":
                 raise Thrown("OffsetOutOfRangeException", f"Fetch position {position.offset} is out of range for partition {fetch.partition}")
             position.request_reset(self.reset_policy)
+            self.fell_out = True
         elif fetch.error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
             raise _unauthorized(fetch.partition)
         elif fetch.error is ErrorCode.CORRUPT_MESSAGE:

@@ -267,6 +267,13 @@ def test_a_client_may_be_quicker_to_create_a_topic_again_and_then_it_has_the_bro
     assert found.verdict.records["removed"] > 350
 
 
+def test_a_topic_that_a_client_had_created_again_is_another_one_whose_log_outlives_a_crash() -> None:
+    """KIP-516: a broker that starts deletes what was of the old topic's id."""
+    deeds = '[[fault]]\nat = "2s"\ndo = "recreate-topic"\ntopic = "t"\n[[fault]]\nat = "6s"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "5s"\n'
+
+    assert run(deeds, kafka="3.9").verdict.records["lost"] == 0
+
+
 # Disks.
 
 TWO_DIRECTORIES = 'config.log.dirs = "/d1,/d2"\n'

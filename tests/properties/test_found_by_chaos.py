@@ -73,6 +73,13 @@ FOUND = {
         '[[workload]]\ntopic = "t"\nrecords = 103\nevery = "10ms"\nsize = 10\n[[fault]]\ndo = "delete-records"\npartition = "t-0"\nbefore = 50\nat = "9663ms"\n'
         '[[fault]]\ndo = "power-loss"\nwho = "leader(t-0)"\nat = "13723ms"\nfor = "904ms"\n'
     ),
+    "LogMatching: what a follower keeps before the start of the leader's log differs, and nobody reads it": (
+        'kafka = { brokers = "3.3", clients = "2.8" }\n[cluster]\nconfig.log.retention.check.interval.ms = 1000\n[topics.t]\npartitions = 2\n'
+        "config.retention.bytes = 20000\nconfig.segment.bytes = 2100\n[topics.u]\npartitions = 2\n[producers.p1]\nconfig.batch.size = 300\n"
+        '[network]\nlatency = "20ms"\n[[workload]]\ntopic = "t"\nrecords = 48\nevery = "50ms"\nsize = 1000\n'
+        '[[fault]]\ndo = "cut"\nbetween = ["broker-1", "broker-2"]\nat = "71ms"\nfor = "12959ms"\n'
+        '[[fault]]\ndo = "disk-full"\nwho = "leader(u-0)"\nat = "402ms"\nfor = "30694ms"\n'
+    ),
 }
 FILES = sorted((Path(__file__).parent / "found").glob("*.toml"))
 
