@@ -5,7 +5,7 @@ Kafka: BrokerServer, KafkaApis.handle, BrokerMetadataPublisher.updateCoordinator
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from ksim_models.config import BrokerConfig
@@ -132,6 +132,10 @@ class Coordination:
     def led_no_more(self, partition: str, now: Micros, out: list[Effect]) -> None:
         if coordinator := self.coordinators.get(topic_of(partition)):
             coordinator.resigned(partition, now, out)
+
+    def topics_deleted(self, partitions: Container[str], now: Micros, out: list[Effect]) -> None:
+        if self.in_use:
+            self.groups.topics_deleted(partitions, now, out)
 
     def metadata_changed(self, now: Micros, out: list[Effect]) -> None:
         if self.in_use:

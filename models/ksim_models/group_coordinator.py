@@ -5,7 +5,7 @@ Kafka: GroupCoordinator, GroupMetadataManager up to 3.9; GroupCoordinatorService
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from ksim_models.config import BrokerConfig
@@ -15,7 +15,7 @@ from ksim_models.errors import NONE, ErrorCode
 from ksim_models.group_errors import FETCH_ERRORS, NEW_ERRORS, OLD_ERRORS, OLD_GROUP_ERRORS
 from ksim_models.group_membership import GroupMembership, Reply
 from ksim_models.group_offsets import NOTHING, GroupOffsets, OffsetRecord
-from ksim_models.group_records import MEMBER_BYTES, OFFSET_BYTES, GroupRecord, MemberRecord, Shard
+from ksim_models.group_records import MEMBER_BYTES, OFFSET_BYTES, GroupRecord, MemberRecord, Shard, offset_records
 from ksim_models.groups import Group, GroupState
 from ksim_models.internal_topics import InternalTopics
 from ksim_models.leading import Leading
@@ -113,6 +113,16 @@ class GroupCoordinator:
         """Its marker stands in this partition of __consumer_offsets, and is committed (GC-4)."""
         if partition in self.shards:
             self.shards[partition].offsets.end(producer_id, committed=committed)
+
+    def topics_deleted(self, partitions: Container[str], now: Micros, out: list[Effect]) -> None:
+        """Offsets that groups have committed for them go with them: another topic of that name may be there already."""
+        self.out = out
+        for place, shard in self.shards.items():
+            if tombstones := shard.offsets.delete(partitions):
+                if self.is_new:
+                    self._write_offsets(shard, tombstones, lambda error: None, now)
+                else:
+                    self._append(place, tombstones, OFFSET_BYTES * len(tombstones), lambda *told: None, now)
 
     # The clock.
 
@@ -288,7 +298,7 @@ class GroupCoordinator:
         if group.state in (GroupState.STABLE, GroupState.PREPARING_REBALANCE):
             self.membership.heard_of(group, request.member, now)
             self._schedule()
-        records = _records(request.group, request.offsets, request.epochs)
+        records = offset_records(request.group, request.offsets, request.epochs)
         self._write_offsets(shard, records, lambda code: self.reply(connection, _committed(request, code)), now)
         return None
 
@@ -296,7 +306,7 @@ class GroupCoordinator:
         """GC-10: what the member's epoch allows, partition by partition. It does not keep a session alive."""
         group, partitions = shard.consumer_groups[request.group], [partition for partition, _ in request.offsets]
         refused = self.consumer_groups.commit_errors(group, request.member, request.instance, request.generation, partitions, anonymous=False)
-        records = tuple(one for one in _records(request.group, request.offsets, request.epochs) if one.partition not in refused)
+        records = tuple(one for one in offset_records(request.group, request.offsets, request.epochs) if one.partition not in refused)
         if not records:
             return OffsetCommitResponse(tuple((partition, refused[partition]) for partition in partitions))
 
@@ -421,7 +431,7 @@ class GroupCoordinator:
             if not error and shard is not None:
                 group = group or shard.groups.setdefault(request.group, Group(request.group))
                 error = self._refusal(group, request.member, request.generation, request.instance, in_transaction=True)
-        records = tuple(one for one in _records(request.group, request.offsets, request.epochs) if one.partition not in refused)
+        records = tuple(one for one in offset_records(request.group, request.offsets, request.epochs) if one.partition not in refused)
 
         def told(code: ErrorCode) -> None:
             self.reply(connection, TxnOffsetCommitResponse(tuple((partition, refused.get(partition, code)) for partition in partitions)))
@@ -430,10 +440,6 @@ class GroupCoordinator:
             told(error)
         else:
             self._write_offsets(shard, records, told, now, (request.producer_id, request.producer_epoch), proof)
-
-
-def _records(group: str, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> tuple[OffsetRecord, ...]:
-    return tuple(OffsetRecord(group, partition, offset, epochs[place] if epochs else -1) for place, (partition, offset) in enumerate(offsets))
 
 
 def _committed(request: OffsetCommitRequest, error: ErrorCode) -> OffsetCommitResponse:

@@ -5,6 +5,8 @@ Kafka: GroupMetadataManager and GroupMetadata up to 3.9, OffsetMetadataManager s
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from ksim_models.machine import message
 
 NOTHING = -1
@@ -12,7 +14,7 @@ NOTHING = -1
 
 @message
 class OffsetRecord:
-    """A record of __consumer_offsets: the next offset that this group is to read from a partition."""
+    """A record of __consumer_offsets: the next offset that this group is to read from a partition. Below 0: a tombstone."""
 
     group: str
     partition: str
@@ -63,6 +65,26 @@ class GroupOffsets:
         if committed:
             for (group, partition), stored in held.items():
                 self.put(OffsetRecord(group, partition, stored.offset, stored.leader_epoch), stored.at)
+
+    def delete(self, partitions: Container[str]) -> tuple[OffsetRecord, ...]:
+        """Their topic is gone: what is to be written for it. What transactions have pending for them goes at once, as up to 3.9 all does."""
+        keys = dict.fromkeys(key for key, known in self.committed.items() if key[1] in partitions and known[-1].offset >= 0)
+        for held in self.pending.values():
+            for key in [key for key in held if key[1] in partitions]:
+                del held[key]
+                if not self.visible_at_once:
+                    keys[key] = None
+        if self.visible_at_once:
+            for key in keys:
+                del self.committed[key]
+        return tuple(OffsetRecord(*key, NOTHING) for key in keys)
+
+    def replay(self, record: OffsetRecord, at: int) -> None:
+        """Outside a transaction. Since 4.0 the end of a topic also takes what transactions have pending."""
+        self.put(record, at)
+        if record.offset < 0 and not self.visible_at_once:
+            for held in self.pending.values():
+                held.pop((record.group, record.partition), None)
 
     def read(self, group: str, partition: str, high_watermark: int) -> Stored | None:
         """What is committed."""

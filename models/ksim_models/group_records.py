@@ -66,7 +66,7 @@ class Shard:
                     case OffsetRecord() if batch.transactional:
                         self.offsets.hold(batch.producer_id, record, base_offset + place)
                     case OffsetRecord():
-                        self.offsets.put(record, base_offset + place)
+                        self.offsets.replay(record, base_offset + place)
                     case GroupRecord():
                         told[record.group] = record
                     case ConsumerGroupRecord():
@@ -88,3 +88,7 @@ def _as_written(record: GroupRecord) -> Group:
         group.add(member)
     group.leader = record.leader
     return group
+
+
+def offset_records(group: str, offsets: tuple[tuple[str, int], ...], epochs: tuple[int, ...]) -> tuple[OffsetRecord, ...]:
+    return tuple(OffsetRecord(group, partition, offset, epochs[place] if epochs else -1) for place, (partition, offset) in enumerate(offsets))

@@ -91,6 +91,8 @@ class Roles:
                 self._take_role(record, now, out)
             elif record.partition in self.logs:
                 self._drop(record.partition, now, out)
+        if delta.removed:
+            self.coordination.topics_deleted(delta.removed, now, out)
         if delta.reconfigured:
             self._reconfigure(now)
 
