@@ -139,6 +139,8 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
         return allowed.because, []
     if name == "reordered" and config and not config.idempotence and not (runs := minus(runs, union(population.ended_as(Failed)))):
         return "enable.idempotence=false: a send that was given up may still arrive, behind what was sent since", []
+    if name == "torn" and not (runs := minus(runs, _with_a_lost_part(history, result, producer))):
+        return "a part of the transaction is lost, which is allowed", []
     if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
         return "the application sent the record again", []
     if name == "duplicated" and config and config.client.startswith("librdkafka") and not both(runs, _doubled_in_one_epoch(result, producer)):
@@ -158,6 +160,14 @@ def _read_as_committed(result: Classified, producer: str, runs: Runs) -> Runs:
     counted = union([(first, stop) for (name, _), of in result.copies.items() if name == producer for first, stop, _ in of])
     aborted = fate(result.transactions.get(producer, []), "aborted")
     return both(runs, union([*given, *both(counted, aborted)]))
+
+
+def _with_a_lost_part(history: History, result: Classified, producer: str) -> Runs:
+    """Records of the transactions of which some are lost, where the configuration allows that."""
+    lost: Runs = []
+    for partition, runs in _groups(result, "lost", producer, result.classes["lost"].get(producer, [])).items():
+        lost = union([*lost, *minus(runs, _allowance(history, result, "lost", producer, partition, runs)[1])])
+    return union([run for told in result.transactions.get(producer, []) if both(told.records, lost) for run in told.records])
 
 
 def _sent_again_under_a_new_epoch(result: Classified, producer: Producer) -> Runs:
@@ -234,6 +244,9 @@ def _reasons(result: Classified) -> list[str]:
             pending = both(pending, producer.offered_after(result.deaths[producer.name]))
         if pending:
             reasons.append(f"{total(pending)} records of {producer.name} are still pending at the limit")
+    if not end.quiet:
+        waiting = (name for name in result.not_initialized if name in end.living_producers)
+        reasons += [f"{name} was still within initTransactions() at the limit, and what it was to send was not offered" for name in waiting]
     return reasons
 
 

@@ -11,7 +11,22 @@ from ksim.history import History, HistoryError
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim.verdict import Witness, classes, judge
-from ksim_models.facts import INTERNAL, Acked, Appended, Ended, Failed, Fault, FinalLog, HighWatermark, LoggedBatch, Offered, Refused, Replicated, Sent
+from ksim_models.facts import (
+    INTERNAL,
+    Acked,
+    Appended,
+    Ended,
+    Failed,
+    Fault,
+    FinalLog,
+    HighWatermark,
+    LoggedBatch,
+    Offered,
+    Refused,
+    Replicated,
+    Sent,
+    Transaction,
+)
 
 SAFE = {"acks": "all", "enable.idempotence": True, "retries": 2147483647, "max.in.flight.requests.per.connection": 5}
 PLAIN = SAFE | {"enable.idempotence": False}
@@ -408,6 +423,15 @@ def test_a_send_of_a_living_client_that_is_pending_at_the_limit_makes_the_verdic
 
     assert judge(history_of(*facts, ended("p1", quiet=False))).reasons == ("2 records of p1 are still pending at the limit",)
     assert judge(history_of(*facts, ended("p2"))).verdict == "held"
+
+
+def test_a_producer_that_never_came_through_init_transactions_makes_the_verdict_inconclusive() -> None:
+    """Nothing of its workload was offered, so nothing could go wrong."""
+    stuck = Transaction("p1", 0, "failed", call="init", error="TimeoutException")
+
+    assert judge(history_of(stuck, ended("p1", quiet=False))).verdict == "inconclusive"
+    assert judge(history_of(stuck, Transaction("p1", 1, "begin"), ended("p1", quiet=False))).verdict == "held"
+    assert judge(history_of(stuck, ended("p2", quiet=False))).verdict == "held", "it died"
 
 
 @pytest.mark.parametrize("logs", [[], [log(range(5), readable=False)], [log(range(5), leader=False)]])
