@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Appended, HighWatermark, LogStartMoved, Rejected
-from ksim_models.machine import Asked, Opened, Received
+from ksim_models.facts import Appended, HighWatermark, LogStartMoved, MarkerWritten, Rejected
+from ksim_models.machine import Asked, Effect, Note, Opened, Received
 from ksim_models.messages import (
     AlterPartitionRequest,
     AlterPartitionResponse,
@@ -18,8 +18,10 @@ from ksim_models.messages import (
     FetchPartition,
     FetchRequest,
     FetchResponse,
+    Marker,
     PartitionRecord,
     ProduceRequest,
+    ProduceResponse,
     RecordBatch,
     RemoveTopicRecord,
     TopicRecord,
@@ -439,3 +441,20 @@ def test_a_fetch_that_names_nothing_brings_its_follower_back_too() -> None:
 
     proposed = [item.new_isr for asked in alone.asked(AlterPartitionRequest) for item in asked.items]
     assert proposed == [(("b1", 1), ("b2", -1), ("b3", 3))], "b2 has not fetched yet, so its epoch is not known"
+
+
+def test_a_marker_is_told_with_its_producer_and_is_nobodys_record() -> None:
+    """PS-30, PS-32; producer ids begin at 0."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    out: list[Effect] = []
+    for epoch, committed in ((3, True), (2, True), (4, False)):
+        marker = RecordBatch("t-0", "", range(1), 78, 0, epoch, -1, transactional=True, marker=Marker(committed, 4))
+        alone.broker.leading.append_own((marker,), -1, 1_000, lambda response, now, out: None, 0, out)
+    facts = [effect.fact for effect in out if isinstance(effect, Note)]
+
+    assert [fact for fact in facts if not isinstance(fact, HighWatermark)] == [
+        MarkerWritten("b1", "t-0", 0, 3, True, 0),
+        MarkerWritten("b1", "t-0", 0, 4, False, 1),
+    ], "the second one is of an older epoch"
+    answers = [answer for _, answer in alone.broker.leading.answers if isinstance(answer, ProduceResponse)]
+    assert [answer.results[0].error for answer in answers] == [E.NONE, E.INVALID_PRODUCER_EPOCH, E.NONE]
