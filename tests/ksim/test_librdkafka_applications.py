@@ -230,7 +230,7 @@ def test_who_waits_for_the_connection_of_a_broker_that_leaves_the_metadata_asks_
 
 
 def test_who_remembers_a_coordinator_that_has_left_the_metadata_waits_for_a_connection_that_nobody_makes() -> None:
-    """rd_kafka_coord_req_fsm: the cache keeps the broker's old thread; only another connection that comes or goes lets it ask again (2 of 4 runs on 4.3.0)."""
+    """rd_kafka_coord_req_fsm: the cache keeps the broker's old thread; only another connection that comes or goes lets it ask again (2 of 11 live runs)."""
     run = twin("3.9", 0)
     phases = [fact.phase for _, fact in run.history.of(Transaction)]
 
