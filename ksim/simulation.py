@@ -152,6 +152,7 @@ class Simulation:
                 quorum=self.controllers.for_an_observer(),
                 page_cache=replace(cache, phase=int(dice.at("writeback", plan.name) * cache.scan)),
                 power_loss_keeps=self.plan.model.power_loss_keeps,
+                loading_takes=self.plan.model.load,
             )
             brokers.append(broker)
             self.loop.add(broker)

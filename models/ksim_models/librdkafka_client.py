@@ -45,7 +45,8 @@ RETRY_JITTER_PERCENT = 20
 class LibrdkafkaClient(Connections):
     def __init__(self, name: str, config: LibrdkafkaConsumerConfig, bootstrap: Sequence[str], topics: Sequence[str], dice: Dice) -> None:
         self.name = name
-        self.config: LibrdkafkaConsumerConfig = config
+        self.config = config
+        self.max_fails = config.socket_max_fails
         self.bootstrap = tuple(bootstrap)
         self.topics = tuple(topics)
         self.dice = dice
