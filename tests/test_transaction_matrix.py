@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ksim import Scenario, simulate
 from loading import load
 
 HERE = Path(__file__).parents[1] / "experiments" / "transactions"
 matrix = load(HERE / "matrix.py")
 cells = matrix.cells
-CELLS = [cell for cell in cells.cells() if not cell.nothing]
+CELLS = [cell for client in (cells.JAVA, cells.LIBRDKAFKA) for cell in cells.cells(client) if not cell.nothing]
 PAGE = matrix.PAGE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.path.stem)
+def name_of(cell: Any) -> str:
+    return f"{cell.client}-{cell.path.stem}"
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=name_of)
 def test_a_cell_ends_as_predicted_and_as_the_page_says(cell: object) -> None:
     found = matrix.outcome(matrix.play(cell.path))  # type: ignore[attr-defined]
 
@@ -32,12 +38,20 @@ def test_a_setting_that_is_weakened_breaks_what_the_page_says_and_nothing_breaks
     assert (verdict.verdict == "violated") is (path in [witness for _, _, witness, _ in cells.WEAKENED])
 
 
+@pytest.mark.parametrize("cell", sorted(cells.STANDS_STILL, key=name_of), ids=name_of)
+def test_where_librdkafka_waits_for_a_coordinator_that_is_gone_it_does_so_until_it_is_started_again(cell: Any) -> None:
+    alone = cells.text(cell).replace(f"[[fault]]\n{cells.AGAIN}", "")
+    (processing,) = simulate(Scenario.loads(alone)).verdict.processing
+
+    assert processing.unprocessed > 200
+
+
 def test_there_is_a_scenario_for_every_cell_and_no_other() -> None:
-    assert {cell.path for cell in CELLS} == {*cells.SCENARIOS.glob("*.toml")}
-    assert len(CELLS) == 120
+    assert {cell.path for cell in CELLS} == {*cells.SCENARIOS.rglob("*.toml")}
+    assert [sum(cell.client == client for cell in CELLS) for client in (cells.JAVA, cells.LIBRDKAFKA)] == [120, 122]
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.path.stem)
+@pytest.mark.parametrize("cell", CELLS, ids=name_of)
 def test_a_scenario_is_what_its_moment_and_its_fault_make_of_it(cell: object) -> None:
     assert cell.path.read_text(encoding="utf-8") == cells.text(cell)  # type: ignore[attr-defined]
 
@@ -45,6 +59,6 @@ def test_a_scenario_is_what_its_moment_and_its_fault_make_of_it(cell: object) ->
 def test_the_page_has_a_row_for_each_moment_and_a_cell_for_each_fault() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("| **")]
 
-    assert len(rows) == len(cells.PHASES)
+    assert len(rows) == 2 * len(cells.PHASES)
     assert all(row.count("|") == len(cells.FAULTS) + 2 for row in rows)
     assert "not as predicted" not in PAGE

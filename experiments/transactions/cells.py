@@ -12,8 +12,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SCENARIOS = HERE / "scenarios"
 
+JAVA, LIBRDKAFKA = "java", "librdkafka"
 PROTOCOLS = {"tv1": '"3.9"', "tv2": '"4.3"'}
 """Transactions before KIP-890 part 2, and with it: by the release, which formats its cluster so."""
+RELEASES = {"tv1": "3.9", "tv2": "4.3"}
+"""What librdkafka, which speaks TV1 with every broker, is tried with."""
 PHASES = {
     "init": "initTransactions()",
     "begin": "behind beginTransaction()",
@@ -157,16 +160,18 @@ LASTS = {"client-crash": "1s", "coordinator-crash": "5s", "leader-crash": "5s", 
 
 TIMEOUT = "config.transaction.timeout.ms = 2000\n"
 """Where it is to strike; else it is the default of a minute."""
-FATAL = {
-    *(("tv1", phase, "time-out") for phase in ("produce", "add-offsets", "offsets", "commit")),
-    ("tv2", "offsets", "time-out"),
-}
-"""The producer is of no use any more and the application ends: somebody has to start it again."""
 AGAIN = 'name = "started again"\nat   = "20s"\ndo   = "crash"\nwho  = "copy"\nfor  = "1s"\n'
 
 PROMISE = ("lost", "torn", "aborted_read", "hidden", "duplicated")
 PROMISE_END_TO_END = ("processed_twice", "skipped", "unprocessed")
 SURPRISES = {
+    "librdkafka waits for a group coordinator that is gone": "where the broker that it remembers as the group's coordinator is no longer in the metadata, its"
+    " thread has ended; send_offsets_to_transaction waits for that connection, and asks again only when another one comes or goes: for minutes, on a quiet"
+    " cluster until topic.metadata.refresh.interval.ms (five) brings the broker back. The transaction is aborted by its time-out meanwhile.",
+    "librdkafka watches its session itself": "where a coordinator is away for longer than `session.timeout.ms` its member id is given up without a word of the"
+    " broker; the offsets of the call at hand come too late (UNKNOWN_MEMBER_ID), are aborted, and read again.",
+    "librdkafka's messages have no longer than the transaction": "`message.timeout.ms` is `transaction.timeout.ms` at most, so what is late fails with"
+    " _MSG_TIMED_OUT, and the commit requires an abort; where the coordinator has aborted meanwhile that is refused, which is fatal on both releases.",
     "A time-out looks like fencing": "the coordinator aborts what lasts too long and raises the epoch: there is no newer producer,"
     " and the application is told of one (H-126)."
     " With TV1 that is the end of it; with TV2 it is not where the abort comes first: the coordinator takes an abort of the epoch before for a repetition.",
@@ -239,10 +244,17 @@ class Cell:
     protocol: str
     phase: str
     fault: str
+    client: str = JAVA
 
     @property
     def path(self) -> Path:
-        return SCENARIOS / f"{self.protocol}-{self.phase}-{self.fault}.toml"
+        if self.client == JAVA:
+            return SCENARIOS / f"{self.protocol}-{self.phase}-{self.fault}.toml"
+        return SCENARIOS / self.client / f"{RELEASES[self.protocol]}-{self.phase}-{self.fault}.toml"
+
+    @property
+    def label(self) -> str:
+        return self.protocol.upper() if self.client == JAVA else RELEASES[self.protocol]
 
     @property
     def copies(self) -> bool:
@@ -260,7 +272,9 @@ class Cell:
     @property
     def nothing(self) -> str:
         """Why there is no such cell; "" where there is one."""
-        if self.protocol == "tv2" and self.phase in ONLY_TV1:
+        if self.client != JAVA and self.has_many:
+            return "with the Java client only"
+        if self.client == JAVA and self.protocol == "tv2" and self.phase in ONLY_TV1:
             return "no such request (T40)"
         if not self.copies and self.has_many:
             return "it reads nothing"
@@ -271,26 +285,48 @@ class Cell:
         return ""
 
 
-def cells() -> Iterator[Cell]:
+FATAL = {
+    *(Cell("tv1", phase, "time-out") for phase in ("produce", "add-offsets", "offsets", "commit")),
+    Cell("tv2", "offsets", "time-out"),
+    *(Cell("tv1", phase, "time-out", LIBRDKAFKA) for phase in ("produce", "commit")),
+    *(Cell("tv2", phase, "time-out", LIBRDKAFKA) for phase in ("produce", "offsets", "commit")),
+}
+"""The producer is of no use any more and the application ends: somebody has to start it again."""
+STANDS_STILL = {Cell(protocol, "produce", "coordinator-crash", LIBRDKAFKA) for protocol in PROTOCOLS}
+"""send_offsets_to_transaction does not return until something else makes or breaks a connection: here too somebody has to start it again."""
+OF_LIBRDKAFKA = {
+    "[producers.feed]\n": "[producers.feed]\nconfig.enable.idempotence = true\n",
+    "[consumers.auditor]\n": '[consumers.auditor]                # of no group, which librdkafka has not\nclient = "java"\n',
+}
+"""Where its defaults are others, and where it is not the one to ask."""
+
+
+def cells(client: str = JAVA) -> Iterator[Cell]:
     for protocol in PROTOCOLS:
         for phase in PHASES:
             for fault in FAULTS:
-                yield Cell(protocol, phase, fault)
+                yield Cell(protocol, phase, fault, client)
 
 
 def text(cell: Cell) -> str:
     """The whole scenario."""
-    what = f"{PHASES[cell.phase]}: {FAULTS[cell.fault]} ({cell.protocol.upper()})"
-    parts = [f'format = 1\ntitle  = "{what}"\nkafka  = {PROTOCOLS[cell.protocol]}\nclient = "java"\nseed   = 7\n', CLUSTER]
+    with_whom = "" if cell.client == JAVA else "librdkafka, "
+    what = f"{PHASES[cell.phase]}: {FAULTS[cell.fault]} ({with_whom}{cell.label})"
+    parts = [f'format = 1\ntitle  = "{what}"\nkafka  = {PROTOCOLS[cell.protocol]}\nclient = "{cell.client}"\nseed   = 7\n', CLUSTER]
     parts.append((COPY if cell.copies else PLAIN).format(timeout=TIMEOUT if cell.fault == "time-out" else "", prefix="", many=MANY if cell.has_many else ""))
     if cell.has_many:
         parts.append(SPARE_MANY)
     elif cell.fault == "zombie":
         parts.append(TWIN if cell.phase == "init" else SPARE if cell.copies else SUCCESSOR)
-    again = [AGAIN] if (cell.protocol, cell.phase, cell.fault) in FATAL else []
+    again = [AGAIN] if cell in FATAL | STANDS_STILL else []
     parts += [f"[[fault]]\n{fault}" for fault in [*_faults(cell), *again]]
     parts.append(_expect(cell))
-    return "\n".join(part.strip("\n") + "\n" for part in parts)
+    whole = "\n".join(part.strip("\n") + "\n" for part in parts)
+    if cell.client == JAVA:
+        return whole
+    for java, own in OF_LIBRDKAFKA.items():
+        whole = whole.replace(java, own)
+    return whole
 
 
 def _faults(cell: Cell) -> list[str]:

@@ -53,6 +53,15 @@ Behind it stands what the application was told: nothing, or the exceptions of it
 ends, and somebody has to start it again.
 """
 
+WITH_LIBRDKAFKA = """\
+## The same with librdkafka
+
+The application is one of confluent-kafka, its consumer and its producer librdkafka's
+([what it does](../../docs/reference/consumers.md#an-application-of-librdkafka)), with brokers of **3.9** and of **4.3**: it speaks TV1 with both.
+Who writes the input is idempotent, which is not librdkafka's default.
+A producer for each input partition is simulated with the Java client only.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -96,25 +105,32 @@ def _whose(producer: str) -> str:
 
 def shown(cell: Cell, found: Outcome) -> str:
     word = found.harm or ("once" if cell.copies else "whole")
-    text = f"{cell.protocol.upper()} [{word}]({cell.path.relative_to(cells.HERE)})"
+    text = f"{cell.label} [{word}]({cell.path.relative_to(cells.HERE)})"
     if found.told:
         text += f" {', '.join(found.told)}"
     if found.ended:
         text += " - ends"
+    if cell in cells.STANDS_STILL:
+        text += " - stands still until it is started again"
     if found.reasons:
         text += f" ({found.reasons})"
     return text + ("" if found.met else " **not as predicted**")
 
 
 def page(found: dict[Cell, Outcome]) -> str:
-    lines = [INTRODUCTION, "| | " + " | ".join(FAULTS.values()) + " |", "|---|" + "---|" * len(FAULTS)]
+    lines = [INTRODUCTION, *table(cells.JAVA, found), "", WITH_LIBRDKAFKA, *table(cells.LIBRDKAFKA, found)]
+    return "\n".join([*lines, "", *remarks()]) + "\n"
+
+
+def table(client: str, found: dict[Cell, Outcome]) -> Iterator[str]:
+    yield "| | " + " | ".join(FAULTS.values()) + " |"
+    yield "|---|" + "---|" * len(FAULTS)
     for phase, what in PHASES.items():
         row = []
         for fault in FAULTS:
-            here = [Cell(protocol, phase, fault) for protocol in cells.PROTOCOLS]
-            row.append("<br>".join(f"{cell.protocol.upper()} - {cell.nothing}" if cell.nothing else shown(cell, found[cell]) for cell in here))
-        lines.append(f"| **{what}** | " + " | ".join(row) + " |")
-    return "\n".join([*lines, "", *remarks()]) + "\n"
+            here = [Cell(protocol, phase, fault, client) for protocol in cells.PROTOCOLS]
+            row.append("<br>".join(f"{cell.label} - {cell.nothing}" if cell.nothing else shown(cell, found[cell]) for cell in here))
+        yield f"| **{what}** | " + " | ".join(row) + " |"
 
 
 def remarks() -> Iterator[str]:
@@ -136,13 +152,13 @@ def remarks() -> Iterator[str]:
 
 def main() -> int:
     found = {}
-    for cell in cells.cells():
+    for cell in [*cells.cells(), *cells.cells(cells.LIBRDKAFKA)]:
         if cell.nothing:
             continue
         if "--write" in sys.argv:
             cell.path.write_text(cells.text(cell), encoding="utf-8")
         one = found[cell] = outcome(play(cell.path))
-        print(f"{cell.path.stem:36} {'ok ' if one.met else 'NOT'} {shown(cell, one)}", flush=True)
+        print(f"{cell.path.relative_to(cells.SCENARIOS).with_suffix('')!s:44} {'ok ' if one.met else 'NOT'} {shown(cell, one)}", flush=True)
     PAGE.write_text(page(found), encoding="utf-8")
     return int(any(not one.met for one in found.values()))
 

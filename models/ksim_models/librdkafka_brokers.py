@@ -61,6 +61,12 @@ class Brokers:
             del self.threads[thread.name]
         return gone
 
+    def meet(self, name: str, now: Micros) -> BrokerThread:
+        """rd_kafka_broker_update: an answer named it, known or not."""
+        if name not in self.threads:
+            self.threads[name] = BrokerThread(name, name, self.client, self.config, self.dice, now, learned=True)
+        return self.threads[name]
+
     def add_logical(self, name: str, now: Micros) -> BrokerThread:
         """rd_kafka_broker_add_logical: whose broker it is, is said later."""
         thread = self.threads[name] = BrokerThread(name, "", self.client, self.config, self.dice, now, learned=False)

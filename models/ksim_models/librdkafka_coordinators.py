@@ -40,7 +40,7 @@ class OffsetCommit:
     """The call has so long: transaction.timeout.ms."""
     due_at: Micros = NEVER
     """It is to be looked at again then, and not before."""
-    waits_for: str = ""
+    waits_for: BrokerThread | None = None
     """The group's coordinator, whose connection is not there yet."""
     queried_at: Micros = LONG_AGO
 
@@ -74,8 +74,8 @@ class Coordinators:
         """The transaction's coordinator; "": not known."""
         self.is_asked = False
         self.query_at: Micros = NEVER
-        self.groups: dict[str, str] = {}
-        """Group -> its coordinator, as far as it is remembered."""
+        self.groups: dict[str, BrokerThread] = {}
+        """Group -> its coordinator, as far as it is remembered (rk_coord_cache): also when metadata names that broker no longer, and its thread has ended."""
         self.commits: list[OffsetCommit] = []
         """Those that have not found their coordinator yet."""
         self.repeated: list[tuple[Micros, BrokerThread, Request]] = []
@@ -201,23 +201,22 @@ class Coordinators:
         self.groups.pop(group, None)
 
     def _go_on(self, commit: OffsetCommit, transactions: Transactions, now: Micros, out: list[Effect]) -> None:
-        """rd_kafka_coord_req_fsm."""
-        known = self.groups.get(commit.group.name, "")
-        thread = self.brokers.get(known)
+        """rd_kafka_coord_req_fsm: what waits for a connection is looked at again when one comes or goes, and else never."""
+        thread = self.groups.get(commit.group.name)
         if thread is not None and thread.is_up:
             self._commit(commit, thread, transactions, now, out)
         elif thread is None:
-            commit.waits_for = ""
+            commit.waits_for = None
             self._query_group(commit, now)
-        elif commit.waits_for != known:
-            commit.waits_for = known
+        elif commit.waits_for is not thread:
+            commit.waits_for = thread
         elif now - commit.queried_at > QUERY_GROUP_EVERY:
             commit.queried_at = now
             self._query_group(commit, now)
 
     def _commit(self, commit: OffsetCommit, thread: BrokerThread, transactions: Transactions, now: Micros, out: list[Effect]) -> None:
         self.commits.remove(commit)
-        commit.waits_for = ""
+        commit.waits_for = None
         numbers = transactions.offset_commit_of(commit)
         if numbers is None:
             transactions.offsets_committed(commit, "_STATE", now, out)
@@ -239,7 +238,7 @@ class Coordinators:
             return
         match response.error:
             case ErrorCode.NONE:
-                self.groups[commit.group.name] = response.node
+                self.groups[commit.group.name] = self.brokers.meet(response.node, now)
                 self._go_on(commit, who, now, out)
             case ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED | ErrorCode.CLUSTER_AUTHORIZATION_FAILED:
                 self.commits.remove(commit)
@@ -256,6 +255,6 @@ class Coordinators:
                 self._go_on(commit, transactions, now, out)
 
     @property
-    def wanted_brokers(self) -> Sequence[str]:
+    def wanted_brokers(self) -> Sequence[BrokerThread]:
         """Whose connections are held up for a group's coordinator."""
-        return [commit.waits_for for commit in self.commits if commit.waits_for]
+        return [commit.waits_for for commit in self.commits if commit.waits_for is not None]

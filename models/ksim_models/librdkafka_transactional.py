@@ -138,22 +138,29 @@ class CallingLibrdkafka(ClosableLibrdkafka):
         super()._on_up(thread, now, out)
         if self.transactions is not None and thread.is_logical:
             self.transactions.coordinator_is_up(now, out)
-        elif self.transactions is not None:
+        if self.transactions is not None:
             self.transactions.coordinators.connection_changed(self.transactions, now, out)
 
     def _lose(self, thread: BrokerThread, error: str, why: str, now: Micros, out: list[Effect], *, close: bool = False, more: int = 0) -> None:
+        """rd_kafka_broker_set_state: an attempt that fails is news only to who waits for this connection."""
+        is_news = thread.is_up or (self.transactions is not None and thread in self.transactions.coordinators.wanted_brokers)
         super()._lose(thread, error, why, now, out, close=close, more=more)
         if self.transactions is None:
             return
         if thread.is_logical:
             self.transactions.coordinators.went_down(now)
-        else:
+        if is_news:
+            self.transactions.coordinators.connection_changed(self.transactions, now, out)
+
+    def _decommission(self, thread: BrokerThread, now: Micros, out: list[Effect]) -> None:
+        has_connection = thread.connection is not None
+        super()._decommission(thread, now, out)
+        if self.transactions is not None and not has_connection and thread in self.transactions.coordinators.wanted_brokers:
             self.transactions.coordinators.connection_changed(self.transactions, now, out)
 
     def _work(self, now: Micros, out: list[Effect]) -> bool:
-        for name in self.transactions.coordinators.wanted_brokers if self.transactions is not None else ():
-            thread = self.brokers.get(name)
-            if thread is not None and thread.state is State.INIT and not self.sending.fatal:
+        for thread in self.transactions.coordinators.wanted_brokers if self.transactions is not None else ():
+            if thread.state is State.INIT and self.brokers.get(thread.name) is thread and not self.sending.fatal:
                 thread.try_connect(now)
         return super()._work(now, out)
 

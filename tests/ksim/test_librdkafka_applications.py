@@ -5,6 +5,8 @@ Sources are librdkafka's own: examples/transactions.c, rdkafka_cgrp.c, rdkafka_t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ksim import Run, Scenario, ScenarioError, simulate
@@ -211,6 +213,29 @@ def test_who_exceeds_max_poll_interval_inside_a_call_of_its_transaction_commits_
 
     assert failed(run) == [("one-writer", "send-offsets", "UNKNOWN_MEMBER_ID")]
     assert done(run) == (400, 0, 0, 0)
+
+
+SCENARIOS = Path(__file__).parents[2] / "experiments" / "agreement" / "scenarios"
+
+
+def twin(kafka: str, seed: int) -> Run:
+    """The group's coordinator dies just before the third offsets."""
+    scenario = Scenario.load(str(SCENARIOS / "t-copy-group-coordinator.toml")).override([], kafka=kafka, client="librdkafka")
+    return simulate(scenario.at("seed", seed))
+
+
+def test_who_waits_for_the_connection_of_a_broker_that_leaves_the_metadata_asks_for_another_coordinator() -> None:
+    """rd_kafka_broker_set_state: a thread that ends while a request waits for it is news (persistconn.coord)."""
+    assert done(twin("4.3", 9)) == (600, 0, 0, 0)
+
+
+def test_who_remembers_a_coordinator_that_has_left_the_metadata_waits_for_a_connection_that_nobody_makes() -> None:
+    """rd_kafka_coord_req_fsm: the cache keeps the broker's old thread; only another connection that comes or goes lets it ask again (2 of 11 live runs)."""
+    run = twin("3.9", 0)
+    phases = [fact.phase for _, fact in run.history.of(Transaction)]
+
+    assert phases[-1] == "send-offsets"
+    assert done(run) == (40, 0, 0, 560)
 
 
 def test_a_producer_that_is_fenced_ends_its_application_which_closes_its_consumer() -> None:
