@@ -143,6 +143,14 @@ class ClientProfile:
     """3.4 (KIP-792): a member says in which generation it got the partitions that it has; so a stable group begins anew where it joins again."""
     compares_claims: bool
     """3.4.1 (KAFKA-14639): a sticky leader holds claims of different generations against each other; before, those of older ones were none."""
+    keeps_member_id: bool
+    """3.2 (KAFKA-13419): ILLEGAL_GENERATION takes a member's generation only; before, its id too, and the group waited for the old one."""
+    failed_sync_loses_partitions: bool
+    """3.3.0, 3.3.1 (KAFKA-13891, taken back): a SyncGroup that another rebalance overtook takes the generation: a cooperative member loses everything."""
+    reads_on_while_it_commits: bool
+    """3.2.0 to 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
+    offset_fetch_retries_all: bool
+    """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -336,6 +344,10 @@ def client_profile(version: str) -> ClientProfile:
         metrics_keep_overlapping_windows=release >= (3, 8, 0),
         generation_in_subscription=release >= (3, 4, 0),
         compares_claims=release >= (3, 4, 1),
+        keeps_member_id=release >= (3, 2, 0),
+        failed_sync_loses_partitions=release in ((3, 3, 0), (3, 3, 1)),
+        reads_on_while_it_commits=(3, 2, 0) <= release <= (3, 2, 2),
+        offset_fetch_retries_all=release >= (3, 9, 0),
     )
 
 

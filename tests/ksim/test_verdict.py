@@ -281,6 +281,27 @@ def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allo
     assert verdict.verdict == "violated"
 
 
+GIVEN_UP = Failed("p1", "payments-0", range(1), "NetworkException", "Disconnected")
+BEHIND = tuple(LoggedBatch(offset, 0, "p1", range(number, number + 1), -1, -1, -1) for offset, number in enumerate((1, 0)))
+
+
+@pytest.mark.parametrize(
+    ("config", "ends", "allowed"),
+    [
+        pytest.param({"retries": 0}, GIVEN_UP, True, id="given up, and served late"),
+        pytest.param({"max.in.flight.requests.per.connection": 1}, GIVEN_UP, True, id="in flight 1"),
+        pytest.param({"retries": 0}, acked(range(1)), False, id="acknowledged"),
+        pytest.param({"enable.idempotence": True}, GIVEN_UP, False, id="3.6 out of sequence"),
+    ],
+)
+def test_without_idempotence_a_failed_record_may_stand_behind_later_ones(config: Any, ends: Any, allowed: Any) -> None:
+    """Client section 3.6: unread bytes of an old connection are served beside those of the new one."""
+    final = FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, BEHIND)
+    verdict = judge(history_of(offered(2), ends, acked(range(1, 2), 0), final, ended(), producer=PLAIN | config))
+
+    assert [anomaly.allowed for anomaly in verdict.anomalies if anomaly.name == "reordered"] == [allowed]
+
+
 ALTER = {"do": "alter", "target": "payments"}
 ELECT = {"do": "elect", "partition": "payments-0"}
 
@@ -333,6 +354,7 @@ def test_a_duplicate_across_epochs_is_allowed_to_librdkafka(client: Any, epochs:
 
 REFUSED = Failed("p1", "payments-0", range(9, 10), "InvalidRecordException", "no")
 EXPIRED = Failed("p1", "payments-0", range(9, 10), "TimeoutException", "Expiring 1 record(s) for payments-0:1500 ms has passed since batch creation")
+SENT = Sent("p1", "payments-0", range(9, 10), "broker-1", "p1->broker-1#1", 1)
 ELSEWHERE = Failed("p1", "payments-1", range(9, 10), "InvalidRecordException", "no")
 LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
 
@@ -345,6 +367,7 @@ LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
         pytest.param(REFUSED, (0, 0), False, id="under one epoch a broker knows a batch again"),
         pytest.param(LIE, (0, 0), False, id="whatever it was answered"),
         pytest.param(EXPIRED, (0, 1), False, id="I15 expiry alone raises no epoch while something is in flight"),
+        pytest.param((SENT, EXPIRED), (0, 1), True, id="S12 it was in flight, and an error that comes for it late is the failure of the batch"),
         pytest.param(ELSEWHERE, (0, 1), False, id="I13 another partition keeps its epoch"),
         pytest.param(acked(range(9, 10), 9), (0, 1), False, id="nothing failed"),
     ],
@@ -352,7 +375,7 @@ LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
 def test_when_a_duplicate_across_epochs_is_allowed_to_the_java_client(told: Any, epochs: Any, allowed: Any) -> None:
     twice = tuple(LoggedBatch(offset, 0, "p1", range(1), 7, epoch, 0) for offset, epoch in enumerate(epochs))
     final = FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, twice)
-    verdict = judge(history_of(offered(10), acked(range(1)), told, final, ended()))
+    verdict = judge(history_of(offered(10), acked(range(1)), *(told if isinstance(told, tuple) else (told,)), final, ended()))
     duplicated = [anomaly for anomaly in verdict.anomalies if anomaly.name == "duplicated"]
 
     assert [anomaly.allowed for anomaly in duplicated] == [allowed]

@@ -74,6 +74,10 @@ CLIENT_SWITCHES = [
     ("failed_abort_is_fatal", "4.0", "4.1"),  # section 5.5
     ("generation_in_subscription", "3.3", "3.4.0"),  # KIP-792
     ("compares_claims", "3.4.0", "3.4.1"),  # KAFKA-14639
+    ("keeps_member_id", "3.1", "3.2"),  # KAFKA-13419
+    ("failed_sync_loses_partitions", "3.2", "3.3.0"),  # KAFKA-13891
+    ("reads_on_while_it_commits", "3.1", "3.2.0"),  # KAFKA-14196
+    ("offset_fetch_retries_all", "3.8", "3.9"),  # KAFKA-17279
 ]
 
 BROKER_SWITCHES = [
