@@ -11,23 +11,8 @@ from enum import Enum
 
 NEWEST = "4.3"
 
-LAST_PATCH = {
-    "2.8": 2,
-    "3.0": 2,
-    "3.1": 2,
-    "3.2": 3,
-    "3.3": 2,
-    "3.4": 1,
-    "3.5": 2,
-    "3.6": 2,
-    "3.7": 2,
-    "3.8": 1,
-    "3.9": 2,
-    "4.0": 2,
-    "4.1": 2,
-    "4.2": 0,
-    "4.3": 0,
-}
+NEWEST_PATCHES = "2.8.2 3.0.2 3.1.2 3.2.3 3.3.2 3.4.1 3.5.2 3.6.2 3.7.2 3.8.1 3.9.2 4.0.2 4.1.2 4.2.0 4.3.0"
+LAST_PATCH = {minor: int(patch) for minor, _, patch in (release.rpartition(".") for release in NEWEST_PATCHES.split())}
 """What a minor release by itself means: the newest patch that was out, and measured, when its rules were read."""
 
 NEWER_PATCH = {"4.2": 1, "4.3": 1}
