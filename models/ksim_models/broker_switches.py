@@ -118,6 +118,13 @@ BROKER_SWITCHES = (
         idle_topic=_one_replica,
     ),
     Switch(
+        "deletes_strays_first",
+        "A broker that was away while a topic was deleted and created again",
+        {False: "has no replica of the new topic until something else happens to its partition", True: "begins to follow at once"},
+        "KAFKA-14616",
+        idle_topic=_one_replica,
+    ),
+    Switch(
         "demoted_while_shutting_down",
         "A broker that shuts down",
         {False: "stays leader to its end, though others have taken over", True: "leaves office once others have taken over"},

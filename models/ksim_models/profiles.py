@@ -11,23 +11,8 @@ from enum import Enum
 
 NEWEST = "4.3"
 
-LAST_PATCH = {
-    "2.8": 2,
-    "3.0": 2,
-    "3.1": 2,
-    "3.2": 3,
-    "3.3": 2,
-    "3.4": 1,
-    "3.5": 2,
-    "3.6": 2,
-    "3.7": 2,
-    "3.8": 1,
-    "3.9": 2,
-    "4.0": 2,
-    "4.1": 2,
-    "4.2": 0,
-    "4.3": 0,
-}
+NEWEST_PATCHES = "2.8.2 3.0.2 3.1.2 3.2.3 3.3.2 3.4.1 3.5.2 3.6.2 3.7.2 3.8.1 3.9.2 4.0.2 4.1.2 4.2.0 4.3.0"
+LAST_PATCH = {minor: int(patch) for minor, _, patch in (release.rpartition(".") for release in NEWEST_PATCHES.split())}
 """What a minor release by itself means: the newest patch that was out, and measured, when its rules were read."""
 
 NEWER_PATCH = {"4.2": 1, "4.3": 1}
@@ -233,6 +218,8 @@ class BrokerProfile:
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     demoted_while_shutting_down: bool
     """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
+    deletes_strays_first: bool
+    """3.7 (KAFKA-14616): a broker that starts deletes logs of deleted topics before it takes its roles; before, after it, with the role of a new topic."""
     reports_failed_directories: bool
     """3.7 (KIP-858): a broker tells the controller of a failed log directory; before, its replicas there stayed leaders and in sync."""
     exits_with_untold_directories: bool
@@ -372,6 +359,7 @@ def broker_profile(version: str) -> BrokerProfile:
         matches_epochs_of_fetches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
+        deletes_strays_first=release >= (3, 7, 0),
         reports_failed_directories=release >= (3, 7, 0),
         exits_with_untold_directories=release >= (3, 8, 0),
         unclean_election_sweep=release >= (3, 9, 0),

@@ -73,16 +73,22 @@ class Roles:
         self.tasks = tasks
         self.coordination = coordination
         self.shutting_down = False
+        self.is_first = True
+        """Nothing was applied since the broker started."""
 
     # What the metadata log says.
 
     def apply(self, records: Sequence[MetadataRecord], now: Micros, out: list[Effect]) -> None:
         """First the image, then the roles, then the settings (RP-73). What is deleted goes first: the same name may be there again."""
         delta = self.image.apply(records)
+        strays = self._strays() if self.is_first and not self.profile.deletes_strays_first else []
+        self.is_first = False
         for partition, topic_id in delta.removed.items():
-            if self.topic_ids.get(partition) == topic_id:
+            if self.topic_ids.get(partition) == topic_id and partition not in strays:
                 self._drop(partition, now, out)
         for record in delta.partitions.values():
+            if record.partition in strays:
+                continue  # InconsistentTopicIdException.
             if self.directories.is_offline(record.partition):
                 if record.leader != self.broker:
                     self.coordination.led_no_more(record.partition, now, out)
@@ -93,8 +99,15 @@ class Roles:
                 self._drop(record.partition, now, out)
         if delta.removed:
             self.coordination.topics_deleted(delta.removed, now, out)
+        for partition in strays:
+            self._drop(partition, now, out)
         if delta.reconfigured:
             self._reconfigure(now)
+
+    def _strays(self) -> list[str]:
+        """KAFKA-14616: logs of topics deleted while this broker was away. One that was created again is not hosted until it is spoken of anew."""
+        topics = self.image.topics
+        return [partition for partition, topic_id in self.topic_ids.items() if (topic := topics.get(topic_of(partition))) is None or topic.topic_id != topic_id]
 
     def _drop(self, partition: str, now: Micros, out: list[Effect]) -> None:
         """The replica is none any more: its log is deleted, who waits for it is told (BP-47, BV-172)."""

@@ -274,6 +274,20 @@ def test_a_topic_that_a_client_had_created_again_is_another_one_whose_log_outliv
     assert run(deeds, kafka="3.9").verdict.records["lost"] == 0
 
 
+@pytest.mark.parametrize(("kafka", "replicas"), [("3.6", 2), ("3.7", 3)])
+def test_a_broker_that_missed_that_a_topic_was_created_again_has_no_replica_of_it_before_3_7(kafka: str, replicas: int) -> None:
+    """KAFKA-14616: it deleted the old log behind the roles it had taken, and the new replica with it. Whatever changes the partition brings it back."""
+    away = '[[fault]]\nat = "1s"\ndo = "crash"\nwho = "broker-3"\nfor = "15s"\n[[fault]]\nat = "12s"\ndo = "recreate-topic"\ntopic = "t"\n'
+    found = run(away, kafka=kafka, length="25s", every="50ms", cluster="config.auto.create.topics.enable = false\n")
+    again = away + '[[fault]]\nat = "22s"\ndo = "reassign"\npartition = "t-0"\nto = [2, 1, 3]\n[[fault]]\nat = "23s"\ndo = "elect"\npartition = "t-0"\n'
+    mended = run(again, kafka=kafka, length="25s", every="50ms", cluster="config.auto.create.topics.enable = false\n")
+
+    def last_isr(played: Run) -> int:
+        return len([fact.isr for _, fact in played.history.of(PartitionChanged) if fact.partition == "t-0"][-1])
+
+    assert (last_isr(found), last_isr(mended)) == (replicas, 3)
+
+
 # Disks.
 
 TWO_DIRECTORIES = 'config.log.dirs = "/d1,/d2"\n'
