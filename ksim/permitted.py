@@ -45,6 +45,8 @@ class Effective:
     """Whoever writes here: some transactions share an epoch, and a leader appends their batches without asking the coordinator."""
     forgets_transactions: bool = False
     """Somebody has transactions, a machine loses its power, and what coordinators have written, here or in their log, may not be on its disk."""
+    elects_uncleanly: bool = False
+    """Somebody has transactions, and somewhere an unclean election is allowed or asked for: a transaction has parts in several partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,15 @@ PERMITTED = (
         Permission(name, "a power loss: neither the transaction log nor a marker waits for a flush", lambda c: c.forgets_transactions, "LR-2, LR-4")
         for name in ("hidden", "torn", "aborted_read")
     ),
+    *(
+        Permission(
+            name,
+            "an unclean election may take a marker, or records of a transaction",
+            lambda c: c.elects_uncleanly,
+            "KC-45; but TC-2",
+        )
+        for name in ("hidden", "torn", "aborted_read")
+    ),
     Permission("torn", "a client before 3.2 commits although a send has failed", lambda c: c.commits_in_spite_of_failures, "KAFKA-9279; H-133"),
     Permission(
         "lost",
@@ -161,6 +172,8 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
     client = _client(run, producer)
     brokers_release, clients_release = _releases(run)
     is_transactional = bool(own.get("transactional.id"))
+    everywhere = [of for kind in ("topics", "brokers") for of in configured(run, kind).values() if isinstance(of, dict)]
+    altered = [_dotted(fault.get("config"), "unclean.leader.election.enable") for fault in _faults(run, "alter")]
     return Effective(
         acks=ALL if acks == "all" else _number(acks, ALL),
         idempotence=_flag(own.get("enable.idempotence", True)),
@@ -180,6 +193,11 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         forgets_transactions=bool(_faults(run, "power-loss"))
         and bool(_transactional(run))
         and any(_number(value, 2) > 1 for value in [*of_topic("flush.messages"), *(settings.get("log.flush.interval.messages") for settings in brokers)]),
+        elects_uncleanly=bool(_transactional(run))
+        and (
+            any(fault.get("kind") == "unclean" for fault in _faults(run, "elect"))
+            or any(_flag(value) for value in [*(of.get("unclean.leader.election.enable") for of in everywhere), *altered])
+        ),
     )
 
 

@@ -62,10 +62,11 @@ class Accumulator:
         self.newest_at: Micros = LONG_AGO
         """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
-        """Node -> where its next drain begins; up to 3.2 one for all of them."""
+        """Node -> where its next drain begins; before 3.3 one place, that of no node, for all of them (KAFKA-13834)."""
+        self.own_places = profile.drains_each_node_from_its_own_place
         self.in_vain = 0
         self.goes_on_behind = False
-        """Up to 3.2: the last drain ended at a batch that may not go, and the next one, which follows at once (S5), begins behind it."""
+        """Before 3.3: the last drain ended at a batch that may not go, and the next one, which follows at once (S5), begins behind it."""
         self.places: dict[str, tuple[list[str], dict[str, int]]] = {}
         """Node -> the partitions it leads, as of its last drain, and where each stands among them."""
 
@@ -210,9 +211,8 @@ class Accumulator:
         self.goes_on_behind = False
         if not count:
             return taken
-        per_node = self.profile.drains_on_where_it_stopped
-        whose = node if per_node else ""
-        start = self.drain_index.get(whose, 0) % count
+        key = node if self.own_places else ""
+        start = self.drain_index.get(key, 0) % count
         for step in self._steps(node, partitions, start):
             index = (start + step) % count
             partition = partitions[index]
@@ -223,8 +223,8 @@ class Accumulator:
             if batch.attempts and self._is_backing_off(batch, now):
                 continue
             if not may_drain(batch) or (taken and size + batch.estimated_bytes > self.max_request_size):
-                self.drain_index[whose] = index if per_node else (index + 1) % count
-                self._ended_early(count, per_node=per_node, in_vain=not taken)
+                self.drain_index[key] = index if self.own_places else (index + 1) % count
+                self._ended_early(count, in_vain=not taken)
                 break
             queue.popleft()
             if not batch.closed:
@@ -237,15 +237,15 @@ class Accumulator:
             taken.append(batch)
         else:
             self.in_vain = 0
-            self.drain_index[whose] = (start + count - 1) % count if per_node else start  # It examined them all; the empty ones need no look.
+            self.drain_index[key] = (start + count - 1) % count if self.own_places else start  # It examined them all; the empty ones need no look.
         if taken and self.partitioner is not None and self.partitioner.places:
             self.partitioner.looked(self.queues, self.slow_nodes)  # The next turn follows at once, and finds the queues like this.
         return taken
 
-    def _ended_early(self, count: int, *, per_node: bool, in_vain: bool) -> None:
+    def _ended_early(self, count: int, *, in_vain: bool) -> None:
         """Once round all partitions in vain is enough: nothing has changed meanwhile."""
         self.in_vain = self.in_vain + 1 if in_vain else 0
-        self.goes_on_behind = not per_node and self.in_vain < count
+        self.goes_on_behind = not self.own_places and self.in_vain < count
         if not self.goes_on_behind:
             self.in_vain = 0
 

@@ -138,6 +138,19 @@ def test_a_part_that_is_visible_and_a_part_that_is_not_are_torn_whatever_was_tol
     assert (anomaly.count, anomaly.allowed, anomaly.jepsen) == (2, False, "G1b")
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_transaction_is_torn_with_leave_where_the_part_that_is_gone_is_lost_with_leave(allowed: bool) -> None:
+    story = Story()
+    story.config["topics"]["payments"]["min.insync.replicas"] = 1 if allowed else 2
+    story.begin()
+    story.send("payments-0")
+    story.send("payments-1", written=False)
+    story.mark("payments-0", "commit")
+    story.end("committed")
+
+    assert [(anomaly.name, anomaly.allowed) for anomaly in story.verdict().anomalies] == [("lost", allowed), ("torn", allowed)]
+
+
 @pytest.mark.parametrize(
     ("kafka", "client", "features", "allowed"),
     [
