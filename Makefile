@@ -54,7 +54,7 @@ docs: $(DEV)/ready ## run every example of README.md and docs/, compare its outp
 bench: $(DEV)/ready ## measure speed and memory; the results page is rewritten
 	@$(DEV)/bin/python experiments/performance/bench.py $(ARGS)
 
-compiled: $(DEV)/ready ## the same simulator, half as fast again, in build/compiled: the rules compiled by mypyc (minutes; needs a C compiler)
+compiled: $(DEV)/ready ## the same simulator, faster, in build/compiled: the rules compiled by mypyc (minutes; needs a C compiler)
 	@$(DEV)/bin/python experiments/performance/compiled.py
 
 mutants: $(DEV)/ready ## plant bugs in the producer's rules and count those that the tests catch (minutes; ARGS="--group brokers" chooses)
