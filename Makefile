@@ -16,7 +16,7 @@ ifneq ($(shell $(DEMO)/bin/python -V >/dev/null 2>&1 && cat $(DEMO)/ready 2>/dev
 .PHONY: $(DEMO)/ready
 endif
 
-.PHONY: help demo test explore live agreement calibration lint types docs bench mutants wheel lock clean
+.PHONY: help demo test explore live agreement calibration lint types docs bench compiled mutants wheel lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -53,6 +53,9 @@ docs: $(DEV)/ready ## run every example of README.md and docs/, compare its outp
 
 bench: $(DEV)/ready ## measure speed and memory; the results page is rewritten
 	@$(DEV)/bin/python experiments/performance/bench.py $(ARGS)
+
+compiled: $(DEV)/ready ## the same simulator, half as fast again, in build/compiled: the rules compiled by mypyc (minutes; needs a C compiler)
+	@$(DEV)/bin/python experiments/performance/compiled.py
 
 mutants: $(DEV)/ready ## plant bugs in the producer's rules and count those that the tests catch (minutes; ARGS="--group brokers" chooses)
 	@$(DEV)/bin/python experiments/mutation/mutants.py $(ARGS)

@@ -56,6 +56,12 @@ def transactions(history: History) -> dict[str, list[Told]]:
     return told
 
 
+def not_initialized(history: History) -> list[str]:
+    """Producers whose last word about transactions is that initTransactions() failed."""
+    last = {fact.producer: fact for _, fact in history.of(Transaction)}
+    return [name for name, fact in last.items() if fact.phase == "failed" and fact.call == "init"]
+
+
 def fate(told: list[Told], name: str) -> Runs:
     return union([run for one in told if one.fate == name for run in one.records])
 

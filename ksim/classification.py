@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ksim.atomicity import AbortedReads, Copied, Copies, Copy, Told, aborted_reads, copied, fate, torn, transactions
+from ksim.atomicity import AbortedReads, Copied, Copies, Copy, Told, aborted_reads, copied, fate, not_initialized, torn, transactions
 from ksim.history import History, HistoryError
 from ksim.plan import DEADLY
 from ksim.population import Population, Producer, count
@@ -62,6 +62,8 @@ class Classified:
     copied: Copied
     transactions: dict[str, list[Told]]
     """Per producer that has any."""
+    not_initialized: list[str]
+    """Producers for which initTransactions() has failed to the end."""
     aborted_reads: dict[str, AbortedReads] = field(default_factory=dict)
     told: list[Fault | Ended] = field(default_factory=list)
     recreated: dict[str, Micros] = field(default_factory=dict)
@@ -92,7 +94,7 @@ def classify(history: History) -> Classified:
 
 
 def _lay_out(history: History, population: Population) -> Classified:
-    result = Classified(population, Bound(history, population), {}, [], {}, Copied(), transactions(history))
+    result = Classified(population, Bound(history, population), {}, [], {}, Copied(), transactions(history), not_initialized(history))
     for at, log in history.of(FinalLog, Fault, Ended):
         if not isinstance(log, FinalLog):
             result.told.append(log)

@@ -14,11 +14,22 @@ from ksim.invariants_transactions import TransactionInvariants
 from ksim_models.broker import Broker
 from ksim_models.coordination_facts import TransactionState
 from ksim_models.decisions import Decisions
+from ksim_models.elections import without_elr
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import CacheLost, HighWatermark, PartitionChanged
 from ksim_models.log import Log
 from ksim_models.machine import Closed, Crashed, Effect, Event, Machine, Note, Received, Restarted, Send
-from ksim_models.messages import ConfigRecord, MetadataRecord, PartitionRecord, ProduceRequest, ProduceResponse, RecordBatch, RemoveTopicRecord, topic_of
+from ksim_models.messages import (
+    ClearElrRecord,
+    ConfigRecord,
+    MetadataRecord,
+    PartitionRecord,
+    ProduceRequest,
+    ProduceResponse,
+    RecordBatch,
+    RemoveTopicRecord,
+    topic_of,
+)
 from ksim_models.quorum_controller import QuorumController
 from ksim_models.quorum_messages import MetadataEntry
 from ksim_models.transaction_messages import ConsumerFetchRequest, ConsumerFetchResponse
@@ -107,8 +118,12 @@ class Invariants:
         self.now: Micros = 0
         self.lossy = False
         """Some machine has lost its power."""
+        self.cut_by_power_loss: set[str] = set()
+        """Partitions of which some replica lost records so."""
         self.steps = 0
         self.committed: dict[str, Committed] = {}
+        self.silently: dict[str, Committed] = {}
+        """Of internal partitions that have lost something: only how far it went."""
         self.seen: dict[tuple[str, str], Seen] = {}
         self.learned: dict[str, Learned] = {broker.name: Learned() for broker in brokers}
         self.of_epoch: dict[tuple[str, int], str] = {}
@@ -220,8 +235,9 @@ class Invariants:
     def _meet_loss(self, fact: CacheLost) -> None:
         """A power loss is no excuse as long as somebody who may lead has everything."""
         self.lossy = True
-        committed = self.committed.get(fact.partition)
-        if committed is None or fact.to_offset >= committed.end:
+        self.cut_by_power_loss.add(fact.partition)
+        committed = self.committed.get(fact.partition) or self._committed_silently(fact)
+        if fact.to_offset >= committed.end:
             return
         if not any(log.log_end_offset >= committed.end for _, partition, log in self.replicas() if partition == fact.partition):
             self.excuse(fact.partition, "every replica that had it lost its power (LR-4)")
@@ -230,9 +246,18 @@ class Invariants:
         if fact.partition in self.newest:
             self._meet_last_replica_standing(self.newest[fact.partition])
 
+    def _committed_silently(self, fact: CacheLost) -> Committed:
+        """No fact tells of the high watermarks of internal topics: what another replica knows is the least that is committed, and all that who is alone has."""
+        committed = self.silently.setdefault(fact.partition, Committed())
+        record = self.newest.get(fact.partition)
+        others = [log.high_watermark for broker, name, log in self.replicas() if name == fact.partition and broker.name != fact.broker]
+        alone = not others or (record is not None and record.isr == (fact.broker,))
+        committed.end = max(committed.end, fact.from_offset if alone else max(others))
+        return committed
+
     def _meet_last_replica_standing(self, record: PartitionRecord) -> None:
         """KC-56: without eligible leader replicas whoever is last in the ISR stays there, whatever its disk has lost."""
-        committed = self.committed.get(record.partition)
+        committed = self.committed.get(record.partition) or self.silently.get(record.partition)
         if committed is None or not record.isr or self.brokers[0].profile.eligible_leader_replicas:
             return
         logs = [self.log_of(name, record.partition) for name in record.isr]
@@ -249,6 +274,8 @@ class Invariants:
                     self.committed.pop(partition, None)
             elif isinstance(record, ConfigRecord):
                 self.minimum_altered = self.minimum_altered or any(name == "min.insync.replicas" for name, _ in record.settings)
+            elif isinstance(record, ClearElrRecord):
+                self.newest.update(without_elr(self.newest, record.topic))
             elif isinstance(record, PartitionRecord) and record.partition not in self.left_alone:
                 before = self.newest.get(record.partition)
                 if before is not None and (record.leader_epoch < before.leader_epoch or record.partition_epoch <= before.partition_epoch):

@@ -10,8 +10,9 @@ from __future__ import annotations
 from ksim.invariants import Committed, Invariants, Rule, Seen
 from ksim.invariants_quorum import metadata_logs_match, never_two_leaders_in_one_epoch, the_leading_controller_has_all_that_was_committed
 from ksim_models.broker import Broker
+from ksim_models.elections import without_elr
 from ksim_models.log import Log
-from ksim_models.messages import PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
+from ksim_models.messages import ClearElrRecord, PartitionRecord, RecordBatch, RemoveTopicRecord, topic_of
 from ksim_models.sequences import next_sequence
 
 
@@ -49,13 +50,19 @@ def the_isr_of_a_leader_has_what_it_committed(cluster: Invariants) -> None:
 
 
 def one_epoch_and_offset_is_one_batch(cluster: Invariants) -> None:
-    """INV-4. Excepted: before 3.9.1 and 4.0 a late answer may bring batches of a newer epoch (KAFKA-18723)."""
+    """INV-4. Excepted: before 3.9.1 and 4.0 a late answer may bring batches of a newer epoch (KAFKA-18723).
+
+    And a coordinator whose broker comes back from a power loss: from 3.4 on it leads by old metadata before the broker is let in, and writes,
+    under the epoch of before, over what it lost (BrokerMetadataPublisher.onMetadataUpdate comes before BrokerServer.enableRequestProcessing).
+    """
     for broker, partition, log in cluster.replicas():
         seen = _rewound(cluster, broker, partition, log)
         for batch in log.batches[seen.counted :]:
             known = cluster.written.setdefault((partition, batch.leader_epoch, batch.base_offset), batch)
             if known is not batch and known != batch and broker.profile.drops_newer_epoch_batches:
-                cluster.broken("INV-4", f"{partition} on {broker.name}: {batch} where another replica has {known}")
+                if not (batch.payload and partition in cluster.cut_by_power_loss):
+                    cluster.broken("INV-4", f"{partition} on {broker.name}: {batch} where another replica has {known}")
+                cluster.excuse(partition, "a coordinator wrote over what a power loss had taken")
             _count_sequence(cluster, broker, partition, log, seen, batch)
         seen.counted = len(log.batches)
         seen.last = log.batches[-1] if log.batches else None
@@ -96,15 +103,17 @@ def one_leader_per_epoch(cluster: Invariants) -> None:
 
 
 def isr_and_elr_are_sound(cluster: Invariants) -> None:
-    """INV-7. Excepted: the leader of an unclean election was in neither; an empty ISR needs eligible leader replicas; a new minimum clears the ELR (KC-59)."""
+    """INV-7. Excepted: the leader of an unclean election was in neither; an empty ISR needs eligible leader replicas; a new minimum clears the ELR (KC-59),
+    and a reassignment leaves in it whom it takes the replica from.
+    """
     for record in cluster.newest.values():
         replicas, isr, elr = record.replicas, record.isr, record.elr
         sound = (
-            all(name in replicas for name in (*isr, *elr))
+            all(name in replicas for name in isr)
             and (not record.leader or record.leader in isr)
             and (bool(isr) or cluster.brokers[0].profile.eligible_leader_replicas)
             and not any(name in elr for name in isr)
-            and (len(isr) < cluster.min_isr(record.partition) or not elr or cluster.minimum_altered)
+            and (len(isr) < cluster.min_isr(record.partition) or all(name not in replicas for name in elr) or cluster.minimum_altered)
         )
         if not sound:
             cluster.broken("INV-7", str(record))
@@ -155,23 +164,24 @@ def what_the_leader_waits_for_covers_whoever_may_be_elected(cluster: Invariants)
         record = cluster.newest[partition]
         if not leadership.in_flight and leadership.maximal != leadership.committed:
             cluster.broken("ReplicationQuorumSuperset", f"{partition} on {broker.name}: nothing is asked, {leadership.maximal}, {leadership.committed}")
-        wide = len(leadership.committed) >= cluster.min_isr(partition)
+        wide = len(leadership.committed) >= broker.replicas[partition].min_isr
         if not wide or _covers(leadership.maximal, record):
             continue
-        if not leadership.in_flight and leadership.partition_epoch < record.partition_epoch:
+        if leadership.partition_epoch < record.partition_epoch and (not leadership.in_flight or is_excused(cluster, partition)):
             cluster.excuse(partition, "a repeated record took back what the leader had proposed (RP-58)")
         else:
             cluster.broken("ReplicationQuorumSuperset", f"{partition}: {broker.name} waits for {leadership.maximal} only, of {record.isr} and {record.elr}")
 
 
 def _covers(maximal: tuple[str, ...], record: PartitionRecord) -> bool:
-    return all(name in maximal for name in (*record.isr, *record.elr))
+    """Who is no replica any more is elected no more, even if it is left in the ELR."""
+    return all(name in maximal for name in (*record.isr, *record.elr) if name in record.replicas)
 
 
 def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
-    """LogMatching and ConsistentRead: below its own high watermark every replica has what was committed there, and it never changes.
+    """LogMatching and ConsistentRead (CV-11): below its own high watermark every replica has what was committed there, and it never changes.
 
-    Excepted: unclean election and the power losses above, until the replica has cut its log (RP-35).
+    What lies before the start of its log nobody reads. Excepted: unclean election and the power losses above, until the replica has cut its log (RP-35).
     """
     for broker, partition, log in cluster.replicas():
         committed = _bound(cluster, partition)
@@ -186,7 +196,7 @@ def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
         if log.high_watermark > committed.end:
             cluster.broken("LogMatching", f"{partition} on {broker.name}: high watermark {log.high_watermark}, and {committed.end} is committed")
         if end > seen.matched:
-            start = max(seen.matched, log.batches[0].base_offset if log.batches else end)
+            start = max(seen.matched, log.log_start_offset, log.batches[0].base_offset if log.batches else end)
             mine, theirs = list(log.between(start, end)), _between(committed, start, end)
             if mine != theirs:
                 name = "ConsistentRead" if leads else "LogMatching"
@@ -195,7 +205,8 @@ def logs_match_as_far_as_they_are_committed(cluster: Invariants) -> None:
 
 
 def _between(committed: Committed, start: int, end: int) -> list[RecordBatch]:
-    return [batch for batch in committed.batches if start <= batch.base_offset < end]
+    """A log may start in the middle of a batch."""
+    return [batch for batch in committed.batches if start < end and batch.next_offset > start and batch.base_offset < end]
 
 
 def brokers_believe_what_the_controller_wrote(cluster: Invariants) -> None:
@@ -216,15 +227,20 @@ def brokers_believe_what_the_controller_wrote(cluster: Invariants) -> None:
                 known.partitions[record.partition] = record
             elif isinstance(record, RemoveTopicRecord):
                 known.partitions = {name: kept for name, kept in known.partitions.items() if topic_of(name) != record.topic}
+            elif isinstance(record, ClearElrRecord):
+                known.partitions.update(without_elr(known.partitions, record.topic))
         known.offset = offset
         if broker.image.partitions != known.partitions:
             cluster.broken("MetadataLogMatching", f"{broker.name} believes {broker.image.partitions}, and the log says {known.partitions}")
 
 
 def somebody_is_left_to_recover_from(cluster: Invariants) -> None:
-    """MinIsrRecoveryQuorum: with neither ISR nor ELR the last known leader is remembered. Excepted: Kafka remembers one, not min.insync.replicas (KC-50)."""
+    """MinIsrRecoveryQuorum: with neither ISR nor ELR the last known leader is remembered.
+
+    Excepted: Kafka remembers one, not min.insync.replicas (KC-50), and a new minimum forgets that one too (KC-59).
+    """
     for record in cluster.newest.values():
-        if not record.isr and not record.elr and len(record.last_known_elr) != 1:
+        if not record.isr and not record.elr and len(record.last_known_elr) != 1 and not cluster.minimum_altered:
             cluster.broken("MinIsrRecoveryQuorum", str(record))
 
 

@@ -93,9 +93,10 @@ class TransactionInvariants:
         """INV-11: a decision is never reversed, and complete only when every marker is written; the epoch of a producer id never decreases.
 
         Excepted: a coordinator that dies when its last record is replicated tells nobody; its successor has read it (TransactionStateManager.loadTransactions).
-        What the transaction log itself has lost, by a power loss or an unclean election, is forgotten.
+        What the transaction log itself has lost, by a power loss or an unclean election, is forgotten. Who has been replaced and does not know it yet
+        may tell late of what its successor has read and gone on from.
         """
-        if self._forgot(fact):
+        if self._forgot(fact) or self._was_replaced(fact):
             return
         key = fact.transactional_id, fact.producer_id
         if fact.producer_epoch < self.epochs.get(key, -1):
@@ -130,6 +131,10 @@ class TransactionInvariants:
         self.decisions.pop(fact.transactional_id, None)
         self.epochs = {key: epoch for key, epoch in self.epochs.items() if key[0] != fact.transactional_id}
         return True
+
+    def _was_replaced(self, fact: TransactionState) -> bool:
+        own = self.logs_of(fact.broker)
+        return any(self.led(partition) is not own[partition] for partition, _ in self._written(fact))
 
     def _was_completed(self, fact: TransactionState, decision: Decision) -> bool:
         """It stands in the transaction log behind the decision, whoever wrote it."""

@@ -1,6 +1,6 @@
 """Windows: what a rate, an average or a maximum reads at one moment, for a client that samples in windows of 30 seconds.
 
-Kafka: org.apache.kafka.common.metrics.stats: SampledStat, Rate, Avg, Max, WindowedSum, WindowedCount, CumulativeSum (X1, X2 of the client's rule book).
+Kafka: org.apache.kafka.common.metrics.stats: SampledStat, Rate, Avg, Max, WindowedSum, WindowedCount, CumulativeSum (X1 to X3 of the client's rule book).
 Moments are whole milliseconds, as Kafka's clock gives them. Reading purges what is over, as in Kafka: what is read depends on when it was read before.
 """
 

@@ -311,6 +311,8 @@ class ModelPlan:
     """Where costs are as measured (`ksim.calibration`): on what, and when."""
     page_cache: PageCache = field(default_factory=PageCache)
     power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING
+    load: Micros | None = None
+    """How long a broker reads a partition of __transaction_state or __consumer_offsets before it coordinates. None: next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)

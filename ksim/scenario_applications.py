@@ -81,7 +81,7 @@ def read_applications(
         _check(table, its, writer, topics_of[0], found)
         read = [topic for topic in topics if topic.name in its.topics]
         if many:
-            _check_many(table, writer, read, [*taken, *reading.tables(("applications",), content)], written)
+            _check_many(table, its, writer, read, [*taken, *reading.tables(("applications",), content)], written)
         found.append(
             CopyHabits(
                 name,
@@ -148,7 +148,9 @@ def _check(table: Table, its: ConsumerPlan, writer: ProducerPlan, reads: str, ot
             table.problem(key, f"{where}: {mine} is part of another application already.", given=mine, possible=f"a {key} of its own")
 
 
-def _check_many(table: Table, writer: ProducerPlan, read: Sequence[TopicPlan], machines: Sequence[str], written: Sequence[ProducerPlan]) -> None:
+def _check_many(
+    table: Table, its: ConsumerPlan, writer: ProducerPlan, read: Sequence[TopicPlan], machines: Sequence[str], written: Sequence[ProducerPlan]
+) -> None:
     where = f"{name_of(table.path)}: producers = {shown(PER_PARTITION)}"
     if not writer.config.transactional_id:
         table.problem(
@@ -156,8 +158,9 @@ def _check_many(table: Table, writer: ProducerPlan, read: Sequence[TopicPlan], m
             f"{where}: {writer.name} has no transactional.id, by which the new owner of a partition would fence the old one.",
             possible=f"[producers.{writer.name}] config.transactional.id",
         )
-    if writer.librdkafka is not None:
-        table.problem("producer", f"{where}: this is simulated with the Java client only.", given=writer.name, possible='client = "java"')
+    for key, of_librdkafka, name in (("producer", writer.librdkafka, writer.name), ("consumer", its.librdkafka, its.name)):
+        if of_librdkafka is not None:
+            table.problem(key, f"{where}: this is simulated with the Java client only.", given=name, possible='client = "java"')
     for topic in read:
         if not topic.exists:
             table.problem("producers", f"{where}: nobody knows yet how many partitions {topic.name} will have.", possible="a topic that exists")

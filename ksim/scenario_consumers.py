@@ -56,7 +56,7 @@ def read_consumers(
         settings = [*file_settings(table, folder), *table.settings()]
         if name in of_applications:
             settings = _of_an_application(reading, name, settings)
-        client = _client(reading, table, general, in_application=name in of_applications)
+        client = read_client(table, general)
         is_java = client.name == JAVA
         resolved = resolve_consumer(settings, profile) if is_java else resolve_librdkafka_consumer(settings, reading.source.of(path))
         reading.problems.extend(resolved.problems)
@@ -71,19 +71,6 @@ def read_consumers(
         consumers.effective[name] = resolved.effective
     check_groups(reading, consumers.plans)
     return consumers
-
-
-def _client(reading: Reading, table: Table, general: ClientLibrary, *, in_application: bool) -> ClientLibrary:
-    """An application reads with the Java client, whoever writes for it."""
-    name = table.path[-1]
-    if in_application and not table.has("client"):
-        if general.name != JAVA:
-            reading.notes.append(f"{name}: the consumer of an application is the Java client's: one of librdkafka is not yet supported there")
-        return ClientLibrary()
-    client = read_client(table, general)
-    if in_application and client.name != JAVA:
-        table.problem("client", f"{name}: client = {client.name}: the consumer of an application: not yet supported.", possible='client = "java"')
-    return client
 
 
 def _of_an_application(reading: Reading, name: str, settings: list[Setting]) -> list[Setting]:

@@ -246,6 +246,7 @@ MODEL: Shape = {
     "flush": key(kinds.DURATION, "What flush.messages asks for reaches the disk"),
     "request": key(kinds.DURATION, "A broker or controller handles a request, whatever it is"),
     "metadata": key(kinds.DURATION, "A broker applies metadata that was committed"),
+    "load": key(kinds.DURATION, "A new coordinator reads a partition of __transaction_state or __consumer_offsets (default next to nothing)"),
 }
 ALERT: Shape = {
     "metric": key(kinds.TEXT, "By Kafka's name, of a producer or a broker"),

@@ -119,7 +119,8 @@ def read_model(reading: Reading, content: object) -> ModelPlan:
     given = {field.name: cost for field in fields(Costs) if (cost := table.take(field.name, DURATION)) is not None}
     usual = Costs() if table.take("costs", COSTS) == "none" else MEASURED
     measured = any(getattr(usual, field.name) for field in fields(Costs) if field.name not in given)
-    return ModelPlan(replace(usual, **given), CALIBRATED_ON if measured else "", cache, PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING)
+    kept = PowerLossKeeps(keeps) if keeps else PowerLossKeeps.NOTHING
+    return ModelPlan(replace(usual, **given), CALIBRATED_ON if measured else "", cache, kept, table.take("load", DURATION))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from ksim_models.consumer_application import Habits
 from ksim_models.copying import Copying
 from ksim_models.copying_consumer import CopyingConsumer
 from ksim_models.copying_librdkafka import CopyingLibrdkafka
+from ksim_models.copying_librdkafka_consumer import CopyingLibrdkafkaConsumer
 from ksim_models.copying_partitions import PartitionProducer, Share, Shares, SharingConsumer
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.facts import Ended, Fault, FinalLog, LoggedBatch
@@ -151,6 +152,7 @@ class Simulation:
                 quorum=self.controllers.for_an_observer(),
                 page_cache=replace(cache, phase=int(dice.at("writeback", plan.name) * cache.scan)),
                 power_loss_keeps=self.plan.model.power_loss_keeps,
+                loading_takes=self.plan.model.load,
             )
             brokers.append(broker)
             self.loop.add(broker)
@@ -218,7 +220,8 @@ class Simulation:
             parts = plan.name, plan.profile, plan.config, bootstrap, plan.topics, dice, habits
             copying = next((one for one in self.copying if one.habits.consumer == plan.name), None)
             if plan.librdkafka is not None:
-                consumers.append(LibrdkafkaConsumer(plan.name, plan.librdkafka, bootstrap, plan.topics, dice, habits))
+                its = plan.name, plan.librdkafka, bootstrap, plan.topics, dice, habits
+                consumers.append(LibrdkafkaConsumer(*its) if copying is None else CopyingLibrdkafkaConsumer(*its, copying))
             elif copying is None:
                 consumers.append(Consumer(*parts))
             else:

@@ -137,6 +137,8 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
     allowed = permission(name, config) if config else None
     if allowed:
         return allowed.because, []
+    if name == "reordered" and config and not config.idempotence and not (runs := minus(runs, union(population.ended_as(Failed)))):
+        return "enable.idempotence=false: a send that was given up may still arrive, behind what was sent since", []
     if name == "torn" and not (runs := minus(runs, _with_a_lost_part(history, result, producer))):
         return "a part of the transaction is lost, which is allowed", []
     if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
@@ -172,10 +174,13 @@ def _sent_again_under_a_new_epoch(result: Classified, producer: Producer) -> Run
     """Records of partitions in which the Java client had reason to raise its epoch, less those that stand twice under one.
 
     A batch that the broker refuses for good leaves a gap in the sequences (client I14). The client then numbers what is in flight behind it anew (I12),
-    also what the broker has appended already and whose answer is lost: under the new epoch no broker knows it again. Expiry alone does not do that (I15).
+    also what the broker has appended already and whose answer is lost: under the new epoch no broker knows it again. Expiry alone does not do that (I15),
+    but an error that comes for a batch which expired in flight does: it is handled as the failure of that batch (Sender.completeBatch).
     A fabricated answer may say without cause that the sequences have a gap, and has the same effect.
     """
-    partitions = {fact.partition for _, _, (_, fact) in producer.pieces if isinstance(fact, Failed) and not fact.message.startswith("Expiring ")}
+    sent = result.bound.sent_anywhere(producer.name)
+    failed = [(fact, both([(first, stop)], sent)) for first, stop, (_, fact) in producer.pieces if isinstance(fact, Failed)]
+    partitions = {fact.partition for fact, was_sent in failed if was_sent or not fact.message.startswith("Expiring ")}
     if any(isinstance(fact, Fault) and fact.do == "answer" and fact.phase == "hit" for fact in result.told):
         partitions.update(result.logs)
     here = union([(first, stop) for partition in partitions for first, stop, _ in result.copies.get((producer.name, partition), ())])
@@ -239,6 +244,9 @@ def _reasons(result: Classified) -> list[str]:
             pending = both(pending, producer.offered_after(result.deaths[producer.name]))
         if pending:
             reasons.append(f"{total(pending)} records of {producer.name} are still pending at the limit")
+    if not end.quiet:
+        waiting = (name for name in result.not_initialized if name in end.living_producers)
+        reasons += [f"{name} was still within initTransactions() at the limit, and what it was to send was not offered" for name in waiting]
     return reasons
 
 

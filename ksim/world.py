@@ -138,10 +138,12 @@ class SimulatedWorld:
         if not why:
             plan = next(plan for plan in self.plan.topics if plan.name == topic)
             create = CreateTopicRequest(topic, plan.assignment, plan.given)
-            self._when(
-                lambda: self.controllers.settled and not self._ask(create),
-                lambda: self._when(lambda: self._is_known_everywhere(topic), over),
-            )
+            self._when(lambda: self.controllers.settled and self._exists(create), lambda: self._when(lambda: self._is_known_everywhere(topic), over))
+
+    def _exists(self, create: CreateTopicRequest) -> bool:
+        """Created by this, or by a client that still asked for it and was quicker (auto.create.topics.enable)."""
+        why = self._ask(create)
+        return not why or why.startswith(ErrorCode.TOPIC_ALREADY_EXISTS.exception)
 
     def _is_known_everywhere(self, topic: str) -> bool:
         """By the brokers that run."""

@@ -41,8 +41,10 @@ class Caller:
 
 
 class SmallCluster:
-    def __init__(self, *, brokers: int = 3, kafka: str = "4.3", topics: dict[str, int] | None = None, seed: int = 1, **config: Any) -> None:
-        """topics: how many partitions each has; one replica on every broker."""
+    def __init__(
+        self, *, brokers: int = 3, kafka: str = "4.3", topics: dict[str, int] | None = None, seed: int = 1, load: Micros | None = None, **config: Any
+    ) -> None:
+        """topics: how many partitions each has; one replica on every broker. load: how long a coordinator reads a partition."""
         self.dice = Dice(seed)
         self.facts: list[tuple[Micros, object]] = []
         self.loop = Loop(LinkDelays(NetworkPlan(Latency(500, 500), None, ()), self.dice), lambda at, fact: self.facts.append((at, fact)), 0)
@@ -59,7 +61,7 @@ class SmallCluster:
         self.brokers: dict[str, Broker] = {}
         for number, name in enumerate(self.names, 1):
             member = (number, tuple(self.controller.metadata_log))
-            self.brokers[name] = Broker(name, number, profile, settings, "controller-1", self.dice, start_at=0, member=member)
+            self.brokers[name] = Broker(name, number, profile, settings, "controller-1", self.dice, start_at=0, member=member, loading_takes=load)
             self.loop.add(self.brokers[name])
         self.caller = Caller()
         self.loop.add(self.caller)

@@ -44,7 +44,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
 )
 PARTS = "the parts that the machines are made of"
 MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
-    ("copying_librdkafka", "copying_partitions"),
+    ("copying_librdkafka", "copying_librdkafka_consumer", "copying_partitions"),
     ("copying_producer", "copying_consumer"),
     ("librdkafka_transactional",),
     ("closing", "quorum_controller"),

@@ -27,6 +27,11 @@ def scenarios(hazard: str) -> list[Path]:
     return sorted((HERE / "scenarios").glob(f"{hazard.lower()}-*.toml"))
 
 
+def hazard_of(path: Path) -> str:
+    """h-030-isolated-leader.toml shows H-030, kafka-13834-starved.toml KAFKA-13834."""
+    return "-".join(path.stem.split("-")[:2]).upper()
+
+
 def refusal(config: dict[str, object]) -> str:
     """What is said to a producer configured so; empty if nothing."""
     try:
@@ -66,14 +71,27 @@ def page() -> Iterator[str]:
     yield ""
     yield "| hazard | what happens | scenario: outcome |"
     yield "|---|---|---|"
-    for hazard, entry in sorted(catalogue().items()):
-        yield f"| {hazard} | {entry['what']} | {'<br>'.join(_shown(hazard, entry))} |"
+    entries = sorted(catalogue().items())
+    yield from (_row(hazard, entry) for hazard, entry in entries if hazard.startswith("H-"))
+    yield ""
+    yield "## Others, by the number of their issue"
+    yield ""
+    yield "KAFKA: issues.apache.org. The others are issues of the GitHub repository that `where` names."
+    yield ""
+    yield "| issue | what happens | scenario: outcome |"
+    yield "|---|---|---|"
+    yield from (_row(hazard, entry) for hazard, entry in entries if not hazard.startswith("H-"))
+
+
+def _row(hazard: str, entry: dict[str, Any]) -> str:
+    where = f" ({entry['where']})" if "where" in entry else ""
+    return f"| {hazard} | {entry['what']}{where} | {'<br>'.join(_shown(hazard, entry))} |"
 
 
 def _shown(hazard: str, entry: dict[str, Any]) -> Iterator[str]:
     for path in scenarios(hazard):
         met, told = outcome(path, entry.get("blind", ()))
-        yield f"[{path.stem[6:]}](scenarios/{path.name}): {told}" + ("" if met else " - **not as predicted**")
+        yield f"[{path.stem[len(hazard) + 1 :]}](scenarios/{path.name}): {told}" + ("" if met else " - **not as predicted**")
     for one in entry.get("refused", ()):
         yield f"`{', '.join(f'{key}={value}' for key, value in one['config'].items())}` is refused".replace("True", "true")
     for other in entry.get("see", ()):

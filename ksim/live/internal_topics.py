@@ -34,6 +34,6 @@ def internal_topics(plan: Plan, dice: Dice) -> list[NewTopic]:
 
 
 def _replicas(topic: str, brokers: list[str], dice: Dice, plan: Plan) -> Iterator[tuple[str, ...]]:
-    for record, _ in created(topic, request_of(topic, plan.brokers[0].config), brokers, dice):
+    for record, _ in created(topic, request_of(topic, plan.brokers[0].config), brokers, dice, 0):
         if isinstance(record, PartitionRecord):
             yield record.replicas

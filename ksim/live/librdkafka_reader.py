@@ -1,107 +1,21 @@
-"""librdkafka's consumer, as confluent-kafka has it, and the application above it, in a process of its own: the counterpart of Reading.java.
+"""The process of a reader of librdkafka's, with the producer of its application where it has one: the counterpart of Client.java with Reading.java.
 
-Kafka: confluent-kafka's Consumer: poll(), commit(), store_offsets(), close(). Both languages, in and out, are described in ksim.live.readers.
-Run as `python -m ksim.live.librdkafka_reader`.
+Both languages, in and out, are described in ksim.live.readers and ksim.live.clients. Run as `python -m ksim.live.librdkafka_reader`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from typing import Any
 from urllib.parse import unquote
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition, libversion
+from confluent_kafka import Consumer, libversion
 
-from ksim.live.librdkafka_client import SECURITY, break_down, described, in_background, outcomes, tell, tell_outcomes, wait_until
-from ksim.live.naming import identity
-
-IDLE_S = 0.1
-ENDING = ("_AUTO_OFFSET_RESET", "_FATAL")
-"""What the simulated application does not know what to do about either (ksim_models.librdkafka_consumer)."""
-
-
-class Reading:
-    def __init__(self, settings: dict[str, str], topics: list[str], work_us: int, commit: str) -> None:
-        self.topics = topics
-        self.work_us = work_us
-        self.commit = commit
-        self.stores = settings.get("enable.auto.offset.store", "true").lower() in ("true", "t", "1")
-        self.consumer = Consumer({**settings, "on_commit": self._on_commit})
-        self.over = threading.Event()
-        self.ended = threading.Event()
-        self.idle: list[list[Any]] = []
-
-    def run(self) -> None:
-        self.consumer.subscribe(self.topics)
-        failed = ""
-        while not self.over.is_set() and not failed:
-            message = self.consumer.poll(IDLE_S)
-            if message is None:
-                self._tell_idle()
-            elif (error := message.error()) is not None:
-                failed = self._met(error)
-            else:
-                self._take(message)
-        if failed != "_FATAL":
-            self.consumer.close()
-        self.ended.set()
-
-    def _met(self, error: KafkaError) -> str:
-        """Empty for what goes into a log."""
-        name = "_FATAL" if error.fatal() else str(error.name())
-        if name not in ENDING:
-            print(f"poll(): {error}", file=sys.stderr, flush=True)
-            return ""
-        say("ended", **{**described(error), "class": name})
-        return name
-
-    def _take(self, message: Message) -> None:
-        self.idle = []
-        who = identity(message.value(), [(str(header[0]), b"") for header in message.headers() or ()])
-        if who is not None:
-            producer, first = who
-            say("read", topic=message.topic(), partition=message.partition(), base=message.offset(), producer=producer, first=first, count=1)
-        if self.work_us:
-            wait_until(time.monotonic_ns() + self.work_us * 1000)
-        try:
-            if not self.stores:
-                self.consumer.store_offsets(message)
-            if self.commit == "sync":
-                self.consumer.commit(asynchronous=False)
-            elif self.commit == "async":
-                self.consumer.commit(asynchronous=True)
-        except KafkaException as problem:
-            error = problem.args[0]  # A reason to poll() again; on_commit tells of it, unless nothing was asked of anybody.
-            if error.name() == "_ASSIGNMENT_LOST":
-                offsets = [[message.topic(), message.partition(), (message.offset() or 0) + 1]]
-                say("offsets", offsets=offsets, transaction=0, **{"class": str(error.name())})
-
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Of every commit, whoever asked for it."""
-        offsets = sorted([one.topic, one.partition, one.offset] for one in partitions if one.offset >= 0)
-        why = error or next((one.error for one in partitions if one.error is not None), None)
-        if offsets:
-            say("offsets", offsets=offsets, transaction=0, **{"class": "" if why is None else str(why.name())})
-
-    def _tell_idle(self) -> None:
-        """Nothing more was there: up to where it has read. Where it was given nothing yet, the end of the last answer is as far as it has come."""
-        found = []
-        for one in self.consumer.position(self.consumer.assignment()):
-            end = self.consumer.get_watermark_offsets(one, cached=True)
-            offset = one.offset if one.offset >= 0 else (end[1] if end is not None else -1)
-            if offset >= 0:
-                found.append([one.topic, one.partition, offset])
-        found.sort()
-        if found != self.idle:
-            say("idle", offsets=found)
-            self.idle = found
-
-
-def say(event: str, **details: Any) -> None:
-    outcomes.put({"event": event, "at": time.monotonic_ns(), **details})
+from ksim.live.librdkafka_client import SECURITY, Producing, Workload, break_down, in_background, outcomes, tell, tell_outcomes, wait_until
+from ksim.live.librdkafka_copying import Copying, Writes
+from ksim.live.librdkafka_reading import Reading
+from ksim.live.librdkafka_transactions import PROCEED
 
 
 class Process:
@@ -110,6 +24,12 @@ class Process:
         self.topics: list[str] = []
         self.habits = (0, "none")
         self.reading: Reading | None = None
+        self.writes: Writes | None = None
+        """Of an application; else nobody writes."""
+        self.producer_settings: dict[str, str] = {}
+        self.index = self.first = self.transactions = 0
+        self.holds: set[tuple[int, str]] = set()
+        self.producing: Producing | None = None
 
     def listen(self) -> None:
         for line in sys.stdin:
@@ -130,21 +50,44 @@ class Process:
                     in_background("go", self.go, int(zero))
                 case "close", [patience_ms]:
                     in_background("close", self.close, None if patience_ms == "-" else int(patience_ms) / 1000)
-                case (("producer" | "setting" | "from" | "warm-up"), _):
-                    pass  # A producer's.
+                case "writes", [topic, commit_every, size, _, leader_epochs]:
+                    self.writes = Writes(topic, int(commit_every), int(size), leader_epochs == "true")
+                case "producer", [index]:
+                    self.index = int(index)
+                case "setting", [name, value]:
+                    self.producer_settings[name] = value
+                case "from", [first]:
+                    self.first = int(first)
+                case "transactions", [begun]:
+                    self.transactions = int(begun)
+                case "hold", [number, phase]:
+                    self.holds.add((int(number), phase))
+                case "proceed", []:
+                    PROCEED.release()
+                case "warm-up", _:
+                    pass  # Nobody's: what an application writes is not known before.
                 case _:
                     raise ValueError(f"no such command: {word}")
 
     def go(self, zero: int) -> None:
         wait_until(zero)
-        self.reading = Reading(self.settings, self.topics, *self.habits)
+        self.reading = Reading(self.settings, self.topics, *self.habits) if self.writes is None else self._copying(self.writes)
         tell({"event": "constructed", "at": time.monotonic_ns()})
         self.reading.run()
+
+    def _copying(self, writes: Writes) -> Copying:
+        made = Workload(0, writes.topic, [], None, None)
+        producing = self.producing = Producing(self.producer_settings, [made], self.index, first=self.first)
+        producing.transactions, producing.holds = self.transactions, frozenset(self.holds)
+        work_us, _ = self.habits
+        return Copying(self.settings, self.topics, work_us, writes, producing, transactional="transactional.id" in self.producer_settings)
 
     def close(self, patience_s: float | None) -> None:
         if self.reading is not None:
             self.reading.over.set()
             self.reading.ended.wait(patience_s)
+        if self.producing is not None:
+            self.producing.close(-1 if patience_s is None else patience_s)
         while not outcomes.empty():
             time.sleep(0.001)
         tell({"event": "closed", "at": time.monotonic_ns()})

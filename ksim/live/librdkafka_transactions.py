@@ -52,6 +52,50 @@ class Sent:
         """Waits for its report."""
 
 
+class Calls:
+    """The calls of a transactional producer, each told of, and repeated as its errors say."""
+
+    def __init__(self, producer: Producer, *, say: Callable[[dict[str, Any]], None], begun: int, holds: frozenset[tuple[int, str]]) -> None:
+        """begun: so many transactions an earlier process has begun; say: what must have been told when it returns."""
+        self.producer = producer
+        self.say = say
+        self.number = begun
+        self.holds = holds
+        self.plain = {"init": producer.init_transactions, "commit": producer.commit_transaction, "abort": producer.abort_transaction}
+
+    def begin(self) -> bool:
+        try:
+            self.producer.begin_transaction()
+        except KafkaException as problem:
+            self.tell_failed("begin", problem.args[0])
+            return False
+        self.number += 1
+        self.tell("begin")
+        return True
+
+    def call(self, name: str, how: Callable[[], None] | None = None) -> KafkaError | None:
+        """Repeated for as long as its error says that it may be. What else it threw; None where it returned."""
+        make = how or self.plain[name]
+        while True:
+            try:
+                make()
+            except KafkaException as problem:
+                error: KafkaError = problem.args[0]
+                self.tell_failed(name, error)
+                if error.fatal() or not (error.retriable() or (name == "abort" and error.txn_requires_abort())):
+                    return error
+            else:
+                return None
+
+    def tell_failed(self, call: str, error: KafkaError) -> None:
+        self.tell("failed", **{"call": call, "class": error.name(), "message": error.str()})
+
+    def tell(self, phase: str, **details: object) -> None:
+        self.say({"event": "transaction", "at": time.monotonic_ns(), "number": self.number, "phase": phase, **details})
+        if (self.number, phase) in self.holds:
+            PROCEED.acquire()
+
+
 class Transactions:
     def __init__(
         self,
@@ -72,10 +116,8 @@ class Transactions:
         self.habits = habits
         self.zero = zero
         self.waits = waits
-        self.say = say
+        self.calls = Calls(sends.producer, say=say, begun=begun, holds=holds)
         self.wait_until = wait_until
-        self.number = begun
-        self.holds = holds
         self.next = 0
         self.again: deque[Sent] = deque()
         """Records of an aborted transaction that are sent again."""
@@ -99,14 +141,14 @@ class Transactions:
 
     def _go_through(self) -> bool:
         """False: the producer is of no use any more."""
-        if self._call("init") is not None:
+        if self.calls.call("init") is not None:
             return False
         while not self.sends.is_over() and not self.stopped and self._has_records():
             if not self.again:
                 self.wait_until(self._due())
             if self.sends.is_over():
                 break
-            if not self._begin():
+            if not self.calls.begin():
                 return False
             fine = self._send_all()
             if fine and self.habits.think_ns:
@@ -149,55 +191,22 @@ class Transactions:
     def _end(self, *, fine: bool) -> bool:
         """By commit or abort. False: the producer is of no use any more."""
         every = self.habits.abort_every
-        wanted = not self.habits.commits or (every > 0 and self.number % every == 0)
+        wanted = not self.habits.commits or (every > 0 and self.calls.number % every == 0)
         if fine and not wanted:
-            self._tell("commit")
-            problem = self._call("commit")
+            self.calls.tell("commit")
+            problem = self.calls.call("commit")
             if problem is None:
-                self._tell("committed")
+                self.calls.tell("committed")
                 return True
             if problem.fatal() or not problem.txn_requires_abort():
                 return False
-        self._tell("abort")
-        if self._call("abort") is not None:
+        self.calls.tell("abort")
+        if self.calls.call("abort") is not None:
             return False
-        self._tell("aborted")
+        self.calls.tell("aborted")
         if fine and wanted:
             return True
         self.stopped = self.habits.on_failure == "stop"
         if self.habits.on_failure == "resend":
             self.again.extendleft(reversed(self.mine))
         return True
-
-    def _begin(self) -> bool:
-        try:
-            self.sends.producer.begin_transaction()
-        except KafkaException as problem:
-            self._tell_failed("begin", problem.args[0])
-            return False
-        self.number += 1
-        self._tell("begin")
-        return True
-
-    def _call(self, name: str) -> KafkaError | None:
-        """Repeated for as long as its error says that it may be. What else it threw; None where it returned."""
-        producer = self.sends.producer
-        calls = {"init": producer.init_transactions, "commit": producer.commit_transaction, "abort": producer.abort_transaction}
-        while True:
-            try:
-                calls[name]()
-            except KafkaException as problem:
-                error: KafkaError = problem.args[0]
-                self._tell_failed(name, error)
-                if error.fatal() or not (error.retriable() or (name == "abort" and error.txn_requires_abort())):
-                    return error
-            else:
-                return None
-
-    def _tell_failed(self, call: str, error: KafkaError) -> None:
-        self._tell("failed", **{"call": call, "class": error.name(), "message": error.str()})
-
-    def _tell(self, phase: str, **details: str) -> None:
-        self.say({"event": "transaction", "at": time.monotonic_ns(), "number": self.number, "phase": phase, **details})
-        if (self.number, phase) in self.holds:
-            PROCEED.acquire()

@@ -1,12 +1,15 @@
 """Consumers of a replay, and the applications that write what they have made of what they read: each a process of its own.
 
-Kafka: the Java client's KafkaConsumer behind Reading.java, with its KafkaProducer beside it in an application; librdkafka's behind librdkafka_reader.py.
+Kafka: the Java client's KafkaConsumer behind Reading.java, librdkafka's behind librdkafka_reader.py; in an application each with
+its producer beside it.
 The language is that of ksim.live.clients:
 
     consumer-setting NAME VALUE              in the client's own spelling
     reads TOPIC ...
     works MICROSECONDS COMMIT GROUP          on each record; then it commits: "sync", "async" or "none"; "-": no group
-    writes TOPIC COMMIT_EVERY SIZE METADATA  an application: one record for each, and a commit for so many; METADATA: "true" or "false" (KIP-447)
+    writes TOPIC COMMIT_EVERY SIZE METADATA EPOCHS
+                                         an application: one record for each, and a commit for so many
+                                         METADATA, EPOCHS: "true" or "false" (KIP-447, KIP-320)
 
 and what it says besides
 

@@ -1,6 +1,6 @@
 """What no replay carries out: said before a cluster is started.
 
-Not Kafka's: the limits of the clients that ksim.live starts (Reading.java).
+Not Kafka's: the limits of the clients that ksim.live starts (Reading.java, librdkafka_copying).
 """
 
 from __future__ import annotations
@@ -34,18 +34,30 @@ def refuse_what_is_not_replayed(plan: Plan) -> None:
         for one in plan.workloads
         if one.outbox is not None
     ]
-    of_librdkafka = [one.name for one in plan.producers if one.librdkafka is not None]
+    clients = {one.name: one.client for one in plan.producers} | {one.name: one.client for one in plan.consumers}
     problems += [
         Problem(
-            given='client = "librdkafka"',
-            possible='`ksim run`, or client = "java" for the producer',
+            given=f'{one.consumer}: client = "{clients[one.consumer]}", {one.producer}: client = "{clients[one.producer]}"',
+            possible="`ksim run`, or one client for both",
             nearest=None,
-            message=f"applications.{one.name}: a producer of librdkafka behind a consumer of the Java client is simulated, and not replayed:"
+            message=f"applications.{one.name}: a consumer of one client with a producer of the other is simulated, and not replayed:"
             " the process that stands for an application on real Kafka has both of one client.",
             origin=Origin(plan.title),
         )
         for one in plan.applications
-        if one.producer in of_librdkafka
+        if not one.per_partition and clients[one.consumer] != clients[one.producer]
+    ]
+    problems += [
+        Problem(
+            given="group_metadata = false",
+            possible='`ksim run`, or client = "java"',
+            nearest=None,
+            message=f"applications.{one.name}: group_metadata = false is simulated with librdkafka, and not replayed:"
+            " confluent-kafka sends no offsets to a transaction without what consumer_group_metadata() returns.",
+            origin=Origin(plan.title),
+        )
+        for one in plan.applications
+        if not one.group_metadata and not one.per_partition and clients[one.consumer] != "java"
     ]
     if problems:
         raise ScenarioError(problems)

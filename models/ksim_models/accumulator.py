@@ -62,6 +62,8 @@ class Accumulator:
         self.newest_at: Micros = LONG_AGO
         """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
+        """Node -> where its next drain begins; before 3.3 one place, that of no node, for all of them (KAFKA-13834)."""
+        self.own_places = profile.drains_each_node_from_its_own_place
         self.places: dict[str, tuple[list[str], dict[str, int]]] = {}
         """Node -> the partitions it leads, as of its last drain, and where each stands among them."""
 
@@ -205,7 +207,8 @@ class Accumulator:
         count = len(partitions)
         if not count:
             return taken
-        start = self.drain_index.get(node, 0) % count
+        key = node if self.own_places else ""
+        start = self.drain_index.get(key, 0) % count
         for step in self._steps(node, partitions, start):
             index = (start + step) % count
             partition = partitions[index]
@@ -216,7 +219,7 @@ class Accumulator:
             if batch.attempts and self._is_backing_off(batch, now):
                 continue
             if not may_drain(batch) or (taken and size + batch.estimated_bytes > self.max_request_size):
-                self.drain_index[node] = index
+                self.drain_index[key] = index if self.own_places else index + 1
                 break
             queue.popleft()
             if not batch.closed:
@@ -228,7 +231,7 @@ class Accumulator:
             size += batch.size_bytes
             taken.append(batch)
         else:
-            self.drain_index[node] = (start + count - 1) % count  # It examined them all; the empty ones need no look.
+            self.drain_index[key] = (start + count - 1) % count if self.own_places else start  # It examined them all; the empty ones need no look.
         if taken and self.partitioner is not None and self.partitioner.places:
             self.partitioner.looked(self.queues, self.slow_nodes)  # The next turn follows at once, and finds the queues like this.
         return taken

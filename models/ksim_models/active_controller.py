@@ -51,13 +51,12 @@ class ReplicatedMetadataLog(MetadataLog):
 
 
 class ActiveController(Controller):
-    _log: ReplicatedMetadataLog
-
     def __init__(
         self, name: str, profile: BrokerProfile, config: BrokerConfig, dice: Dice, log: ReplicatedMetadataLog, contacts: Mapping[str, Micros], now: Micros
     ) -> None:
         """contacts: when each broker was last heard of; of a controller that has just been elected: now (KC-3)."""
         self._take_office(name, profile, config, dice, log, contacts, now)
+        self._replicated = log
         self._idle_interval = ms(config.metadata_max_idle_interval_ms)
         self._no_op_at = now + self._idle_interval if self._idle_interval else NEVER
 
@@ -85,10 +84,10 @@ class ActiveController(Controller):
             self._no_op_at = now + self._idle_interval
 
     def drain(self, now: Micros) -> list[Lingering]:
-        return self._log.drain(now)
+        return self._replicated.drain(now)
 
     def commit_to(self, offset: int, out: list[Effect]) -> None:
-        self._log.commit_to(offset)
+        self._replicated.commit_to(offset)
         self._answer_what_is_committed(out)
 
     def renounce(self, out: list[Effect]) -> None:

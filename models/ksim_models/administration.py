@@ -5,7 +5,7 @@ Kafka: ReplicationControlManager (electLeaders, alterPartitionReassignments, del
 
 from __future__ import annotations
 
-from ksim_models.elections import Assignment, Election
+from ksim_models.elections import Assignment, Election, without_elr
 from ksim_models.errors import ErrorCode
 from ksim_models.facts import TopicChanged
 from ksim_models.messages import (
@@ -22,7 +22,7 @@ from ksim_models.messages import (
 )
 from ksim_models.metadata_log import MetadataLog
 from ksim_models.profiles import BrokerProfile
-from ksim_models.replication_control import ReplicationControl
+from ksim_models.replication_control import ReplicationControl, change_of
 from ksim_models.units import Micros
 
 MIN_ISR = "min.insync.replicas"
@@ -63,13 +63,18 @@ class Administration:
         return ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE if election is Election.PREFERRED else ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE
 
     def reassign(self, partition: str, replicas: tuple[str, ...], now: Micros) -> ErrorCode:
-        """KC-48, the first step; where nothing has to be waited for it is the last step too. An order alone is changed at once."""
+        """KC-48, the first step; where nothing has to be waited for it is the last step too. An order alone is changed at once.
+
+        In the middle of another reassignment: where nobody comes (or goes), those that the last one had coming (or going) still do. So one that is turned
+        back in this way alone may never be complete: what it had added comes and goes.
+        """
         state = self._log.partitions.get(partition)
         if state is None:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         if not replicas or len(set(replicas)) < len(replicas) or any(replica not in self._log.brokers for replica in replicas):
             return ErrorCode.INVALID_REPLICA_ASSIGNMENT
-        assignment = Assignment.towards(state.replicas, replicas)
+        first = Assignment.towards(state.replicas, replicas)
+        assignment = Assignment(first.replicas, first.adding or state.adding, first.removing or state.removing)
         self._replication.change(state, f"reassignment to {', '.join(replicas)}", now, assignment=assignment, election=Election.ANY)
         return ErrorCode.NONE
 
@@ -82,7 +87,8 @@ class Administration:
             return ErrorCode.INVALID_CONFIG
         self._log.append(ConfigRecord(request.kind, request.name, request.settings), (), now)
         if changes_min_isr:
-            self._log.append(ClearElrRecord(request.name if request.kind == "topic" else ""), (), now)
+            topic = request.name if request.kind == "topic" else ""
+            self._log.append(ClearElrRecord(topic), [change_of(state, MIN_ISR) for state in without_elr(self._log.partitions, topic).values()], now)
         return ErrorCode.NONE
 
     def delete_topic(self, topic: str, now: Micros) -> ErrorCode:

@@ -64,6 +64,7 @@ class Broker:
         quorum: tuple[Sequence[str], RaftDisk] | None = None,
         page_cache: PageCache | None = None,
         power_loss_keeps: PowerLossKeeps = PowerLossKeeps.NOTHING,
+        loading_takes: Micros | None = None,
     ) -> None:
         """number: from 1, unique. member: the broker's epoch and the committed metadata log, if it belongs to the cluster from the start.
         quorum: the controllers, where there are several, and what this broker's disk holds of their log."""
@@ -83,6 +84,7 @@ class Broker:
         )
         self.page_cache = page_cache or PageCache()
         self.power_loss_keeps = power_loss_keeps
+        self.loading = loading_takes
         self.incarnation = 0
         self.clean_shutdown_epoch: int | None = None
         """What the clean-shutdown files hold: there are some after an orderly end, and with them the broker epoch (KC-58)."""
@@ -90,12 +92,9 @@ class Broker:
         self.lag_check_every = ms(config.replica_lag_time_max_ms // 2) or NEVER
         """A period of nothing is no period: KafkaScheduler runs such a task once."""
         self._boot(start_at, previous_epoch=-1)
+        self.given_records: Sequence[MetadataRecord] = member[1] if member is not None else ()
         if member is not None:
-            epoch, records = member
-            self.membership.already_a_member(epoch, len(records), start_at)
-            self.given_records: Sequence[MetadataRecord] = records
-        else:
-            self.given_records = ()
+            self.membership.already_a_member(member[0], len(member[1]), start_at)
 
     def _boot(self, start_at: Micros, previous_epoch: int) -> None:
         """Everything volatile begins anew."""
@@ -114,7 +113,7 @@ class Broker:
         self.asking = TopicAsking(self.config, self.image, self.membership)
         own, here = (self.name, self.profile, self.config), (self.image, self.replicas, self.leading)
         ids = ProducerIds(self.number, self.incarnation)
-        self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at)
+        self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at, self._is_open, self.loading)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         disk = self.logs, self.topic_ids, self.directories
         self.roles = Roles(*own, self.page_cache, *disk, *here, self.following, self.membership, self.tasks, self.coordination)
@@ -127,6 +126,9 @@ class Broker:
         if self.quorum is None:
             return Membership(name, profile, config, self.controller, dice, call, self.incarnation, previous_epoch, start_at)
         return QuorumMembership(name, profile, config, *self.quorum, dice, call, self.incarnation, previous_epoch, start_at)
+
+    def _is_open(self) -> bool:
+        return self.membership.was_unfenced
 
     def _name_connection(self, peer: str) -> str:
         self.connections_made += 1
@@ -195,7 +197,7 @@ class Broker:
 
     def _on_terminated(self, now: Micros, out: list[Effect]) -> None:
         """KC-23. A broker that has never served has nothing to hand over, and leaves no mark of a clean shutdown either."""
-        if not self.membership.was_unfenced:
+        if not self._is_open():
             self.running = False
             out.append(Exit())
         elif not self.config.controlled_shutdown_enable:
@@ -292,7 +294,7 @@ class Broker:
         self.idle_check_at = min(active) + max_idle + MILLISECOND if active else NEVER
 
     def _on_opened(self, event: Opened, now: Micros, out: list[Effect]) -> None:
-        if event.accepted and self.membership.was_unfenced:
+        if event.accepted and self._is_open():
             self.inbound[event.connection] = Inbound(event.peer, now)
             if self.idle_check_at == NEVER and self.config.connections_max_idle_ms >= 0:
                 self.idle_check_at = now + ms(self.config.connections_max_idle_ms) + MILLISECOND

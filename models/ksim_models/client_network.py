@@ -30,6 +30,11 @@ def broker_of(node: str) -> str:
     return node.rpartition("/")[2]
 
 
+def _by_number(named: tuple[str, object]) -> tuple[int, str]:
+    """InFlightRequests goes over a HashMap of node ids: in their order, as long as there are no more than ten."""
+    return len(named[0]), named[0]
+
+
 class ConnectionSettings(Protocol):
     """Of a producer or a consumer."""
 
@@ -225,7 +230,7 @@ class ClientNetwork:
         and before KAFKA-12762 set-ups too.
         """
         gone: list[Lost] = []
-        for node in list(self.nodes.values()):
+        for _, node in sorted(self.nodes.items(), key=_by_number):
             connection = node.connection
             if connection is None:
                 continue

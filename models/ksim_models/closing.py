@@ -74,7 +74,7 @@ class ClosableProducer(HeldUp):
         while self.flushes and self.flushes[0].is_over:
             self.flushes.pop(0)
             self.accumulator.hurried -= 1
-        if self.closing and self.alive and type(event) is not Crashed:
+        if self.closing and self.alive:
             self._end_if_possible(now, out)
         return out
 
@@ -102,21 +102,21 @@ class ClosableProducer(HeldUp):
 
     def _end_if_possible(self, now: Micros, out: list[Effect]) -> None:
         """A51, A52: nothing queued and nothing unanswered, or the time is over: then every incomplete batch fails, whatever the brokers make of it."""
-        is_late, held = now >= self.gives_up_at, self.sending.callbacks.held
-        if not is_late and not held and self._ends_its_transaction(now, out):
+        is_late = now >= self.gives_up_at
+        if not is_late and (self.sending.callbacks.held or self._ends_its_transaction(now, out) or self._has_work()):
             self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             return
-        if not is_late and (held or any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())):
-            self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
-            return
-        if is_late and self.transactions is not None:
-            self.transactions.fail_pending(Failure("KafkaException", FORCED_TRANSACTION))
         if is_late:
+            if self.transactions is not None:
+                self.transactions.fail_pending(Failure("KafkaException", FORCED_TRANSACTION))
             self.outcomes.abort_all("KafkaException", FORCED, now, out)
         self.sending.end(now, out)
         self.alive = False
         self.wake_at = None
         out.append(Exit())
+
+    def _has_work(self) -> bool:
+        return any(self.accumulator.queues.values()) or any(node.in_flight for node in self.network.nodes.values())
 
     def _ends_its_transaction(self, now: Micros, out: list[Effect]) -> bool:
         """A51: what the application waits for comes to its end, then a transaction that is still open is aborted. False: there is nothing to wait for."""
@@ -125,9 +125,7 @@ class ClosableProducer(HeldUp):
             return False
         if not step.is_free or manager.queue:
             return not manager.is_fatal
-        if not manager.is_ongoing or manager.is_completing or any(self.accumulator.queues.values()):
-            return False
-        if any(node.in_flight for node in self.network.nodes.values()):
+        if not manager.is_ongoing or manager.is_completing or self._has_work():
             return False
         try:
             manager.abort_while_closing()
@@ -139,17 +137,13 @@ class ClosableProducer(HeldUp):
 
     def _begin_again(self, now: Micros) -> None:
         """Another process: nothing is left of the old one but how far its application had come. It has no producer id, so it is another producer (I2)."""
-        old, connections = self.sending, self.network.connections_made
-        number = 0 if self.transactions is None else self.transactions.number
-        batches = self.accumulator.batches_made
+        old, transactions, connections, batches = self.sending, self.transactions, self.network.connections_made, self.accumulator.batches_made
         self.__init__(self.name, self.profile, self.config, self.bootstrap, self.workloads, self.sending.dice)  # type: ignore[misc]
         self.network.connections_made = connections
         self.accumulator.batches_made = batches
-        if self.transactions is not None:
-            self.transactions.number = number
-        self.sending.begun = True
+        if self.transactions is not None and transactions is not None:
+            self.transactions.number = transactions.number
         self.sending.go_on_from(old, now)
-        self.wake_at = now
 
 
 class ClosableLibrdkafka(LibrdkafkaProducer):
@@ -176,7 +170,7 @@ class ClosableLibrdkafka(LibrdkafkaProducer):
                 queue.linger = 0
             event = Wake()
         out += super().handle(event, now)
-        if self.closing and self.alive and type(event) is not Crashed:
+        if self.closing and self.alive:
             if not self.may_end and now < self.gives_up_at:
                 self.wake_at = min(NEVER if self.wake_at is None else self.wake_at, self.gives_up_at)
             else:
@@ -202,4 +196,3 @@ class ClosableLibrdkafka(LibrdkafkaProducer):
         self.alive, self.closing, self.gives_up_at = True, False, NEVER
         self.brokers.connections_made = connections
         self.sending.go_on_from(old, now)
-        self.wake_at = now

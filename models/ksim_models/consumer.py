@@ -167,6 +167,8 @@ class Consumer(Membership):
         if not self.group_comes_first:
             self.fetching.update_positions(now, out)
         taken = self.fetching.collect()
+        if self.fetching.fell_out and not taken and not self.group_comes_first:
+            self.fetching.update_positions(now, out)  # poll() goes round.
         self.fetching.send_fetches(now, out)
         if not taken:
             return False

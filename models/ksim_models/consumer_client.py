@@ -62,7 +62,7 @@ class ConsumerClient:
         if config.group_id is not None:
             parts = name, self.topics, config, self.network, self.metadata, dice
             self.group = ConsumerProtocolMember(*parts) if config.group_protocol == "consumer" else GroupMember(*parts, profile)
-            self.commits = Commits(name, config, self.group, self.positions, self.network)
+            self.commits = Commits(name, profile, config, self.group, self.positions, self.network)
         self.looked_at: Micros = 0
 
     def _wants_a_node_at(self) -> Micros:

@@ -19,11 +19,13 @@ from ksim_models.consumer_protocol_member import ConsumerProtocolMember
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import Effect, Note
 from ksim_models.messages import NO_LEADER
+from ksim_models.profiles import ClientProfile
 from ksim_models.transaction_messages import OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 RETRIABLE = "RetriableCommitFailedException"
 DISCONNECTED = "DisconnectException"
+AUTHORIZATION = (ErrorCode.GROUP_AUTHORIZATION_FAILED, ErrorCode.TOPIC_AUTHORIZATION_FAILED)
 
 
 class Commit:
@@ -49,8 +51,17 @@ class Commit:
 
 
 class Commits:
-    def __init__(self, name: str, config: ConsumerConfig, member: GroupMember | ConsumerProtocolMember, positions: Positions, network: ClientNetwork) -> None:
+    def __init__(
+        self,
+        name: str,
+        profile: ClientProfile,
+        config: ConsumerConfig,
+        member: GroupMember | ConsumerProtocolMember,
+        positions: Positions,
+        network: ClientNetwork,
+    ) -> None:
         self.name = name
+        self.profile = profile
         self.config = config
         self.member = member
         self.positions = positions
@@ -162,7 +173,9 @@ class Commits:
             return
         if error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR):
             self.member.mark_unknown()
-        if error and not error.retriable:
+        if error in AUTHORIZATION:
+            raise Thrown(error.exception, error.meaning)
+        if error and not self._asks_again(error, of_the_group=bool(response.error)):
             raise Thrown("KafkaException", f"Unexpected error in fetch offset response: {error.meaning}")
         if error:
             self._fetch_later(now)
@@ -176,6 +189,15 @@ class Commits:
                 position.no_committed = True
             else:
                 position.seek(offset, epoch, (NO_LEADER, -1))  # Held against its leader's log first, where its epoch is known.
+
+    def _asks_again(self, error: ErrorCode, *, of_the_group: bool) -> bool:
+        """Of single partitions a classic member knows one such error."""
+        if not of_the_group:
+            is_new = isinstance(self.member, ConsumerProtocolMember)
+            return error is ErrorCode.UNSTABLE_OFFSET_COMMIT or (is_new and error in (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID))
+        if self.profile.offset_fetch_retries_all:
+            return error.retriable
+        return error in (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NOT_COORDINATOR)
 
     def _fetch_later(self, now: Micros) -> None:
         self.fetching = None

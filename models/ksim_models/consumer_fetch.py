@@ -1,7 +1,8 @@
 """What a broker does for consumers: fetches that wait for committed records, where logs begin and end, whether they still hold what was read.
 
 Kafka: KafkaApis.handleFetchRequest, ReplicaManager.fetchMessages, DelayedFetch, Partition.fetchOffsetForTimestamp, lastOffsetForLeaderEpoch.
-A consumer reads below the high watermark (read_committed: below the last stable offset), and leaves out by itself what was aborted (CV-1, CV-2).
+A consumer reads below the high watermark (read_committed: below the last stable offset), and leaves out by itself what was aborted (CV-1 to CV-4).
+What its producer was told about it does not matter (CV-13), and only what was committed may be lost again (CV-11).
 """
 
 from __future__ import annotations
@@ -165,14 +166,13 @@ class Readers:
             offset, epoch = NO_OFFSET, -1
             if not error and replica is not None and replica.leadership is not None:
                 log = replica.log
+                end = log.last_stable_offset if request.read_committed else log.high_watermark
                 if request.at == "earliest":
                     offset, epoch = log.log_start_offset, log.epochs.entries[0][0] if log.epochs.entries else -1
-                elif replica.leadership.epoch_start_offset > log.high_watermark:
-                    error = ErrorCode.OFFSET_NOT_AVAILABLE  # RP-27
-                elif request.at == "since":
-                    offset, epoch = _first_since(request.since, log, log.last_stable_offset if request.read_committed else log.high_watermark)
                 else:
-                    offset, epoch = log.last_stable_offset if request.read_committed else log.high_watermark, replica.leader_epoch
+                    offset, epoch = _first_since(request.since, log, end) if request.at == "since" else (end, replica.leader_epoch)
+                    if replica.leadership.epoch_start_offset > log.high_watermark and (request.at != "since" or offset == NO_OFFSET):
+                        error, offset, epoch = ErrorCode.OFFSET_NOT_AVAILABLE, NO_OFFSET, -1  # RP-27
             results.append((partition, error, offset, epoch))
         return ListOffsetsResponse(tuple(results))
 

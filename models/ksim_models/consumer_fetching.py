@@ -38,7 +38,9 @@ REFRESHING = (
     ErrorCode.UNKNOWN_TOPIC_ID,
     ErrorCode.INCONSISTENT_TOPIC_ID,
 )
-"""Errors of a fetch after which metadata is asked for, and the fetch tried again (CV-10). After the others it is just tried again."""
+"""Errors of a fetch after which metadata is asked for, and the fetch tried again (CV-10)."""
+REPEATED = (ErrorCode.UNKNOWN_LEADER_EPOCH, ErrorCode.UNKNOWN_SERVER_ERROR)
+"""After which it is just tried again. Whatever else there is, poll() throws."""
 
 
 class Thrown(Exception):
@@ -70,9 +72,13 @@ class Fetching:
         self.patience: Micros = ms(config.request_timeout_ms)
         self.waiting_for: dict[str, None] = {}
         """Nodes that could not be sent to at the last turn."""
+        self.fell_out = False
+        """A position was found out of range since positions were looked at."""
         self.log: list[Logged] | None = None
         """Where it is measured: what its sensors are to be told."""
         self.answers = 0
+        self.thrown: Thrown | None = None
+        """What an answer about a position has met: the next poll() throws it."""
 
     def turned(self) -> None:
         """A new turn begins."""
@@ -90,6 +96,10 @@ class Fetching:
 
     def update_positions(self, now: Micros, out: list[Effect]) -> None:
         """Hold positions against leaders that are new, and ask where logs begin or end where a position has to be reset."""
+        self.fell_out = False
+        if self.thrown is not None:
+            thrown, self.thrown = self.thrown, None
+            raise thrown
         for position in self.positions.all():
             position.meet_leader(self.metadata.leader_of(position.partition))
         for position in self.positions.in_state(FetchState.INITIALIZING):
@@ -148,7 +158,7 @@ class Fetching:
             if position is None or position.state is not FetchState.AWAIT_RESET or position.reset_to != request.at:
                 continue
             if error:
-                self._try_later(position, now)
+                self._refused(position, error, now)
             elif offset >= 0:  # Else nothing is so young: Java asks again after request.timeout.ms.
                 position.seek(offset, -1, self.metadata.leader_of(partition))
 
@@ -160,7 +170,7 @@ class Fetching:
             if position is None or position.state is not FetchState.AWAIT_VALIDATION or (position.leader_epoch, position.offset_epoch) != asked[partition]:
                 continue
             if error:
-                self._try_later(position, now)
+                self._refused(position, error, now)
             elif end < 0 or epoch < 0:
                 if self.reset_policy == "none":
                     raise Thrown("LogTruncationException", f"Detected log truncation for partition {partition} with no reset policy")
@@ -171,6 +181,11 @@ class Fetching:
                 position.seek(end, epoch, (position.leader, position.leader_epoch))
             else:
                 position.state = FetchState.FETCHING
+
+    def _refused(self, position: Position, error: ErrorCode, now: Micros) -> None:
+        if error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
+            self.thrown = _unauthorized(position.partition)
+        self._try_later(position, now)
 
     def _try_later(self, position: Position, now: Micros) -> None:
         position.asked_until = now + self.retry_after
@@ -305,4 +320,16 @@ class Fetching:
             if self.reset_policy == "none":
                 raise Thrown("OffsetOutOfRangeException", f"Fetch position {position.offset} is out of range for partition {fetch.partition}")
             position.request_reset(self.reset_policy)
+            self.fell_out = True
+        elif fetch.error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
+            raise _unauthorized(fetch.partition)
+        elif fetch.error is ErrorCode.CORRUPT_MESSAGE:
+            raise Thrown("KafkaException", f"Encountered corrupt message when fetching offset {fetch.fetch_offset} for topic-partition {fetch.partition}")
+        elif fetch.error is not ErrorCode.OFFSET_OUT_OF_RANGE and fetch.error not in REPEATED:
+            text = f"Unexpected error code {fetch.error.value} while fetching at offset {fetch.fetch_offset} from topic-partition {fetch.partition}"
+            raise Thrown("IllegalStateException", text)
         return False
+
+
+def _unauthorized(partition: str) -> Thrown:
+    return Thrown("TopicAuthorizationException", f"Not authorized to access topics: [{topic_of(partition)}]")

@@ -33,6 +33,23 @@ from ksim_models.transaction_messages import (
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 JOIN_GROUP_TIMEOUT_LAPSE: Micros = ms(5_000)
+REFUSALS = (
+    ErrorCode.FENCED_INSTANCE_ID,
+    ErrorCode.INCONSISTENT_GROUP_PROTOCOL,
+    ErrorCode.INVALID_SESSION_TIMEOUT,
+    ErrorCode.INVALID_GROUP_ID,
+    ErrorCode.GROUP_AUTHORIZATION_FAILED,
+    ErrorCode.GROUP_MAX_SIZE_REACHED,
+    ErrorCode.UNSUPPORTED_VERSION,
+)
+"""Of a JoinGroup: thrown by their own names. Whatever else Java does not expect is a KafkaException, retriable or not."""
+COMMIT_REFUSALS = (
+    ErrorCode.GROUP_AUTHORIZATION_FAILED,
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED,
+    ErrorCode.OFFSET_METADATA_TOO_LARGE,
+    ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
+)
+"""Of a commit, likewise."""
 
 
 class GroupMember(CoordinatorClient):
@@ -47,6 +64,7 @@ class GroupMember(CoordinatorClient):
         profile: ClientProfile,
     ) -> None:
         super().__init__(name, topics, config, network, metadata, dice)
+        self.profile = profile
         self.assignors = MemberAssignors(config.assignors, profile)
         self.is_cooperative = self.assignors.is_cooperative
         self.state = MemberState.UNJOINED
@@ -132,10 +150,12 @@ class GroupMember(CoordinatorClient):
             case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR:
                 self.mark_unknown()
                 self._failed_to_join(now)
-            case _ if error.retriable:
+            case ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
                 self._failed_to_join(now)
-            case _:
+            case _ if error in REFUSALS:
                 raise Thrown(error.exception, error.meaning)
+            case _:
+                raise Thrown("KafkaException", f"Unexpected error in join group response: {error.meaning}")
 
     def _failed_to_join(self, now: Micros, *, at_once: bool = False) -> None:
         self.under_way = False
@@ -180,15 +200,17 @@ class GroupMember(CoordinatorClient):
             return
         match error:
             case ErrorCode.REBALANCE_IN_PROGRESS:
+                if self.profile.failed_sync_loses_partitions:
+                    self._reset(forget_member=False)
                 self._failed_to_join(now, at_once=True)
             case ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.ILLEGAL_GENERATION:
                 if (request.member, request.generation) == (self.member, self.generation):
-                    self._reset(forget_member=error is ErrorCode.UNKNOWN_MEMBER_ID)
+                    self._reset(forget_member=self._loses_its_id(error))
                 self._failed_to_join(now, at_once=True)
             case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR:
                 self.mark_unknown()
                 self._failed_to_join(now)
-            case ErrorCode.FENCED_INSTANCE_ID:
+            case ErrorCode.FENCED_INSTANCE_ID | ErrorCode.GROUP_AUTHORIZATION_FAILED:
                 raise Thrown(error.exception, error.meaning)
             case _:
                 raise Thrown("KafkaException", f"Unexpected error from SyncGroup: {error.meaning}")
@@ -205,6 +227,9 @@ class GroupMember(CoordinatorClient):
     def has_lost_its_partitions(self) -> bool:
         """The group has gone on without it, or it has left: what it had may be another's already."""
         return self.generation == NO_GENERATION or not self.member
+
+    def _loses_its_id(self, error: ErrorCode) -> bool:
+        return error is not ErrorCode.ILLEGAL_GENERATION or not self.profile.keeps_member_id
 
     def _reset(self, *, forget_member: bool) -> None:
         """resetStateAndRejoin."""
@@ -246,11 +271,15 @@ class GroupMember(CoordinatorClient):
             case ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.ILLEGAL_GENERATION:
                 if not unchanged and self.state is MemberState.PREPARING_REBALANCE:
                     return REBALANCING, False
-                self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+                self._reset(forget_member=self._loses_its_id(error))
                 return COMMIT_FAILED, False
             case ErrorCode.FENCED_INSTANCE_ID:
                 return (error.exception if unchanged else moved_on), False
-        return error.exception, error.retriable
+            case ErrorCode.COORDINATOR_LOAD_IN_PROGRESS | ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                return error.exception, True
+            case _ if error in COMMIT_REFUSALS:
+                return error.exception, False
+        return "KafkaException", False
 
     def leave(self, now: Micros, out: list[Effect]) -> None:
         """A dynamic member says so; a static one is waited for (KIP-345)."""
@@ -299,7 +328,7 @@ class GroupMember(CoordinatorClient):
             case ErrorCode.ILLEGAL_GENERATION | ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.FENCED_INSTANCE_ID:
                 if not unchanged:
                     return
-                self._reset(forget_member=error is not ErrorCode.ILLEGAL_GENERATION)
+                self._reset(forget_member=self._loses_its_id(error))
                 if error is ErrorCode.FENCED_INSTANCE_ID:
                     self.thrown = Thrown(error.exception, error.meaning)
                 return

@@ -96,7 +96,8 @@ class Membership(ConsumerClient):
         group, commits = self.group, self.commits
         assert isinstance(group, GroupMember)
         assert commits is not None
-        if not self._commit_before(() if group.is_cooperative else tuple(self.positions.by_partition), now, out):
+        reads_on = group.is_cooperative or self.profile.reads_on_while_it_commits
+        if not self._commit_before(() if reads_on else tuple(self.positions.by_partition), now, out):
             return False
         if not group.is_cooperative or group.has_lost_its_partitions:
             self.positions.assign(())

@@ -41,7 +41,7 @@ from ksim_models.replication_control import ReplicationControl
 from ksim_models.topic_creation import created
 from ksim_models.units import NEVER, Micros, ms
 
-PARKED_FETCH_WAIT: Micros = ms(500)  # KC-80: before 4.1 a parked fetch may wait so long until it learns that records were committed.
+PARKED_FETCH_WAIT: Micros = ms(500)  # KC-80: so long a fetch is parked; before 4.1 it may learn only then that records were committed.
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ class ParkedFetch:
     broker: str
     offset: int
     answer_at: Micros = NEVER
-    """Until there is something to tell."""
+    """When there is something to tell."""
+    until: Micros = NEVER
+    """Then it is answered, with nothing."""
 
 
 class Controller(Decisions):
@@ -95,6 +97,8 @@ class Controller(Decisions):
         self._answers: list[tuple[int, Send]] = []  # And how much must be committed before they are true.
         self._parked: dict[str, ParkedFetch] = {}  # By connection.
         self._running = True
+        self.answers_idle_fetches = False
+        """Whether a fetch is answered after a while though there is nothing to tell: it matters only to a broker whose next one would not come through."""
         self.answered = ErrorCode.NONE
         """The answer to an administrator's last request."""
         self._elections: list[PeriodicElection] = []
@@ -121,8 +125,7 @@ class Controller(Decisions):
             return None
         at = min(self._log.commit_at, self._sessions.next_check(self._log.unfenced()))
         for fetch in self._parked.values():
-            if fetch.answer_at < at:
-                at = fetch.answer_at
+            at = min(at, fetch.answer_at, fetch.until)
         for election in self._elections:
             at = min(at, election.wake_at)
         return None if at == NEVER else at
@@ -169,8 +172,8 @@ class Controller(Decisions):
             case BrokerRegistrationRequest():
                 self._on_registration(connection, message, now, out)
             case CreateTopicsRequest():
-                for topic in message.topics:
-                    for record, fact in created(topic, message, self._log.unfenced(), self._dice) if topic not in self._log.topics else ():
+                for topic in (topic for topic in message.topics if topic not in self._log.topics):
+                    for record, fact in created(topic, message, self._log.unfenced(), self._dice, self._log.end_offset):
                         self._log.append(record, () if fact is None else (fact,), now)
                 self._answer(connection, CreateTopicsResponse(message.topics), out)
             case _:
@@ -314,12 +317,14 @@ class Controller(Decisions):
         return int(self._dice.at("metadata", fetch.broker, fetch.offset) * PARKED_FETCH_WAIT)
 
     def _on_metadata_fetch(self, connection: str, request: MetadataFetchRequest, now: Micros) -> None:
-        self._parked[connection] = ParkedFetch(request.broker, request.offset, now if request.offset < len(self._log.committed) else NEVER)
+        answer_at = now if request.offset < len(self._log.committed) else NEVER
+        until = now + PARKED_FETCH_WAIT if self.answers_idle_fetches else NEVER
+        self._parked[connection] = ParkedFetch(request.broker, request.offset, answer_at, until)
 
     def _answer_parked_fetches(self, now: Micros, out: list[Effect]) -> None:
         committed = self._log.committed
         for connection, fetch in list(self._parked.items()):
-            if fetch.answer_at <= now:
+            if min(fetch.answer_at, fetch.until) <= now:
                 del self._parked[connection]
                 out.append(Send(connection, MetadataFetchResponse(len(committed), tuple(committed[fetch.offset :]))))
 

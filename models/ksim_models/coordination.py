@@ -21,7 +21,7 @@ from ksim_models.peers import Peers, Told
 from ksim_models.producer_transactions import Checked
 from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
-from ksim_models.transaction_cache import TransactionCache
+from ksim_models.transaction_cache import LOADING_TAKES, TransactionCache
 from ksim_models.transaction_coordinator import TransactionCoordinator
 from ksim_models.transaction_markers import TransactionMarkers
 from ksim_models.transaction_messages import (
@@ -66,20 +66,26 @@ class Coordination:
         name_connection: Callable[[str], str],
         next_producer_id: Callable[[], int],
         booted_at: Micros,
+        is_open: Callable[[], bool],
+        loading_takes: Micros | None = None,
     ) -> None:
-        """reply: (connection, response) for a request that was not answered at once. It is sent after the event at hand."""
+        """reply: (connection, response) for a request that was not answered at once. It is sent after the event at hand.
+
+        is_open: this broker serves (KC-12).
+        loading_takes: how long a partition of an internal topic is read before it is coordinated. None: a millisecond for transactions, nothing for groups.
+        """
         self.image = image
         self.leading = leading
         self.reply = reply
         self.topics = InternalTopics(config, image, ask_for)
         patience = ms(config.request_timeout_ms)
-        self.marker_peers = Peers(broker, patience, name_connection, self._serve_myself)
-        cache = TransactionCache(broker, profile.transaction_version, self.topics, replicas, leading)
-        self.verification_peers = Peers(broker, patience, name_connection, self._serve_myself)
+        self.marker_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
+        cache = TransactionCache(broker, profile.transaction_version, self.topics, replicas, leading, LOADING_TAKES if loading_takes is None else loading_takes)
+        self.verification_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
         self.markers = TransactionMarkers(image, self.marker_peers, cache)
         self.transactions = TransactionCoordinator(profile, config, cache, self.markers, next_producer_id, booted_at)
-        self.groups = GroupCoordinator(profile, config, self.topics, leading, self._check_offsets, reply)
+        self.groups = GroupCoordinator(profile, config, self.topics, leading, self._check_offsets, reply, loading_takes or 0)
         self.marker_writing = MarkerWriting(profile, config, replicas, leading, self.groups)
         self.coordinators: dict[str, Coordinator] = {TRANSACTION_STATE: self.transactions, CONSUMER_OFFSETS: self.groups}
         """By the internal topic whose partitions they follow."""

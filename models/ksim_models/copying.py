@@ -19,6 +19,7 @@ from ksim_models.units import MILLISECOND, Micros
 
 IDLE: Micros = 100 * MILLISECOND
 """As long as the application's poll() lasts: where it brings nothing, what is open is ended."""
+NO_USE = "The application's producer is of no use any more."
 ALL_IN_ONE = InTransactions(2**62)
 """How many records a transaction has is this application's own affair."""
 

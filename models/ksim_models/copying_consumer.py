@@ -15,12 +15,10 @@ from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_coordinator import REBALANCING
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.consumer_group import GroupMember
-from ksim_models.copying import IDLE, Copying, Then, Turn
+from ksim_models.copying import IDLE, NO_USE, Copying, Then, Turn
 from ksim_models.machine import Dice, Effect, Event, Restarted, Rouse
 from ksim_models.profiles import ClientProfile
 from ksim_models.units import NEVER, Micros
-
-NO_USE = "The application's producer is of no use any more."
 
 
 class CopyingConsumer(Consumer):

@@ -21,8 +21,8 @@ from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_coordinator import MemberState
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.consumer_group import GroupMember
-from ksim_models.copying import CopyHabits, Copying, Then, Turn
-from ksim_models.copying_consumer import NO_USE, CopyingConsumer
+from ksim_models.copying import NO_USE, CopyHabits, Copying, Then, Turn
+from ksim_models.copying_consumer import CopyingConsumer
 from ksim_models.copying_producer import CopyingProducer
 from ksim_models.machine import Crashed, Dice, Effect, Event, Exit, Restarted, Rouse, Terminated, Wake
 from ksim_models.profiles import ClientProfile
@@ -103,8 +103,6 @@ class Shares(Copying):
 class SharingConsumer(CopyingConsumer):
     """The thread: it hands over to one producer after another, and constructs and closes them as partitions come and go."""
 
-    copying: Shares
-
     def __init__(
         self,
         name: str,
@@ -116,6 +114,7 @@ class SharingConsumer(CopyingConsumer):
         habits: Habits,
         copying: Shares,
     ) -> None:
+        self.shares = copying
         self.ends_with: Thrown | None = None
         """The application ends: its producers are closed first."""
         super().__init__(name, profile, config, bootstrap, topics, dice, habits, copying)
@@ -127,7 +126,7 @@ class SharingConsumer(CopyingConsumer):
 
     def _hand_over(self, out: list[Effect]) -> None:
         assert self.group is not None
-        for share in self.copying.all():
+        for share in self.shares.all():
             share.group, share.instance = self.group.group, self.group.instance
             share.member, share.generation = self.group.metadata_told
         self.does = Does.WAITS
@@ -135,13 +134,13 @@ class SharingConsumer(CopyingConsumer):
 
     def _next(self, out: list[Effect]) -> None:
         """The turn of the next one."""
-        if self.copying.at_work is None and self.copying.waiting:
-            share = self.copying.at_work = self.copying.waiting.popleft()
+        if self.shares.at_work is None and self.shares.waiting:
+            share = self.shares.at_work = self.shares.waiting.popleft()
             share.turn = Turn.PRODUCER
             out.append(Rouse(share.habits.producer))
 
     def _waiting(self, now: Micros, out: list[Effect]) -> bool:
-        copying = self.copying
+        copying = self.shares
         share = copying.at_work
         if share is not None and share.turn is Turn.PRODUCER:
             return False
@@ -165,9 +164,9 @@ class SharingConsumer(CopyingConsumer):
 
     def _want(self, partitions: Sequence[str], out: list[Effect]) -> bool:
         """True: there are producers to wait for."""
-        unsettled = self.copying.want(partitions)
+        unsettled = self.shares.want(partitions)
         if unsettled:
-            self.copying.turn, self.does = Turn.PRODUCER, Does.WAITS
+            self.shares.turn, self.does = Turn.PRODUCER, Does.WAITS
             out += [Rouse(share.habits.producer) for share in unsettled]
         return bool(unsettled)
 
@@ -183,7 +182,7 @@ class SharingConsumer(CopyingConsumer):
         assert isinstance(self.group, GroupMember)
         if self.group.is_cooperative and not self.group.has_lost_its_partitions:
             return Consumer._give_up_partitions(self, now, out)
-        if self.copying.is_open and self.group.state is not MemberState.UNJOINED:
+        if self.shares.is_open and self.group.state is not MemberState.UNJOINED:
             self._finish(out)
             return False
         if self._want((), out):
@@ -191,17 +190,17 @@ class SharingConsumer(CopyingConsumer):
         return Consumer._give_up_partitions(self, now, out)
 
     def _begin_to_close(self, now: Micros, out: list[Effect]) -> None:
-        if self.copying.is_open:
+        if self.shares.is_open:
             self._finish(out)
         elif not self._want((), out):
             super()._begin_to_close(now, out)
 
     def _exit(self, out: list[Effect]) -> None:
-        shares = self.copying.all()
+        shares = self.shares.all()
         for share in shares:
             share.reader_closed = True
-        self.copying.writer_closed = all(share.writer_closed for share in shares)
-        if self.copying.writer_closed:
+        self.shares.writer_closed = all(share.writer_closed for share in shares)
+        if self.shares.writer_closed:
             Consumer._exit(self, out)
             return
         self.does = Does.ENDED

@@ -5,15 +5,24 @@ Kafka: PartitionChangeBuilder of the KRaft controller; KIP-966 (eligible leader 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 
-from ksim_models.messages import NO_LEADER, PartitionRecord
+from ksim_models.messages import NO_LEADER, PartitionRecord, topic_of
 from ksim_models.profiles import BrokerProfile, ReassignmentNeeds
 
 PartitionState = PartitionRecord
 """The newest record of a partition is its state: every record carries all of it."""
+
+
+def without_elr(partitions: Mapping[str, PartitionState], topic: str) -> dict[str, PartitionState]:
+    """KC-59: those of this topic, or of all for "", that have something to forget, as they are then: it is a change with a partition epoch of its own."""
+    return {
+        name: replace(state, elr=(), last_known_elr=(), partition_epoch=state.partition_epoch + 1)
+        for name, state in partitions.items()
+        if (state.elr or state.last_known_elr) and topic in ("", topic_of(name))
+    }
 
 
 class Election(Enum):
@@ -81,7 +90,7 @@ class PartitionChangeBuilder:
     is_acceptable: Callable[[str], bool]
     """KC-40: registered, not fenced, not just leaving."""
     min_insync_replicas: int
-    """As configured. A cap at the number of replicas (KC-50) would change nothing: an ISR of that size leaves nobody for the ELR."""
+    """At most the replicas that the topic's first partition has (KC-50)."""
     election: Election = Election.ANY
     target_isr: tuple[str, ...] | None = None
     """None: as it is."""
@@ -98,9 +107,10 @@ class PartitionChangeBuilder:
         isr = was.isr if self.target_isr is None else self.target_isr
         assignment, isr = (self.assignment or Assignment(was.replicas, was.adding, was.removing)).completed(isr, self.profile.reassignment_needs)
         replicas = assignment.replicas
-        elr = self._target_elr(isr, replicas)
+        elr = self._target_elr(isr)
         recovering = was.recovering if self.recovering is None else self.recovering
         leader, unclean = self._elect(isr, elr, replicas)
+        bumps = self.profile.epoch_bump_on_isr_shrink and any(replica not in isr for replica in was.isr)  # By the target, also where the ISR cannot follow it.
         if unclean:  # KC-43: the others will truncate to it.
             isr, elr, recovering = (leader,), (), True
         elif leader != NO_LEADER and leader not in isr:  # KC-53: elected out of the ELR, so it had every committed record.
@@ -109,11 +119,11 @@ class PartitionChangeBuilder:
             isr = was.isr
         last_known_elr = self._last_known_elr(leader)
         same_assignment = (replicas, assignment.adding, assignment.removing) == (was.replicas, was.adding, was.removing)
-        if same_assignment and (leader, isr, elr, last_known_elr, recovering) == (was.leader, was.isr, was.elr, was.last_known_elr, was.recovering):
+        same_state = (leader, isr, elr, last_known_elr, recovering) == (was.leader, was.isr, was.elr, was.last_known_elr, was.recovering)
+        if same_assignment and same_state and not bumps:
             return None
-        shrinks = any(replica not in isr for replica in was.isr)
         loses_replicas = replicas is not was.replicas and any(replica not in replicas for replica in was.replicas)
-        new_epoch = leader != was.leader or unclean or loses_replicas or (self.profile.epoch_bump_on_isr_shrink and shrinks)  # KC-47.
+        new_epoch = leader != was.leader or unclean or loses_replicas or bumps  # KC-47.
         state = PartitionState(
             partition=was.partition,
             replicas=replicas,
@@ -129,14 +139,16 @@ class PartitionChangeBuilder:
         )
         return PartitionChange(state, unclean)
 
-    def _target_elr(self, isr: tuple[str, ...], replicas: tuple[str, ...]) -> tuple[str, ...]:
-        """KC-50: those who left while the ISR was too small for the high watermark to move still have every committed record (KC-51)."""
+    def _target_elr(self, isr: tuple[str, ...]) -> tuple[str, ...]:
+        """KC-50: those who left while the ISR was too small for the high watermark to move still have every committed record (KC-51).
+
+        Also those that a reassignment has just taken the replica from: they keep the last known leader from being elected.
+        """
         was = self.partition
         if not self.profile.eligible_leader_replicas or len(isr) >= self.min_insync_replicas:
             return ()
-        return tuple(
-            replica for replica in replicas if (replica in was.elr or replica in was.isr) and replica not in isr and replica not in self.unclean_shutdown
-        )
+        left = [replica for replica in dict.fromkeys((*was.elr, *was.isr)) if replica not in isr and replica not in self.unclean_shutdown]
+        return tuple(sorted(left, key=_number))
 
     def _elect(self, isr: tuple[str, ...], elr: tuple[str, ...], replicas: tuple[str, ...]) -> tuple[str, bool]:
         """The leader after this change, and whether it may lack committed records (KC-40 to KC-42)."""

@@ -153,9 +153,7 @@ class Following:
 
     def closed(self, connection: str, now: Micros) -> None:
         """An error of the whole request: all its partitions wait out the backoff (RP-3)."""
-        fetcher = self.by_connection.pop(connection, None)
-        if fetcher is not None:
-            fetcher.disconnected(now + self.backoff)
+        self.by_connection.pop(connection).disconnected(now + self.backoff)
 
     def received(self, connection: str, response: FetchResponse, broker_epoch: int, now: Micros, out: list[Effect]) -> None:
         fetcher = self.by_connection.get(connection)

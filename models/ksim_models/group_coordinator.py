@@ -12,6 +12,7 @@ from ksim_models.config import BrokerConfig
 from ksim_models.consumer_group_heartbeats import ConsumerGroupMembership
 from ksim_models.consumer_groups import ConsumerGroup
 from ksim_models.errors import NONE, ErrorCode
+from ksim_models.group_errors import FETCH_ERRORS, NEW_ERRORS, OLD_ERRORS, OLD_GROUP_ERRORS
 from ksim_models.group_membership import GroupMembership, Reply
 from ksim_models.group_offsets import NOTHING, GroupOffsets, OffsetRecord
 from ksim_models.group_records import MEMBER_BYTES, OFFSET_BYTES, GroupRecord, MemberRecord, Shard
@@ -42,31 +43,6 @@ from ksim_models.transaction_messages import (
 )
 from ksim_models.units import NEVER, Micros
 
-OLD_ERRORS = {
-    ErrorCode.NETWORK_EXCEPTION: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
-    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.COORDINATOR_NOT_AVAILABLE,
-    ErrorCode.NOT_ENOUGH_REPLICAS: ErrorCode.COORDINATOR_NOT_AVAILABLE,
-    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: ErrorCode.COORDINATOR_NOT_AVAILABLE,
-    ErrorCode.NOT_LEADER_OR_FOLLOWER: ErrorCode.NOT_COORDINATOR,
-    ErrorCode.KAFKA_STORAGE_ERROR: ErrorCode.NOT_COORDINATOR,
-    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
-    ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
-}
-"""GC-6, up to 3.9: what an append of offsets ran into, as the client is told. A time-out stays REQUEST_TIMED_OUT."""
-NEW_ERRORS = OLD_ERRORS | {
-    ErrorCode.REQUEST_TIMED_OUT: ErrorCode.COORDINATOR_NOT_AVAILABLE,
-    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
-    ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
-}
-"""Since 4.0."""
-OLD_GROUP_ERRORS = OLD_ERRORS | {
-    ErrorCode.REQUEST_TIMED_OUT: ErrorCode.REBALANCE_IN_PROGRESS,
-    ErrorCode.MESSAGE_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
-    ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
-}
-"""Of a group that is written down, up to 3.9."""
-
-
 Verified = Callable[[ErrorCode, Verification | None, Micros, list[Effect]], None]
 Verify = Callable[[str, TxnOffsetCommitRequest, Verified, Micros, list[Effect]], None]
 """(partition of __consumer_offsets, request, told): asks the transaction's coordinator whether it is part of the transaction (GC-7)."""
@@ -75,16 +51,21 @@ Verify = Callable[[str, TxnOffsetCommitRequest, Verified, Micros, list[Effect]],
 class GroupCoordinator:
     """On one broker, for the partitions of __consumer_offsets that it leads."""
 
-    def __init__(self, profile: BrokerProfile, config: BrokerConfig, topics: InternalTopics, leading: Leading, verify: Verify, reply: Reply) -> None:
+    def __init__(
+        self, profile: BrokerProfile, config: BrokerConfig, topics: InternalTopics, leading: Leading, verify: Verify, reply: Reply, loading_takes: Micros = 0
+    ) -> None:
         self.config = config
         self.topics = topics
         self.leading = leading
         self.reply = reply
         self.is_new = profile.offsets_append_acks_1
         self.offset_errors = NEW_ERRORS if self.is_new else OLD_ERRORS
-        self.membership = GroupMembership(config, reply, self._store_group)
+        self.membership = GroupMembership(config, reply, self._store_group, is_new=self.is_new)
         self.consumer_groups = ConsumerGroupMembership(profile, config, self._size_of)
         self.shards: dict[str, Shard] = {}
+        self.loading_takes = loading_takes
+        self.loading: dict[str, tuple[Micros, int]] = {}
+        """Partition -> when it is loaded, and in which leader epoch (GC-1)."""
         self.next_look: Micros = NEVER
         self.verify = verify
         self.out: list[Effect] = []
@@ -105,6 +86,13 @@ class GroupCoordinator:
     def elected(self, partition: str, leader_epoch: int, now: Micros, out: list[Effect]) -> None:
         self.out = out
         self._unload(partition)
+        if self.loading_takes:
+            self.loading[partition] = now + self.loading_takes, leader_epoch
+            self._schedule()
+        else:
+            self._load(partition, leader_epoch, now)
+
+    def _load(self, partition: str, leader_epoch: int, now: Micros) -> None:
         shard = self.shards[partition] = Shard(leader_epoch, visible_at_once=not self.is_new)
         shard.read(self.leading.replicas[partition].log, now, self.consumer_groups.session)
         for group in shard.groups.values():
@@ -116,6 +104,7 @@ class GroupCoordinator:
         self._unload(partition)
 
     def _unload(self, partition: str) -> None:
+        self.loading.pop(partition, None)
         shard = self.shards.pop(partition, None)
         for group in shard.groups.values() if shard is not None else ():
             self.membership.unload(group)
@@ -134,6 +123,8 @@ class GroupCoordinator:
     def wake(self, now: Micros, out: list[Effect]) -> None:
         if self.next_look <= now:
             self.out = out
+            for partition in [one for one, (at, _) in self.loading.items() if at <= now]:
+                self._load(partition, self.loading.pop(partition)[1], now)
             for shard in list(self.shards.values()):
                 for group in list(shard.groups.values()):
                     self.membership.wake(group, now)
@@ -143,7 +134,7 @@ class GroupCoordinator:
             self._schedule()
 
     def _schedule(self) -> None:
-        self.next_look = NEVER
+        self.next_look = min((at for at, _ in self.loading.values()), default=NEVER)
         for shard in self.shards.values():
             for group in shard.groups.values():
                 self.next_look = min(self.next_look, self.membership.next_at(group))
@@ -159,7 +150,10 @@ class GroupCoordinator:
         """Is it this coordinator's, and is there such a group?"""
         if not name:
             return ErrorCode.INVALID_GROUP_ID, None, None
-        shard = self.shards.get(self.partition_of(name))
+        partition = self.partition_of(name)
+        if partition in self.loading:
+            return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, None, None
+        shard = self.shards.get(partition)
         if shard is None:
             return ErrorCode.NOT_COORDINATOR, None, None
         return NONE, shard, shard.groups.get(name)
@@ -183,6 +177,8 @@ class GroupCoordinator:
     def _sync(self, connection: str, request: SyncGroupRequest, now: Micros, out: list[Effect]) -> SyncGroupResponse | None:
         self.out = out
         error, _, group = self._group(request.group)
+        if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS and not self.is_new:
+            error = ErrorCode.REBALANCE_IN_PROGRESS  # The rebalance is lost with the coordinator before; 4.0 says what it is, which Java does not expect.
         if error or group is None:
             return SyncGroupResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
         self.membership.sync(group, connection, request, now)
@@ -191,6 +187,8 @@ class GroupCoordinator:
 
     def _heartbeat(self, connection: str, request: HeartbeatRequest, now: Micros, out: list[Effect]) -> HeartbeatResponse:
         error, _, group = self._group(request.group)
+        if error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
+            return HeartbeatResponse(NONE)  # Blindly: it may be a member.
         if error or group is None:
             return HeartbeatResponse(error or ErrorCode.UNKNOWN_MEMBER_ID)
         return HeartbeatResponse(self.membership.heartbeat(group, request, now))
@@ -391,7 +389,7 @@ class GroupCoordinator:
             return answer
 
         def told(error: ErrorCode, offset: int, at: Micros, out: list[Effect]) -> None:
-            self.reply(connection, OffsetFetchResponse(self.offset_errors.get(error, error)) if error else answer)
+            self.reply(connection, OffsetFetchResponse(FETCH_ERRORS.get(error, error)) if error else answer)
 
         self.leading.await_commit(place, self.config.offsets_commit_timeout_ms, told, now, out)
         return None

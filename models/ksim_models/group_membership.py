@@ -31,8 +31,10 @@ Store = Callable[[Group, Callable[[ErrorCode, Micros], None], Micros], None]
 class GroupMembership:
     """Of all groups of one coordinator."""
 
-    def __init__(self, config: BrokerConfig, reply: Reply, store: Store) -> None:
+    def __init__(self, config: BrokerConfig, reply: Reply, store: Store, *, is_new: bool) -> None:
+        """is_new: the coordinator of 4.0, which differs in how long it waits before the first generation."""
         self.config = config
+        self.is_new = is_new
         self.reply = reply
         self.store = store
 
@@ -88,8 +90,8 @@ class GroupMembership:
 
     def _add(self, group: Group, connection: str, request: JoinGroupRequest, name: str, now: Micros) -> None:
         member = Member(name, request)
-        if group.state is GroupState.PREPARING_REBALANCE and group.generation == 0:
-            group.new_member_added = True
+        if group.state is GroupState.PREPARING_REBALANCE and (group.is_initial if self.is_new else group.generation == 0):
+            group.new_member_added = True  # Up to 3.9 only the first generation of all waits again for more of them.
         group.add(member)
         member.joining = connection
         member.expires_at = now + NEW_MEMBER_JOIN_TIMEOUT
@@ -135,18 +137,25 @@ class GroupMembership:
             group.join_until = now + ms(group.rebalance_timeout_ms)
         group.become(GroupState.PREPARING_REBALANCE)
 
-    def _try_complete_join(self, group: Group, now: Micros) -> None:
-        if group.state is GroupState.PREPARING_REBALANCE and ((not group.is_initial and group.all_have_joined) or group.join_until <= now):
+    def _try_complete_join(self, group: Group, now: Micros, *, somebody_expired: bool = False) -> None:
+        """An empty group waits its delay out, but in 4.0 no longer than until it has taken somebody for dead."""
+        if group.state is not GroupState.PREPARING_REBALANCE:
+            return
+        waits = group.is_initial and not (somebody_expired and self.is_new)
+        if (not waits and group.all_have_joined) or (group.join_until <= now and not self._waits_for_more(group, now)):
             self._complete_join(group, now)
 
+    def _waits_for_more(self, group: Group, now: Micros) -> bool:
+        """The delay of an empty group is over, and somebody new came in it."""
+        if not (group.is_initial and group.new_member_added and group.initial_rest_ms):
+            return False
+        delay_ms = min(self.config.group_initial_rebalance_delay_ms, group.initial_rest_ms)
+        group.new_member_added = False
+        group.initial_rest_ms -= delay_ms
+        group.join_until = now + ms(delay_ms)
+        return delay_ms > 0
+
     def _complete_join(self, group: Group, now: Micros) -> None:
-        if group.is_initial and group.new_member_added and group.initial_rest_ms:
-            delay_ms = min(self.config.group_initial_rebalance_delay_ms, group.initial_rest_ms)
-            group.new_member_added = False
-            group.initial_rest_ms -= delay_ms
-            group.join_until = now + ms(delay_ms)
-            if delay_ms:
-                return
         for member in [member for member in group.members.values() if member.joining is None and not member.instance]:
             group.remove(member.member)
         if group.members and not group.elect_a_leader_that_joined():
@@ -260,12 +269,12 @@ class GroupMembership:
     def _expect(self, member: Member, now: Micros) -> None:
         member.expires_at = now + ms(member.session_timeout_ms)
 
-    def _remove(self, group: Group, member: Member, now: Micros) -> None:
+    def _remove(self, group: Group, member: Member, now: Micros, *, expired: bool = False) -> None:
         if member.joining is not None:
             self._refuse_join(member.joining, UNKNOWN_MEMBER, ErrorCode.UNKNOWN_MEMBER_ID)
         group.remove(member.member)
         self._maybe_prepare(group, now)
-        self._try_complete_join(group, now)
+        self._try_complete_join(group, now, somebody_expired=expired)
 
     # The clock.
 
@@ -279,7 +288,8 @@ class GroupMembership:
         return at
 
     def wake(self, group: Group, now: Micros) -> None:
-        for name in [name for name, until in group.pending.items() if until <= now]:
+        late = [name for name, until in group.pending.items() if until <= now]
+        for name in late:
             del group.pending[name]
         for member in [member for member in group.members.values() if member.expires_at <= now]:
             if group.members.get(member.member) is not member:
@@ -287,12 +297,12 @@ class GroupMembership:
             if member.waits and not member.is_new:
                 member.expires_at = NEVER  # It will be expected again when it has its answer.
             else:
-                self._remove(group, member, now)
+                self._remove(group, member, now, expired=True)
         if group.sync_until <= now:
             for name in list(group.to_sync):
                 group.remove(name)
             self._maybe_prepare(group, now)
-        self._try_complete_join(group, now)
+        self._try_complete_join(group, now, somebody_expired=bool(late))
 
     def unload(self, group: Group) -> None:
         """The partition is another coordinator's: who waits is told so."""

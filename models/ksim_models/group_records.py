@@ -56,7 +56,7 @@ class Shard:
         self.offsets = GroupOffsets(visible_at_once=visible_at_once)
 
     def read(self, log: Log, now: Micros, session: Micros) -> None:
-        """To its end: the last record of each key counts. Simplified: read at once; Kafka takes a moment (COORDINATOR_LOAD_IN_PROGRESS)."""
+        """To its end: the last record of each key counts. Simplified: read at once, when `[model] load` is over."""
         told: dict[str, GroupRecord] = {}
         for base_offset, batch in written(log):
             if batch.marker is not None:

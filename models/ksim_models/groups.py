@@ -143,14 +143,15 @@ class Group:
         self.to_sync.pop(name, None)
 
     def replace_static(self, instance: str, old: str, new: str) -> Member:
-        """The same instance, under another member id; what it was assigned stays its own."""
+        """The same instance, under another member id; what it was assigned stays its own. A SyncGroup that its old id owes is owed by nobody now, and
+        when its time is over the group begins anew.
+        """
         member = self.members.pop(old)
         member.member = new
         self.members[new] = member
         self.static[instance] = new
         if self.leader == old:
             self.leader = new
-        self.to_sync.pop(old, None)
         return member
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ksim_models.config import overlaid
+from ksim_models.elections import without_elr
 from ksim_models.errors import ErrorCode
 from ksim_models.messages import (
     NO_LEADER,
@@ -76,8 +77,12 @@ class Image:
                 case ConfigRecord():
                     self._configure(record)
                     delta.reconfigured = True
-                case ClearElrRecord() | LeaderChangeRecord() | NoOpRecord():
-                    pass  # Only the controller elects; the quorum's own records are none of a broker's business.
+                case ClearElrRecord():
+                    cleared = without_elr(self.partitions, record.topic)
+                    self.partitions.update(cleared)
+                    delta.partitions.update(cleared)
+                case LeaderChangeRecord() | NoOpRecord():
+                    pass  # The quorum's own records are none of a broker's business.
         return delta
 
     def _configure(self, record: ConfigRecord) -> None:

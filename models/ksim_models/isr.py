@@ -92,9 +92,10 @@ class Leadership:
         self._new_epoch(now)
 
     def _new_epoch(self, now: Micros) -> None:
-        """RP-52: members of the ISR get a full period of patience, others none."""
+        """RP-52: members of the ISR get a full period of patience, others none. What was fetched before tells how far they are, and not when."""
         for name, follower in self.followers.items():
-            follower.last_caught_up = now if name in self.committed else LONG_AGO
+            follower.last_caught_up = follower.last_fetch_at = now if name in self.committed else LONG_AGO
+            follower.leader_end_at_last_fetch = self.epoch_start_offset
 
     def assign(self, replicas: Sequence[str]) -> None:
         """Others hold replicas now (KC-48): of those that stay all is known that was, of those that come nothing yet."""

@@ -271,7 +271,9 @@ class Leading(FollowerFetches):
         for session in self.sessions.values():
             follower = leadership.followers.get(session.follower)
             if follower is not None and follower.log_end_offset == log.log_end_offset:
-                follower.idled(log.log_end_offset, session.fetched_at)
+                position = session.positions.get(batch.partition)
+                if position is not None and position.current_leader_epoch == replica.leader_epoch:  # Else what it fetches is refused.
+                    follower.idled(log.log_end_offset, session.fetched_at)
         stamped = log.append_as_leader(batch, replica.leader_epoch, now)
         if batch.marker is not None:
             marker = MarkerWritten(self.broker, batch.partition, batch.producer_id, batch.producer_epoch, batch.marker.committed, stamped.base_offset)
@@ -392,7 +394,8 @@ class Leading(FollowerFetches):
                 self._note_progress(session, position, now, out)
         if self.short:
             for replica in list(self.short.values()):
-                if replica.partition in session.positions:
+                at = session.positions.get(replica.partition)
+                if at is not None and at.current_leader_epoch == replica.leader_epoch and replica.partition not in refused:
                     self._maybe_expand(replica, session.follower)
         if answer is None:
             session.parked_until = now + request.max_wait_ms * MILLISECOND

@@ -45,7 +45,8 @@ RETRY_JITTER_PERCENT = 20
 class LibrdkafkaClient(Connections):
     def __init__(self, name: str, config: LibrdkafkaConsumerConfig, bootstrap: Sequence[str], topics: Sequence[str], dice: Dice) -> None:
         self.name = name
-        self.config: LibrdkafkaConsumerConfig = config
+        self.config = config
+        self.max_fails = config.socket_max_fails
         self.bootstrap = tuple(bootstrap)
         self.topics = tuple(topics)
         self.dice = dice
@@ -129,6 +130,8 @@ class LibrdkafkaClient(Connections):
                 self.commits.answered(request, error, now, out)
             case OffsetFetchResponse() if isinstance(request, CommittedQuery):
                 self.assignment.offsets_came(request, message, now, out)
+            case OffsetFetchResponse():
+                self._on_offsets(request, message, now)
             case FindCoordinatorResponse():
                 self.group.found(message, now)
             case JoinGroupResponse():
@@ -139,6 +142,9 @@ class LibrdkafkaClient(Connections):
                 self.group.answered_heartbeat(message, now)
             case LeaveGroupResponse():
                 self.group.leaving = False
+
+    def _on_offsets(self, request: Request, response: OffsetFetchResponse, now: Micros) -> None:
+        raise AssertionError("the application of a plain consumer asks for no committed offsets")
 
     def _give_up(self, request: Request, error: str, now: Micros, out: list[Effect]) -> None:
         super()._give_up(request, error, now, out)

@@ -24,6 +24,7 @@ MOST_RETRIES = 2
 """RD_KAFKA_REQUEST_DEFAULT_RETRIES: on the same connection; then the error is final, but for a coordinator that is gone."""
 RETRIED = (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.REQUEST_TIMED_OUT)
 NOT_THE_COORDINATOR = (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR)
+ANOTHER_TRY = (*RETRIED, *NOT_THE_COORDINATOR)
 DEFERRED = ("_TRANSPORT", "COORDINATOR_NOT_AVAILABLE", "NOT_COORDINATOR")
 """Once per commit it waits for the coordinator, for session.timeout.ms."""
 
@@ -120,7 +121,7 @@ class LibrdkafkaCommits:
             group.query(now)
         elif error is ErrorCode.FENCED_INSTANCE_ID:
             group.become_fatal(error)
-        if error in (*RETRIED, *NOT_THE_COORDINATOR) and commit.retries < MOST_RETRIES:
+        if error in ANOTHER_TRY and commit.retries < MOST_RETRIES:
             commit.retries += 1
             self.retry(request, commit.retries, now)
             return

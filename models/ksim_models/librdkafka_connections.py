@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from ksim_models.facts import Connected, Disconnected
 from ksim_models.librdkafka_broker_thread import API_VERSIONS_WITHIN, BrokerThread, Request, State
 from ksim_models.librdkafka_brokers import Brokers
-from ksim_models.librdkafka_consumer_config import AnyLibrdkafkaConfig
 from ksim_models.librdkafka_errors import DESTROY_BROKER, TIMED_OUT, TIMED_OUT_QUEUE, TRANSPORT
 from ksim_models.librdkafka_metadata import LibrdkafkaMetadata
 from ksim_models.machine import Close, Closed, Effect, Event, Note, Opened, Received, Send
@@ -23,7 +22,8 @@ class Connections(ABC):
     """What a producer and a consumer have in common. Each says what an answer means to it, and what it does about a request that gets none."""
 
     name: str
-    config: AnyLibrdkafkaConfig
+    max_fails: int
+    """socket.max.fails."""
     brokers: Brokers
     metadata: LibrdkafkaMetadata
 
@@ -89,7 +89,7 @@ class Connections(ABC):
         checking = thread.state is State.APIVERSION_QUERY
         for request in late:
             self._give_up(request, TIMED_OUT if request.sent else TIMED_OUT_QUEUE, now, out)
-        most = self.config.socket_max_fails
+        most = self.max_fails
         if checking:
             self._lose(thread, TRANSPORT, "ApiVersions timed out", now, out, close=True)
         elif thread.is_up and most and thread.timeouts >= most:

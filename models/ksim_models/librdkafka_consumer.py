@@ -35,7 +35,7 @@ class LibrdkafkaConsumer(LibrdkafkaClient):
         """What poll() has to serve before it hands over a record: "assign", "revoke", or the name and text of an error."""
         self.in_hand: Received | None = None
         """WORKS: of what."""
-        self.place_in_hand = 0
+        self.place_in_hand = self.count_in_hand = 0
         self.busy_until: Micros = NEVER
         self.commit: Commit | None = None
         self.within: Micros | None = None
@@ -131,8 +131,7 @@ class LibrdkafkaConsumer(LibrdkafkaClient):
         if self.ops:
             self._serve_op(now, out)
             return True
-        at_leisure = self.habits.work or self.habits.commit in ("sync", "async")
-        taken = self.fetching.queue.take(1 if at_leisure else 2**31)
+        taken = self.fetching.queue.take(self._most())
         if taken is None:
             return False
         entry, first, count = taken
@@ -147,9 +146,13 @@ class LibrdkafkaConsumer(LibrdkafkaClient):
         records = entry.records[first : first + count]
         if entry.producer and records[0] >= 0:  # Else of a warm-up, or nobody's.
             out.append(Note(Read(self.name, toppar.partition, entry.producer, records, entry.base_offset + first)))
-        self.in_hand, self.place_in_hand = entry, first + count
+        self.in_hand, self.place_in_hand, self.count_in_hand = entry, first + count, count
         self.does, self.busy_until = Does.WORKS, now + self.habits.work * count
         return True
+
+    def _most(self) -> int:
+        """As many in one instant as make no difference."""
+        return 1 if self.habits.work or self.habits.commit in ("sync", "async") else 2**31
 
     def _worked(self, now: Micros, out: list[Effect]) -> None:
         entry, self.in_hand = self.in_hand, None

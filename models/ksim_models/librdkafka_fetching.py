@@ -98,6 +98,22 @@ class LibrdkafkaFetching:
         toppar.fetch = toppar.next_start
         self.queue.purge(toppar)
 
+    def seek(self, toppar: Toppar, place: Place, now: Micros) -> None:
+        """rd_kafka_toppar_seek, by the application: NOWHERE is the beginning. What carries an epoch is held against the leader's log first."""
+        if not toppar.started:
+            return  # ERR__STATE: it will begin at what is committed by itself.
+        if place[1] > 0:
+            toppar.next_start, toppar.app = place, NOWHERE
+            self._bar(toppar)
+            toppar.state, toppar.validation, toppar.query_at = FetchState.VALIDATE, place, NEVER
+            self._validate(toppar, now)
+        elif place[1] == 0 or toppar.log_start >= 0:
+            self._seek(toppar, (-1, max(place[1], toppar.log_start)) if place[1] < 0 else place)
+        else:
+            toppar.app = NOWHERE
+            self._bar(toppar)
+            toppar.state, toppar.query, toppar.query_at = FetchState.OFFSET_QUERY, "earliest", now
+
     def _seek(self, toppar: Toppar, place: Place) -> None:
         toppar.next_start, toppar.app = place, NOWHERE
         self._bar(toppar)

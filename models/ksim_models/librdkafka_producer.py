@@ -48,7 +48,8 @@ PRODUCED_ANYWAY: Micros = 100 * MILLISECOND
 class LibrdkafkaProducer(Connections):
     def __init__(self, name: str, config: LibrdkafkaConfig, bootstrap: Sequence[str], workloads: Sequence[Arrivals], dice: Dice) -> None:
         self.name = name
-        self.config: LibrdkafkaConfig = config
+        self.config = config
+        self.max_fails = config.socket_max_fails
         self.dice = dice
         self.alive = True
         begins = (workload.transaction.begins_at for workload in workloads if workload.transaction is not None)

@@ -223,6 +223,8 @@ class Log:
     def truncate_to(self, offset: int, now: Micros = 0) -> None:
         """Forget what stands at `offset` and behind (RP-34): records, epochs, and what the producers were remembered for."""
         if offset < self.log_end_offset:
+            if offset < self.log_start_offset:
+                self.starts.set(offset, now)
             if self.segments[0].base_offset > offset:
                 self.start_anew_at(offset)
                 return
@@ -313,12 +315,15 @@ class Log:
         producers.take_snapshot(end)
 
     def _recover_producers(self, now: Micros) -> None:
-        """PS-52, PS-55: each segment that is scanned ends with a snapshot, and the last of these is what the broker starts with: one batch per producer."""
+        """PS-52, PS-55: each segment that is scanned ends with a snapshot, and the last of these is what the broker starts with: one batch per producer.
+
+        Scanned from its first record, also one that was deleted.
+        """
         producers = self.producers
         for segment, end in self.with_ends():
             if end > self.recovery_point or segment is self.active:
                 start = producers.reload(self.log_start_offset, segment.base_offset, now, self.forget_producers_after)
-                self._remember(self.between(start, end))
+                self._remember(self.between(min(start, segment.base_offset), end))
                 producers.take_snapshot(end)
         start = producers.reload(self.log_start_offset, self.log_end_offset, now, self.forget_producers_after)
         self._remember(self.between(start, self.log_end_offset))

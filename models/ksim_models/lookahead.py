@@ -37,7 +37,7 @@ class Foreseen:
     def add(self, size: int) -> bool:
         """False where it has no room (A12)."""
         more = record_bytes(size, self.count)
-        if self.count and (self.estimated + more > self.capacity or self.estimated >= self.capacity):
+        if self.count and self.estimated + more > self.capacity:
             return False
         self.used += more
         self.estimated = self.used if not self.estimate else estimated_bytes(self.used, self.estimate)

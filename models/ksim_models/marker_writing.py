@@ -27,6 +27,9 @@ Answer = Callable[[WriteTxnMarkersResponse, Micros, list[Effect]], None]
 class PendingOffsets(Protocol):
     """The group coordinator, as far as markers concern it: offsets that wait for the end of a transaction (GC-4)."""
 
+    loading: dict[str, tuple[Micros, int]]
+    """Partitions that it reads still."""
+
     def transaction_ended(self, partition: str, producer_id: int, *, committed: bool) -> None: ...
 
 
@@ -66,7 +69,10 @@ class MarkerWriting:
             if partition not in self.replicas:
                 results.append((marker.producer_id, partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
             elif self.profile.offsets_append_acks_1 and topic_of(partition) == CONSUMER_OFFSETS:
-                offsets.append(partition)
+                if partition in self.groups.loading:
+                    results.append((marker.producer_id, partition, ErrorCode.NOT_LEADER_OR_FOLLOWER))  # TC-58
+                else:
+                    offsets.append(partition)
             else:
                 ordinary.append(partition)
         appends = [(-1, self.config.request_timeout_ms, ordinary)] if ordinary else []

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ksim_models.config import BrokerConfig, TopicConfig, altered, overlaid, topic_config
-from ksim_models.elections import PartitionState
+from ksim_models.elections import PartitionState, without_elr
 from ksim_models.facts import BrokerChanged, PartitionChanged, ReplicasChanged, TopicChanged
 from ksim_models.messages import BrokerRecord, ClearElrRecord, ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, TopicRecord, topic_of
 from ksim_models.units import NEVER, Micros, ms
@@ -83,9 +83,7 @@ class MetadataLog:
             case ConfigRecord():
                 self._apply_config(record)
             case ClearElrRecord():
-                for partition in self.partitions_of(record.topic):
-                    if self.partitions[partition].elr:
-                        self.partitions[partition] = replace(self.partitions[partition], elr=())
+                self.partitions.update(without_elr(self.partitions, record.topic))
 
     def _apply_partition(self, record: PartitionRecord) -> None:
         partition = record.partition
@@ -132,3 +130,7 @@ class MetadataLog:
 
     def config_of(self, partition: str) -> TopicConfig:
         return self.topic_configs[topic_of(partition)]
+
+    def replication_factor(self, partition: str) -> int:
+        """Of its topic, which is that of the first partition (getTopicEffectiveMinIsr), in the middle of a reassignment too."""
+        return len(self.partitions[f"{topic_of(partition)}-0"].replicas)

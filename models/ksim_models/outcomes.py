@@ -196,8 +196,8 @@ class Outcomes:
         """The next expiry ends a poll, and what that poll finds overdue comes before it (S5, N14)."""
         return self.nothing_expires_before <= now and self.accumulator.next_expiry(self.in_flight) <= now
 
-    def expire(self, now: Micros, out: list[Effect]) -> None:
-        """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38)."""
+    def expire(self, now: Micros, out: list[Effect]) -> bool:
+        """A37 to A40: after the drain and before the sending, so that a batch may be failed and sent all the same (A38). True if anything expired."""
         queued = self.accumulator.take_expired(now)
         flying: list[Batch] = []
         for waiting in self.in_flight.values():
@@ -213,6 +213,7 @@ class Outcomes:
             if self.idempotence is not None:
                 self.idempotence.expired(batch)
         self.nothing_expires_before = min(self.accumulator.next_expiry(self.in_flight), now + max(1, self.accumulator.delivery_timeout))
+        return bool(queued or flying)
 
     def abort_all(self, exception: str, text: str, now: Micros, out: list[Effect]) -> None:
         """S1.2, A53: in a fatal state every incomplete batch, in flight or not, fails with what caused it. It counts as no error, no sequence hears of it."""

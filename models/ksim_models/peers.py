@@ -1,7 +1,7 @@
 """A broker's requests to other brokers, as a coordinator or to one: a connection to each, one request on it at a time.
 
 Kafka: InterBrokerSendThread with a NetworkClient of its own: TransactionMarkerChannelManager, AddPartitionsToTxnManager.
-Simplified: to itself a broker speaks without a connection, which takes a millisecond.
+Simplified: to itself a broker speaks without a connection, which takes a millisecond; before it serves anybody it does not answer itself either.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ class Peers:
         request_timeout: Micros,
         name_connection: Callable[[str], str],
         serve_myself: Callable[[object, Told, Micros, list[Effect]], None],
+        is_open: Callable[[], bool],
     ) -> None:
-        """serve_myself: a request of this broker to itself, and who is to be told."""
+        """serve_myself: a request of this broker to itself, and who is to be told. is_open: this broker serves."""
         self.broker = broker
         self.patience = request_timeout
         self.name_connection = name_connection
         self.serve_myself = serve_myself
+        self.is_open = is_open
         self.links: dict[str, Link] = {}
         self.by_connection: dict[str, Link] = {}
         self.to_itself: deque[tuple[Micros, object, Told]] = deque()
@@ -86,7 +88,10 @@ class Peers:
     def wake(self, now: Micros, out: list[Effect]) -> None:
         while self.to_itself and self.to_itself[0][0] <= now:
             _, request, told = self.to_itself.popleft()
-            self.serve_myself(request, told, now, out)
+            if self.is_open():
+                self.serve_myself(request, told, now, out)
+            else:
+                self.to_itself.append((now + RECONNECT_AFTER, request, told))
         for link in list(self.links.values()):
             if self._due(link) <= now:
                 if link.connection is None:

@@ -75,6 +75,8 @@ class Producer:
         """When the last turn was."""
         self.waiting_for: tuple[str, ...] = ()
         """Leaders of due batches that could not be sent to at the last turn."""
+        self.turns_again = False
+        """Something expired while a node was ready: the poll behind such a turn lasts no time (S5), and what stood behind it may go now."""
         self.one_at_a_time = config.max_in_flight_requests_per_connection == 1
         self.arrivals_matter_at: Micros = 0
         """The next moment at which a record makes a difference; before it, an answer need not wait for the records that came meanwhile."""
@@ -139,7 +141,7 @@ class Producer:
 
     def _sleeps_over_setups(self) -> bool:
         """N8: before KAFKA-12762 a poll did not end for them, unless metadata was due: then it lasted reconnect.backoff.ms only."""
-        if self.profile.setup_time_out_ends_poll:
+        if self.profile.setup_time_out_ends_poll or self.poll.is_busy:
             return False
         return self.metadata.due_at > self.looked_at and (self.idempotence is None or self.idempotence.has_id)
 
@@ -275,20 +277,24 @@ class Producer:
         self.looked_at = now
         self.waiting_for = ()
         self.look_again_at = NEVER
+        self.poll.is_busy = False
         if not self.sending.begun:
             return
         if self.metadata.due_at <= now or self.metadata.tried_since < NEVER:
             self.metadata.ask_if_due(self.network, self._on_lost, now, out)
-        has_id = self.identity is None or self.identity.may_go_on(now, out)
-        while True:
-            offered = self.sending.offered
-            if self.sending.blocked:
-                self.sending.take(now, out)  # What a send() waited for may have come: metadata, or memory.
-            if has_id:
-                while self._send_what_is_due(now, out):
-                    pass
-            if not self.sending.blocked or self.sending.offered == offered:
-                return
+        self.turns_again = True
+        while self.turns_again:
+            self.turns_again = False
+            has_id = self.identity is None or self.identity.may_go_on(now, out)
+            while True:
+                offered = self.sending.offered
+                if self.sending.blocked:
+                    self.sending.take(now, out)  # What a send() waited for may have come: metadata, or memory.
+                if has_id:
+                    while self._send_what_is_due(now, out):
+                        pass
+                if not self.sending.blocked or self.sending.offered == offered:
+                    break
 
     def _send_what_is_due(self, now: Micros, out: list[Effect]) -> bool:
         """Ready, drain, expire, send (S5); True if something went and more stands behind it: one batch per partition and request (A31)."""
@@ -302,7 +308,7 @@ class Producer:
                     self.metadata.add(topic_of(partition), now)
             self.metadata.request_update()
             self.metadata.ask_if_due(self.network, self._on_lost, now, out)
-        taken = more = False
+        taken = more = blocked = False
         for node in nodes:
             drains = self.network.ready(node, now, out)
             self.accumulator.node_looked_at(node, now, drains=drains)
@@ -317,13 +323,16 @@ class Producer:
                 if batches:
                     drained.append((node, batches))
                     more = more or len(batches) < len(led)
+                else:
+                    blocked = True
             elif self.network.node(node).not_before() > now:
                 self.waiting_for = (*self.waiting_for, node)
+        self.poll.is_busy = blocked
         for _, batches in drained:
             for batch in batches:
                 self._depart(batch, out)
-        if now >= self.outcomes.nothing_expires_before:
-            self.outcomes.expire(now, out)
+        if now >= self.outcomes.nothing_expires_before and self.outcomes.expire(now, out):
+            self.turns_again = self.turns_again or taken
         for node, batches in drained:
             self._send(node, batches, now, out)
             for batch in batches:

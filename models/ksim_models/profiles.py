@@ -83,6 +83,8 @@ class ClientProfile:
     """3.9.2 (KAFKA-17632, A48): RoundRobinPartitioner, asked again, gives the same partition; before, it skipped one with every new batch."""
     splits_parts_in_halves: bool
     """4.2 (KAFKA-8350, A43): a part of a split batch that is still too large is halved; before, it was cut by batch.size again."""
+    drains_each_node_from_its_own_place: bool
+    """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
     batch_size_at_least_one: bool
@@ -141,6 +143,14 @@ class ClientProfile:
     """3.4 (KIP-792): a member says in which generation it got the partitions that it has; so a stable group begins anew where it joins again."""
     compares_claims: bool
     """3.4.1 (KAFKA-14639): a sticky leader holds claims of different generations against each other; before, those of older ones were none."""
+    keeps_member_id: bool
+    """3.2 (KAFKA-13419): ILLEGAL_GENERATION takes a member's generation only; before, its id too, and the group waited for the old one."""
+    failed_sync_loses_partitions: bool
+    """3.3.0, 3.3.1 (KAFKA-13891, taken back): a SyncGroup that another rebalance overtook takes the generation: a cooperative member loses everything."""
+    reads_on_while_it_commits: bool
+    """3.2.0 to 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
+    offset_fetch_retries_all: bool
+    """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -301,6 +311,7 @@ def client_profile(version: str) -> ClientProfile:
         asks_partitioner_once=release >= (4, 0, 0),
         round_robin_remembers=release >= (3, 9, 2),
         splits_parts_in_halves=release >= (4, 2, 0),
+        drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
@@ -331,6 +342,10 @@ def client_profile(version: str) -> ClientProfile:
         metrics_keep_overlapping_windows=release >= (3, 8, 0),
         generation_in_subscription=release >= (3, 4, 0),
         compares_claims=release >= (3, 4, 1),
+        keeps_member_id=release >= (3, 2, 0),
+        failed_sync_loses_partitions=release in ((3, 3, 0), (3, 3, 1)),
+        reads_on_while_it_commits=(3, 2, 0) <= release <= (3, 2, 2),
+        offset_fetch_retries_all=release >= (3, 9, 0),
     )
 
 

@@ -111,7 +111,12 @@ class QuorumMembership(Membership):
         if connection in self.observer.peers.by_connection:
             return self._fetched(connection, message, now, out)
         assert isinstance(message, Answer)
-        return message if self._channel(connection).received(message, now, out) else None
+        channel = self._channel(connection)
+        if channel.received(message, now, out):
+            return message
+        if channel is self.lifecycle and channel.is_idle:  # NOT_CONTROLLER, and too old to be asked of another one.
+            self._communication_failed(now)
+        return None
 
     def _fetched(self, connection: str, message: object, now: Micros, out: list[Effect]) -> MetadataFetchResponse | None:
         """What has become known to be committed, for the broker to apply."""

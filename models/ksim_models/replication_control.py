@@ -14,6 +14,10 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.units import Micros
 
 
+def change_of(new: PartitionState, why: str, *, unclean: bool = False) -> PartitionChanged:
+    return PartitionChanged(new.partition, new.leader, new.leader_epoch, new.isr, new.elr, new.partition_epoch, unclean, why)
+
+
 class ReplicationControl:
     def __init__(self, profile: BrokerProfile, log: MetadataLog) -> None:
         self._profile = profile
@@ -71,7 +75,7 @@ class ReplicationControl:
             partition=state,
             profile=self._profile,
             is_acceptable=lambda replica: replica != leaving and self._log.may_lead(replica, state.partition),
-            min_insync_replicas=config.min_insync_replicas,
+            min_insync_replicas=min(config.min_insync_replicas, self._log.replication_factor(state.partition)),
             election=election or (Election.UNCLEAN if config.unclean_leader_election_enable else Election.ANY),  # KC-44.
             target_isr=target_isr,
             unclean_shutdown=(leaving,) if lost_records else (),
@@ -85,7 +89,7 @@ class ReplicationControl:
 
     def write(self, new: PartitionState, why: str, now: Micros, *, unclean: bool = False) -> None:
         was = self._log.partitions.get(new.partition)
-        facts: list[Change] = [PartitionChanged(new.partition, new.leader, new.leader_epoch, new.isr, new.elr, new.partition_epoch, unclean, why)]
+        facts: list[Change] = [change_of(new, why, unclean=unclean)]
         if was is not None and (was.replicas, was.adding, was.removing) != (new.replicas, new.adding, new.removing):
             facts.append(ReplicasChanged(new.partition, new.replicas, new.adding, new.removing))
         self._log.append(new, facts, now)

@@ -208,6 +208,12 @@ CLIENT_SWITCHES = (
         _nothing_to_choose,
     ),
     Switch(
+        "drains_each_node_from_its_own_place",
+        "A request that has no room for the next partition's batch",
+        {False: "may leave that partition out the next time too, for as long as others have something", True: "begins with that partition the next time"},
+        "KAFKA-13834",
+    ),
+    Switch(
         "expired_text_says_not_sent",
         "The text of the exception for a batch that expired",
         {False: "says how long ago the batch was made", True: "says also that it was not sent, or not answered"},
@@ -338,6 +344,30 @@ CLIENT_SWITCHES = (
         "A leader that assigns partitions so that they stay where they are",
         {False: "never looks at a claim from an older generation", True: "keeps one from an older generation too, where there is no newer"},
         "KAFKA-14639",
+    ),
+    Switch(
+        "keeps_member_id",
+        "A consumer whose generation its group does not know any more",
+        {False: "gives up its member id too, so that the group waits for one that never comes", True: "keeps its member id"},
+        "KAFKA-13419",
+    ),
+    Switch(
+        "failed_sync_loses_partitions",
+        "A cooperative consumer whose SyncGroup was overtaken by another rebalance",
+        {False: "keeps what it has", True: "gives up all its partitions as lost"},
+        "KAFKA-13891",
+    ),
+    Switch(
+        "reads_on_while_it_commits",
+        "An eager consumer that commits before it joins its group again",
+        {False: "waits for its answer before it reads on", True: "takes more records meanwhile, which are read again"},
+        "KAFKA-14196",
+    ),
+    Switch(
+        "offset_fetch_retries_all",
+        "A consumer that asks for committed offsets and is told an error that is retriable",
+        {False: "fails, unless the coordinator loads or is another", True: "asks again"},
+        "KAFKA-17279",
     ),
 )
 

@@ -25,16 +25,19 @@ def is_legal(topic: str) -> bool:
 
 
 def created(
-    topic: str, request: CreateTopicsRequest, living: Sequence[str], dice: Dice
+    topic: str, request: CreateTopicsRequest, living: Sequence[str], dice: Dice, topic_id: int
 ) -> Iterator[tuple[TopicRecord | PartitionRecord, PartitionChanged | TopicChanged | None]]:
     """Nothing where there are too few brokers (InvalidReplicationFactorException, which only the asking broker hears of).
+
+    topic_id: one that was never used, as a topic of that name may have been deleted.
 
     Replicas go round the living brokers from one that is drawn. Simplified: StripedReplicaPlacer shuffles them, and shifts the followers from round to round.
     """
     if request.replication > len(living):
         return
     is_internal = topic in INTERNAL_TOPICS  # Of so many partitions nobody wants to hear one by one.
-    yield TopicRecord(topic, request.partitions, request.settings), TopicChanged(topic, 0, "created") if is_internal else None
+    record = TopicRecord(topic, request.partitions, request.settings, 0 if is_internal else topic_id)  # Nobody deletes those.
+    yield record, TopicChanged(topic, 0, "created") if is_internal else None
     start = int(dice.at("placement", topic) * len(living))
     for number in range(request.partitions):
         replicas = tuple(living[(start + number + position) % len(living)] for position in range(request.replication))

@@ -1,7 +1,7 @@
 """What a transaction coordinator holds in memory, one partition of __transaction_state at a time, and the one road on which it changes.
 
 Kafka: TransactionStateManager: a change is decided, written, replicated, and only then applied (TC-3 to TC-8).
-Simplified: to load a partition takes a millisecond, whatever its size.
+Simplified: to load a partition takes the same time, whatever its size.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import NEVER, Micros, ms
 
 LOADING_TAKES: Micros = ms(1)
+"""Unless it is said otherwise."""
 
 UNAVAILABLE = (
     ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
@@ -71,13 +72,22 @@ class Cache:
 
 
 class TransactionCache:
-    def __init__(self, broker: str, version: int, topics: InternalTopics, replicas: Mapping[str, Replica], leading: Leading) -> None:
+    def __init__(
+        self,
+        broker: str,
+        version: int,
+        topics: InternalTopics,
+        replicas: Mapping[str, Replica],
+        leading: Leading,
+        loading_takes: Micros = LOADING_TAKES,
+    ) -> None:
         """version: the cluster's transaction version."""
         self.broker = broker
         self.version = version
         self.topics = topics
         self.replicas = replicas
         self.leading = leading
+        self.loading_takes = loading_takes
         self.caches: dict[str, Cache] = {}
         """By partition."""
         self.loading: dict[str, tuple[Micros, int]] = {}
@@ -110,7 +120,7 @@ class TransactionCache:
 
     def begin_loading(self, partition: str, leader_epoch: int, now: Micros) -> None:
         """A load that is under way in an older epoch is overtaken (TC-8)."""
-        self.loading[partition] = now + LOADING_TAKES, leader_epoch
+        self.loading[partition] = now + self.loading_takes, leader_epoch
 
     def drop(self, partition: str) -> None:
         self.loading.pop(partition, None)

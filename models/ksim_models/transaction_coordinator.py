@@ -34,6 +34,7 @@ from ksim_models.units import NEVER, Micros, ms
 
 ENDING = (State.PREPARE_COMMIT, State.PREPARE_ABORT)
 COMPLETE = {State.COMPLETE_COMMIT: True, State.COMPLETE_ABORT: False}
+AT_REST = (State.EMPTY, *COMPLETE)
 Initialized = Callable[[InitProducerIdResponse, Micros, list[Effect]], None]
 Added = Callable[[ErrorCode, Micros, list[Effect]], None]
 Ended = Callable[[EndTxnResponse, Micros, list[Effect]], None]
@@ -318,7 +319,7 @@ class TransactionCoordinator:
         self.expiring.at = NEVER
         gone: dict[str, list[Entry]] = {}
         for partition, entry in self._entries():
-            if entry.now.state in (State.EMPTY, *COMPLETE):
+            if entry.now.state in AT_REST:
                 if entry.pending is None and entry.now.update_ms <= now // 1000 - self.config.transactional_id_expiration_ms:
                     entry.pending = State.DEAD
                     gone.setdefault(partition, []).append(entry)
@@ -332,7 +333,7 @@ class TransactionCoordinator:
     @property
     def is_settled(self) -> bool:
         """No transaction is open, or on its way to its end."""
-        return not self.cache.loading and all(entry.pending is None and entry.now.state in (State.EMPTY, *COMPLETE) for _, entry in self._entries())
+        return not self.cache.loading and all(entry.pending is None and entry.now.state in AT_REST for _, entry in self._entries())
 
 
 def _nobody(response: EndTxnResponse, now: Micros, out: list[Effect]) -> None:

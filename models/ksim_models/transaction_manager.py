@@ -1,6 +1,6 @@
 """The client's side of transactions: what the application may call, which requests wait, what their answers change.
 
-Kafka: TransactionManager with a transactional id (section 5 of the client's rule book; KIP-98, KIP-360, KIP-447, KIP-588, KIP-890).
+Kafka: TransactionManager with a transactional id (T1 to T14, T20 to T24, T26 to T34, T40 to T47, T50, T51; KIP-98, KIP-360, KIP-447, KIP-588, KIP-890).
 Whom a request goes to, and when, is `transaction_step`'s affair; sequence numbers are those of `transactional_numbers`.
 """
 

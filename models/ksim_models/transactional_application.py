@@ -16,12 +16,11 @@ from ksim_models.units import NEVER, Micros
 class Session(CallingThread):
     """One thread of the application, and the transactions that it goes through."""
 
-    client: TransactionalClient
-
     def __init__(self, producer: str, thread: TransactionalThread, client: TransactionalClient) -> None:
         super().__init__(producer, client)
         plan = thread.arrivals.transaction
         assert plan is not None
+        self.transactions = client
         self.thread = thread
         self.plan = plan
         self.begins_at = plan.begins_at
@@ -89,7 +88,7 @@ class Session(CallingThread):
         if error and error not in API_EXCEPTIONS:  # Thrown: the thread has left its loop.
             self._abort(now, out)
             return True
-        if thread.waits_for_each and (self.client.has_error or error):  # So has one that waits for the outcome of each.
+        if thread.waits_for_each and (self.transactions.has_error or error):  # So has one that waits for the outcome of each.
             self._abort(now, out)
             return True
         if thread.sends < thread.quota and not (thread.has_offered and not thread.again):
@@ -101,7 +100,7 @@ class Session(CallingThread):
 
     def _end(self, now: Micros, out: list[Effect]) -> None:
         every = self.plan.abort_every
-        if self.plan.commits and not (every and self.client.number % every == 0):
+        if self.plan.commits and not (every and self.transactions.number % every == 0):
             self._tell("commit", out)
             self._pause("commit", now)
         else:

@@ -6,7 +6,7 @@ Micros = int
 
 MILLISECOND: Micros = 1_000
 SECOND: Micros = 1_000_000
-NEVER: Micros = 2**62
+NEVER: Micros = 2**61  # Not more: beyond 2**62 a compiled integer is an object of its own.
 LONG_AGO: Micros = -NEVER
 """Before anything happened."""
 

@@ -256,6 +256,24 @@ def test_a_topic_that_is_created_again_is_empty_and_what_it_held_is_removed_not_
     assert touched(found, "recreate-topic") > 100
 
 
+def test_a_client_may_be_quicker_to_create_a_topic_again_and_then_it_has_the_brokers_defaults() -> None:
+    """auto.create.topics.enable: brokers before 4.1 tell of the deletion when it pleases them, so a producer asks for the topic before the operator."""
+    found = run('[[fault]]\nat = "2s"\ndo = "recreate-topic"\ntopic = "t"\n', kafka="3.9")
+
+    created = [fact for _, fact in found.history.of(PartitionChanged) if fact.why == "created on demand"]
+    assert [len(fact.isr) for fact in created] == [1]
+    assert [phase for _, phase, _ in phases(found, "recreate-topic")][:2] == ["begin", "end"]
+    assert found.verdict.records["lost"] == 0
+    assert found.verdict.records["removed"] > 350
+
+
+def test_a_topic_that_a_client_had_created_again_is_another_one_whose_log_outlives_a_crash() -> None:
+    """KIP-516: a broker that starts deletes what was of the old topic's id."""
+    deeds = '[[fault]]\nat = "2s"\ndo = "recreate-topic"\ntopic = "t"\n[[fault]]\nat = "6s"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "5s"\n'
+
+    assert run(deeds, kafka="3.9").verdict.records["lost"] == 0
+
+
 # Disks.
 
 TWO_DIRECTORIES = 'config.log.dirs = "/d1,/d2"\n'

@@ -170,3 +170,14 @@ def test_where_nothing_is_so_young_a_consumer_asks_again_after_request_timeout_m
 
     assert min(at for at, _ in played.history.of(Read)) > 31_000_000
     assert len(read_by(played)) == 100
+
+
+def test_a_consumer_whose_position_fell_out_of_the_log_goes_on_at_once_from_where_its_policy_says() -> None:
+    """CV-7: poll() goes round. Without a group nothing else would wake it before metadata.max.age.ms."""
+    pause = '[[fault]]\nat = "200ms"\ndo = "pause"\nwho = "reader"\nfor = "1s"\n'
+    deleted = '[[fault]]\nat = "1s"\ndo = "delete-records"\npartition = "payments-0"\nbefore = 150\n'
+    played = run(WITH_READER.replace("partitions = 2", "partitions = 1") + pause + deleted)
+
+    read = [(at, fact) for at, fact in played.history.of(Read)]
+    assert read_by(played)[-250:] == list(range(150, 400))
+    assert next(at for at, fact in read if fact.base_offset >= 150) < 1_220_000

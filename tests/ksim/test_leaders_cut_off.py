@@ -94,3 +94,17 @@ def test_kc_84_without_a_controller_nobody_is_elected_and_the_rest_goes_on() -> 
     assert meanwhile == {"u-0"}
     assert [fact for at, fact in found.history.of(PartitionChanged) if at < s(30)] == []
     assert s(30) + s(9) <= first[0] <= s(30) + ms(10_125) + ms(30)
+
+
+@pytest.mark.parametrize("controllers", [1, 3])
+def test_a_leader_whose_words_to_the_controllers_vanish_leads_on_though_theirs_would_reach_it(controllers: int) -> None:
+    """KC-80: it hears what it asks for, and a fetch of the metadata log is parked for 500 ms at most."""
+    cuts = "".join(
+        f'[[fault]]\nat = "3s"\ndo = "cut"\nbetween = ["leader(t-0)", "controller-{number}"]\none_way = true\nfor = "40s"\n'
+        for number in range(1, controllers + 1)
+    )
+    cluster = f'kafka = "4.3"\nseed = 1\ncluster.controllers = {controllers}\n[topics.t]\nconfig.min.insync.replicas = 2\n'
+    played = simulate(Scenario.loads(cluster + '[[workload]]\ntopic = "t"\nfor = "60s"\nrate = 5\n' + cuts))
+
+    assert played.verdict.verdict == "held"
+    assert 29_000 < played.metrics.unavailable_ms < 31_000, "until request.timeout.ms makes its producer look for another leader"

@@ -209,3 +209,36 @@ def test_of_several_controllers_the_active_one_alone_counts_as_active_and_none_u
     assert {name: active[name].at(later) for name in ("controller-2", "controller-3")} == {
         name: int(name == change.controller) for name in ("controller-2", "controller-3")
     }
+
+
+CUT_OFF = """
+kafka = "{kafka}"
+seed = 1
+cluster.controllers = 3
+[topics.t]
+[[workload]]
+topic = "t"
+for = "30s"
+rate = 10
+[[fault]]
+at = "5s"
+do = "cut"
+between = ["controller-1", "controller-2"]
+for = "15s"
+[[fault]]
+at = "5s"
+do = "cut"
+between = ["controller-1", "controller-3"]
+for = "15s"
+"""
+
+
+@pytest.mark.parametrize("kafka", ["3.6", "4.3"])
+def test_a_broker_whose_heartbeat_is_refused_when_it_is_too_old_to_be_repeated_sends_another(kafka: str) -> None:
+    """KC-15: NodeToControllerRequestThread gives it up (onTimeout). A controller that resigns may say NOT_CONTROLLER as late as that."""
+    found = simulate(Scenario.loads(CUT_OFF.format(kafka=kafka)))
+
+    states = {fact.broker: fact.state for _, fact in found.history.of(BrokerChanged)}
+    assert set(states.values()) <= {"unfenced"}
+    assert found.history.of(ControllerChanged)
+    assert found.verdict.records["ok"] == 300

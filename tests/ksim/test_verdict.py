@@ -11,7 +11,22 @@ from ksim.history import History, HistoryError
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim.verdict import Witness, classes, judge
-from ksim_models.facts import INTERNAL, Acked, Appended, Ended, Failed, Fault, FinalLog, HighWatermark, LoggedBatch, Offered, Refused, Replicated, Sent
+from ksim_models.facts import (
+    INTERNAL,
+    Acked,
+    Appended,
+    Ended,
+    Failed,
+    Fault,
+    FinalLog,
+    HighWatermark,
+    LoggedBatch,
+    Offered,
+    Refused,
+    Replicated,
+    Sent,
+    Transaction,
+)
 
 SAFE = {"acks": "all", "enable.idempotence": True, "retries": 2147483647, "max.in.flight.requests.per.connection": 5}
 PLAIN = SAFE | {"enable.idempotence": False}
@@ -266,6 +281,27 @@ def test_what_a_configuration_allows(facts: Any, producer: Any, topic: Any, allo
     assert verdict.verdict == "violated"
 
 
+GIVEN_UP = Failed("p1", "payments-0", range(1), "NetworkException", "Disconnected")
+BEHIND = tuple(LoggedBatch(offset, 0, "p1", range(number, number + 1), -1, -1, -1) for offset, number in enumerate((1, 0)))
+
+
+@pytest.mark.parametrize(
+    ("config", "ends", "allowed"),
+    [
+        pytest.param({"retries": 0}, GIVEN_UP, True, id="given up, and served late"),
+        pytest.param({"max.in.flight.requests.per.connection": 1}, GIVEN_UP, True, id="in flight 1"),
+        pytest.param({"retries": 0}, acked(range(1)), False, id="acknowledged"),
+        pytest.param({"enable.idempotence": True}, GIVEN_UP, False, id="3.6 out of sequence"),
+    ],
+)
+def test_without_idempotence_a_failed_record_may_stand_behind_later_ones(config: Any, ends: Any, allowed: Any) -> None:
+    """Client section 3.6: unread bytes of an old connection are served beside those of the new one."""
+    final = FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, BEHIND)
+    verdict = judge(history_of(offered(2), ends, acked(range(1, 2), 0), final, ended(), producer=PLAIN | config))
+
+    assert [anomaly.allowed for anomaly in verdict.anomalies if anomaly.name == "reordered"] == [allowed]
+
+
 ALTER = {"do": "alter", "target": "payments"}
 ELECT = {"do": "elect", "partition": "payments-0"}
 
@@ -318,6 +354,7 @@ def test_a_duplicate_across_epochs_is_allowed_to_librdkafka(client: Any, epochs:
 
 REFUSED = Failed("p1", "payments-0", range(9, 10), "InvalidRecordException", "no")
 EXPIRED = Failed("p1", "payments-0", range(9, 10), "TimeoutException", "Expiring 1 record(s) for payments-0:1500 ms has passed since batch creation")
+SENT = Sent("p1", "payments-0", range(9, 10), "broker-1", "p1->broker-1#1", 1)
 ELSEWHERE = Failed("p1", "payments-1", range(9, 10), "InvalidRecordException", "no")
 LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
 
@@ -330,6 +367,7 @@ LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
         pytest.param(REFUSED, (0, 0), False, id="under one epoch a broker knows a batch again"),
         pytest.param(LIE, (0, 0), False, id="whatever it was answered"),
         pytest.param(EXPIRED, (0, 1), False, id="I15 expiry alone raises no epoch while something is in flight"),
+        pytest.param((SENT, EXPIRED), (0, 1), True, id="S12 it was in flight, and an error that comes for it late is the failure of the batch"),
         pytest.param(ELSEWHERE, (0, 1), False, id="I13 another partition keeps its epoch"),
         pytest.param(acked(range(9, 10), 9), (0, 1), False, id="nothing failed"),
     ],
@@ -337,7 +375,7 @@ LIE = Fault("lie", "answer", "hit", ("broker-1 -> p1",), 1)
 def test_when_a_duplicate_across_epochs_is_allowed_to_the_java_client(told: Any, epochs: Any, allowed: Any) -> None:
     twice = tuple(LoggedBatch(offset, 0, "p1", range(1), 7, epoch, 0) for offset, epoch in enumerate(epochs))
     final = FinalLog("payments-0", "broker-1", True, True, 0, 2, 2, 2, twice)
-    verdict = judge(history_of(offered(10), acked(range(1)), told, final, ended()))
+    verdict = judge(history_of(offered(10), acked(range(1)), *(told if isinstance(told, tuple) else (told,)), final, ended()))
     duplicated = [anomaly for anomaly in verdict.anomalies if anomaly.name == "duplicated"]
 
     assert [anomaly.allowed for anomaly in duplicated] == [allowed]
@@ -385,6 +423,15 @@ def test_a_send_of_a_living_client_that_is_pending_at_the_limit_makes_the_verdic
 
     assert judge(history_of(*facts, ended("p1", quiet=False))).reasons == ("2 records of p1 are still pending at the limit",)
     assert judge(history_of(*facts, ended("p2"))).verdict == "held"
+
+
+def test_a_producer_that_never_came_through_init_transactions_makes_the_verdict_inconclusive() -> None:
+    """Nothing of its workload was offered, so nothing could go wrong."""
+    stuck = Transaction("p1", 0, "failed", call="init", error="TimeoutException")
+
+    assert judge(history_of(stuck, ended("p1", quiet=False))).verdict == "inconclusive"
+    assert judge(history_of(stuck, Transaction("p1", 1, "begin"), ended("p1", quiet=False))).verdict == "held"
+    assert judge(history_of(stuck, ended("p2", quiet=False))).verdict == "held", "it died"
 
 
 @pytest.mark.parametrize("logs", [[], [log(range(5), readable=False)], [log(range(5), leader=False)]])

@@ -408,6 +408,28 @@ def test_a_drain_looks_at_its_own_partitions_only_however_few_or_many_wait() -> 
     assert [batch.partition for batch in queues.drain("b3", ["t-5", "t-6", "t-7", "t-8", "t-9", "t-0"], ms(9), anything)] == ["t-0"]
 
 
+@pytest.mark.parametrize(("kafka", "taken"), [("3.2", ["t-0", "t-0", "t-0"]), ("3.3", ["t-0", "t-1", "t-0"])])
+def test_a_partition_for_which_a_request_had_no_room_comes_first_in_the_next_one(kafka: str, taken: list[str]) -> None:
+    """KAFKA-13834: before 3.3 the next drain began behind it, so of two busy partitions one was never sent."""
+    queues = accumulator(kafka=kafka, max_request_size=600)
+    for name in ("t-0", "t-0", "t-0", "t-1", "t-1"):
+        batch_in(queues, name, size=436).closed = True
+
+    assert [batch.partition for _ in taken for batch in queues.drain("b1", ["t-0", "t-1"], ms(9), anything)] == taken
+
+
+@pytest.mark.parametrize(("kafka", "first"), [("3.2", "t-3"), ("3.3", "t-2")])
+def test_before_3_3_all_nodes_shared_the_place_where_a_drain_begins(kafka: str, first: str) -> None:
+    """KAFKA-13834: one node's drain moved the others along."""
+    queues = accumulator(kafka=kafka, max_request_size=1_012)
+    for name in ("t-0", "t-1", "t-4", "t-2", "t-3"):
+        batch_in(queues, name, size=436)
+    queues.drain("b1", ["t-5", "t-6", "t-0", "t-1", "t-4"], ms(9), anything)  # Breaks off at the fifth.
+    queues.drain("b3", ["t-0", "t-1", "t-4"], ms(9), lambda batch: False)  # Breaks off where it begins.
+
+    assert queues.drain("b2", ["t-2", "t-3"], ms(9), anything)[0].partition == first
+
+
 @pytest.mark.parametrize("more", [[], ["u-0", "u-1", "u-2"]], ids=["few queues", "many queues"])
 def test_a_drain_that_begins_in_the_middle_takes_the_others_in_their_order(more: list[str]) -> None:
     """A31: from the index on and round, empty partitions stepped over."""

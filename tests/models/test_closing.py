@@ -85,6 +85,18 @@ def test_who_waits_for_itself_in_a_callback_goes_on_handing_over_and_nothing_els
     assert not client.producer.alive
 
 
+def test_from_4_1_on_a_flush_in_a_callback_throws_and_nobody_waits() -> None:
+    """A50 (KAFKA-10790): the I/O thread goes on, as if flush() had not been called."""
+    client = Closable(kafka="4.1", **LINGERING)
+    client.at(0)
+    client.calls[0].times, client.calls[0].total = [0], 1
+    client._handle(Wake())
+    flush = client.machine_.flush(in_callback=True)
+
+    assert flush.error == "KafkaProducer.flush() invocation inside a callback is not permitted because it may lead to deadlock."
+    assert (flush.is_over, client.machine_.waits_for_itself, client.producer.accumulator.hurried) == (True, False, 0)
+
+
 def test_what_the_application_sends_in_the_moment_of_close_still_counts() -> None:
     """Within one instant it comes first, with all that is told of it."""
     client = Closable(max_request_size=200, delivery_timeout_ms=60_000)
@@ -169,6 +181,29 @@ CLOSED: list[Any] = [
         [*FIRST, ("answer 0 NONE 0", "acked 0"), ("abort", ABORTED), ("close", "")],
         [("reply EndTxn", "exits; abort returns; [READY]")],
         id="A51 an abort that is under way is waited for",
+    ),
+    pytest.param(
+        [*FIRST, ("answer 0 NONE 0", "acked 0"), ("close", ABORTED)],
+        [
+            ("pass 1000", ""),
+            ("pass 100", "FindCoordinator transaction"),
+            ("reply FindCoordinator b2", ""),
+            ("pass 100", "EndTxn abort"),
+            ("reply EndTxn", "exits; [READY]"),
+        ],
+        id="A51 the abort is asked for again when its answer stays out",
+    ),
+    pytest.param(
+        [("send-offsets t-0=5", "AddOffsets g"), ("reply AddOffsets COORDINATOR_LOAD_IN_PROGRESS", ""), ("close", "")],
+        [
+            ("pass 100", "AddOffsets g"),
+            ("reply AddOffsets", "FindCoordinator group"),
+            ("reply FindCoordinator b2", ""),
+            ("pass 100", "TxnOffsetCommit t-0=5"),
+            ("reply TxnOffsetCommit", "EndTxn abort; send-offsets returns; [ABORTING_TRANSACTION]"),
+            ("reply EndTxn", "exits; [READY]"),
+        ],
+        id="A51 offsets whose turn has not come are sent before the abort",
     ),
 ]
 
@@ -258,8 +293,8 @@ def test_librdkafka_flushes_without_linger_what_was_there_and_what_has_no_partit
 
 
 def test_librdkafka_gives_up_when_the_time_of_its_flush_is_over_and_not_before() -> None:
-    """What has no report by then is offered and has no outcome; what the application handed over in that moment is among it."""
-    client = ClosableC(linger_ms=0)
+    """What has no report by then is offered and has no outcome; what the application handed over in that moment, and never left the queue, is among it."""
+    client = ClosableC(linger_ms=0, max_in_flight_requests_per_connection=1)
     client.send()
     client.at(100)
     come(client, 100_000)
@@ -271,6 +306,31 @@ def test_librdkafka_gives_up_when_the_time_of_its_flush_is_over_and_not_before()
 
     assert (client.producer.alive, client.producer.wake_at, client.outcomes()) == (False, None, [])
     assert [list(fact.records) for _, fact in client.facts if isinstance(fact, Offered)] == [[0], [1]]
+
+
+def test_librdkafka_reports_while_it_flushes_and_ends_with_the_last_report() -> None:
+    """rd_kafka_flush: long before its time is over, where message.timeout.ms is shorter."""
+    client = ClosableC(linger_ms=0, delivery_timeout_ms=1_000)
+    client.silent.extend(["b1", "b2"])
+    client.disconnect()
+    client.send()
+    client.at(100)
+    close(client, 60_000)
+    client.at(3_000)
+
+    assert [error for _, error in client.outcomes()] == ["_MSG_TIMED_OUT"]
+    assert not client.producer.alive
+
+
+def test_librdkafka_refuses_in_the_moment_of_close_what_it_refuses_at_any_other() -> None:
+    """Within one instant the application sends first, with all that is told of it."""
+    client = ClosableC(linger_ms=0, message_max_bytes=1_000)
+    client.at(100)
+    client.calls[0].size = 2_000
+    come(client, 100_000)
+    close(client, 50)
+
+    assert [fact.error for _, fact in client.facts if isinstance(fact, Refused)] == ["MSG_SIZE_TOO_LARGE"]
 
 
 def test_a_closed_librdkafka_hears_nothing_and_is_closed_once() -> None:

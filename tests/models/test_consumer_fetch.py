@@ -8,7 +8,7 @@ import pytest
 
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import Received
-from ksim_models.messages import NO_OFFSET
+from ksim_models.messages import NO_OFFSET, ProduceRequest, RecordBatch
 from ksim_models.transaction_messages import (
     ConsumerFetchedPartition,
     ConsumerFetchPartition,
@@ -161,6 +161,36 @@ def test_logs_begin_at_their_start_and_end_at_the_high_watermark() -> None:
 
     assert reader.ask(ListOffsetsRequest((("t-0", 0),), "earliest", False), ListOffsetsResponse) == (ErrorCode.NONE, 0, 0)
     assert reader.ask(ListOffsetsRequest((("t-0", 0),), "latest", False), ListOffsetsResponse) == (ErrorCode.NONE, 2, 0)
+
+
+def test_bv_131_bv_132_a_new_leader_finds_by_time_what_it_knows_to_be_committed() -> None:
+    """PartitionTest.testMonotonicOffsetsAfterLeaderChange: RP-27 holds for what would lie behind the high watermark, and for what is nowhere."""
+    alone = LoneBroker(partition(epoch=8, isr=("b1", "b3")))
+    written = []
+    for count in (2, 3):
+        alone.until(alone.now + ms(10))
+        written.append(alone.now)
+        batch = RecordBatch("t-0", "p1", range(count), 100, max_timestamp=alone.now)
+        alone.tell(Received(alone.client(f"p{count}"), ProduceRequest(1, 30_000, (batch,))))
+    for follower in ("b2", "b3"):
+        for offset in (0, 2):
+            alone.fetch(follower, offset, epoch=8, last_epoch=8 if offset else -1)
+    alone.learn(partition("b3", epoch=9, partition_epoch=1, isr=("b1", "b3")))
+    alone.learn(partition("b1", epoch=10, partition_epoch=2, isr=("b1", "b3")))
+    reader = Reader(alone)
+
+    def since(moment: int) -> object:
+        return reader.ask(ListOffsetsRequest((("t-0", 10),), "since", False, moment), ListOffsetsResponse)
+
+    too_early = (ErrorCode.OFFSET_NOT_AVAILABLE, NO_OFFSET, -1)
+    assert [since(moment) for moment in (written[0], written[1], written[1] + 1)] == [(ErrorCode.NONE, 0, 8), too_early, too_early]
+    for follower in ("b2", "b3"):
+        alone.fetch(follower, 5, epoch=10, last_epoch=8)
+    assert [since(moment) for moment in (written[0], written[1], written[1] + 1)] == [
+        (ErrorCode.NONE, 0, 8),
+        (ErrorCode.NONE, 2, 8),
+        (ErrorCode.NONE, NO_OFFSET, -1),
+    ]
 
 
 def test_rp_27_a_new_leader_that_does_not_know_its_high_watermark_yet_says_so() -> None:

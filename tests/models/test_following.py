@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import LogStartMoved, Replicated, Truncated
 from ksim_models.machine import Closed, Received
-from ksim_models.messages import FetchedPartition, FetchRequest, FetchResponse, RecordBatch
+from ksim_models.messages import FetchedPartition, FetchRequest, FetchResponse, PartitionRecord, RecordBatch
 from ksim_models.units import ms, s
-from lone_broker import LoneBroker, partition
+from lone_broker import BROKERS, LoneBroker, partition
 
 
 class Follower(LoneBroker):
     """b1 follows b2."""
 
-    def __init__(self, *, epoch: int = 0, kafka: str = "4.3") -> None:
-        super().__init__(partition("b2", epoch=epoch), kafka=kafka)
+    def __init__(self, *, epoch: int = 0, kafka: str = "4.3", **config: Any) -> None:
+        super().__init__(partition("b2", epoch=epoch), kafka=kafka, **config)
         self.accept_opens()
 
     @property
     def fetches(self) -> list[FetchRequest]:
         return [message for _, message in self.sent if isinstance(message, FetchRequest)]
 
-    def answer(self, *entries: FetchedPartition) -> None:
-        connection = next(to for to, message in reversed(self.sent) if isinstance(message, FetchRequest))
-        self.tell(Received(connection, FetchResponse(entries)))
+    @property
+    def connection(self) -> str:
+        """Of the last fetch."""
+        return next(to for to, message in reversed(self.sent) if isinstance(message, FetchRequest))
 
-    def data(self, count: int, *, epoch: int = 0, high_watermark: int = 0) -> None:
+    def answer(self, *entries: FetchedPartition) -> None:
+        self.tell(Received(self.connection, FetchResponse(entries)))
+
+    def data(self, count: int, *, epoch: int = 0, high_watermark: int = 0, producer_id: int = -1) -> None:
+        """A batch for each record; where a producer has an id, the offsets are its sequences."""
         end = self.replica.log.log_end_offset
-        batches = tuple(RecordBatch("t-0", "p1", range(n, n + 1), 100, -1, -1, -1, n, epoch) for n in range(end, end + count))
+        batches = tuple(RecordBatch("t-0", "p1", range(n, n + 1), 100, producer_id, 0, n, n, epoch) for n in range(end, end + count))
         self.answer(FetchedPartition("t-0", E.NONE, high_watermark, 0, batches))
+
+    def follow_too(self) -> None:
+        """t-1, from the same leader."""
+        self.learn(PartitionRecord("t-1", BROKERS, BROKERS, (), (), "b2", 0, 0, False))
+
+    def named_from(self, number: int) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """What each fetch names, and what it forgets, from this one on."""
+        return [(tuple(position.partition for position in fetch.partitions), fetch.forgotten) for fetch in self.fetches[number:]]
 
 
 def test_one_fetch_at_a_time_from_the_log_end() -> None:
@@ -72,6 +88,32 @@ def test_an_error_of_a_partition_delays_only_its_next_fetch(error: E) -> None:
     follower.until(ms(1000))
 
     assert [position.partition for position in follower.fetches[-1].partitions] == ["t-0"]
+    assert follower.fetches[-1].broker_epoch == 1, "RP-11: under the epoch of its registration, also where time has sent it"
+
+
+def test_an_error_of_one_partition_does_not_delay_the_others() -> None:
+    """RP-7: they are fetched at once, and the session forgets the one that waits until its time has come."""
+    follower = Follower()
+    follower.follow_too()
+    follower.answer(FetchedPartition("t-0", E.UNKNOWN_LEADER_EPOCH))
+    assert follower.named_from(1) == [(("t-1",), ("t-0",))]
+    follower.answer()
+    assert len(follower.fetches) == 3
+    follower.until(ms(1000))
+    follower.answer()
+
+    assert [position.partition for position in follower.fetches[-1].partitions] == ["t-0"]
+
+
+def test_a_partition_that_waits_is_asked_for_at_once_under_a_new_epoch() -> None:
+    """RP-7, RP-72: its backoff was the old leadership's; and what the session was not told to forget yet it need not be told."""
+    follower = Follower()
+    follower.follow_too()
+    follower.answer(FetchedPartition("t-0", E.UNKNOWN_LEADER_EPOCH))
+    follower.learn(partition("b2", epoch=1, partition_epoch=1))
+    follower.answer()
+
+    assert follower.named_from(2) == [(("t-0",), ())]
 
 
 def test_a_lost_connection_delays_all_and_begins_a_new_session() -> None:
@@ -93,7 +135,7 @@ def test_a_fetch_without_an_answer_ends_its_connection() -> None:
     assert follower.closed == []
     follower.until(s(30))
 
-    assert len(follower.closed) == 1
+    assert [connection.partition("#")[0] for connection in follower.closed] == ["b1->b2"]
 
 
 def test_it_cuts_where_the_leader_says_that_the_histories_part() -> None:
@@ -105,6 +147,35 @@ def test_it_cuts_where_the_leader_says_that_the_histories_part() -> None:
     assert (follower.replica.log.log_end_offset, follower.replica.log.high_watermark) == (3, 2)
     assert follower.facts[-1] == Truncated("b1", "t-0", 3, 5)
     assert follower.fetches[-1].partitions[0].fetch_offset == 3
+
+
+def test_it_cuts_everything_where_the_histories_part_at_the_very_beginning() -> None:
+    """RP-34."""
+    follower = Follower(epoch=1)
+    follower.data(2, epoch=1)
+    follower.answer(FetchedPartition("t-0", E.NONE, 0, 0, diverging_epoch=0, diverging_end_offset=0))
+
+    assert follower.replica.log.log_end_offset == 0
+    assert follower.fetches[-1].partitions[0].fetch_offset == 0
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param(lambda end: FetchedPartition("t-0", E.NONE, 0, 0, diverging_epoch=1, diverging_end_offset=end), id="where the histories part"),
+        pytest.param(lambda end: FetchedPartition("t-0", E.OFFSET_OUT_OF_RANGE, -1, 0, log_end_offset=end), id="where the leader's log ends"),
+    ],
+)
+def test_what_a_producer_is_remembered_for_goes_with_what_is_cut(cut: Callable[[int], FetchedPartition]) -> None:
+    """PS-53, RP-34: a snapshot of the first cut is read for the second one, unless its producer has expired meanwhile (PS-50)."""
+    follower = Follower(epoch=1)
+    log = follower.replica.log
+    for end, expired in ((3, False), (4, False), (3, True)):
+        log.forget_producers_after = 0 if expired else s(1)
+        follower.data(5 - log.log_end_offset, epoch=1, producer_id=7)
+        follower.answer(cut(end))
+        known = log.producers.entries[7].batches[-1] if log.producers.entries else None
+        assert known == (None if expired else (end - 1, end - 1, end - 1))
 
 
 def out_of_range(start: int, end: int) -> FetchedPartition:
@@ -130,6 +201,27 @@ def test_what_a_follower_does_when_its_offset_is_out_of_range(case: str, start: 
     assert (log.log_start_offset, log.log_end_offset) == left
     assert log.high_watermark <= log.log_end_offset
     assert follower.fetches[-1].partitions[0].fetch_offset == next_offset
+    moved = [fact for fact in follower.facts if isinstance(fact, LogStartMoved)]
+    assert moved == ([LogStartMoved("b1", "t-0", left[0], "leader")] if left[0] else [])
+
+
+def test_an_empty_log_begins_in_the_middle_of_a_batch_where_its_leaders_does() -> None:
+    """RP-36: the batch is taken whole, and the log starts where it did."""
+    follower = Follower()
+    follower.answer(out_of_range(5, 9))
+    follower.answer(FetchedPartition("t-0", E.NONE, 9, 5, (RecordBatch("t-0", "p1", range(6), 100, base_offset=3, leader_epoch=0),)))
+    log = follower.replica.log
+
+    assert (log.log_start_offset, log.log_end_offset, log.high_watermark, log.segments[0].base_offset) == (5, 9, 9, 3)
+
+
+def test_what_a_follower_has_appended_the_system_saves_half_a_minute_later() -> None:
+    """LR-4: counted from the moment at which it came."""
+    follower = Follower()
+    follower.until(s(7))
+    follower.data(1)
+
+    assert [follower.replica.log.durable_end(now) for now in (s(37), s(40) - 1, s(40))] == [0, 0, 1]
 
 
 def test_a_follower_goes_along_with_its_leaders_log_start() -> None:
@@ -209,13 +301,52 @@ def test_an_isr_change_alone_does_not_interrupt_the_fetching() -> None:
     assert follower.replica.log.log_end_offset == 1
 
 
+def test_the_old_leader_is_asked_for_the_rest_and_again_when_it_is_back() -> None:
+    """RP-8, RP-72: where nothing was left to ask for, the next fetch goes at once, in the same session."""
+    follower = Follower()
+    follower.follow_too()
+    first = follower.connection
+    follower.learn(partition("b3", epoch=1, partition_epoch=1))
+    follower.tell(Received(first, FetchResponse(())))
+    assert follower.named_from(1) == [(("t-1",), ("t-0",))]
+    follower.learn(PartitionRecord("t-1", BROKERS, BROKERS, (), (), "b3", 1, 1, False))
+    follower.tell(Received(first, FetchResponse(())))
+    assert len(follower.fetches) == 2, "nothing is left"
+    follower.learn(partition("b2", epoch=2, partition_epoch=2))
+
+    assert follower.connection == first
+    assert (follower.fetches[-1].full, follower.fetches[-1].broker_epoch, follower.named_from(2)) == (False, 1, [(("t-0",), ("t-1",))])
+
+
+def test_what_cannot_be_written_takes_only_its_own_directory_offline() -> None:
+    """KIP-112: what comes for the broken one is not written, and a cut is a write too."""
+    for told in (
+        FetchedPartition("t-1", E.NONE, 0, 0, (RecordBatch("t-1", "p1", range(1), 100, base_offset=1, leader_epoch=0),)),
+        FetchedPartition("t-1", E.NONE, 0, 0, diverging_epoch=0, diverging_end_offset=0),
+    ):
+        follower = Follower(log_dirs="/d1,/d2")
+        follower.follow_too()
+        follower.answer()
+        second = follower.broker.replicas["t-1"].log
+        follower.answer(FetchedPartition("t-1", E.NONE, 0, 0, (RecordBatch("t-1", "p1", range(1), 100, base_offset=0, leader_epoch=0),)))
+        follower.broker.directories.fail("t-1", follower.now)
+        follower.data(1)
+        assert (follower.replica.log.log_end_offset, list(follower.broker.replicas)) == (1, ["t-0", "t-1"])
+        follower.answer(told)
+
+        assert (second.log_end_offset, list(follower.broker.replicas)) == (1, ["t-0"])
+
+
 def test_a_new_leader_is_fetched_from_under_its_epoch() -> None:
-    """RP-72."""
+    """RP-72; and from the old one no more."""
     follower = Follower()
     follower.data(2)
+    old = follower.connection
     follower.learn(partition("b3", epoch=1, partition_epoch=1, isr=("b3", "b1")))
     assert [connection.startswith("b1->b3#") for connection in follower.opened] == [True]
     follower.accept_opens()
     position = follower.fetches[-1].partitions[0]
+    follower.tell(Received(old, FetchResponse(())))
 
     assert (position.fetch_offset, position.current_leader_epoch, position.last_fetched_epoch) == (2, 1, 0)
+    assert follower.connection != old

@@ -7,18 +7,22 @@ import dataclasses
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Appended, HighWatermark, Rejected
-from ksim_models.machine import Opened, Received
+from ksim_models.facts import Appended, HighWatermark, LogStartMoved, Rejected
+from ksim_models.machine import Asked, Opened, Received
 from ksim_models.messages import (
+    AlterPartitionRequest,
     AlterPartitionResponse,
     AlterPartitionResult,
     BrokerRecord,
+    DeleteRecordsRequest,
     FetchPartition,
     FetchRequest,
     FetchResponse,
     PartitionRecord,
     ProduceRequest,
     RecordBatch,
+    RemoveTopicRecord,
+    TopicRecord,
 )
 from ksim_models.units import ms, s
 from lone_broker import BROKERS, LoneBroker, partition
@@ -360,3 +364,78 @@ def test_a_batch_larger_than_a_segment_is_refused() -> None:
     alone.produce(client, size=500)
 
     assert alone.codes(client) == [E.RECORD_LIST_TOO_LARGE, E.NONE]
+
+
+def test_bp_16_a_topic_of_another_id_is_another_topic() -> None:
+    """KIP-516: one that was deleted and created again, or is not there at all; where the client names no id the name is enough."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    client = alone.client()
+    led = PartitionRecord("u-0", ("b1",), ("b1",), (), (), "b1", 0, 0, False)
+    alone.learn(TopicRecord("u", 1, (), 7), led)
+    alone.learn(RemoveTopicRecord("u", 7), TopicRecord("u", 1, (), 8), led)
+    batches = tuple(RecordBatch(name, "p1", range(1), 100) for name in ("t-0", "u-0"))
+    for ids in ((("t", 0), ("u", 8)), (("t", 0), ("u", 7)), (("t", 0), ("v", 7)), ()):
+        alone.tell(Received(client, ProduceRequest(1, 30_000, batches, ids)))
+
+    assert [tuple(result.error for result in answer.results) for answer in alone.answers(client)] == [
+        (E.NONE, E.NONE),
+        (E.NONE, E.UNKNOWN_TOPIC_ID),
+        (E.NONE, E.NONE),
+        (E.NONE, E.NONE),
+    ]
+    assert [fact.error for fact in alone.facts if isinstance(fact, Rejected)] == ["UNKNOWN_TOPIC_ID"]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "start"),
+    [
+        pytest.param("t-0", 2, 2, id="in the middle"),
+        pytest.param("t-0", 4, 4, id="BV-094 up to the high watermark"),
+        pytest.param("t-0", -1, 4, id="BV-094 -1: the high watermark"),
+        pytest.param("t-0", 5, 1, id="BV-094 not beyond it"),
+        pytest.param("t-0", 1, 1, id="it starts there already"),
+        pytest.param("t-9", 2, 1, id="a partition that is not there"),
+        pytest.param("t-1", 2, 1, id="one that another broker leads"),
+    ],
+)
+def test_records_are_deleted_up_to_an_offset_that_is_committed(name: str, before: int, start: int) -> None:
+    """BV-094; the followers hear of it with the next answer (RP-5)."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    client, log = alone.client(), alone.replica.log
+    alone.learn(PartitionRecord("t-1", ("b1", "b2"), ("b1", "b2"), (), (), "b2", 0, 0, False))
+    for _ in range(5):
+        alone.produce(client, acks=1)
+    alone.fetch("b2", 0)
+    alone.fetch("b2", 4, last_epoch=0, full=False)
+    log.move_start(1, 0)
+    alone.tell(Asked(DeleteRecordsRequest(name, before)))
+
+    assert (log.high_watermark, log.log_start_offset) == (4, start)
+    assert [fact for fact in alone.facts if isinstance(fact, LogStartMoved)] == ([LogStartMoved("b1", "t-0", start, "delete-records")] if start > 1 else [])
+    assert ("t-0" in alone.broker.leading.sessions["b2->b1#1"].high_watermarks) is (start > 1)
+
+
+def test_a_fetch_that_leaves_the_leaders_log_at_its_very_beginning_is_no_progress() -> None:
+    """RP-14, RP-32: no epoch of the follower's was ever here."""
+    alone = LoneBroker(partition(epoch=4))
+    alone.produce(alone.client())
+    alone.tell(Opened("b2->b1#1", "b2", True))
+    alone.tell(Received("b2->b1#1", FetchRequest("b2", 2, True, (FetchPartition("t-0", 1, 4, 2),), (), 500)))
+    assert alone.replica.leadership is not None
+
+    assert [(entry.diverging_epoch, entry.diverging_end_offset) for entry in fetched(alone)[0].partitions] == [(2, 0)]
+    assert alone.replica.leadership.followers["b2"].log_end_offset == -1
+
+
+def test_a_fetch_that_names_nothing_brings_its_follower_back_too() -> None:
+    """RP-53: b3 stood at the log end all the time, and was fenced."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    alone.learn(BrokerRecord("b3", 3, fenced=True))
+    alone.fetch("b3", 0)
+    alone.until(ms(500))
+    assert (len(fetched(alone, "b3")), alone.asked(AlterPartitionRequest)) == (1, [])
+    alone.learn(BrokerRecord("b3", 3, fenced=False))
+    alone.tell(Received("b3->b1#1", FetchRequest("b3", 3, False, (), (), 500)))
+
+    proposed = [item.new_isr for asked in alone.asked(AlterPartitionRequest) for item in asked.items]
+    assert proposed == [(("b1", 1), ("b2", -1), ("b3", 3))], "b2 has not fetched yet, so its epoch is not known"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ksim_models.checkpoint import Checkpoint
+from ksim_models.config import TopicConfig
 from ksim_models.epoch_cache import EpochCache
 from ksim_models.log import Log
-from ksim_models.messages import RecordBatch
+from ksim_models.messages import Marker, RecordBatch
 from ksim_models.units import s
 
 
@@ -25,6 +29,15 @@ def test_a_leader_stamps_offset_and_epoch_and_a_follower_takes_them_unchecked() 
     assert [(entry.base_offset, entry.leader_epoch) for entry in follower.batches] == [(0, 4), (3, 4)]
     assert (follower.log_end_offset, follower.epochs.entries) == (6, [(4, 0)])
     assert follower.producers.entries.keys() == leader.producers.entries.keys()
+
+
+def test_all_that_a_batch_says_is_written() -> None:
+    """BP-29: only offset and leader epoch are the leader's; whether it came compressed is seen in its size."""
+    log = Log()
+    log.append_as_leader(batch(2), 1)
+    marker = RecordBatch("t-0", "", range(1), 78, 7, 3, -1, max_timestamp=5, transactional=True, marker=Marker(True, 4), payload=("x",), raw_bytes=90)
+
+    assert log.append_as_leader(marker, 4) == replace(marker, base_offset=2, leader_epoch=4, raw_bytes=0)
 
 
 def test_a_follower_appends_only_at_its_own_end() -> None:
@@ -45,6 +58,7 @@ def test_a_read_has_at_least_one_batch_and_no_more_bytes_than_asked_for(offset: 
         log.append_as_leader(batch(), 0)
 
     assert [entry.base_offset for entry in log.read(offset, limit)] == read
+    assert Log().read(0, limit) == ()
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 30)), max_size=12))
@@ -95,3 +109,86 @@ def test_a_checkpoint_interval_of_nothing_leaves_no_checkpoint() -> None:
     log.come_back(s(7), s(7))
 
     assert (log.high_watermark, log.log_end_offset) == (0, 2)
+
+
+SMALL = TopicConfig(segment_bytes=200, segment_ms=10_000)
+"""Two batches of 100 bytes to a segment."""
+
+
+@pytest.mark.parametrize(
+    ("times", "segments"),
+    [
+        pytest.param([0, 40], [0], id="it is exactly full, also where the system has saved the file meanwhile"),
+        pytest.param([0, 0, 0], [0, 2], id="one byte more is too much"),
+        pytest.param([20, 30], [0], id="segment.ms after its first record, whenever that was"),
+        pytest.param([20, 31], [0, 1], id="later than that"),
+        pytest.param([20, 31, 41], [0, 1], id="the next one counts from its own first record"),
+        pytest.param([20, 31, 42], [0, 1, 2], id="the next one, later than that"),
+    ],
+)
+def test_when_a_segment_is_full_or_old(times: list[int], segments: list[int]) -> None:
+    """LR-1: by its bytes, and by the time-stamps of its records."""
+    log = Log(config=replace(SMALL, segment_ms=86_400_000) if 40 in times else SMALL)
+    for second in times:
+        log.append_as_leader(replace(batch(), max_timestamp=s(second)), 0, s(second))
+
+    assert [segment.base_offset for segment in log.segments] == segments
+
+
+@pytest.mark.parametrize(("to", "segments"), [(4, [0, 2, 4]), (3, [0, 2]), (2, [0, 2]), (1, [0]), (0, [0])])
+def test_a_cut_takes_the_segments_that_begin_behind_it(to: int, segments: list[int]) -> None:
+    """RP-34 (LocalLog.truncateTo): the one that begins there stays, and is empty."""
+    log = Log(config=SMALL)
+    for _ in range(5):
+        log.append_as_leader(batch(), 0)
+    log.truncate_to(to)
+
+    assert [segment.base_offset for segment in log.segments] == segments
+    assert log.active is log.segments[-1]
+    assert [segment.size_bytes for segment in log.segments] == [100 * (min(base + 2, to) - base) for base in segments]
+
+
+def test_an_aborted_transaction_is_known_as_long_as_its_segment() -> None:
+    """PS-43: a segment's index of aborted transactions goes with it."""
+    log = Log(config=SMALL)
+    for _ in range(2):
+        log.append_as_leader(replace(batch(producer_id=7, sequence=0), transactional=True), 0)
+        log.append_as_leader(RecordBatch("t-0", "", range(1), 100, 7, 0, -1, transactional=True, marker=Marker(False, 0)), 0)
+    log.advance_high_watermark(4, 0)
+    assert log.aborted(0, 4) == ((7, 0), (7, 2))
+    log.remove_segments(1, 0)
+
+    assert (log.log_start_offset, log.aborted(0, 4)) == (2, ((7, 2),))
+
+
+@pytest.mark.parametrize(
+    ("first", "set_at", "read_at", "says"),
+    [
+        pytest.param(5, 3, 4, 0, id="before the first run"),
+        pytest.param(5, 3, 5, 7, id="at the first run"),
+        pytest.param(5, 5, 14, 0, id="set behind a run: not before the next one"),
+        pytest.param(5, 5, 15, 7, id="the next one"),
+        pytest.param(5, 14, 15, 7, id="set just before a run"),
+    ],
+)
+def test_a_checkpoint_says_what_was_true_when_it_was_written_last(first: int, set_at: int, read_at: int, says: int) -> None:
+    """LR-5, LR-6: every 10, for the first time at `first`."""
+    file = Checkpoint(10)
+    file.boot(0, 0, first)
+    file.set(7, set_at)
+
+    assert file.read(read_at) == says
+
+
+def test_a_clean_stop_writes_its_checkpoints_at_once() -> None:
+    """LR-7; a new process reads what was written, whatever it set itself to at its start."""
+    file = Checkpoint(10)
+    assert file.read(1_000) == 0
+    file.set(7, 12)
+    file.write(13)
+    assert file.read(13) == 7
+    file.set(9, 14)
+    file.boot(8, 15, 40)
+    assert [file.read(now) for now in (15, 39, 40)] == [7, 7, 8]
+
+    assert Checkpoint(0).read(10**15) == 0, "a period of nothing: there was nothing yet at the only run"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ksim_models.arrivals import Arrivals
-from ksim_models.batch import BATCH_OVERHEAD, Batch, record_bytes
+from ksim_models.batch import BATCH_OVERHEAD, Batch, record_bytes, upper_bound_bytes
 from ksim_models.lookahead import Foreseen
 from ksim_models.machine import Wake
 from ksim_models.partitioner_names import ROUND_ROBIN
@@ -69,6 +69,9 @@ FLOWS: dict[str, tuple[list[Flow], int, dict[str, Any]]] = {
     "two to one partition each": ([Flow(every(700), to=0), Flow(ODD, to=1)], 2, {"batch_size": 800}),
     "two to the same": ([Flow(every(700), to=0), Flow(ODD, to=0)], 2, {"batch_size": 800}),
     "two to a topic of one partition": ([Flow(every(700)), Flow(ODD)], 1, {"batch_size": 800}),
+    "two to a topic of two partitions": ([Flow(every(700)), Flow(ODD)], 2, {"batch_size": 800}),
+    "as large as may be": ([Flow(every(700), to=0)], 2, {"batch_size": 800, "max_request_size": upper_bound_bytes(100)}),
+    "at the same moments": ([Flow(every(700), to=0, sizes=30), Flow(every(700), to=0, sizes=200)], 2, {"batch_size": 800}),
     "two to the built-in choice": ([Flow(every(700)), Flow(ODD)], 3, {"batch_size": 800}),
     "two by bytes alone": ([Flow(every(700)), Flow(ODD)], 3, {"batch_size": 800, "partitioner_adaptive_partitioning_enable": False}),
     "bursts and a stream": ([Flow(BURSTS), Flow(ODD, to=1)], 3, {"batch_size": 800}),
@@ -148,6 +151,9 @@ def wakes(client: Client, number: int) -> list[Micros]:
         ("two to one partition each", [1_000, 5_200, 9_400, 13_600, 17_800, 22_000, 26_200]),
         ("two to the same", [1_000, 3_100, 5_800, 8_000, 10_300, 12_900, 15_000]),
         ("two to a topic of one partition", [1_000, 3_100, 5_800, 8_000, 10_300, 12_900, 15_000]),
+        ("two to a topic of two partitions", [1_000, 3_100, 5_800, 8_000, 10_300, 10_800, 13_000]),
+        ("as large as may be", [1_000, 5_200, 9_400, 13_600]),
+        ("at the same moments", [1_000, 3_100, 5_200, 7_300, 9_400, 11_500, 13_600]),
         ("two by bytes alone", [1_000, 3_100, 5_800, 8_500, 11_200, 13_900, 16_600]),
         # The one that opens a batch behind a switch: by then the queues must have been counted (A48).
         ("two to the built-in choice", [1_000, 3_100, 5_800, 5_900, 8_500, 8_700, 11_200]),

@@ -12,11 +12,13 @@ from ksim_models.config import ProducerConfig
 from ksim_models.errors import ErrorCode as E
 from ksim_models.facts import Disconnected, Failed, Offered, ProducerId, Refused, Retried, Sent
 from ksim_models.machine import Closed, Crashed, Note, Resumed, Wake
+from ksim_models.measurements import Drained
 from ksim_models.messages import ApiVersionsResponse, InitProducerIdResponse, MetadataResponse
 from ksim_models.producer import Producer
 from ksim_models.profiles import client_profile
 from ksim_models.units import ms
-from scripted import Calls, Client, Half
+from scripted import PATIENT, Calls, Client, Half
+from scripted_transactions import Transactional
 
 
 def kinds(client: Client, *wanted: type) -> list[tuple[int, object]]:
@@ -480,3 +482,64 @@ def test_a_lost_connection_is_told_of_by_the_number_of_its_broker() -> None:
     client.at(1_000)
 
     assert [fact.message for _, fact in client.facts if isinstance(fact, Failed)] == ["Disconnected from node 2", "Disconnected from node 2 due to timeout"]
+
+
+def test_a_closed_connection_is_told_of() -> None:
+    """N5."""
+    client = Client(**PATIENT)
+    client.send()
+    client.disconnect()
+
+    assert [(fact.broker, fact.requests, fact.why) for _, fact in client.facts if isinstance(fact, Disconnected)] == [("b1", 1, "closed by the other side")]
+
+
+@pytest.mark.parametrize(
+    ("kafka", "v2", "whose"),
+    [
+        pytest.param("3.7", False, ("t", 1, False), id="T42 before 3.8 nobody knew TRANSACTION_ABORTABLE"),
+        pytest.param("4.0", False, ("t", 1, True), id="T42 the cluster has transaction.version 1"),
+        pytest.param("4.0", True, ("t", 2, True), id="T42 the request itself adds its partition to the transaction"),
+    ],
+)
+def test_a_produce_request_says_whose_transaction_its_batches_are_of(kafka: str, v2: bool, whose: tuple[str, int, bool]) -> None:
+    """T42, T43: its version, and with it whether the broker may answer TRANSACTION_ABORTABLE."""
+    client = Transactional(kafka=kafka, v2=v2)
+    for line in ("start", "send p0", *([] if v2 else ["reply AddPartitions"])):
+        client._do(line)
+    ((_, request),) = client.requests
+
+    assert (request.transactional_id, request.transaction_version, request.knows_abortable) == whose
+    assert [batch.transactional for batch in request.batches] == [True]
+
+
+@pytest.mark.parametrize(("kafka", "ids"), [("4.0", ()), ("4.1", (("t", 0),))])
+def test_a_produce_request_of_no_transaction_says_only_what_its_topics_are(kafka: str, ids: tuple[tuple[str, int], ...]) -> None:
+    """BP-16, KIP-516; and how much its records took before they were compressed (A14)."""
+    client = Client(kafka=kafka, compression_type="lz4")
+    client.send(count=3)
+    ((_, request),) = client.requests
+
+    assert (request.topic_ids, request.transactional_id, request.transaction_version, request.knows_abortable) == (ids, "", 1, True)
+    assert [(batch.size_bytes, batch.raw_bytes, batch.transactional) for batch in request.batches] == [(224, 388, False)]
+
+
+def test_n11_an_answer_to_a_produce_request_may_throttle_its_connection() -> None:
+    """KIP-219."""
+    client = Client(**PATIENT)
+    client.send()
+    client.answer(offset=0, throttle_ms=50)
+    client.send()
+    assert client.records() == [[0]]
+    client.at(50)
+
+    assert client.records() == [[0], [1]]
+
+
+def test_what_leaves_is_measured_where_somebody_asks() -> None:
+    """Kafka's batch-size and records-per-request sensors: batch and node."""
+    client = Client(**PATIENT)
+    client.producer.outcomes.measured = True
+    client.send(count=2)
+    (found,) = [fact for _, fact in client.facts if isinstance(fact, Drained)]
+
+    assert (found.partition, found.node, found.records, found.size_bytes) == ("t-0", "b1", 2, client.sent[0].size_bytes)

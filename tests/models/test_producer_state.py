@@ -144,7 +144,7 @@ def test_a_new_epoch_keeps_the_transaction_and_forgets_the_batches() -> None:
     assert (entry.epoch, entry.open_from, entry.coordinator_epoch, entry.batches) == (1, 2, 4, [(0, 0, 3)])
 
 
-@pytest.mark.parametrize(("now", "remembered"), [(109, [7, 8, 9]), (110, [8, 9]), (120, [8]), (10_000, [8])])
+@pytest.mark.parametrize(("now", "remembered"), [(109, [7, 8, 9]), (110, [8, 9]), (115, [8, 9]), (120, [8]), (10_000, [8])])
 def test_a_producer_is_forgotten_a_while_after_its_newest_record(now: int, remembered: list[int]) -> None:
     """PS-50: to the moment; never while its transaction is open."""
     state = state_of(written(0, at=10), written(1, at=10, pid=8, in_transaction=True), written(2, at=20, pid=9))
@@ -158,12 +158,12 @@ def test_a_producer_is_forgotten_a_while_after_its_newest_record(now: int, remem
 def test_a_snapshot_is_taken_once_per_offset_and_goes_with_its_segment() -> None:
     """PS-52."""
     state = state_of(written(0))
-    for offset in (0, 3, 3, 2, 5):
+    for offset in (0, 1, 3, 3, 2, 5):
         state.take_snapshot(offset)
-    assert [snapshot.offset for snapshot in state.snapshots] == [3, 5]
+    assert [snapshot.offset for snapshot in state.snapshots] == [1, 3, 5]
     state.drop_snapshots(iter([5, 9]))
 
-    assert [snapshot.offset for snapshot in state.snapshots] == [3]
+    assert [snapshot.offset for snapshot in state.snapshots] == [1, 3]
 
 
 def test_a_snapshot_holds_the_last_batch_of_each_producer_and_all_else() -> None:
@@ -224,5 +224,36 @@ def test_what_is_judged_of_a_batch_in_a_transaction(epoch: int, payload: tuple[s
     state = state_of(written(0, 0, in_transaction=True))
     given = RecordBatch("t-0", "", range(1), 100, 7, epoch, 5, transactional=True, payload=payload)
     judged = state.judge_transactional(given, None, needs_proof=needs_proof, same_epoch=same_epoch, epoch_first=False, strict_start=True)
+
+    assert judged == (answer, -1)
+
+
+NOTHING: tuple[RecordBatch, ...] = ()
+MARKER_ONLY = (written(0, epoch=1, marker=Marker(True, 0)),)
+ONE_BATCH = (written(0, 0, epoch=1),)
+
+
+@pytest.mark.parametrize(
+    ("before", "epoch", "sequence", "payload", "strict_start", "answer"),
+    [
+        pytest.param(NOTHING, 1, 0, (), True, Answer.APPEND, id="PS-13a its first sequence"),
+        pytest.param(NOTHING, 1, 1, (), True, Answer.OUT_OF_ORDER, id="PS-13a not its first, and nothing is known of it"),
+        pytest.param(NOTHING, 1, 1, (), False, Answer.APPEND, id="PS-13a where that is not asked for"),
+        pytest.param(MARKER_ONLY, 2, 0, (), True, Answer.APPEND, id="PS-13c a new epoch begins at zero"),
+        pytest.param(ONE_BATCH, 1, 1, (), True, Answer.APPEND, id="PS-13a it goes on behind what it wrote"),
+        pytest.param(ONE_BATCH, 1, 2, (), True, Answer.OUT_OF_ORDER, id="PS-62 not before the lowest that was seen"),
+        pytest.param(ONE_BATCH, 0, 0, (), True, Answer.OLD_EPOCH, id="PS-12 an older epoch, told before the lack of a proof"),
+        pytest.param(ONE_BATCH, 1, 0, ("x",), True, Answer.APPEND, id="PS-13 what a coordinator writes has no sequence"),
+    ],
+)
+def test_with_which_sequence_a_transaction_begins(
+    before: tuple[RecordBatch, ...], epoch: int, sequence: int, payload: tuple[str, ...], strict_start: bool, answer: Answer
+) -> None:
+    """Its producer speaks transaction version 2, and was verified when sequence 1 was seen."""
+    state = state_of(*before)
+    proof = state.transactions.verify(7, 1, 1, 0, bumps_epoch=True)
+    given = RecordBatch("t-0", "", range(1), 100, 7, epoch, sequence, transactional=True, payload=payload)
+    proven = None if answer is Answer.OLD_EPOCH else proof
+    judged = state.judge_transactional(given, proven, needs_proof=True, same_epoch=True, epoch_first=True, strict_start=strict_start)
 
     assert judged == (answer, -1)

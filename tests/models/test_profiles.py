@@ -24,6 +24,7 @@ from ksim_models.switches import differing
 CLIENT_SWITCHES = [
     # switch, the last release without it, the first one with it
     ("uniform_sticky", "3.2", "3.3"),  # KIP-794, A46
+    ("drains_each_node_from_its_own_place", "3.2", "3.3"),  # KAFKA-13834, A31
     ("batch_size_at_least_one", "3.3.1", "3.3.2"),  # section 0.2
     ("flush_in_callback_throws", "4.0", "4.1.0"),  # A50
     ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
@@ -73,6 +74,10 @@ CLIENT_SWITCHES = [
     ("failed_abort_is_fatal", "4.0", "4.1"),  # section 5.5
     ("generation_in_subscription", "3.3", "3.4.0"),  # KIP-792
     ("compares_claims", "3.4.0", "3.4.1"),  # KAFKA-14639
+    ("keeps_member_id", "3.1", "3.2"),  # KAFKA-13419
+    ("failed_sync_loses_partitions", "3.2", "3.3.0"),  # KAFKA-13891
+    ("reads_on_while_it_commits", "3.1", "3.2.0"),  # KAFKA-14196
+    ("offset_fetch_retries_all", "3.8", "3.9"),  # KAFKA-17279
 ]
 
 BROKER_SWITCHES = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ksim.scenario import Scenario
@@ -55,7 +57,38 @@ FOUND = {
         'config.request.timeout.ms = 500\n[[workload]]\ntopic = "t"\nrecords = 47\nevery = "500ms"\nsize = 10\n[network]\nlatency = "2ms"\n'
         '[[fault]]\ndo = "cut"\nbetween = ["p2", "leader(t-3)"]\nat = "17507ms"\nfor = "12155ms"\n'
     ),
+    "ReplicationQuorumSuperset: a leader whose min.insync.replicas was raised on the way commits nothing alone": (
+        'kafka = "4.3"\n[topics.t]\nreplication = 2\n[[workload]]\ntopic = "t"\nrecords = 1\nevery = "200ms"\n'
+        '[[fault]]\ndo = "alter"\ntarget = "t"\nconfig.min.insync.replicas = 2\nat = "2s"\n'
+        '[[fault]]\ndo = "crash"\nwho = "broker-2"\nat = "3s"\nfor = "20s"\n'
+    ),
+    "duplicated: an answer that comes for a batch which expired in flight is the failure of that batch (S12, I12)": (
+        'kafka = { brokers = "3.6", clients = "2.8" }\n[topics.u]\npartitions = 2\nreplication = 1\nconfig.max.message.bytes = 2000\n'
+        '[producers.p1]\nconfig.enable.idempotence = true\nconfig.request.timeout.ms = 500\nconfig.delivery.timeout.ms = 6000\n[network]\nlatency = "20ms"\n'
+        '[[workload]]\ntopic = "u"\nrecords = 53\nevery = "10ms"\nsize = 1000\n'
+        '[[fault]]\ndo = "delay"\nwhen = { request = "Produce", nth = 7, times = 3 }\nby = "2172ms"\n'
+    ),
+    "LogMatching: a replica that starts anew at a log start in the middle of a batch": (
+        'kafka = { brokers = "4.1", clients = "3.0" }\n[topics.t]\n[producers.p1]\nconfig.linger.ms = 100\n[network]\nlatency = "2ms"\n'
+        '[[workload]]\ntopic = "t"\nrecords = 103\nevery = "10ms"\nsize = 10\n[[fault]]\ndo = "delete-records"\npartition = "t-0"\nbefore = 50\nat = "9663ms"\n'
+        '[[fault]]\ndo = "power-loss"\nwho = "leader(t-0)"\nat = "13723ms"\nfor = "904ms"\n'
+    ),
+    "LogMatching: what a follower keeps before the start of the leader's log differs, and nobody reads it": (
+        'kafka = { brokers = "3.3", clients = "2.8" }\n[cluster]\nconfig.log.retention.check.interval.ms = 1000\n[topics.t]\npartitions = 2\n'
+        "config.retention.bytes = 20000\nconfig.segment.bytes = 2100\n[topics.u]\npartitions = 2\n[producers.p1]\nconfig.batch.size = 300\n"
+        '[network]\nlatency = "20ms"\n[[workload]]\ntopic = "t"\nrecords = 48\nevery = "50ms"\nsize = 1000\n'
+        '[[fault]]\ndo = "cut"\nbetween = ["broker-1", "broker-2"]\nat = "71ms"\nfor = "12959ms"\n'
+        '[[fault]]\ndo = "disk-full"\nwho = "leader(u-0)"\nat = "402ms"\nfor = "30694ms"\n'
+    ),
 }
+FILES = sorted((Path(__file__).parent / "found").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+def test_every_invariant_holds_in_the_file(file: Path) -> None:
+    verdict = simulate(Scenario.load(file), check_every=1).verdict
+
+    assert all(anomaly.allowed for anomaly in verdict.anomalies)
 
 
 @pytest.mark.parametrize("text", FOUND.values(), ids=FOUND)

@@ -1,0 +1,301 @@
+"""The rules of the transactional client, each as the shortest script that shows it: sections 5.2 to 5.8 of the client's rule book.
+
+What the vectors of TransactionManagerTest pin in long scripts (test_transaction_vectors.py, test_transaction_error_vectors.py) stands here rule by rule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ksim_models.messages import ProduceRequest
+from ksim_models.transaction_messages import EndTxnRequest, TxnOffsetCommitRequest
+from scripted_transactions import Transactional
+
+Script = list[tuple[str, str]]
+STARTED = ("start", "")
+BEGUN = (STARTED, ("send p0", "AddPartitions t-0"), ("reply AddPartitions", "sent 0 e1s0"))
+WRITTEN = (*BEGUN, ("answer 0 NONE 0", "acked 0"))
+FAILED = (*BEGUN, ("answer 0 INVALID_RECORD", "failed 0 InvalidRecordException; [ABORTABLE_ERROR: InvalidRecordException]"))
+VERSION_2: dict[str, Any] = {"v2": True}
+WRITTEN_2 = (STARTED, ("send p0", "sent 0 e1s0"), ("answer 0 NONE 0", "acked 0"))
+COMMITTING = ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]")
+ABORTING = ("abort", "EndTxn abort; [ABORTING_TRANSACTION]")
+
+
+def rule(title: str, *script: tuple[str, str], **config: Any) -> Any:
+    return pytest.param(config, list(script), id=title)
+
+
+RULES = [
+    rule(
+        "T4 T22 nothing was sent: no request",
+        STARTED,
+        ("commit", "commit returns; [READY]"),
+        ("begin", "[IN_TRANSACTION]"),
+        ("abort", "abort returns; [READY]"),
+    ),
+    rule(
+        "T5 nothing leaves before its partition was added",
+        STARTED,
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions COORDINATOR_LOAD_IN_PROGRESS", ""),
+        ("pass 99", ""),
+        ("pass 1", "AddPartitions t-0"),
+        ("reply AddPartitions", "sent 0 e1s0"),
+    ),
+    rule(
+        "T6 T8 version 2: it leaves at once, and commit returns behind every acknowledgement",
+        STARTED,
+        ("send p0", "sent 0 e1s0"),
+        ("commit", "[COMMITTING_TRANSACTION]"),
+        ("answer 0 NONE 0", "acked 0; EndTxn commit"),
+        ("reply EndTxn", "epoch 2; commit returns; [READY]"),
+        **VERSION_2,
+    ),
+    rule(
+        "T7 a batch has failed before the commit: it throws, with the error as its cause",
+        *FAILED,
+        ("send p1", "refused 1 KafkaException"),
+        ("commit", "commit throws KafkaException(InvalidRecordException)"),
+        ABORTING,
+    ),
+    rule(
+        "T7 T12 a batch fails during the commit: the call ends with its error, and no epoch is raised for it",
+        *BEGUN,
+        ("commit", "[COMMITTING_TRANSACTION]"),
+        ("answer 0 INVALID_RECORD", "failed 0 InvalidRecordException; commit throws InvalidRecordException; [ABORTABLE_ERROR: InvalidRecordException]"),
+        ABORTING,
+        ("reply EndTxn", "abort returns; [READY]"),
+    ),
+    rule(
+        "T13 behind an abortable error what is asked for is asked no more, and what waits fails with it",
+        *BEGUN,
+        ("send p1", "AddPartitions t-1"),
+        ("answer 0 INVALID_RECORD", "failed 0 InvalidRecordException; [ABORTABLE_ERROR: InvalidRecordException]"),
+        ("reply AddPartitions COORDINATOR_LOAD_IN_PROGRESS", "failed 1 InvalidRecordException"),
+        ("pass 100", ""),
+        ABORTING,
+    ),
+    rule(
+        "T14 the last error is told: that of the sequences behind that of the batch",
+        *BEGUN,
+        ("answer 0 REQUEST_TIMED_OUT", "sent 0 e1s0"),
+        ("pass 2900", "sent 0 e1s0; sent 0 e1s0"),
+        ("pass 100", "failed 0 TimeoutException; [ABORTABLE_ERROR: KafkaException]"),
+        ("commit", "commit throws KafkaException(KafkaException)"),
+    ),
+    rule(
+        "T20 first who coordinates, then offsets, last the end",
+        *WRITTEN,
+        ("send-offsets t-1=1", "AddOffsets g"),
+        ("commit", "[COMMITTING_TRANSACTION]"),
+        ("reply AddOffsets", "FindCoordinator group"),
+        ("reply FindCoordinator", ""),
+        ("pass 100", "TxnOffsetCommit t-1=1"),
+        ("reply TxnOffsetCommit", "EndTxn commit; send-offsets returns"),
+        ("reply EndTxn", "commit returns; [READY]"),
+    ),
+    rule(
+        "T21 all new partitions in one request",
+        STARTED,
+        ("append p0", ""),
+        ("append p1", ""),
+        ("turn", "AddPartitions t-0,t-1"),
+        ("reply AddPartitions", "sent 0 e1s0; sent 1 e1s0"),
+    ),
+    rule(
+        "T22 no partition could be added: the coordinator knows of nothing, and is not asked to end it",
+        STARTED,
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions TOPIC_AUTHORIZATION_FAILED", "failed 0 TopicAuthorizationException; [ABORTABLE_ERROR: TopicAuthorizationException]"),
+        ("abort", "abort returns; [READY]"),
+    ),
+    rule(
+        "T24 the first partition is asked for again soon, a later one after the backoff",
+        STARTED,
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions CONCURRENT_TRANSACTIONS", ""),
+        ("pass 19", ""),
+        ("pass 1", "AddPartitions t-0"),
+        ("reply AddPartitions", "sent 0 e1s0"),
+        ("answer 0 NONE 0", "acked 0"),
+        ("send p1", "AddPartitions t-1"),
+        ("reply AddPartitions CONCURRENT_TRANSACTIONS", ""),
+        ("pass 99", ""),
+        ("pass 1", "AddPartitions t-1"),
+    ),
+    rule(
+        "T26 the first error that ends the scan decides: all are asked for again",
+        STARTED,
+        ("append p0", ""),
+        ("append p1", ""),
+        ("turn", "AddPartitions t-0,t-1"),
+        ("reply AddPartitions t-0=COORDINATOR_LOAD_IN_PROGRESS t-1=TOPIC_AUTHORIZATION_FAILED", ""),
+        ("pass 100", "AddPartitions t-0,t-1"),
+    ),
+    rule(
+        "T26 one partition is not allowed: none is added",
+        STARTED,
+        ("append p0", ""),
+        ("append p1", ""),
+        ("turn", "AddPartitions t-0,t-1"),
+        (
+            "reply AddPartitions t-0=NONE t-1=TOPIC_AUTHORIZATION_FAILED",
+            "failed 0 TopicAuthorizationException; failed 1 TopicAuthorizationException; [ABORTABLE_ERROR: TopicAuthorizationException]",
+        ),
+        ("abort", "abort returns; [READY]"),
+    ),
+    rule(
+        "T27 an abortable error ends the call that waits for it, and the next one throws it again",
+        STARTED,
+        ("send-offsets t-1=1", "AddOffsets g"),
+        ("reply AddOffsets", "FindCoordinator group"),
+        (
+            "reply FindCoordinator GROUP_AUTHORIZATION_FAILED",
+            "send-offsets throws GroupAuthorizationException; [ABORTABLE_ERROR: GroupAuthorizationException]",
+        ),
+        ("commit", "commit throws KafkaException(GroupAuthorizationException)"),
+        ABORTING,
+        ("reply EndTxn", "abort returns; [READY]"),
+    ),
+    rule(
+        "T28 T9 a coordinator that does not answer holds up the commit for max.block.ms, and no longer",
+        *WRITTEN,
+        COMMITTING,
+        ("pass 499", ""),
+        ("pass 1", "commit throws TimeoutException"),
+        ("reply EndTxn", "[READY]"),
+        max_block_ms=500,
+    ),
+    rule(
+        "T31 behind an error of a batch the abort brings another epoch, and sequences begin anew",
+        *FAILED,
+        ABORTING,
+        ("reply EndTxn", "InitProducerId 13131/1; [INITIALIZING]"),
+        ("reply InitProducerId", "epoch 2; abort returns; [READY]"),
+        ("begin", "[IN_TRANSACTION]"),
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions", "sent 1 e2s0"),
+    ),
+    rule(
+        "T32 a clean abort keeps the epoch; what was aborted before it left has used no sequence",
+        *WRITTEN,
+        ("append p0", ""),
+        ("abort", "failed 1 TransactionAbortedException; EndTxn abort; [ABORTING_TRANSACTION]"),
+        ("reply EndTxn", "abort returns; [READY]"),
+        ("begin", "[IN_TRANSACTION]"),
+        ("send p0", "AddPartitions t-0"),
+        ("reply AddPartitions", "sent 2 e1s1"),
+    ),
+    rule(
+        "T33 T50 INVALID_PRODUCER_EPOCH of a batch can be aborted; who is really fenced learns it then",
+        *BEGUN,
+        ("answer 0 INVALID_PRODUCER_EPOCH", "failed 0 InvalidProducerEpochException; [ABORTABLE_ERROR: InvalidProducerEpochException]"),
+        ABORTING,
+        ("reply EndTxn", "InitProducerId 13131/1; [INITIALIZING]"),
+        ("reply InitProducerId PRODUCER_FENCED", "abort throws ProducerFencedException; [FATAL_ERROR: ProducerFencedException]"),
+    ),
+    rule(
+        "T2 T34 an expiry during the abort is no error of the abort, and yet raises the flag too late: every later begin is illegal",
+        *BEGUN,
+        ("answer 0 REQUEST_TIMED_OUT", "sent 0 e1s0"),
+        ("abort", "[ABORTING_TRANSACTION]"),
+        ("pass 2900", "sent 0 e1s0; sent 0 e1s0"),
+        ("pass 100", "failed 0 TimeoutException; EndTxn abort"),
+        ("reply EndTxn", "abort returns; [INITIALIZING]"),
+        ("begin", "begin throws IllegalStateException"),
+    ),
+    rule(
+        "T23 T41 the end goes as the transaction began; the next one has the newer version, and another epoch before",
+        *WRITTEN,
+        ("upgrade", ""),
+        COMMITTING,
+        ("reply EndTxn", "InitProducerId 13131/1; [INITIALIZING]"),
+        ("reply InitProducerId", "epoch 2; commit returns; [READY]"),
+        ("begin", "[IN_TRANSACTION]"),
+        ("send p0", "sent 1 e2s0"),
+    ),
+    rule(
+        "T43 version 2: the leader's CONCURRENT_TRANSACTIONS is a retry like another",
+        STARTED,
+        ("send p0", "sent 0 e1s0"),
+        ("answer 0 CONCURRENT_TRANSACTIONS", "sent 0 e1s0"),
+        ("answer 0 NONE 0", "acked 0"),
+        COMMITTING,
+        ("reply EndTxn", "epoch 2; commit returns; [READY]"),
+        **VERSION_2,
+    ),
+    rule(
+        "T44 T45 version 2: every end brings the next epoch, an abort behind an error, too, and asks for no other",
+        STARTED,
+        ("send p0", "sent 0 e1s0"),
+        ("answer 0 INVALID_RECORD", "failed 0 InvalidRecordException; [ABORTABLE_ERROR: InvalidRecordException]"),
+        ABORTING,
+        ("reply EndTxn", "epoch 2; abort returns; [READY]"),
+        ("begin", "[IN_TRANSACTION]"),
+        ("send p0", "sent 1 e2s0"),
+        **VERSION_2,
+    ),
+    rule(
+        "T46 version 2: an empty transaction ends without a request, and keeps its epoch",
+        STARTED,
+        ("commit", "commit returns; [READY]"),
+        ("epoch", "13131/1"),
+        **VERSION_2,
+    ),
+    rule(
+        "T47 version 2: an end whose answer is lost is asked for again as it was, and the answer has the epoch",
+        *WRITTEN_2,
+        COMMITTING,
+        ("drop b2", "FindCoordinator transaction"),
+        ("pass 100", ""),
+        ("reply FindCoordinator b2", ""),
+        ("pass 100", "EndTxn commit"),
+        ("reply EndTxn e2", "epoch 2; commit returns; [READY]"),
+        **VERSION_2,
+    ),
+    rule(
+        "T50 an illegal generation of offsets can be aborted",
+        STARTED,
+        ("send-offsets t-1=1", "AddOffsets g"),
+        ("reply AddOffsets", "FindCoordinator group"),
+        ("reply FindCoordinator", ""),
+        ("pass 100", "TxnOffsetCommit t-1=1"),
+        ("reply TxnOffsetCommit ILLEGAL_GENERATION", "send-offsets throws CommitFailedException; [ABORTABLE_ERROR: CommitFailedException]"),
+        ABORTING,
+        ("reply EndTxn", "abort returns; [READY]"),
+    ),
+    rule(
+        "T51 a record that is too large is an error like another",
+        *BEGUN,
+        ("answer 0 MESSAGE_TOO_LARGE", "failed 0 RecordTooLargeException; [ABORTABLE_ERROR: RecordTooLargeException]"),
+        ABORTING,
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "script"), RULES)
+def test_the_rules_of_the_transactional_client(config: dict[str, Any], script: Script) -> None:
+    Transactional(**config).play(script)
+
+
+@pytest.mark.parametrize(("v2", "version"), [(False, 1), (True, 2)])
+def test_t42_every_request_of_a_transaction_has_the_form_of_its_version(v2: bool, version: int) -> None:
+    client = Transactional(v2=v2)
+    asked: list[Any] = []
+
+    def pending(kind: type) -> Any:
+        asked.extend(request for _, request in client.pending if isinstance(request, kind))
+        return asked[-1]
+
+    for line in ("start", "send p0") if v2 else ("start", "send p0", "reply AddPartitions"):
+        client._do(line)
+    assert pending(ProduceRequest).transaction_version == version
+    for line in ("answer 0 NONE 0", "send-offsets t-1=1", *(() if v2 else ("reply AddOffsets",)), "reply FindCoordinator", "pass 100"):
+        client._do(line)
+    assert pending(TxnOffsetCommitRequest).transaction_version == version
+    for line in ("reply TxnOffsetCommit", "commit"):
+        client._do(line)
+    assert pending(EndTxnRequest).transaction_version == version
