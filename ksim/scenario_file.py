@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as FilePath
@@ -86,10 +87,16 @@ def _too_deep(file: str) -> ScenarioError:
 def _is_deep(data: object) -> bool:
     level = [data]
     for _ in range(DEEPEST):
-        level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())]
+        level = [inner for value in level for inner in _inside(value)]
         if not level:
             return False
     return True
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def properties(path: str, problems: list[Problem], folder: FilePath | None = None) -> list[Setting]:
