@@ -137,7 +137,7 @@ def _commit_every(table: Table) -> int:
 def _check(table: Table, its: ConsumerPlan, writer: ProducerPlan, reads: str, others: Sequence[CopyHabits]) -> None:
     where = name_of(table.path)
     consumer, producer = its.name, writer.name
-    if its.config.group_id is None:
+    if its.config.group_id is None and not dict(its.given).get("group.id"):  # Else its settings are a mistake that was reported.
         table.problem(
             "consumer", f"{where}: {consumer} has no group.id, so there are no offsets to commit.", possible=f"[consumers.{consumer}] config.group.id"
         )
@@ -152,7 +152,7 @@ def _check_many(
     table: Table, its: ConsumerPlan, writer: ProducerPlan, read: Sequence[TopicPlan], machines: Sequence[str], written: Sequence[ProducerPlan]
 ) -> None:
     where = f"{name_of(table.path)}: producers = {shown(PER_PARTITION)}"
-    if not writer.config.transactional_id:
+    if not writer.config.transactional_id and not dict(writer.given).get("transactional.id"):
         table.problem(
             "producers",
             f"{where}: {writer.name} has no transactional.id, by which the new owner of a partition would fence the old one.",

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as FilePath
@@ -20,6 +21,7 @@ from ksim.toml_lines import Path, lines_of, statements_of
 from ksim_models.config import Origin, Problem, Setting
 
 LARGEST_FILE_BYTES = 10_000_000
+DEEPEST = 100
 TWICE = re.compile(r"Cannot declare \((.*)\) twice")
 QUOTED = r"'([^']*)'"
 LINE = re.compile(r"\(at line (\d+), column (\d+)\)")
@@ -69,10 +71,32 @@ def parse(text: str, file: str) -> tuple[dict[str, object], dict[Path, Origin]]:
     except tomllib.TOMLDecodeError as mistake:
         raise _toml_failure(text, file, str(mistake)) from None
     except RecursionError:
-        raise failure(file, None, "arrays or tables are nested too deep to be read.", given="deep nesting", possible="a few levels") from None
+        raise _too_deep(file) from None
     except ValueError as mistake:  # Numbers of thousands of digits, times that no calendar has.
-        raise failure(file, None, f"a value cannot be read: {mistake}.", given="a value", possible="a plain number, text or time") from None
+        why = "a number has thousands of digits" if "integer string conversion" in str(mistake) else str(mistake)
+        raise failure(file, None, f"a value cannot be read: {why}.", given="a value", possible="a plain number, text or time") from None
+    if _is_deep(data):  # A dotted key of a thousand parts.
+        raise _too_deep(file)
     return data, {path: Origin(file, line) for path, line in lines_of(text).items()}
+
+
+def _too_deep(file: str) -> ScenarioError:
+    return failure(file, None, "arrays or tables are nested too deep to be read.", given="deep nesting", possible="a few levels")
+
+
+def _is_deep(data: object) -> bool:
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [inner for value in level for inner in _inside(value)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def properties(path: str, problems: list[Problem], folder: FilePath | None = None) -> list[Setting]:

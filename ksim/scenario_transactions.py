@@ -32,7 +32,9 @@ def read_transaction(table: Table, start: Micros) -> InTransactions | None:
 
 def check_transactions(reading: Reading, workloads: Sequence[WorkloadPlan], producers: Sequence[ProducerPlan]) -> None:
     """Who is transactional says so twice: in the producer's settings, and in its one workload."""
-    transactional = {producer.name: producer.config.transactional_id for producer in producers}
+    transactional = {  # Where its settings are a mistake, which is reported, the plan has none of them.
+        producer.name: producer.config.transactional_id or dict(producer.given).get("transactional.id") for producer in producers
+    }
     seen: dict[str, int] = {}
     for workload in workloads:
         path = ("workload", workload.index)

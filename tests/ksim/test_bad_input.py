@@ -300,6 +300,7 @@ TOML_MISTAKES = [
     ("a table in two ways", "[topics.a]\nconfig.x = 1\n[topics.a.config]\n", 3, "the table [topics.a.config] is given twice"),
     ("an endless number", "seed = " + "9" * 5_000 + "\n", None, "cannot be read"),
     ("endless nesting", "seed = " + "[" * 100_000, None, "nested too deep"),
+    ("an endless key", "a" + ".a" * 3_000 + " = 1\n", None, "nested too deep"),
 ]
 
 
@@ -611,3 +612,40 @@ def test_no_properties_file_gives_anything_but_a_scenario_error(tmp_path: Path, 
     path.write_bytes(content)
 
     assert plan_or_problems(lambda: Scenario.loads(GOOD).override(producer_config=str(path)))
+
+
+TRANSACTIONAL = '[producers.p1]\nconfig.transactional.id = "x"\n'
+COPYING = """[topics.a]
+[topics.b]
+[producers.feed]
+[producers.c]
+[consumers.r]
+config.group.id = "g"
+config.isolation.level = "read_comitted"
+[[workload]]
+producer = "feed"
+topic = "a"
+records = 1
+every = "1ms"
+[applications.copy]
+reads = "a"
+writes = "b"
+producer = "c"
+consumer = "r"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            f'[topics.t]\n{TRANSACTIONAL}config.acks = 1\n[[workload]]\ntopic = "t"\nrecords = 2\nevery = "1ms"\ntransaction = {{ records = 2 }}\n',
+            "idempotence",
+        ),
+        (COPYING, "read_comitted"),
+    ],
+)
+def test_a_refused_setting_is_told_once_and_nothing_else_that_would_follow_from_it(text: str, words: str) -> None:
+    problems = problems_of(f'title = "x"\nkafka = "4.3"\nclient = "java"\nseed = 7\n{text}')
+
+    assert [words in problem.message for problem in problems] == [True]
