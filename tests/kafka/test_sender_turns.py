@@ -1,4 +1,4 @@
-"""When the Java client's I/O thread turns again, and what that decides. Each row was played by the released client too, over a network of its own.
+"""When the Java client's I/O thread turns again, and what that decides: found by playing drawn scripts with the released client, in step with this one.
 
 Kafka: Sender.runOnce, sendProducerData; NetworkClient.poll. A row is a script, as in section 1 of the vectors (`scripted.Client.play`).
 """
