@@ -63,7 +63,8 @@ class Accumulator:
         """When the newest batch was created: that wakes the I/O thread (A1, A17)."""
         self.drain_index: dict[str, int] = {}
         """Node -> where its next drain begins; up to 3.2 one, that of no node, for all of them (KAFKA-13834)."""
-        self.in_vain = 0
+        self.in_vain: dict[str, int] = {}
+        """Node -> how many drains of this turn ended where they began (up to 3.2)."""
         self.goes_on_behind = False
         """Up to 3.2: the last drain ended at a batch that may not go, and the next one, which follows at once (S5), begins behind it."""
         self.places: dict[str, tuple[list[str], dict[str, int]]] = {}
@@ -224,7 +225,7 @@ class Accumulator:
                 continue
             if not may_drain(batch) or (taken and size + batch.estimated_bytes > self.max_request_size):
                 self.drain_index[whose] = index if per_node else (index + 1) % count
-                self._ended_early(count, per_node=per_node, in_vain=not taken)
+                self.goes_on_behind = not per_node and self._goes_on(node, count, in_vain=not taken)
                 break
             queue.popleft()
             if not batch.closed:
@@ -236,18 +237,15 @@ class Accumulator:
             size += batch.size_bytes
             taken.append(batch)
         else:
-            self.in_vain = 0
             self.drain_index[whose] = (start + count - 1) % count if per_node else start  # It examined them all; the empty ones need no look.
         if taken and self.partitioner is not None and self.partitioner.places:
             self.partitioner.looked(self.queues, self.slow_nodes)  # The next turn follows at once, and finds the queues like this.
         return taken
 
-    def _ended_early(self, count: int, *, per_node: bool, in_vain: bool) -> None:
-        """Once round all partitions in vain is enough: nothing has changed meanwhile."""
-        self.in_vain = self.in_vain + 1 if in_vain else 0
-        self.goes_on_behind = not per_node and self.in_vain < count
-        if not self.goes_on_behind:
-            self.in_vain = 0
+    def _goes_on(self, node: str, count: int, *, in_vain: bool) -> bool:
+        """Once round all partitions of a node in vain is enough: nothing has changed meanwhile."""
+        self.in_vain[node] = self.in_vain.get(node, 0) + 1 if in_vain else 0
+        return self.in_vain[node] < count
 
     def _steps(self, node: str, partitions: list[str], start: int) -> list[int]:
         """How far from `start` those of the node's partitions are that hold something, nearest first."""

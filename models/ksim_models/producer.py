@@ -223,6 +223,8 @@ class Producer:
             self._turn(now, out)
         if isinstance(step, TransactionStep):
             self.poll.longest = step.backoff if not step.is_free else self.network.request_timeout + MILLISECOND
+            if self.poll.began_at + self.poll.longest <= now:  # It sleeps from this turn on.
+                self.poll.began_at = now
 
     def _on_response(self, connection: str, message: object, now: Micros, out: list[Effect]) -> None:
         """Java takes in all that one poll brought before its next turn, metadata first (N3). Here every answer comes alone."""
@@ -285,6 +287,7 @@ class Producer:
         self.turns_again = True
         while self.turns_again:
             self.turns_again = False
+            self.accumulator.in_vain.clear()
             has_id = self.identity is None or self.identity.may_go_on(now, out)
             while True:
                 offered = self.sending.offered

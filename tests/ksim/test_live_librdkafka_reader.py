@@ -65,13 +65,13 @@ def test_an_application_writes_one_record_of_each_and_commits_where_it_stands(tr
     told: list[dict[str, Any]] = []
 
     def listen() -> None:
-        while True:
-            event = outcomes.get()
+        while (event := outcomes.get())["event"] != "over":
             if "heard" in event:
                 event.pop("heard").set()
             told.append(event)
 
-    threading.Thread(target=listen, daemon=True).start()
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
     thread.start()
     auditor = Consumer(door | {"group.id": "a", "auto.offset.reset": "earliest"})
     auditor.subscribe(["payments"])
@@ -82,6 +82,8 @@ def test_an_application_writes_one_record_of_each_and_commits_where_it_stands(tr
             written.append((message.value() or b"").split(b" ")[0])
     copying.over.set()
     thread.join(30)
+    outcomes.put({"event": "over"})  # Else it would hear what the next test is told.
+    listener.join(30)
 
     assert sorted(written) == [f"1/{number}".encode() for number in range(5)]
     assert [(event["first"], event["made"]) for event in told if event["event"] == "processed"] == [(n, n) for n in range(5)]
