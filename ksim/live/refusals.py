@@ -11,50 +11,45 @@ from ksim_models.config import Origin, Problem
 
 
 def refuse_what_is_not_replayed(plan: Plan) -> None:
+    def refused(given: str, possible: str, message: str) -> Problem:
+        return Problem(given, possible, None, message, Origin(plan.title))
+
     problems = [
-        Problem(
+        refused(
             given='producers = "per-partition"',
             possible='`ksim run`, or producers = "one"',
-            nearest=None,
             message=f"applications.{one.name}: a producer for each input partition is simulated, and not replayed:"
             " the process that stands for an application on real Kafka has one producer.",
-            origin=Origin(plan.title),
         )
         for one in plan.applications
         if one.per_partition
     ]
     problems += [
-        Problem(
+        refused(
             given="outbox",
             possible="`ksim run`, or a workload without a table",
-            nearest=None,
             message=f"workload {one.index + 1}: an outbox is simulated, and not replayed: the process that stands for an application has no table to poll.",
-            origin=Origin(plan.title),
         )
         for one in plan.workloads
         if one.outbox is not None
     ]
     clients = {one.name: one.client for one in plan.producers} | {one.name: one.client for one in plan.consumers}
     problems += [
-        Problem(
+        refused(
             given=f'{one.consumer}: client = "{clients[one.consumer]}", {one.producer}: client = "{clients[one.producer]}"',
             possible="`ksim run`, or one client for both",
-            nearest=None,
             message=f"applications.{one.name}: a consumer of one client with a producer of the other is simulated, and not replayed:"
             " the process that stands for an application on real Kafka has both of one client.",
-            origin=Origin(plan.title),
         )
         for one in plan.applications
         if not one.per_partition and clients[one.consumer] != clients[one.producer]
     ]
     problems += [
-        Problem(
+        refused(
             given="group_metadata = false",
             possible='`ksim run`, or client = "java"',
-            nearest=None,
             message=f"applications.{one.name}: group_metadata = false is simulated with librdkafka, and not replayed:"
             " confluent-kafka sends no offsets to a transaction without what consumer_group_metadata() returns.",
-            origin=Origin(plan.title),
         )
         for one in plan.applications
         if not one.group_metadata and not one.per_partition and clients[one.consumer] != "java"
