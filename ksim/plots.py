@@ -13,7 +13,7 @@ from typing import Any
 from ksim.runs import Run
 from ksim.table import Table
 from ksim_models.facts import Acked, Failed, Fault, Offered, PartitionChanged, Retried
-from ksim_models.units import SECOND
+from ksim_models.units import SECOND, Micros
 
 STYLE: Any = {"svg.hashsalt": "ksim", "font.family": "DejaVu Sans", "path.simplify": False}
 TITLE_WIDTH = 110
@@ -45,16 +45,25 @@ def save_timeline(run: Run, path: str | Path) -> None:
         shade_faults(run, axes)
         retries = [at / SECOND for at, _ in run.history.of(Retried)]
         axes.plot(retries, [0] * len(retries), "|", color="#e0a030", markersize=12, label=f"retries ({len(retries)})")
-        for at, fact in run.history.of(PartitionChanged):
-            if fact.leader and fact.why.startswith(("fenced", "unfenced", "shut")):
-                axes.axvline(at / SECOND, color="#4060a0", linestyle=":", linewidth=1.2)
-                axes.annotate(f" {fact.leader} leads", (at / SECOND, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color="#4060a0")
+        for at, leaders in _new_leaders(run).items():
+            axes.axvline(at / SECOND, color="#4060a0", linestyle=":", linewidth=1.2)
+            told = f" {', '.join(leaders)} {'leads' if len(leaders) == 1 else 'lead'}"
+            axes.annotate(told, (at / SECOND, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color="#4060a0")
         axes.set_xlim(0, run.simulated_us / SECOND)
         axes.set_xlabel("simulated seconds" if run.history.run.get("how") == "simulated" else "seconds")
         axes.set_ylabel("records")
         axes.set_title(title_of(run), loc="left", fontsize=12)
         axes.legend(loc="best", frameon=False)
         figure.savefig(str(path), dpi=130, metadata=None if str(path).endswith(".png") else {"Date": None})
+
+
+def _new_leaders(run: Run) -> dict[Micros, list[str]]:
+    """By moment: one decision of the controller may give several partitions new leaders, which share a line and its label."""
+    found: dict[Micros, dict[str, None]] = {}
+    for at, fact in run.history.of(PartitionChanged):
+        if fact.leader and fact.why.startswith(("fenced", "unfenced", "shut")):
+            found.setdefault(at, {})[fact.leader] = None
+    return {at: sorted(leaders) for at, leaders in found.items()}
 
 
 def save_rates(table: Table, path: str | Path, of: Sequence[str] = ("lost", "duplicated"), by: Sequence[str] | None = None) -> None:
