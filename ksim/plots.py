@@ -53,7 +53,7 @@ def save_timeline(run: Run, path: str | Path) -> None:
         axes.set_xlabel("simulated seconds" if run.history.run.get("how") == "simulated" else "seconds")
         axes.set_ylabel("records")
         axes.set_title(title_of(run), loc="left", fontsize=12)
-        axes.legend(loc="best", frameon=False)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.01, -0.185), ncol=4, frameon=False)  # Below the picture: inside it labels would stand under it.
         figure.savefig(str(path), dpi=130, metadata=None if str(path).endswith(".png") else {"Date": None})
 
 

@@ -20,6 +20,14 @@ def test_a_timeline_is_drawn_with_the_same_bytes_each_time(tmp_path: Path) -> No
     assert "leader dies" in (tmp_path / "one.svg").read_text(encoding="utf-8")
 
 
+def test_partitions_with_new_leaders_at_one_moment_share_a_label(tmp_path: Path) -> None:
+    scenario = 'title = "two"\nkafka = "4.3"\nseed = 5\n[topics.t]\npartitions = 4\n[[workload]]\ntopic = "t"\nrecords = 100\nevery = "10ms"\n'
+    fault = '[[fault]]\nat = "500ms"\ndo = "crash"\nwho = "leader(t-0)"\nfor = "12s"\n'
+    save_timeline(simulate(Scenario.loads(scenario + fault)), tmp_path / "two.svg")
+
+    assert " broker-2, broker-3 lead " in (tmp_path / "two.svg").read_text(encoding="utf-8")
+
+
 def test_rates_are_drawn_with_the_same_bytes_each_time(tmp_path: Path) -> None:
     table = sweep(Scenario.load("leader-crash-acks-1"), over={"producers.p1.config.acks": [0, 1, "all"]}, seeds=range(3))
     for name in ("one.svg", "two.svg"):
