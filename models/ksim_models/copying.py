@@ -14,6 +14,7 @@ from enum import Enum
 from ksim_models.arrivals import Flaw, InTransactions, Outbox
 from ksim_models.completed_fetch import Slice
 from ksim_models.compression import DEFAULT_RATIO
+from ksim_models.machine import Effect, Rouse
 from ksim_models.on_failure import REPORT
 from ksim_models.units import MILLISECOND, Micros
 
@@ -183,3 +184,15 @@ class Copying:
 
     def hand_back(self, then: Then) -> None:
         self.turn, self.then = Turn.CONSUMER, then
+
+    @property
+    def reader_may_rest(self) -> bool:
+        """The consumer's half has nothing open, and it is its turn."""
+        return not self.is_open and self.turn is Turn.CONSUMER
+
+    def reader_leaves(self, out: list[Effect]) -> bool:
+        """Whether the process is gone with it: else the producer has to be closed too, and is told."""
+        self.reader_closed = True
+        if not self.writer_closed:
+            out.append(Rouse(self.habits.producer))
+        return self.writer_closed

@@ -144,14 +144,10 @@ class CopyingConsumer(Consumer):
             super()._begin_to_close(now, out)
 
     def _exit(self, out: list[Effect]) -> None:
-        """The process is gone when the producer is closed too."""
         self.does = Does.ENDED
-        self.copying.reader_closed = True
-        if self.copying.writer_closed:
+        if self.copying.reader_leaves(out):
             super()._exit(out)
-        else:
-            out.append(Rouse(self.copying.habits.producer))
 
     @property
     def is_idle(self) -> bool:
-        return super().is_idle and not self.copying.is_open and self.copying.turn is Turn.CONSUMER
+        return super().is_idle and self.copying.reader_may_rest
