@@ -99,7 +99,7 @@ class ClientProfile:
     transactions_v2: bool
     """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
     illegal_steps_are_illegal_states: bool
-    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    """3.1.1, 3.2 (KAFKA-13412, T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
     illegal_steps_poison: bool
     """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
     pins_timed_out_calls: bool
@@ -313,7 +313,7 @@ def client_profile(version: str) -> ClientProfile:
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
         transactions_v2=release >= (4, 0, 0),
-        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 1, 1),
         illegal_steps_poison=release >= (3, 6, 0),
         pins_timed_out_calls=release >= (3, 1, 1),
         failed_sends_abort=release >= (3, 2, 0),
