@@ -5,7 +5,7 @@ Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sent
 
 from __future__ import annotations
 
-from ksim_models.profiles import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
+from ksim_models.broker_variants import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.switch import Switch, TopicUse
 
 

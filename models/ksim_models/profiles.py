@@ -9,6 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ksim_models.broker_variants import (
+    ElectionBackoff,
+    HeartbeatRetry,
+    ReassignmentNeeds,
+    RegistrationLeavesIsr,
+    election_backoff,
+    reassignment_needs,
+    registration_leaves_isr,
+)
+
 NEWEST = "4.3"
 
 NEWEST_PATCHES = "2.8.2 3.0.2 3.1.2 3.2.3 3.3.2 3.4.1 3.5.2 3.6.2 3.7.2 3.8.1 3.9.2 4.0.2 4.1.2 4.2.0 4.3.0"
@@ -138,48 +148,6 @@ class ClientProfile:
     """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
-
-
-class RegistrationLeavesIsr(Enum):
-    """When the registration of a broker also takes it out of the ISRs where others remain (KC-57)."""
-
-    NO = "no"
-    """Up to 3.7: ISR effects come from fencing only."""
-    UNMATCHED = "unmatched"
-    """3.8: when the previous broker epoch in the request is not the one registered."""
-    NEW_INCARNATION = "new-incarnation"
-    """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
-
-
-class ReassignmentNeeds(Enum):
-    """Who must be in the ISR before a reassignment is completed (KC-48)."""
-
-    ADDED = "added"
-    """Up to 3.7: those that are added."""
-    ALL = "all"
-    """3.8 to 4.2 (KAFKA-15665): all that the partition shall have."""
-    ALL_WHERE_FEWER = "all-where-fewer"
-    """4.3 (KAFKA-19975): those that are added; all, where fewer are added than removed."""
-
-
-class HeartbeatRetry(Enum):
-    """How a broker repeats a failed registration or heartbeat (KC-15)."""
-
-    EXPONENTIAL = "exponential"
-    """Up to 3.9.1, and 4.0.0: from 100 ms, doubled, capped by the session time-out; one request may last half of it."""
-    FIXED = "fixed"
-    """3.9.2, 4.0.1, 4.1 (KAFKA-19294): every broker.heartbeat.interval.ms, which limits the request too."""
-
-
-class ElectionBackoff(Enum):
-    """What a controller does that stood for election and lost (KC-85)."""
-
-    PLAIN = "plain"
-    """Up to 3.7: it waits 50 ms times a number below 2, 4, 8 ..., at most the setting; all alike may do so for ever (KAFKA-18345)."""
-    JITTERED = "jittered"
-    """3.8 to 4.0: with something on top of the most."""
-    NONE = "none"
-    """4.1 (KAFKA-18345): it waits for the rest of its election time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +336,9 @@ def broker_profile(version: str) -> BrokerProfile:
         pre_vote=release >= (4, 0, 0),
         begin_quorum_epoch_repeats=release >= (3, 9, 0),
         voters_look_elsewhere=release >= (3, 9, 0),
-        election_backoff=_election_backoff(release),
-        reassignment_needs=_reassignment_needs(release),
-        registration_leaves_isr=_registration_leaves_isr(release),
+        election_backoff=election_backoff(release),
+        reassignment_needs=reassignment_needs(release),
+        registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
         verifies_offset_commits=release >= (3, 7, 0),
@@ -417,21 +385,3 @@ def _idempotence_rule(release: Release) -> IdempotenceRule:
     if release < (3, 0, 1) or release == (3, 1, 0):
         return IdempotenceRule.EXPLICIT_ONLY
     return IdempotenceRule.SILENTLY_OFF if release < (4, 0, 0) else IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED
-
-
-def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
-    if release < (3, 8, 0):
-        return RegistrationLeavesIsr.NO
-    return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
-
-
-def _election_backoff(release: Release) -> ElectionBackoff:
-    if release < (3, 8, 0):
-        return ElectionBackoff.PLAIN
-    return ElectionBackoff.JITTERED if release < (4, 1, 0) else ElectionBackoff.NONE
-
-
-def _reassignment_needs(release: Release) -> ReassignmentNeeds:
-    if release < (3, 8, 0):
-        return ReassignmentNeeds.ADDED
-    return ReassignmentNeeds.ALL if release < (4, 3, 0) else ReassignmentNeeds.ALL_WHERE_FEWER

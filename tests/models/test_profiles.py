@@ -6,15 +6,13 @@ from typing import get_type_hints
 
 import pytest
 
+from ksim_models.broker_variants import HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.profiles import (
     KAFKA_VERSIONS,
     NEWEST,
     BrokerProfile,
     ClientProfile,
-    HeartbeatRetry,
     IdempotenceRule,
-    ReassignmentNeeds,
-    RegistrationLeavesIsr,
     broker_profile,
     client_profile,
     parse_release,
