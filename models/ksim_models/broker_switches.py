@@ -285,6 +285,13 @@ BROKER_SWITCHES = (
         idle_topic=_no_transactions,
     ),
     Switch(
+        "writes_other_producer_ids",
+        "A coordinator that takes over while a producer changes its producer id",
+        {False: "has only the old one, and the producer is refused with the new one", True: "has both"},
+        "KAFKA-20310",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
         "strict_marker_epoch",
         "A leader that is sent a marker with the epoch of the open transaction itself",
         {False: "writes it, so that a late marker may end the next transaction", True: "refuses it, under transaction version 2"},

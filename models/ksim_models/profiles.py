@@ -231,7 +231,9 @@ class BrokerProfile:
     remembers_failed_fence: bool
     """Up to 4.1 (TC-25): so does transaction version 2."""
     fence_changes_exhausted_id: bool
-    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
+    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id; before, a transaction in the last epoch never ends."""
+    writes_other_producer_ids: bool
+    """4.3 (KAFKA-20310, TC-9): a coordinator that takes over knows the producer ids of before and after, with transaction version 1 or 2."""
     strict_marker_epoch: bool
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
     consumer_groups: bool
@@ -351,6 +353,7 @@ def broker_profile(version: str) -> BrokerProfile:
         fence_takes_two_epochs=release == (4, 0, 0),
         remembers_failed_fence=release < (4, 2, 0),
         fence_changes_exhausted_id=release >= (4, 3, 0),
+        writes_other_producer_ids=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
         consumer_groups=release >= (4, 0, 0),
         commits_by_partition_epoch=release >= (4, 3, 0),
