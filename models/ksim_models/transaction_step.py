@@ -94,7 +94,7 @@ class TransactionStep:
         failure = manager.last_error
         if manager.state is State.ABORTABLE_ERROR and failure is not None and failure.exception in AUTHORIZATION:
             self.outcomes.abort_all(failure.exception, failure.text, now, out)
-            _on_io_thread(lambda: manager.initialize_again(failure))
+            _on_io_thread(manager.initialize_again)
             return False
         numbers.is_open = self._step(now, out)
         numbers.take_over()
