@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ksim_models.facts import ProducerId, Transaction
 from ksim_models.messages import InitProducerIdRequest, ProduceRequest
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
@@ -324,6 +325,37 @@ RULES = [
 @pytest.mark.parametrize(("config", "script"), RULES)
 def test_the_rules_of_the_transactional_client(config: dict[str, Any], script: Script) -> None:
     Transactional(**config).play(script)
+
+
+@pytest.mark.parametrize("backoff", [100, 0])
+def test_s2_where_nobody_can_be_asked_for_the_coordinator_somebody_is_as_soon_as_there_is_a_connection(backoff: int) -> None:
+    client = Transactional(retry_backoff_ms=backoff, reconnect_backoff_ms=50, reconnect_backoff_max_ms=50)
+
+    client.play(
+        [
+            ("down b1 b2", ""),
+            ("init", "[INITIALIZING]"),
+            ("pass 2000", ""),
+            ("up b1 b2", ""),
+            ("pass 200", "FindCoordinator transaction"),
+            ("down b1 b2", ""),  # So its answer is lost, and it is asked again.
+            ("pass 2000", ""),
+            ("up b1 b2", ""),
+            ("pass 200", "FindCoordinator transaction"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("call", "told"), [("commit", ["commit-sent"]), ("abort", [])])
+def test_the_history_learns_of_the_producer_id_and_of_the_moment_at_which_a_commit_leaves(call: str, told: list[str]) -> None:
+    client = Transactional()
+    for line in ("start", "send p0", "reply AddPartitions", "answer 0 NONE 0"):
+        client._do(line)
+    at = client.now
+    client._do(call)
+
+    assert [fact for _, fact in client.facts if isinstance(fact, ProducerId)] == [ProducerId("p1", 13131, 1, "InitProducerId")]
+    assert [(when, fact) for when, fact in client.facts if isinstance(fact, Transaction)] == [(at, Transaction("p1", 1, phase)) for phase in told]
 
 
 @pytest.mark.parametrize(
