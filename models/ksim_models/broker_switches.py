@@ -5,7 +5,7 @@ Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sent
 
 from __future__ import annotations
 
-from ksim_models.profiles import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
+from ksim_models.broker_variants import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.switch import Switch, TopicUse
 
 
@@ -282,6 +282,13 @@ BROKER_SWITCHES = (
         "A fence that uses up the last epoch of a producer id",
         {False: "leaves the producer id until the next initTransactions", True: "changes the producer id with it"},
         "KAFKA-20090",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "writes_other_producer_ids",
+        "A coordinator that takes over while a producer changes its producer id",
+        {False: "has only the old one, and the producer is refused with the new one", True: "has both"},
+        "KAFKA-20310",
         idle_topic=_no_transactions,
     ),
     Switch(

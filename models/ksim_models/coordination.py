@@ -80,7 +80,7 @@ class Coordination:
         self.topics = InternalTopics(config, image, ask_for)
         patience = ms(config.request_timeout_ms)
         self.marker_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
-        cache = TransactionCache(broker, profile.transaction_version, self.topics, replicas, leading, LOADING_TAKES if loading_takes is None else loading_takes)
+        cache = TransactionCache(broker, profile, self.topics, replicas, leading, LOADING_TAKES if loading_takes is None else loading_takes)
         self.verification_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
         self.markers = TransactionMarkers(image, self.marker_peers, cache)

@@ -9,6 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ksim_models.broker_variants import (
+    ElectionBackoff,
+    HeartbeatRetry,
+    ReassignmentNeeds,
+    RegistrationLeavesIsr,
+    election_backoff,
+    reassignment_needs,
+    registration_leaves_isr,
+)
+
 NEWEST = "4.3"
 
 NEWEST_PATCHES = "2.8.2 3.0.2 3.1.2 3.2.3 3.3.2 3.4.1 3.5.2 3.6.2 3.7.2 3.8.1 3.9.2 4.0.2 4.1.2 4.2.0 4.3.0"
@@ -142,48 +152,6 @@ class ClientProfile:
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
 
-class RegistrationLeavesIsr(Enum):
-    """When the registration of a broker also takes it out of the ISRs where others remain (KC-57)."""
-
-    NO = "no"
-    """Up to 3.7: ISR effects come from fencing only."""
-    UNMATCHED = "unmatched"
-    """3.8: when the previous broker epoch in the request is not the one registered."""
-    NEW_INCARNATION = "new-incarnation"
-    """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
-
-
-class ReassignmentNeeds(Enum):
-    """Who must be in the ISR before a reassignment is completed (KC-48)."""
-
-    ADDED = "added"
-    """Up to 3.7: those that are added."""
-    ALL = "all"
-    """3.8 to 4.2 (KAFKA-15665): all that the partition shall have."""
-    ALL_WHERE_FEWER = "all-where-fewer"
-    """4.3 (KAFKA-19975): those that are added; all, where fewer are added than removed."""
-
-
-class HeartbeatRetry(Enum):
-    """How a broker repeats a failed registration or heartbeat (KC-15)."""
-
-    EXPONENTIAL = "exponential"
-    """Up to 3.9.1, and 4.0.0: from 100 ms, doubled, capped by the session time-out; one request may last half of it."""
-    FIXED = "fixed"
-    """3.9.2, 4.0.1, 4.1 (KAFKA-19294): every broker.heartbeat.interval.ms, which limits the request too."""
-
-
-class ElectionBackoff(Enum):
-    """What a controller does that stood for election and lost (KC-85)."""
-
-    PLAIN = "plain"
-    """Up to 3.7: it waits 50 ms times a number below 2, 4, 8 ..., at most the setting; all alike may do so for ever (KAFKA-18345)."""
-    JITTERED = "jittered"
-    """3.8 to 4.0: with something on top of the most."""
-    NONE = "none"
-    """4.1 (KAFKA-18345): it waits for the rest of its election time."""
-
-
 @dataclass(frozen=True, slots=True)
 class BrokerProfile:
     """One release of brokers and controllers, in KRaft mode, on a freshly formatted cluster (VP-2)."""
@@ -265,7 +233,9 @@ class BrokerProfile:
     remembers_failed_fence: bool
     """Up to 4.1 (TC-25): so does transaction version 2."""
     fence_changes_exhausted_id: bool
-    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
+    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id; before, a transaction in the last epoch never ends."""
+    writes_other_producer_ids: bool
+    """4.3 (KAFKA-20310, TC-9): a coordinator that takes over knows the producer ids of before and after, with transaction version 1 or 2."""
     strict_marker_epoch: bool
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
     consumer_groups: bool
@@ -371,9 +341,9 @@ def broker_profile(version: str) -> BrokerProfile:
         pre_vote=release >= (4, 0, 0),
         begin_quorum_epoch_repeats=release >= (3, 9, 0),
         voters_look_elsewhere=release >= (3, 9, 0),
-        election_backoff=_election_backoff(release),
-        reassignment_needs=_reassignment_needs(release),
-        registration_leaves_isr=_registration_leaves_isr(release),
+        election_backoff=election_backoff(release),
+        reassignment_needs=reassignment_needs(release),
+        registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
         verifies_offset_commits=release >= (3, 7, 0),
@@ -386,6 +356,7 @@ def broker_profile(version: str) -> BrokerProfile:
         fence_takes_two_epochs=release == (4, 0, 0),
         remembers_failed_fence=release < (4, 2, 0),
         fence_changes_exhausted_id=release >= (4, 3, 0),
+        writes_other_producer_ids=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
         consumer_groups=release >= (4, 0, 0),
         commits_by_partition_epoch=release >= (4, 3, 0),
@@ -420,21 +391,3 @@ def _idempotence_rule(release: Release) -> IdempotenceRule:
     if release < (3, 0, 1) or release == (3, 1, 0):
         return IdempotenceRule.EXPLICIT_ONLY
     return IdempotenceRule.SILENTLY_OFF if release < (4, 0, 0) else IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED
-
-
-def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
-    if release < (3, 8, 0):
-        return RegistrationLeavesIsr.NO
-    return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
-
-
-def _election_backoff(release: Release) -> ElectionBackoff:
-    if release < (3, 8, 0):
-        return ElectionBackoff.PLAIN
-    return ElectionBackoff.JITTERED if release < (4, 1, 0) else ElectionBackoff.NONE
-
-
-def _reassignment_needs(release: Release) -> ReassignmentNeeds:
-    if release < (3, 8, 0):
-        return ReassignmentNeeds.ADDED
-    return ReassignmentNeeds.ALL if release < (4, 3, 0) else ReassignmentNeeds.ALL_WHERE_FEWER

@@ -15,6 +15,7 @@ from ksim_models.internal_topics import InternalTopics
 from ksim_models.leading import Leading
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
+from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import NEVER, Micros, ms
@@ -75,15 +76,14 @@ class TransactionCache:
     def __init__(
         self,
         broker: str,
-        version: int,
+        profile: BrokerProfile,
         topics: InternalTopics,
         replicas: Mapping[str, Replica],
         leading: Leading,
         loading_takes: Micros = LOADING_TAKES,
     ) -> None:
-        """version: the cluster's transaction version."""
         self.broker = broker
-        self.version = version
+        self.profile = profile
         self.topics = topics
         self.replicas = replicas
         self.leading = leading
@@ -138,13 +138,14 @@ class TransactionCache:
     def _read(self, log: Log) -> dict[str, Entry]:
         """The last record of an id wins, a tombstone removes it."""
         found: dict[str, Entry] = {}
+        profile = self.profile
         for batch in log.batches:
             for record in batch.payload:
                 if isinstance(record, Tombstone):
                     found.pop(record.transactional_id, None)
                 else:
                     assert isinstance(record, Transaction)
-                    found[record.transactional_id] = Entry(as_loaded(record, self.version))
+                    found[record.transactional_id] = Entry(as_loaded(record, profile.transaction_version, other_ids_written=profile.writes_other_producer_ids))
         return found
 
     # Changes.

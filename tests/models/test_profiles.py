@@ -6,15 +6,13 @@ from typing import get_type_hints
 
 import pytest
 
+from ksim_models.broker_variants import HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.profiles import (
     KAFKA_VERSIONS,
     NEWEST,
     BrokerProfile,
     ClientProfile,
-    HeartbeatRetry,
     IdempotenceRule,
-    ReassignmentNeeds,
-    RegistrationLeavesIsr,
     broker_profile,
     client_profile,
     parse_release,
@@ -119,6 +117,7 @@ BROKER_SWITCHES = [
     ("old_epoch_before_proof", "4.1.1", "4.1.2"),
     ("strict_marker_epoch", "4.1", "4.2"),  # PS-31
     ("fence_changes_exhausted_id", "4.2", "4.3"),  # TC-43
+    ("writes_other_producer_ids", "4.2", "4.3"),  # KAFKA-20310, TC-9
     ("check_quorum", "3.6", "3.7"),  # KC-86
     ("begin_quorum_epoch_repeats", "3.8", "3.9"),  # KC-82
     ("voters_look_elsewhere", "3.8", "3.9"),  # KC-82
