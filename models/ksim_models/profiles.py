@@ -82,6 +82,8 @@ class ClientProfile:
     """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
+    memory_text_tells_pool: bool
+    """3.1 (pull request 11378, A22): the text of a BufferExhaustedException says how much was asked for, and what there is."""
     batch_size_at_least_one: bool
     """3.3.2, 3.4 (section 0.2): batch.size = 0 counts as 1; with 3.3.0 and 3.3.1 a send without a key never returns."""
     authorization_errors_end_no_producer: bool
@@ -270,6 +272,7 @@ def client_profile(version: str) -> ClientProfile:
         splits_parts_in_halves=release >= (4, 2, 0),
         drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
+        memory_text_tells_pool=release >= (3, 1, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),

@@ -61,6 +61,7 @@ CLIENT_SWITCHES = [
     ("asks_partitioner_once", "3.9", "4.0"),  # A48
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
+    ("memory_text_tells_pool", "3.0", "3.1.0"),  # A22
     ("illegal_steps_are_illegal_states", "3.1.0", "3.1.1"),  # T1
     ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
