@@ -66,6 +66,13 @@ BROKER_SWITCHES = (
         idle_topic=_one_replica,
     ),
     Switch(
+        "refuses_stale_fetches",
+        "A fetch that a follower sent before it was restarted",
+        {False: "counts, as if the follower still had what it had then", True: "changes nothing"},
+        "KAFKA-15221",
+        idle_topic=_one_replica,
+    ),
+    Switch(
         "eligible_leader_replicas",
         "A replica that left the ISR at min.insync.replicas",
         {False: "is elected only uncleanly", True: "is remembered as eligible, and may be elected without loss"},
@@ -212,6 +219,13 @@ BROKER_SWITCHES = (
         "A partition's leader",
         {False: "takes transactional records that the coordinator knows nothing of", True: "asks the coordinator before the first record of a transaction"},
         "KIP-890",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "hides_lost_questions",
+        "A leader whose question to the coordinator is lost with its connection",
+        {False: "answers NETWORK_EXCEPTION, which ends older producers that commit offsets", True: "answers an error after which every producer tries again"},
+        "KAFKA-16386",
         idle_topic=_no_transactions,
     ),
     Switch(

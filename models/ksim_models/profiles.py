@@ -166,6 +166,8 @@ class BrokerProfile:
     """Before 3.6 (KAFKA-15021, KC-47): an ISR shrink raises the leader epoch."""
     broker_epoch_in_fetch: bool
     """3.5 (KIP-903): a follower's fetch and AlterPartition carry the broker epoch."""
+    refuses_stale_fetches: bool
+    """3.7 (KAFKA-15221, RP-12): a fetch of an older incarnation than this broker knows changes nothing; before, it counted for the high watermark."""
     eligible_leader_replicas: bool
     """4.1 (KIP-966, KC-50): on for clusters formatted by this release. 4.0 has it, off by default."""
     last_known_leader_needs_acceptable: bool
@@ -212,6 +214,8 @@ class BrokerProfile:
     """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
     verifies_transactions: bool
     """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    hides_lost_questions: bool
+    """3.7.1 (KAFKA-16386, PS-65): a lost question to the coordinator is NOT_ENOUGH_REPLICAS, or COORDINATOR_LOAD_IN_PROGRESS; before, NETWORK_EXCEPTION."""
     verifies_offset_commits: bool
     """3.7 (PS-11): offsets of a transaction are tested too."""
     open_transaction_has_epoch: bool
@@ -319,6 +323,7 @@ def broker_profile(version: str) -> BrokerProfile:
         hw_waits_only_for_eligible=release >= (3, 6, 0),
         epoch_bump_on_isr_shrink=release < (3, 6, 0),
         broker_epoch_in_fetch=release >= (3, 5, 0),
+        refuses_stale_fetches=release >= (3, 7, 0),
         eligible_leader_replicas=release >= (4, 1, 0),
         last_known_leader_needs_acceptable=release >= (4, 1, 0),
         session_scan_in_slices=release >= (4, 0, 0),
@@ -343,6 +348,7 @@ def broker_profile(version: str) -> BrokerProfile:
         registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
+        hides_lost_questions=release >= (3, 7, 1),
         verifies_offset_commits=release >= (3, 7, 0),
         open_transaction_has_epoch=release >= (4, 0, 0),
         old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
