@@ -222,6 +222,20 @@ BROKER_SWITCHES = (
         idle_topic=_no_transactions,
     ),
     Switch(
+        "loads_only_when_elected",
+        "A transaction coordinator, when the ISR of its partition changes,",
+        {False: "begins anew from the log, and never answers whose request it was writing", True: "stays as it is"},
+        "KAFKA-15468",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "cancels_its_own_markers",
+        "A transaction that is ending while an answer to markers of an older coordinator epoch comes",
+        {False: "stays undecided for its producer until the next coordinator", True: "ends"},
+        "KAFKA-16352",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
         "hides_lost_questions",
         "A leader whose question to the coordinator is lost with its connection",
         {False: "answers NETWORK_EXCEPTION, which ends older producers that commit offsets", True: "answers an error after which every producer tries again"},

@@ -105,6 +105,8 @@ BROKER_SWITCHES = [
     ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
     ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
     ("verifies_transactions", "3.5", "3.6"),  # PS-60
+    ("loads_only_when_elected", "3.7", "3.8"),  # KAFKA-15468, TC-8
+    ("cancels_its_own_markers", "3.7", "3.8"),  # KAFKA-16352, TC-53
     ("hides_lost_questions", "3.7.0", "3.7.1"),  # KAFKA-16386, PS-65
     ("verifies_offset_commits", "3.6", "3.7"),  # PS-11
     ("transaction_abortable", "3.7", "3.8"),  # TC-33
