@@ -168,6 +168,8 @@ class BrokerProfile:
     """Before 3.6 (KAFKA-15021, KC-47): an ISR shrink raises the leader epoch."""
     broker_epoch_in_fetch: bool
     """3.5 (KIP-903): a follower's fetch and AlterPartition carry the broker epoch."""
+    refuses_stale_fetches: bool
+    """3.7 (KAFKA-15221, RP-12): a fetch of an older incarnation than this broker knows changes nothing; before, it counted for the high watermark."""
     eligible_leader_replicas: bool
     """4.1 (KIP-966, KC-50): on for clusters formatted by this release. 4.0 has it, off by default."""
     last_known_leader_needs_acceptable: bool
@@ -214,6 +216,12 @@ class BrokerProfile:
     """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
     verifies_transactions: bool
     """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    loads_only_when_elected: bool
+    """3.8 (KAFKA-15468, TC-8): before, a transaction coordinator loaded its partition anew with every change of its ISR, and forgot what it was writing."""
+    cancels_its_own_markers: bool
+    """3.8 (KAFKA-16352, TC-53): an answer of an older coordinator epoch ends that one's sending; before, also what was sent for this id since then."""
+    hides_lost_questions: bool
+    """3.7.1 (KAFKA-16386, PS-65): a lost question to the coordinator is NOT_ENOUGH_REPLICAS, or COORDINATOR_LOAD_IN_PROGRESS; before, NETWORK_EXCEPTION."""
     verifies_offset_commits: bool
     """3.7 (PS-11): offsets of a transaction are tested too."""
     open_transaction_has_epoch: bool
@@ -322,6 +330,7 @@ def broker_profile(version: str) -> BrokerProfile:
         hw_waits_only_for_eligible=release >= (3, 6, 0),
         epoch_bump_on_isr_shrink=release < (3, 6, 0),
         broker_epoch_in_fetch=release >= (3, 5, 0),
+        refuses_stale_fetches=release >= (3, 7, 0),
         eligible_leader_replicas=release >= (4, 1, 0),
         last_known_leader_needs_acceptable=release >= (4, 1, 0),
         session_scan_in_slices=release >= (4, 0, 0),
@@ -346,6 +355,9 @@ def broker_profile(version: str) -> BrokerProfile:
         registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
+        loads_only_when_elected=release >= (3, 8, 0),
+        cancels_its_own_markers=release >= (3, 8, 0),
+        hides_lost_questions=release >= (3, 7, 1),
         verifies_offset_commits=release >= (3, 7, 0),
         open_transaction_has_epoch=release >= (4, 0, 0),
         old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),

@@ -83,6 +83,7 @@ BROKER_SWITCHES = [
     ("demoted_while_shutting_down", "3.3.1", "3.3.2"),  # H-049
     ("deletes_strays_first", "3.6", "3.7"),  # KAFKA-14616
     ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
+    ("refuses_stale_fetches", "3.6", "3.7"),  # KAFKA-15221, RP-12
     ("hw_waits_only_for_eligible", "3.5", "3.6"),  # RP-22
     ("min_isr_capped_by_replication", "3.6", "3.7"),  # BP-26
     ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
@@ -105,6 +106,9 @@ BROKER_SWITCHES = [
     ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
     ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
     ("verifies_transactions", "3.5", "3.6"),  # PS-60
+    ("loads_only_when_elected", "3.7", "3.8"),  # KAFKA-15468, TC-8
+    ("cancels_its_own_markers", "3.7", "3.8"),  # KAFKA-16352, TC-53
+    ("hides_lost_questions", "3.7.0", "3.7.1"),  # KAFKA-16386, PS-65
     ("verifies_offset_commits", "3.6", "3.7"),  # PS-11
     ("transaction_abortable", "3.7", "3.8"),  # TC-33
     ("open_transaction_has_epoch", "3.9", "4.0"),  # PS-11
