@@ -148,6 +148,8 @@ class ClientProfile:
     """3.2.0 to 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
     offset_fetch_retries_all: bool
     """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
+    fetches_wait_for_positions: bool
+    """4.2 (KAFKA-18376): a consumer of KIP-848 whose new partition has no committed offset to tell yet asks for no other records, and throws in the end."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -314,6 +316,7 @@ def client_profile(version: str) -> ClientProfile:
         failed_sync_loses_partitions=release in ((3, 3, 0), (3, 3, 1)),
         reads_on_while_it_commits=(3, 2, 0) <= release <= (3, 2, 2),
         offset_fetch_retries_all=release >= (3, 9, 0),
+        fetches_wait_for_positions=release >= (4, 2, 0),
     )
 
 

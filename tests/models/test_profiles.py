@@ -77,6 +77,7 @@ CLIENT_SWITCHES = [
     ("failed_sync_loses_partitions", "3.2", "3.3.0"),  # KAFKA-13891
     ("reads_on_while_it_commits", "3.1", "3.2.0"),  # KAFKA-14196
     ("offset_fetch_retries_all", "3.8", "3.9"),  # KAFKA-17279
+    ("fetches_wait_for_positions", "4.1", "4.2"),  # KAFKA-18376
 ]
 
 BROKER_SWITCHES = [
