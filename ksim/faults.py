@@ -76,7 +76,14 @@ class World(Protocol):
 
     def cut(self, sender: str, receiver: str) -> None: ...
     def mend(self, sender: str, receiver: str) -> None: ...
-    def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
+    def slow_down(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        """by: added to the latency; bandwidth: of each connection, in bytes per microsecond (None: as it is)."""
+        ...
+
+    def speed_up(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        """One such slowing is over."""
+        ...
+
     def slow_machine(self, name: str, part: str, factor: Fraction) -> None:
         """The work of its "disk" or its "cpu" takes so many times as long as now."""
         ...
@@ -273,8 +280,8 @@ class Faults:
                 return touched, None
             case "slow":
                 pairs = self._directed(fault)
-                self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
-                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+                self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency, fault.bandwidth))
+                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.speed_up(a, b, fault.latency, fault.bandwidth))
             case "slow-disk" | "slow-cpu":
                 struck, part = self._all(fault.who, fault), SLOW_PARTS[fault.do]
                 self._for_each(struck, lambda name: world.slow_machine(name, part, fault.factor))

@@ -219,6 +219,8 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    bandwidth: Fraction | None = None
+    """`slow`: of each connection, in bytes per microsecond, in place of the network's."""
     factor: Fraction = Fraction(1)
     """`slow-disk`, `slow-cpu`: how many times as long the work takes."""
     kind: str = ""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ksim_models.broker_variants import ElectionBackoff
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import Dice, Effect, Send
 from ksim_models.messages import LeaderChangeRecord
-from ksim_models.profiles import BrokerProfile, ElectionBackoff
+from ksim_models.profiles import BrokerProfile
 from ksim_models.quorum_messages import (
     BeginQuorumEpochRequest,
     BeginQuorumEpochResponse,
