@@ -74,7 +74,7 @@ MODEL_LAYERS: tuple[tuple[str, ...], ...] = (
     ("setting_names",),
     ("setting_values",),
     ("setting_types",),
-    ("profiles", "quantities", "units", "errors", "partitioner_names", "server_assignors"),
+    ("profiles", "broker_variants", "quantities", "units", "errors", "partitioner_names", "server_assignors"),
 )
 APART = frozenset({*MODEL_LAYERS[5], "simulation", "live"})
 LAYERS = {"ksim": KSIM_LAYERS, "ksim_models": MODEL_LAYERS}

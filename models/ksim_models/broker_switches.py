@@ -5,7 +5,7 @@ Kafka: the KIPs and issues of its tracker. A switch of `profiles` without a sent
 
 from __future__ import annotations
 
-from ksim_models.profiles import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
+from ksim_models.broker_variants import ElectionBackoff, HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.switch import Switch, TopicUse
 
 
@@ -63,6 +63,13 @@ BROKER_SWITCHES = (
         "A follower that was restarted meanwhile",
         {False: "can be taken into the ISR for what it had before", True: "is told from its former self by its broker epoch"},
         "KIP-903",
+        idle_topic=_one_replica,
+    ),
+    Switch(
+        "refuses_stale_fetches",
+        "A fetch that a follower sent before it was restarted",
+        {False: "counts, as if the follower still had what it had then", True: "changes nothing"},
+        "KAFKA-15221",
         idle_topic=_one_replica,
     ),
     Switch(
@@ -215,6 +222,27 @@ BROKER_SWITCHES = (
         idle_topic=_no_transactions,
     ),
     Switch(
+        "loads_only_when_elected",
+        "A transaction coordinator, when the ISR of its partition changes,",
+        {False: "begins anew from the log, and never answers whose request it was writing", True: "stays as it is"},
+        "KAFKA-15468",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "cancels_its_own_markers",
+        "A transaction that is ending while an answer to markers of an older coordinator epoch comes",
+        {False: "stays undecided for its producer until the next coordinator", True: "ends"},
+        "KAFKA-16352",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "hides_lost_questions",
+        "A leader whose question to the coordinator is lost with its connection",
+        {False: "answers NETWORK_EXCEPTION, which ends older producers that commit offsets", True: "answers an error after which every producer tries again"},
+        "KAFKA-16386",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
         "verifies_offset_commits",
         "The leader of a partition of __consumer_offsets",
         {False: "takes a transaction's offsets unasked", True: "asks the coordinator before the first offsets of a transaction"},
@@ -282,6 +310,13 @@ BROKER_SWITCHES = (
         "A fence that uses up the last epoch of a producer id",
         {False: "leaves the producer id until the next initTransactions", True: "changes the producer id with it"},
         "KAFKA-20090",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "writes_other_producer_ids",
+        "A coordinator that takes over while a producer changes its producer id",
+        {False: "has only the old one, and the producer is refused with the new one", True: "has both"},
+        "KAFKA-20310",
         idle_topic=_no_transactions,
     ),
     Switch(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ksim_models.administration import Administration
 from ksim_models.broker_sessions import BrokerSessions
 from ksim_models.broker_states import BrokerState, BrokerStates
+from ksim_models.broker_variants import RegistrationLeavesIsr
 from ksim_models.config import BrokerConfig
 from ksim_models.decisions import Decisions
 from ksim_models.errors import ErrorCode
@@ -36,7 +37,7 @@ from ksim_models.messages import (
 )
 from ksim_models.metadata_log import MetadataLog
 from ksim_models.periodic_elections import PeriodicElection
-from ksim_models.profiles import BrokerProfile, RegistrationLeavesIsr
+from ksim_models.profiles import BrokerProfile
 from ksim_models.replication_control import ReplicationControl
 from ksim_models.topic_creation import created
 from ksim_models.units import NEVER, Micros, ms

@@ -83,11 +83,15 @@ class Tombstone:
     transactional_id: str
 
 
-def as_loaded(written: Transaction, version: int) -> Transaction:
-    """What another coordinator reads: the last epoch is not in the record, and before transaction version 1 nor is any other producer id (TC-9)."""
-    if version >= 1:
-        return replace(written, last_producer_epoch=NO_EPOCH)
-    return replace(written, last_producer_epoch=NO_EPOCH, previous_producer_id=NO_PRODUCER_ID, next_producer_id=NO_PRODUCER_ID, client_version=0)
+def as_loaded(written: Transaction, version: int, *, other_ids_written: bool) -> Transaction:
+    """What another coordinator reads: the last epoch is not in the record, before transaction version 1 nor is the client's version (TC-9).
+
+    other_ids_written: from 4.3 with version 1 the producer ids of before and after are (KAFKA-20310).
+    """
+    loaded = replace(written, last_producer_epoch=NO_EPOCH, client_version=written.client_version if version >= 1 else 0)
+    if version >= 1 and other_ids_written:
+        return loaded
+    return replace(loaded, previous_producer_id=NO_PRODUCER_ID, next_producer_id=NO_PRODUCER_ID)
 
 
 def size_of(record: Transaction | Tombstone) -> int:

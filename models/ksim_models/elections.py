@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from ksim_models.broker_variants import ReassignmentNeeds
 from ksim_models.messages import NO_LEADER, PartitionRecord, topic_of
-from ksim_models.profiles import BrokerProfile, ReassignmentNeeds
+from ksim_models.profiles import BrokerProfile
 
 PartitionState = PartitionRecord
 """The newest record of a partition is its state: every record carries all of it."""

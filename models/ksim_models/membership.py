@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ksim_models.backoff import exponential_backoff
+from ksim_models.broker_variants import HeartbeatRetry
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import Dice, Effect, Open, Send
@@ -25,7 +26,7 @@ from ksim_models.messages import (
     MetadataFetchRequest,
     MetadataFetchResponse,
 )
-from ksim_models.profiles import BrokerProfile, HeartbeatRetry
+from ksim_models.profiles import BrokerProfile
 from ksim_models.units import NEVER, Micros, ms
 
 STARTING_HEARTBEAT_EVERY: Micros = ms(10)  # KC-12

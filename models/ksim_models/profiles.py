@@ -9,6 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from ksim_models.broker_variants import (
+    ElectionBackoff,
+    HeartbeatRetry,
+    ReassignmentNeeds,
+    RegistrationLeavesIsr,
+    election_backoff,
+    reassignment_needs,
+    registration_leaves_isr,
+)
+
 NEWEST = "4.3"
 
 NEWEST_PATCHES = "2.8.2 3.0.2 3.1.2 3.2.3 3.3.2 3.4.1 3.5.2 3.6.2 3.7.2 3.8.1 3.9.2 4.0.2 4.1.2 4.2.0 4.3.0"
@@ -72,6 +82,8 @@ class ClientProfile:
     """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
+    memory_text_tells_pool: bool
+    """3.1 (pull request 11378, A22): the text of a BufferExhaustedException says how much was asked for, and what there is."""
     batch_size_at_least_one: bool
     """3.3.2, 3.4 (section 0.2): batch.size = 0 counts as 1; with 3.3.0 and 3.3.1 a send without a key never returns."""
     authorization_errors_end_no_producer: bool
@@ -99,7 +111,7 @@ class ClientProfile:
     transactions_v2: bool
     """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
     illegal_steps_are_illegal_states: bool
-    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    """3.1.1, 3.2 (KAFKA-13412, T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
     illegal_steps_poison: bool
     """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
     pins_timed_out_calls: bool
@@ -140,48 +152,6 @@ class ClientProfile:
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
 
-class RegistrationLeavesIsr(Enum):
-    """When the registration of a broker also takes it out of the ISRs where others remain (KC-57)."""
-
-    NO = "no"
-    """Up to 3.7: ISR effects come from fencing only."""
-    UNMATCHED = "unmatched"
-    """3.8: when the previous broker epoch in the request is not the one registered."""
-    NEW_INCARNATION = "new-incarnation"
-    """3.9 and later: every new incarnation; with ELR on, an unclean one leaves the ELR too (KAFKA-18106)."""
-
-
-class ReassignmentNeeds(Enum):
-    """Who must be in the ISR before a reassignment is completed (KC-48)."""
-
-    ADDED = "added"
-    """Up to 3.7: those that are added."""
-    ALL = "all"
-    """3.8 to 4.2 (KAFKA-15665): all that the partition shall have."""
-    ALL_WHERE_FEWER = "all-where-fewer"
-    """4.3 (KAFKA-19975): those that are added; all, where fewer are added than removed."""
-
-
-class HeartbeatRetry(Enum):
-    """How a broker repeats a failed registration or heartbeat (KC-15)."""
-
-    EXPONENTIAL = "exponential"
-    """Up to 3.9.1, and 4.0.0: from 100 ms, doubled, capped by the session time-out; one request may last half of it."""
-    FIXED = "fixed"
-    """3.9.2, 4.0.1, 4.1 (KAFKA-19294): every broker.heartbeat.interval.ms, which limits the request too."""
-
-
-class ElectionBackoff(Enum):
-    """What a controller does that stood for election and lost (KC-85)."""
-
-    PLAIN = "plain"
-    """Up to 3.7: it waits 50 ms times a number below 2, 4, 8 ..., at most the setting; all alike may do so for ever (KAFKA-18345)."""
-    JITTERED = "jittered"
-    """3.8 to 4.0: with something on top of the most."""
-    NONE = "none"
-    """4.1 (KAFKA-18345): it waits for the rest of its election time."""
-
-
 @dataclass(frozen=True, slots=True)
 class BrokerProfile:
     """One release of brokers and controllers, in KRaft mode, on a freshly formatted cluster (VP-2)."""
@@ -198,6 +168,8 @@ class BrokerProfile:
     """Before 3.6 (KAFKA-15021, KC-47): an ISR shrink raises the leader epoch."""
     broker_epoch_in_fetch: bool
     """3.5 (KIP-903): a follower's fetch and AlterPartition carry the broker epoch."""
+    refuses_stale_fetches: bool
+    """3.7 (KAFKA-15221, RP-12): a fetch of an older incarnation than this broker knows changes nothing; before, it counted for the high watermark."""
     eligible_leader_replicas: bool
     """4.1 (KIP-966, KC-50): on for clusters formatted by this release. 4.0 has it, off by default."""
     last_known_leader_needs_acceptable: bool
@@ -244,6 +216,12 @@ class BrokerProfile:
     """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
     verifies_transactions: bool
     """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    loads_only_when_elected: bool
+    """3.8 (KAFKA-15468, TC-8): before, a transaction coordinator loaded its partition anew with every change of its ISR, and forgot what it was writing."""
+    cancels_its_own_markers: bool
+    """3.8 (KAFKA-16352, TC-53): an answer of an older coordinator epoch ends that one's sending; before, also what was sent for this id since then."""
+    hides_lost_questions: bool
+    """3.7.1 (KAFKA-16386, PS-65): a lost question to the coordinator is NOT_ENOUGH_REPLICAS, or COORDINATOR_LOAD_IN_PROGRESS; before, NETWORK_EXCEPTION."""
     verifies_offset_commits: bool
     """3.7 (PS-11): offsets of a transaction are tested too."""
     open_transaction_has_epoch: bool
@@ -263,7 +241,9 @@ class BrokerProfile:
     remembers_failed_fence: bool
     """Up to 4.1 (TC-25): so does transaction version 2."""
     fence_changes_exhausted_id: bool
-    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id."""
+    """4.3 (KAFKA-20090, TC-43): a fence that uses up the epochs also changes the producer id; before, a transaction in the last epoch never ends."""
+    writes_other_producer_ids: bool
+    """4.3 (KAFKA-20310, TC-9): a coordinator that takes over knows the producer ids of before and after, with transaction version 1 or 2."""
     strict_marker_epoch: bool
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
     consumer_groups: bool
@@ -300,6 +280,7 @@ def client_profile(version: str) -> ClientProfile:
         splits_parts_in_halves=release >= (4, 2, 0),
         drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
+        memory_text_tells_pool=release >= (3, 1, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
@@ -313,7 +294,7 @@ def client_profile(version: str) -> ClientProfile:
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
         transactions_v2=release >= (4, 0, 0),
-        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 1, 1),
         illegal_steps_poison=release >= (3, 6, 0),
         pins_timed_out_calls=release >= (3, 1, 1),
         failed_sends_abort=release >= (3, 2, 0),
@@ -349,6 +330,7 @@ def broker_profile(version: str) -> BrokerProfile:
         hw_waits_only_for_eligible=release >= (3, 6, 0),
         epoch_bump_on_isr_shrink=release < (3, 6, 0),
         broker_epoch_in_fetch=release >= (3, 5, 0),
+        refuses_stale_fetches=release >= (3, 7, 0),
         eligible_leader_replicas=release >= (4, 1, 0),
         last_known_leader_needs_acceptable=release >= (4, 1, 0),
         session_scan_in_slices=release >= (4, 0, 0),
@@ -368,11 +350,14 @@ def broker_profile(version: str) -> BrokerProfile:
         pre_vote=release >= (4, 0, 0),
         begin_quorum_epoch_repeats=release >= (3, 9, 0),
         voters_look_elsewhere=release >= (3, 9, 0),
-        election_backoff=_election_backoff(release),
-        reassignment_needs=_reassignment_needs(release),
-        registration_leaves_isr=_registration_leaves_isr(release),
+        election_backoff=election_backoff(release),
+        reassignment_needs=reassignment_needs(release),
+        registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
+        loads_only_when_elected=release >= (3, 8, 0),
+        cancels_its_own_markers=release >= (3, 8, 0),
+        hides_lost_questions=release >= (3, 7, 1),
         verifies_offset_commits=release >= (3, 7, 0),
         open_transaction_has_epoch=release >= (4, 0, 0),
         old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),
@@ -383,6 +368,7 @@ def broker_profile(version: str) -> BrokerProfile:
         fence_takes_two_epochs=release == (4, 0, 0),
         remembers_failed_fence=release < (4, 2, 0),
         fence_changes_exhausted_id=release >= (4, 3, 0),
+        writes_other_producer_ids=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
         consumer_groups=release >= (4, 0, 0),
         commits_by_partition_epoch=release >= (4, 3, 0),
@@ -417,21 +403,3 @@ def _idempotence_rule(release: Release) -> IdempotenceRule:
     if release < (3, 0, 1) or release == (3, 1, 0):
         return IdempotenceRule.EXPLICIT_ONLY
     return IdempotenceRule.SILENTLY_OFF if release < (4, 0, 0) else IdempotenceRule.IN_FLIGHT_ALWAYS_CHECKED
-
-
-def _registration_leaves_isr(release: Release) -> RegistrationLeavesIsr:
-    if release < (3, 8, 0):
-        return RegistrationLeavesIsr.NO
-    return RegistrationLeavesIsr.UNMATCHED if release < (3, 9, 0) else RegistrationLeavesIsr.NEW_INCARNATION
-
-
-def _election_backoff(release: Release) -> ElectionBackoff:
-    if release < (3, 8, 0):
-        return ElectionBackoff.PLAIN
-    return ElectionBackoff.JITTERED if release < (4, 1, 0) else ElectionBackoff.NONE
-
-
-def _reassignment_needs(release: Release) -> ReassignmentNeeds:
-    if release < (3, 8, 0):
-        return ReassignmentNeeds.ADDED
-    return ReassignmentNeeds.ALL if release < (4, 3, 0) else ReassignmentNeeds.ALL_WHERE_FEWER

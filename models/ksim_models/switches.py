@@ -220,6 +220,12 @@ CLIENT_SWITCHES = (
         "KAFKA-17019",
     ),
     Switch(
+        "memory_text_tells_pool",
+        "The text of the exception for a send() that waited for memory in vain",
+        {False: "says how long it waited", True: "says also how much it wanted, and what there was"},
+        "pull request 11378",
+    ),
+    Switch(
         "batch_size_at_least_one",
         "With batch.size=0 a send() without a key",
         {False: "never returns (3.3.0 and 3.3.1) or makes a batch of each record", True: "makes a batch of each record"},

@@ -15,6 +15,7 @@ from ksim_models.internal_topics import InternalTopics
 from ksim_models.leading import Leading
 from ksim_models.log import Log
 from ksim_models.machine import Effect, Note
+from ksim_models.profiles import BrokerProfile
 from ksim_models.replica import Replica
 from ksim_models.transaction_messages import TRANSACTION_STATE
 from ksim_models.units import NEVER, Micros, ms
@@ -75,15 +76,14 @@ class TransactionCache:
     def __init__(
         self,
         broker: str,
-        version: int,
+        profile: BrokerProfile,
         topics: InternalTopics,
         replicas: Mapping[str, Replica],
         leading: Leading,
         loading_takes: Micros = LOADING_TAKES,
     ) -> None:
-        """version: the cluster's transaction version."""
         self.broker = broker
-        self.version = version
+        self.profile = profile
         self.topics = topics
         self.replicas = replicas
         self.leading = leading
@@ -138,13 +138,14 @@ class TransactionCache:
     def _read(self, log: Log) -> dict[str, Entry]:
         """The last record of an id wins, a tombstone removes it."""
         found: dict[str, Entry] = {}
+        profile = self.profile
         for batch in log.batches:
             for record in batch.payload:
                 if isinstance(record, Tombstone):
                     found.pop(record.transactional_id, None)
                 else:
                     assert isinstance(record, Transaction)
-                    found[record.transactional_id] = Entry(as_loaded(record, self.version))
+                    found[record.transactional_id] = Entry(as_loaded(record, profile.transaction_version, other_ids_written=profile.writes_other_producer_ids))
         return found
 
     # Changes.
@@ -156,7 +157,9 @@ class TransactionCache:
             return
 
         def appended(error: ErrorCode, offset: int, now: Micros, out: list[Effect]) -> None:
-            told(self._apply(coordinator_epoch, after, as_told(error), keeps_pending, now, out), now, out)
+            answer = self._apply(coordinator_epoch, after, as_told(error), keeps_pending, now, out)
+            if answer is not None:
+                told(answer, now, out)
 
         partition = self.partition_of(after.transactional_id)
         self.leading.append_internal(partition, (after,), size_of(after), acks=-1, timeout_ms=after.timeout_ms, then=appended, now=now, out=out)
@@ -165,8 +168,13 @@ class TransactionCache:
         error, _, _ = self.find(transactional_id)
         return error or ErrorCode.NOT_COORDINATOR
 
-    def _apply(self, coordinator_epoch: int, after: Transaction, error: ErrorCode, keeps_pending: ErrorCode, now: Micros, out: list[Effect]) -> ErrorCode:
-        """TC-4, TC-5. A record that failed may be in the log all the same, and be what the next coordinator loads."""
+    def _apply(
+        self, coordinator_epoch: int, after: Transaction, error: ErrorCode, keeps_pending: ErrorCode, now: Micros, out: list[Effect]
+    ) -> ErrorCode | None:
+        """TC-4, TC-5. A record that failed may be in the log all the same, and be what the next coordinator loads.
+
+        None, and nobody is told: it was loaded anew in between, in the same epoch, and is not on the way there (an IllegalStateException; KAFKA-15468).
+        """
         _, cache, entry = self.find(after.transactional_id)
         if cache is None or entry is None or cache.coordinator_epoch != coordinator_epoch:
             return error or self._why_not(after.transactional_id)
@@ -174,7 +182,9 @@ class TransactionCache:
             if error is not keeps_pending:
                 entry.pending = None
             return error
-        assert entry.pending is after.state, f"{after.transactional_id}: {after.state} was written while {entry.pending} was pending"
+        if entry.pending is not after.state:
+            assert not self.profile.loads_only_when_elected, f"{after.transactional_id}: {after.state} was written while {entry.pending} was pending"
+            return None
         entry.pending = None
         entry.now = after
         out.append(Note(TransactionState(self.broker, after.transactional_id, after.state.value, after.producer_id, after.producer_epoch, after.partitions)))

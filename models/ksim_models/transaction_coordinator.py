@@ -162,9 +162,14 @@ class TransactionCoordinator:
             return entry.prepare(with_next_epoch(at, at.producer_epoch, at.last_producer_epoch, timeout_ms, now_ms))
         return ErrorCode.PRODUCER_FENCED
 
-    def _fence(self, entry: Entry) -> Transaction:
-        """The epoch under which the open transaction will be aborted: no client ever has it. Not written as such (TC-24, TC-25)."""
+    def _fence(self, entry: Entry) -> Transaction | ErrorCode:
+        """The epoch under which the open transaction will be aborted: no client ever has it. Not written as such (TC-24, TC-25).
+
+        Behind the last epoch there is none: up to 4.2 an exception, and the transaction stays open for ever (KAFKA-20090).
+        """
         at = entry.now
+        if at.producer_epoch == LAST_EPOCH and not self.profile.fence_changes_exhausted_id:
+            return ErrorCode.UNKNOWN_SERVER_ERROR
         epoch = at.producer_epoch if entry.failed_epoch_fence or at.producer_epoch == LAST_EPOCH else at.producer_epoch + 1
         return entry.prepare(replace(at, state=State.PREPARE_EPOCH_FENCE, producer_epoch=epoch))
 
@@ -238,6 +243,9 @@ class TransactionCoordinator:
             told(EndTxnResponse(answer, at_call.producer_id, at_call.producer_epoch) if is_retry else EndTxnResponse(answer), now, out)
             return
         after = self._decide(entry, request, answer, now)
+        if after is None:
+            told(EndTxnResponse(ErrorCode.UNKNOWN_SERVER_ERROR), now, out)
+            return
         coordinator_epoch = cache.coordinator_epoch
 
         def written(error: ErrorCode, now: Micros, out: list[Effect]) -> None:
@@ -251,7 +259,8 @@ class TransactionCoordinator:
 
         self.cache.write(coordinator_epoch, after, written, now, out)
 
-    def _decide(self, entry: Entry, request: EndTxnRequest, state: State, now: Micros) -> Transaction:
+    def _decide(self, entry: Entry, request: EndTxnRequest, state: State, now: Micros) -> Transaction | None:
+        """None: there is no epoch behind the last one. From 4.3 an abort does without (KAFKA-20090)."""
         bumps = request.transaction_version >= EPOCH_PER_TRANSACTION
         fences = entry.pending is State.PREPARE_EPOCH_FENCE
         next_producer_id = NO_PRODUCER_ID
@@ -261,6 +270,8 @@ class TransactionCoordinator:
             entry.pending = None
             if not bumps or self.profile.fence_takes_two_epochs:  # Else the step below raises the epoch, once (TC-24).
                 entry.now = replace(entry.now, producer_epoch=request.producer_epoch, last_producer_epoch=NO_EPOCH)
+        if bumps and entry.now.producer_epoch == LAST_EPOCH and not (self.profile.fence_changes_exhausted_id and state is State.PREPARE_ABORT):
+            return None
         return entry.prepare(decided(entry.now, state, request.transaction_version if bumps else 0, next_producer_id, now // 1000))
 
     def _write_markers(
@@ -306,12 +317,16 @@ class TransactionCoordinator:
         self.expiring.wanted_from((idle.update_ms + self.config.transactional_id_expiration_ms) * 1000)
 
     def _abort_what_took_too_long(self, now: Micros, out: list[Effect]) -> None:
-        self.aborting.at = NEVER
+        self.aborting.at, failed = NEVER, False
         for _, entry in self._entries():
             at = entry.now
             if at.state is State.ONGOING:
-                if entry.pending is None and at.start_ms + at.timeout_ms < now // 1000:
-                    self._abort_as_coordinator(self._fence(entry), _nobody, now, out)
+                if entry.pending is None and at.start_ms + at.timeout_ms < now // 1000 and not failed:
+                    fence = self._fence(entry)
+                    if isinstance(fence, ErrorCode):
+                        failed = True  # The exception ends this round: who comes behind it waits for the next one, which ends in the same way.
+                    else:
+                        self._abort_as_coordinator(fence, _nobody, now, out)
                 self.aborting.wanted_from(max(now + 1, (at.start_ms + at.timeout_ms + 1) * 1000))
 
     def _expire(self, now: Micros, out: list[Effect]) -> None:

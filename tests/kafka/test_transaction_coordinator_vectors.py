@@ -70,8 +70,8 @@ class Desk:
         self.image.apply([PartitionRecord(f"t-{number}", ("b1", "b2"), ("b1",), (), (), leader, 0, 0, False) for number, leader in enumerate(("b1", "b2"))])
         self.paper, self.post = Paper(), Post()
         topics = InternalTopics(settings, self.image, lambda request, out: None)
-        self.cache = TransactionCache("b1", profile.transaction_version, topics, replicas or {}, cast(Leading, self.paper))
-        markers = TransactionMarkers(self.image, cast(Peers, self.post), self.cache)
+        self.cache = TransactionCache("b1", profile, topics, replicas or {}, cast(Leading, self.paper))
+        markers = TransactionMarkers(profile, self.image, cast(Peers, self.post), self.cache)
         self.coordinator = TransactionCoordinator(profile, settings, self.cache, markers, ProducerIds(1, 0).next, 0)
         self.now: Micros = 1_000_000
         self.out: list[Effect] = []
@@ -545,6 +545,41 @@ def test_tc_43_a_fence_that_uses_up_the_epochs_changes_the_producer_id_since_4_3
     assert (desk.entry.now.producer_epoch, desk.entry.now.next_producer_id) == (LAST_EPOCH, next_id)
 
 
+@pytest.mark.parametrize("kafka", ["4.0.0", "4.2"])
+def test_a_transaction_in_the_last_epoch_never_ends_before_4_3(kafka: str) -> None:
+    """KAFKA-20090, H-129: neither its producer, nor the next one, nor its time-out ends it; and who comes behind it is not aborted by its time-out either."""
+    desk = Desk(kafka=kafka)
+    desk.put(State.ONGOING, LAST_EPOCH)
+    behind = desk.cache.caches[PARTITION].entries["x2"] = Entry(replace(desk.entry.now, transactional_id="x2", producer_epoch=1))
+
+    for answer in (desk.end(commit=True, epoch=LAST_EPOCH, version=2), desk.end(commit=False, epoch=LAST_EPOCH, version=2), desk.init()):
+        assert answer.error is ErrorCode.UNKNOWN_SERVER_ERROR
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    assert (desk.known, desk.entry.pending) == ((State.ONGOING, P, LAST_EPOCH), None)
+    assert (behind.now.state, behind.pending) == (State.ONGOING, None)
+    assert desk.appended() == []
+
+
+@pytest.mark.parametrize("how", ["its producer", "the next one", "its time-out"])
+def test_a_transaction_in_the_last_epoch_is_aborted_and_changes_the_producer_id_since_4_3(how: str) -> None:
+    """KAFKA-20090. Committed it is not: that epoch was no client's to have."""
+    desk = Desk()
+    desk.put(State.ONGOING, LAST_EPOCH)
+    assert desk.end(commit=True, epoch=LAST_EPOCH, version=2).error is ErrorCode.UNKNOWN_SERVER_ERROR
+    if how == "its producer":
+        desk.end(commit=False, epoch=LAST_EPOCH, version=2)
+    elif how == "the next one":
+        desk.init()
+    else:
+        desk.coordinator._watch(desk.entry.now)
+        desk.pass_time(200_000)
+    desk.log()
+
+    assert desk.known == (State.PREPARE_ABORT, P, LAST_EPOCH)
+    assert desk.entry.now.next_producer_id >= 1000
+
+
 @pytest.mark.parametrize(
     ("epoch", "next_id", "prepared", "after"),
     [
@@ -839,6 +874,48 @@ def test_a_new_coordinator_knows_what_the_log_says_to_its_end() -> None:
     assert desk.init().error is ErrorCode.NOT_COORDINATOR
 
 
+@pytest.mark.parametrize(("kafka", "state"), [("3.7", State.PREPARE_COMMIT), ("3.8", State.COMPLETE_COMMIT)])
+def test_a_late_answer_of_an_older_epoch_stops_the_markers_of_a_newer_one_before_3_8(kafka: str, state: State) -> None:
+    """KAFKA-16352, shouldNotLoseTxnCompletionAfterLoad: the transaction waits for ever, though all its markers are written."""
+    desk = Desk(kafka=kafka, replicas=log_of(step(ID, State.PREPARE_COMMIT, "t-0", client_version=0)))
+    desk.elect(1)
+    late, desk.post.sent = desk.post.sent, []
+    desk.elect(2)
+    newer, desk.post.sent = desk.post.sent, late
+    desk.mark()
+    desk.post.sent = newer
+    desk.mark()
+    if desk.paper.appends:
+        desk.log()
+
+    assert desk.known == (state, P, E)
+
+
+def test_a_coordinator_that_loads_anew_never_answers_what_it_was_writing_before_3_8() -> None:
+    """KAFKA-15468, testAppendTransactionToLogWhilePendingStateChanged: the change took effect all the same."""
+    replicas = dict(log_of(step(ID, State.ONGOING, "t-0", client_version=0)))
+    desk = Desk(kafka="3.7", replicas=replicas)
+    desk.elect(1)
+    assert desk.add("t-1") is None
+    (record,) = desk.appended()
+    replicas[PARTITION].log.append_as_leader(RecordBatch(PARTITION, "", range(1), 100, payload=(record,)), 0)
+    desk.elect(1)
+
+    assert desk.log() is None
+    assert (desk.entry.now.partitions, desk.entry.pending) == (("t-0", "t-1"), None)
+    assert desk.add("t-1") is NONE
+
+
+def test_while_it_loads_anew_what_it_was_writing_is_to_be_asked_again_before_3_8() -> None:
+    """KAFKA-15468."""
+    desk = Desk(kafka="3.7", replicas=log_of(step(ID, State.ONGOING, "t-0", client_version=0)))
+    desk.elect(1)
+    desk.add("t-1")
+    desk.coordinator.elected(PARTITION, 1, desk.now, desk.out)
+
+    assert desk.log() is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+
+
 @pytest.mark.parametrize("state", [State.PREPARE_COMMIT, State.PREPARE_ABORT])
 def test_what_was_decided_is_carried_out_by_the_next_coordinator(state: State) -> None:
     """BV-313."""
@@ -862,13 +939,30 @@ def test_who_resigns_forgets_everything() -> None:
     assert desk.appended() == []
 
 
-def test_tc_9_before_version_1_no_other_producer_id_is_written() -> None:
-    record = step(ID, State.PREPARE_COMMIT, "t-0", previous_producer_id=P, next_producer_id=7)
-    for version, known in ((0, (-1, -1, 0)), (2, (P, 7, 2))):
-        desk = Desk(replicas=log_of(record), version=version)
-        desk.elect()
-        at = desk.entry.now
-        assert (at.previous_producer_id, at.next_producer_id, at.client_version) == known
+@pytest.mark.parametrize(
+    ("kafka", "version", "known"),
+    [("4.3", 0, (-1, -1, 0)), ("4.2", 2, (-1, -1, 2)), ("4.3", 1, (P, 7, 2)), ("4.3", 2, (P, 7, 2))],
+)
+def test_tc_9_other_producer_ids_are_written_since_4_3_with_version_1(kafka: str, version: int, known: tuple[int, int, int]) -> None:
+    """KAFKA-20310."""
+    desk = Desk(kafka=kafka, replicas=log_of(step(ID, State.PREPARE_COMMIT, "t-0", previous_producer_id=P, next_producer_id=7)), version=version)
+    desk.elect()
+    at = desk.entry.now
+
+    assert (at.previous_producer_id, at.next_producer_id, at.client_version) == known
+
+
+@pytest.mark.parametrize(("kafka", "told"), [("4.2", (ErrorCode.INVALID_PRODUCER_ID_MAPPING, P, LAST_EPOCH)), ("4.3", (NONE, 1000, 0))])
+def test_a_new_producer_id_is_lost_with_its_coordinator_before_4_3(kafka: str, told: tuple[ErrorCode, int, int]) -> None:
+    """KAFKA-20310, H-129: the producer was told 1000 already. Its next transaction is nobody's."""
+    desk = Desk(kafka=kafka, replicas=log_of(step(ID, State.PREPARE_COMMIT, "t-0", epoch=LAST_EPOCH, previous_producer_id=P, next_producer_id=1000)))
+    desk.elect()
+    desk.mark()
+    desk.log()
+    error = desk.add(producer_id=1000, epoch=0, version=2)
+
+    assert desk.known == (State.COMPLETE_COMMIT, *told[1:])
+    assert (desk.log() if error is None else error) is told[0]
 
 
 def test_the_next_epoch_of_an_idle_id_begins_with_no_partition() -> None:

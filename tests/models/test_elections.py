@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ksim_models.broker_variants import ReassignmentNeeds
 from ksim_models.elections import Assignment, Election, PartitionChange, PartitionChangeBuilder, PartitionState
-from ksim_models.profiles import ReassignmentNeeds, broker_profile
+from ksim_models.profiles import broker_profile
 
 REPLICAS = ("1", "2", "3")
 

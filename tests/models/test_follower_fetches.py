@@ -90,6 +90,18 @@ def test_the_gates_before_a_read(position: FetchPartition, broker_epoch: int, er
     assert [entry.error for entry in told(leader)] == [error]
 
 
+@pytest.mark.parametrize(("kafka", "error", "high_watermark"), [("3.6", [], 1), ("3.7", [E.NOT_LEADER_OR_FOLLOWER], 0)])
+def test_rp_12_a_fetch_of_an_earlier_life_counts_before_3_7(kafka: str, error: list[E], high_watermark: int) -> None:
+    """KAFKA-15221: it was sent before the follower lost what it had."""
+    leader = LoneBroker(partition(isr=("b1", "b2")), kafka=kafka)
+    leader.produce(leader.client(), acks=1)
+    leader.learn(BrokerRecord("b2", 9, fenced=False))
+    leader.fetch("b2", 1)
+
+    assert [entry.error for answer in leader.answers(B2, FetchResponse) for entry in answer.partitions] == error
+    assert leader.replica.log.high_watermark == high_watermark
+
+
 def test_who_holds_no_replica_is_told_that_the_epoch_is_unknown() -> None:
     """RP-10: the broker may not have heard of it yet."""
     leader = LoneBroker()

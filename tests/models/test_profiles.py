@@ -6,15 +6,13 @@ from typing import get_type_hints
 
 import pytest
 
+from ksim_models.broker_variants import HeartbeatRetry, ReassignmentNeeds, RegistrationLeavesIsr
 from ksim_models.profiles import (
     KAFKA_VERSIONS,
     NEWEST,
     BrokerProfile,
     ClientProfile,
-    HeartbeatRetry,
     IdempotenceRule,
-    ReassignmentNeeds,
-    RegistrationLeavesIsr,
     broker_profile,
     client_profile,
     parse_release,
@@ -63,7 +61,8 @@ CLIENT_SWITCHES = [
     ("asks_partitioner_once", "3.9", "4.0"),  # A48
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
-    ("illegal_steps_are_illegal_states", "2.8", "3.0"),  # T1
+    ("memory_text_tells_pool", "3.0", "3.1.0"),  # A22
+    ("illegal_steps_are_illegal_states", "3.1.0", "3.1.1"),  # T1
     ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
     ("illegal_steps_poison", "3.5", "3.6"),  # T1
@@ -84,6 +83,7 @@ BROKER_SWITCHES = [
     ("demoted_while_shutting_down", "3.3.1", "3.3.2"),  # H-049
     ("deletes_strays_first", "3.6", "3.7"),  # KAFKA-14616
     ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
+    ("refuses_stale_fetches", "3.6", "3.7"),  # KAFKA-15221, RP-12
     ("hw_waits_only_for_eligible", "3.5", "3.6"),  # RP-22
     ("min_isr_capped_by_replication", "3.6", "3.7"),  # BP-26
     ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
@@ -106,6 +106,9 @@ BROKER_SWITCHES = [
     ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
     ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
     ("verifies_transactions", "3.5", "3.6"),  # PS-60
+    ("loads_only_when_elected", "3.7", "3.8"),  # KAFKA-15468, TC-8
+    ("cancels_its_own_markers", "3.7", "3.8"),  # KAFKA-16352, TC-53
+    ("hides_lost_questions", "3.7.0", "3.7.1"),  # KAFKA-16386, PS-65
     ("verifies_offset_commits", "3.6", "3.7"),  # PS-11
     ("transaction_abortable", "3.7", "3.8"),  # TC-33
     ("open_transaction_has_epoch", "3.9", "4.0"),  # PS-11
@@ -118,6 +121,7 @@ BROKER_SWITCHES = [
     ("old_epoch_before_proof", "4.1.1", "4.1.2"),
     ("strict_marker_epoch", "4.1", "4.2"),  # PS-31
     ("fence_changes_exhausted_id", "4.2", "4.3"),  # TC-43
+    ("writes_other_producer_ids", "4.2", "4.3"),  # KAFKA-20310, TC-9
     ("check_quorum", "3.6", "3.7"),  # KC-86
     ("begin_quorum_epoch_repeats", "3.8", "3.9"),  # KC-82
     ("voters_look_elsewhere", "3.8", "3.9"),  # KC-82
