@@ -116,7 +116,7 @@ class TransactionManager:
     def _become(self, target: State, failure: Failure | None) -> None:
         completed = self.is_completing
         self.state, self.last_error = target, failure
-        if completed is not self.is_completing:
+        if completed is not self.is_completing and (not completed or self.profile.linger_returns):
             self.hurry(-1 if completed else 1)
 
     def abortable(self, failure: Failure, *, in_background: bool = True) -> None:
