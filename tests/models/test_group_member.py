@@ -215,3 +215,23 @@ def test_who_has_failed_for_good_does_not_say_that_it_leaves(error: E | None, le
 
     assert (said == [NOW]) is leaves
     assert one.phase is Phase.LEFT
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "retriable"),
+    [
+        (E.UNKNOWN_MEMBER_ID, FAILED, False),
+        (E.STALE_MEMBER_EPOCH, "StaleMemberEpochException", False),
+        (E.COORDINATOR_LOAD_IN_PROGRESS, "CoordinatorLoadInProgressException", True),
+        (E.UNKNOWN_TOPIC_OR_PARTITION, "UnknownTopicOrPartitionException", True),
+        (E.REQUEST_TIMED_OUT, "TimeoutException", True),
+        (E.GROUP_AUTHORIZATION_FAILED, "GroupAuthorizationException", False),
+        (E.TOPIC_AUTHORIZATION_FAILED, "TopicAuthorizationException", False),
+        (E.OFFSET_METADATA_TOO_LARGE, "OffsetMetadataTooLarge", False),
+        (E.INVALID_COMMIT_OFFSET_SIZE, "InvalidCommitOffsetSizeException", False),
+        (E.REBALANCE_IN_PROGRESS, "KafkaException", False),
+    ],
+)
+def test_what_an_error_of_a_commit_means_by_the_consumer_protocol(error: E, failure: str, retriable: bool) -> None:
+    """CommitRequestManager.OffsetCommitRequestState.onResponse."""
+    assert new_member().commit_failure(OffsetCommitRequest("g", (("t-0", 1),), "m", 5), error) == (failure, retriable)
