@@ -182,8 +182,9 @@ class Commits:
         if request is not self.fetching:
             return
         self.fetching = None
-        error: ErrorCode = response.error or next((error for _, error, _, _ in response.results if error), NONE)
-        if error in (ErrorCode.STALE_MEMBER_EPOCH, ErrorCode.UNKNOWN_MEMBER_ID):
+        partition, error = next(((name, error) for name, error, _, _ in response.results if error), ("", NONE))
+        error = response.error or error
+        if error in (ErrorCode.STALE_MEMBER_EPOCH, ErrorCode.UNKNOWN_MEMBER_ID) and isinstance(self.member, ConsumerProtocolMember):
             self._fetch_later(now, error.exception)  # Simplified: the next heartbeat tells more; Java throws UnknownMemberIdException.
             return
         if error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR):
@@ -191,7 +192,7 @@ class Commits:
         if error in AUTHORIZATION:
             raise Thrown(error.exception, error.meaning)
         if error and not self._asks_again(error, of_the_group=bool(response.error)):
-            raise Thrown("KafkaException", f"Unexpected error in fetch offset response: {error.meaning}")
+            raise Thrown("KafkaException", _unexpected("" if response.error else partition, error))
         if error:
             self._fetch_later(now, error.exception)
             return
@@ -226,3 +227,10 @@ class Commits:
     def wake_after(self, looked_at: Micros) -> Micros:
         at = self.auto_at if self.auto_at > looked_at else NEVER
         return min(at, self.fetch_at) if self.fetch_at > looked_at else at
+
+
+def _unexpected(partition: str, error: ErrorCode) -> str:
+    """partition: "" where it is the whole group's error."""
+    if partition and error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+        return f"Topic or Partition {partition} does not exist"
+    return f"Unexpected error in fetch offset response{f' for partition {partition}' if partition else ''}: {error.meaning}"

@@ -82,6 +82,16 @@ class ClientProfile:
     """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
+    tells_records_apart: bool
+    """3.0 (KAFKA-12548, S16): of a batch refused for some of its records each fails with an exception of its own; before, all with the same."""
+    backoff_lasts_until_usable: bool
+    """3.3 (KAFKA-13879, N7): the reconnect backoff begins anew when a connection can be used; before, when the other side had accepted it."""
+    linger_returns: bool
+    """2.8.1 (KAFKA-12870, A27): records of the next transaction linger again; before, none lingered once a transaction had been ended."""
+    close_repeats_abort: bool
+    """3.6.0 to 3.7.0 (KAFKA-16217, A51): close() tries over and over to abort a transaction that cannot be aborted, until its time is over."""
+    memory_text_tells_pool: bool
+    """3.1 (pull request 11378, A22): the text of a BufferExhaustedException says how much was asked for, and what there is."""
     batch_size_at_least_one: bool
     """3.3.2, 3.4 (section 0.2): batch.size = 0 counts as 1; with 3.3.0 and 3.3.1 a send without a key never returns."""
     authorization_errors_end_no_producer: bool
@@ -109,7 +119,7 @@ class ClientProfile:
     transactions_v2: bool
     """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
     illegal_steps_are_illegal_states: bool
-    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    """3.1.1, 3.2 (KAFKA-13412, T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
     illegal_steps_poison: bool
     """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
     pins_timed_out_calls: bool
@@ -168,6 +178,8 @@ class BrokerProfile:
     """Before 3.6 (KAFKA-15021, KC-47): an ISR shrink raises the leader epoch."""
     broker_epoch_in_fetch: bool
     """3.5 (KIP-903): a follower's fetch and AlterPartition carry the broker epoch."""
+    refuses_stale_fetches: bool
+    """3.7 (KAFKA-15221, RP-12): a fetch of an older incarnation than this broker knows changes nothing; before, it counted for the high watermark."""
     eligible_leader_replicas: bool
     """4.1 (KIP-966, KC-50): on for clusters formatted by this release. 4.0 has it, off by default."""
     last_known_leader_needs_acceptable: bool
@@ -214,6 +226,12 @@ class BrokerProfile:
     """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
     verifies_transactions: bool
     """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    loads_only_when_elected: bool
+    """3.8 (KAFKA-15468, TC-8): before, a transaction coordinator loaded its partition anew with every change of its ISR, and forgot what it was writing."""
+    cancels_its_own_markers: bool
+    """3.8 (KAFKA-16352, TC-53): an answer of an older coordinator epoch ends that one's sending; before, also what was sent for this id since then."""
+    hides_lost_questions: bool
+    """3.7.1 (KAFKA-16386, PS-65): a lost question to the coordinator is NOT_ENOUGH_REPLICAS, or COORDINATOR_LOAD_IN_PROGRESS; before, NETWORK_EXCEPTION."""
     verifies_offset_commits: bool
     """3.7 (PS-11): offsets of a transaction are tested too."""
     open_transaction_has_epoch: bool
@@ -272,6 +290,11 @@ def client_profile(version: str) -> ClientProfile:
         splits_parts_in_halves=release >= (4, 2, 0),
         drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
+        tells_records_apart=release >= (3, 0, 0),
+        backoff_lasts_until_usable=release >= (3, 3, 0),
+        linger_returns=release >= (2, 8, 1),
+        close_repeats_abort=(3, 6, 0) <= release <= (3, 7, 0),
+        memory_text_tells_pool=release >= (3, 1, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
@@ -285,7 +308,7 @@ def client_profile(version: str) -> ClientProfile:
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
         transactions_v2=release >= (4, 0, 0),
-        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 1, 1),
         illegal_steps_poison=release >= (3, 6, 0),
         pins_timed_out_calls=release >= (3, 1, 1),
         failed_sends_abort=release >= (3, 2, 0),
@@ -322,6 +345,7 @@ def broker_profile(version: str) -> BrokerProfile:
         hw_waits_only_for_eligible=release >= (3, 6, 0),
         epoch_bump_on_isr_shrink=release < (3, 6, 0),
         broker_epoch_in_fetch=release >= (3, 5, 0),
+        refuses_stale_fetches=release >= (3, 7, 0),
         eligible_leader_replicas=release >= (4, 1, 0),
         last_known_leader_needs_acceptable=release >= (4, 1, 0),
         session_scan_in_slices=release >= (4, 0, 0),
@@ -346,6 +370,9 @@ def broker_profile(version: str) -> BrokerProfile:
         registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
+        loads_only_when_elected=release >= (3, 8, 0),
+        cancels_its_own_markers=release >= (3, 8, 0),
+        hides_lost_questions=release >= (3, 7, 1),
         verifies_offset_commits=release >= (3, 7, 0),
         open_transaction_has_epoch=release >= (4, 0, 0),
         old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),

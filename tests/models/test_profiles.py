@@ -61,7 +61,11 @@ CLIENT_SWITCHES = [
     ("asks_partitioner_once", "3.9", "4.0"),  # A48
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
-    ("illegal_steps_are_illegal_states", "2.8", "3.0"),  # T1
+    ("memory_text_tells_pool", "3.0", "3.1.0"),  # A22
+    ("tells_records_apart", "2.8", "3.0.0"),  # KAFKA-12548, S16
+    ("backoff_lasts_until_usable", "3.2", "3.3.0"),  # KAFKA-13879, N7
+    ("linger_returns", "2.8.0", "2.8.1"),  # KAFKA-12870, A27
+    ("illegal_steps_are_illegal_states", "3.1.0", "3.1.1"),  # T1
     ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
     ("illegal_steps_poison", "3.5", "3.6"),  # T1
@@ -83,6 +87,7 @@ BROKER_SWITCHES = [
     ("demoted_while_shutting_down", "3.3.1", "3.3.2"),  # H-049
     ("deletes_strays_first", "3.6", "3.7"),  # KAFKA-14616
     ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
+    ("refuses_stale_fetches", "3.6", "3.7"),  # KAFKA-15221, RP-12
     ("hw_waits_only_for_eligible", "3.5", "3.6"),  # RP-22
     ("min_isr_capped_by_replication", "3.6", "3.7"),  # BP-26
     ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
@@ -105,6 +110,9 @@ BROKER_SWITCHES = [
     ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
     ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
     ("verifies_transactions", "3.5", "3.6"),  # PS-60
+    ("loads_only_when_elected", "3.7", "3.8"),  # KAFKA-15468, TC-8
+    ("cancels_its_own_markers", "3.7", "3.8"),  # KAFKA-16352, TC-53
+    ("hides_lost_questions", "3.7.0", "3.7.1"),  # KAFKA-16386, PS-65
     ("verifies_offset_commits", "3.6", "3.7"),  # PS-11
     ("transaction_abortable", "3.7", "3.8"),  # TC-33
     ("open_transaction_has_epoch", "3.9", "4.0"),  # PS-11
@@ -149,11 +157,18 @@ def test_any_change_of_the_leader_epoch_skips_the_backoff_in_two_releases_only()
     assert [version for version in asked if client_profile(version).any_epoch_change_skips_backoff] == ["3.6.1", "3.7.0"]
 
 
+def test_closing_repeats_an_impossible_abort_in_the_releases_between_two_fixes() -> None:
+    """A51, KAFKA-14831 and KAFKA-16217."""
+    asked = ["3.5.2", "3.6.0", "3.6.2", "3.7.0", "3.7.1", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).close_repeats_abort] == ["3.6.0", "3.6.2", "3.7.0", "3.6"]
+
+
 def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
     client = {name for name, hint in get_type_hints(ClientProfile).items() if hint is bool}
     broker = {name for name, hint in get_type_hints(BrokerProfile).items() if hint is bool}
 
-    assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
+    assert client == {switch for switch, _, _ in CLIENT_SWITCHES} | {"close_repeats_abort"}
     assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink", "fence_takes_two_epochs", "remembers_failed_fence"}
 
 
