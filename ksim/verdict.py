@@ -7,6 +7,7 @@ Reads outside facts only, so a history of the simulation and one of a live clust
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ksim.atomicity import fate
 from ksim.classification import ANOMALIES, CLASSES, Classified, classify
@@ -68,8 +69,12 @@ class Verdict:
         return self.first
 
 
-def judge(history: History) -> Verdict:
-    """Raises HistoryError where the history contradicts itself."""
+def judge(history: History | str | Path) -> Verdict:
+    """history: or the path of a file that holds one. Raises HistoryError where it contradicts itself, or cannot be read."""
+    if isinstance(history, (str, Path)):
+        history = History.read(history)
+    if not isinstance(history, History):
+        raise TypeError(f"{type(history).__name__} is no history: give a History, such as run.history, or the path of a file.")
     result = classify(history)
     records = _records(result)
     anomalies = tuple(_anomaly(history, result, name) for name in ANOMALIES if result.classes[name])
