@@ -16,6 +16,7 @@ from ksim.permitted import JEPSEN, effective, permission
 from ksim.population import Producer
 from ksim.processing import Processing, processings
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
+from ksim.reading import Reading, readings
 from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Offered, Refused
 
 MOST_OFFSETS = 20  # A witness is read by a person.
@@ -63,6 +64,8 @@ class Verdict:
     first: str | None
     processing: tuple[Processing, ...] = ()
     """One for each application: whether each of its inputs took effect exactly once."""
+    reading: tuple[Reading, ...] = ()
+    """One for each group of other consumers: whether each record was read. No part of the verdict."""
 
     def first_not_ok(self) -> str | None:
         """The name of the record offered first among those that are not ok; None where all are."""
@@ -83,7 +86,7 @@ def judge(history: History | str | Path) -> Verdict:
     reasons = (*_reasons(result), *behind)
     violated = anomalies or any(one.verdict == "violated" for one in processing)
     verdict = "violated" if violated else "inconclusive" if reasons else "held"
-    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result), processing)
+    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result), processing, readings(history, result.copied))
 
 
 def classes(history: History) -> dict[str, dict[str, Runs]]:
