@@ -10,6 +10,7 @@ from ksim_models.consumer_commits import Commit, Commits
 from ksim_models.consumer_coordinator import STALE
 from ksim_models.consumer_group import GroupMember
 from ksim_models.consumer_protocol_member import ConsumerProtocolMember, Target
+from ksim_models.errors import ErrorCode
 from ksim_models.machine import Effect
 from ksim_models.units import NEVER, Micros, ms
 
@@ -138,11 +139,17 @@ class Membership(ConsumerClient):
             if now < self.give_up_until:
                 if self.giving_up is None or not self.giving_up.done:
                     return False
-                if self.giving_up.retriable or (self.giving_up.error == STALE and self.group is not None and self.group.belongs):
+                if (self.giving_up.retriable and not self._is_of_no_use(self.giving_up)) or (
+                    self.giving_up.error == STALE and self.group is not None and self.group.belongs
+                ):
                     self.giving_up, self.give_up_again_at = None, now + ms(self.config.retry_backoff_ms)
                     return False
         self.giving_up, self.give_up_until, self.give_up_again_at = None, NEVER, NEVER
         return True
+
+    def _is_of_no_use(self, commit: Commit) -> bool:
+        """The consumer protocol takes the topic for deleted (KAFKA-16224)."""
+        return isinstance(self.group, ConsumerProtocolMember) and commit.error == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION.exception
 
     def _stop_reading(self, partitions: tuple[str, ...]) -> None:
         for partition in partitions:

@@ -188,6 +188,25 @@ def test_what_a_commit_fails_with(error: str, expected: str) -> None:
     assert again is (expected in ("CoordinatorLoadInProgressException", "UnknownTopicOrPartitionException", "TimeoutException"))
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("STALE_MEMBER_EPOCH", "CommitFailedException"),
+        ("UNKNOWN_MEMBER_ID", "CommitFailedException"),
+        ("OFFSET_METADATA_TOO_LARGE", "OffsetMetadataTooLarge"),
+        ("GROUP_AUTHORIZATION_FAILED", "GroupAuthorizationException"),
+        ("TOPIC_AUTHORIZATION_FAILED", "TopicAuthorizationException"),
+        ("NOT_ENOUGH_REPLICAS", "KafkaException"),
+    ],
+)
+def test_what_a_commit_of_the_consumer_protocol_fails_with(error: str, expected: str) -> None:
+    """CommitRequestManagerTest.testCommitSyncFailsWithExpectedException."""
+    new = '[consumers.r1]\ntopics = ["payments"]\nconfig.group.id = "g"\nconfig.group.protocol = "consumer"\nconfig.auto.offset.reset = "earliest"\n'
+    run = play(new + SYNC, fault=ANSWER.format(api="OffsetCommit", error=error, nth=2))
+
+    assert [fact.error for _, fact in commits(run, "r1") if fact.error] == [expected]
+
+
 def pause_of(run: Run, consumer: str) -> float:
     """The longest time in seconds between two polls that returned something."""
     moments = [at for at, _ in reads(run, consumer)]
