@@ -241,8 +241,8 @@ class Invariants:
             return
         if not any(log.log_end_offset >= committed.end for _, partition, log in self.replicas() if partition == fact.partition):
             self.excuse(fact.partition, "every replica that had it lost its power (LR-4)")
-        elif not self.by_name[fact.broker].profile.broker_epoch_in_fetch:
-            self.excuse(fact.partition, "before 3.5 a fetch of an older incarnation counts (KIP-903)")
+        elif not self.by_name[fact.broker].profile.refuses_stale_fetches:
+            self.excuse(fact.partition, "before 3.7 a fetch of an older incarnation counts (KAFKA-15221)")
         if fact.partition in self.newest:
             self._meet_last_replica_standing(self.newest[fact.partition])
 

@@ -66,6 +66,13 @@ BROKER_SWITCHES = (
         idle_topic=_one_replica,
     ),
     Switch(
+        "refuses_stale_fetches",
+        "A fetch that a follower sent before it was restarted",
+        {False: "counts, as if the follower still had what it had then", True: "changes nothing"},
+        "KAFKA-15221",
+        idle_topic=_one_replica,
+    ),
+    Switch(
         "eligible_leader_replicas",
         "A replica that left the ISR at min.insync.replicas",
         {False: "is elected only uncleanly", True: "is remembered as eligible, and may be elected without loss"},
@@ -212,6 +219,27 @@ BROKER_SWITCHES = (
         "A partition's leader",
         {False: "takes transactional records that the coordinator knows nothing of", True: "asks the coordinator before the first record of a transaction"},
         "KIP-890",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "loads_only_when_elected",
+        "A transaction coordinator, when the ISR of its partition changes,",
+        {False: "begins anew from the log, and never answers whose request it was writing", True: "stays as it is"},
+        "KAFKA-15468",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "cancels_its_own_markers",
+        "A transaction that is ending while an answer to markers of an older coordinator epoch comes",
+        {False: "stays undecided for its producer until the next coordinator", True: "ends"},
+        "KAFKA-16352",
+        idle_topic=_no_transactions,
+    ),
+    Switch(
+        "hides_lost_questions",
+        "A leader whose question to the coordinator is lost with its connection",
+        {False: "answers NETWORK_EXCEPTION, which ends older producers that commit offsets", True: "answers an error after which every producer tries again"},
+        "KAFKA-16386",
         idle_topic=_no_transactions,
     ),
     Switch(

@@ -74,6 +74,7 @@ class Coordination:
         is_open: this broker serves (KC-12).
         loading_takes: how long a partition of an internal topic is read before it is coordinated. None: a millisecond for transactions, nothing for groups.
         """
+        self.profile = profile
         self.image = image
         self.leading = leading
         self.reply = reply
@@ -83,7 +84,7 @@ class Coordination:
         cache = TransactionCache(broker, profile, self.topics, replicas, leading, LOADING_TAKES if loading_takes is None else loading_takes)
         self.verification_peers = Peers(broker, patience, name_connection, self._serve_myself, is_open)
         self.verifying = Verifying(profile, config, image, self.topics, replicas, leading, self.verification_peers)
-        self.markers = TransactionMarkers(image, self.marker_peers, cache)
+        self.markers = TransactionMarkers(profile, image, self.marker_peers, cache)
         self.transactions = TransactionCoordinator(profile, config, cache, self.markers, next_producer_id, booted_at)
         self.groups = GroupCoordinator(profile, config, self.topics, leading, self._check_offsets, reply, loading_takes or 0)
         self.marker_writing = MarkerWriting(profile, config, replicas, leading, self.groups)
@@ -128,6 +129,11 @@ class Coordination:
         if coordinator := self.coordinators.get(topic_of(partition)):
             self.in_use = True
             coordinator.elected(partition, leader_epoch, now, out)
+
+    def isr_changed(self, partition: str, leader_epoch: int, now: Micros, out: list[Effect]) -> None:
+        """KAFKA-15468: before 3.8 whatever happened to a partition that it led made the transaction coordinator load it again."""
+        if not self.profile.loads_only_when_elected and topic_of(partition) == TRANSACTION_STATE:
+            self.transactions.elected(partition, leader_epoch, now, out)
 
     def led_no_more(self, partition: str, now: Micros, out: list[Effect]) -> None:
         if coordinator := self.coordinators.get(topic_of(partition)):

@@ -120,7 +120,7 @@ class FollowerFetches:
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if session.follower not in replica.leadership.followers:
             return ErrorCode.UNKNOWN_LEADER_EPOCH
-        if self.profile.broker_epoch_in_fetch and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
+        if self.profile.refuses_stale_fetches and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if (
             not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset

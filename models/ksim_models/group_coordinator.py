@@ -12,7 +12,7 @@ from ksim_models.config import BrokerConfig
 from ksim_models.consumer_group_heartbeats import ConsumerGroupMembership
 from ksim_models.consumer_groups import ConsumerGroup
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.group_errors import FETCH_ERRORS, NEW_ERRORS, OLD_ERRORS, OLD_GROUP_ERRORS
+from ksim_models.group_errors import FETCH_ERRORS, NEW_ERRORS, OLD_GROUP_ERRORS, commit_errors
 from ksim_models.group_membership import GroupMembership, Reply
 from ksim_models.group_offsets import NOTHING, GroupOffsets, OffsetRecord
 from ksim_models.group_records import MEMBER_BYTES, OFFSET_BYTES, GroupRecord, MemberRecord, Shard, offset_records
@@ -59,7 +59,7 @@ class GroupCoordinator:
         self.leading = leading
         self.reply = reply
         self.is_new = profile.offsets_append_acks_1
-        self.offset_errors = NEW_ERRORS if self.is_new else OLD_ERRORS
+        self.offset_errors = commit_errors(profile)
         self.membership = GroupMembership(config, reply, self._store_group, is_new=self.is_new)
         self.consumer_groups = ConsumerGroupMembership(profile, config, self._size_of)
         self.shards: dict[str, Shard] = {}

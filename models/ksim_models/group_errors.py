@@ -5,7 +5,10 @@ Kafka: GroupMetadataManager and GroupCoordinator up to 3.9; CoordinatorOperation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ksim_models.errors import ErrorCode
+from ksim_models.profiles import BrokerProfile
 
 OLD_ERRORS = {
     ErrorCode.NETWORK_EXCEPTION: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
@@ -34,3 +37,10 @@ OLD_GROUP_ERRORS = OLD_ERRORS | {
     ErrorCode.RECORD_LIST_TOO_LARGE: ErrorCode.UNKNOWN_SERVER_ERROR,
 }
 """Of a group that is written down, up to 3.9."""
+
+
+def commit_errors(profile: BrokerProfile) -> Mapping[ErrorCode, ErrorCode]:
+    """Of a commit of offsets. What asking for a transaction's runs into is told as it is before 3.7.1 (KAFKA-16386)."""
+    if profile.offsets_append_acks_1:
+        return NEW_ERRORS
+    return OLD_ERRORS if profile.hides_lost_questions else {error: told for error, told in OLD_ERRORS.items() if error is not ErrorCode.NETWORK_EXCEPTION}

@@ -119,7 +119,7 @@ class ClientProfile:
     transactions_v2: bool
     """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
     illegal_steps_are_illegal_states: bool
-    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    """3.1.1, 3.2 (KAFKA-13412, T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
     illegal_steps_poison: bool
     """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
     pins_timed_out_calls: bool
@@ -160,6 +160,8 @@ class ClientProfile:
     """3.2.0 (KAFKA-14024): a cooperative member commits with every poll() before it joins again, and is never done with it."""
     offset_fetch_retries_all: bool
     """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
+    fetches_wait_for_positions: bool
+    """4.2 (KAFKA-18376): a consumer of KIP-848 whose new partition has no committed offset to tell yet asks for no other records, and throws in the end."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -180,6 +182,8 @@ class BrokerProfile:
     """Before 3.6 (KAFKA-15021, KC-47): an ISR shrink raises the leader epoch."""
     broker_epoch_in_fetch: bool
     """3.5 (KIP-903): a follower's fetch and AlterPartition carry the broker epoch."""
+    refuses_stale_fetches: bool
+    """3.7 (KAFKA-15221, RP-12): a fetch of an older incarnation than this broker knows changes nothing; before, it counted for the high watermark."""
     eligible_leader_replicas: bool
     """4.1 (KIP-966, KC-50): on for clusters formatted by this release. 4.0 has it, off by default."""
     last_known_leader_needs_acceptable: bool
@@ -226,6 +230,12 @@ class BrokerProfile:
     """4.0 (KIP-890 part 2): 2 on clusters formatted by this release; a cluster's own, where the scenario says one. Before there was no such feature: 0."""
     verifies_transactions: bool
     """3.6 (KIP-890 part 1, PS-60): a leader asks the coordinator before the first batch of a transaction."""
+    loads_only_when_elected: bool
+    """3.8 (KAFKA-15468, TC-8): before, a transaction coordinator loaded its partition anew with every change of its ISR, and forgot what it was writing."""
+    cancels_its_own_markers: bool
+    """3.8 (KAFKA-16352, TC-53): an answer of an older coordinator epoch ends that one's sending; before, also what was sent for this id since then."""
+    hides_lost_questions: bool
+    """3.7.1 (KAFKA-16386, PS-65): a lost question to the coordinator is NOT_ENOUGH_REPLICAS, or COORDINATOR_LOAD_IN_PROGRESS; before, NETWORK_EXCEPTION."""
     verifies_offset_commits: bool
     """3.7 (PS-11): offsets of a transaction are tested too."""
     open_transaction_has_epoch: bool
@@ -302,7 +312,7 @@ def client_profile(version: str) -> ClientProfile:
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
         transactions_v2=release >= (4, 0, 0),
-        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 1, 1),
         illegal_steps_poison=release >= (3, 6, 0),
         pins_timed_out_calls=release >= (3, 1, 1),
         failed_sends_abort=release >= (3, 2, 0),
@@ -324,6 +334,7 @@ def client_profile(version: str) -> ClientProfile:
         returns_while_it_commits=release >= (3, 2, 0),
         commits_over_and_over=release == (3, 2, 0),
         offset_fetch_retries_all=release >= (3, 9, 0),
+        fetches_wait_for_positions=release >= (4, 2, 0),
     )
 
 
@@ -340,6 +351,7 @@ def broker_profile(version: str) -> BrokerProfile:
         hw_waits_only_for_eligible=release >= (3, 6, 0),
         epoch_bump_on_isr_shrink=release < (3, 6, 0),
         broker_epoch_in_fetch=release >= (3, 5, 0),
+        refuses_stale_fetches=release >= (3, 7, 0),
         eligible_leader_replicas=release >= (4, 1, 0),
         last_known_leader_needs_acceptable=release >= (4, 1, 0),
         session_scan_in_slices=release >= (4, 0, 0),
@@ -364,6 +376,9 @@ def broker_profile(version: str) -> BrokerProfile:
         registration_leaves_isr=registration_leaves_isr(release),
         transaction_version=2 if release >= (4, 0, 0) else 0,
         verifies_transactions=release >= (3, 6, 0),
+        loads_only_when_elected=release >= (3, 8, 0),
+        cancels_its_own_markers=release >= (3, 8, 0),
+        hides_lost_questions=release >= (3, 7, 1),
         verifies_offset_commits=release >= (3, 7, 0),
         open_transaction_has_epoch=release >= (4, 0, 0),
         old_epoch_before_proof=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 2), (4, 2, 0)),

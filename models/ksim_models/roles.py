@@ -147,8 +147,13 @@ class Roles:
         if self.topic_ids.get(record.partition, topic_id) != topic_id:
             self._drop(record.partition, now, out)  # It was deleted and made again while this broker was away.
         replica = self.replicas.get(record.partition) or self._host(record, topic_id, now)
-        if not replica.is_news(record):
-            return
+        leads_on = record.leader == self.broker and record.leader_epoch == replica.leader_epoch and replica.leadership is not None
+        if replica.is_news(record):
+            self._take_news(replica, record, now, out)
+        if leads_on:
+            self.coordination.isr_changed(record.partition, record.leader_epoch, now, out)
+
+    def _take_news(self, replica: Replica, record: PartitionRecord, now: Micros, out: list[Effect]) -> None:
         if replica.replicas != record.replicas:
             replica.configure(record.replicas, replica.config)
             if replica.leadership is not None:

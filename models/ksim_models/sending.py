@@ -24,7 +24,7 @@ from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
-from ksim_models.transaction_manager import TransactionManager
+from ksim_models.transaction_manager import PARTITION, TransactionManager
 from ksim_models.transactional_send import refused_by_send, why_not_sending
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
@@ -258,7 +258,8 @@ class Sending(Application):
             self.refuse(thread, self.in_error_state if fenced else "KafkaException", text, now, out)
             return
         if self.transactions is not None and (failure := why_not_sending(self.transactions)) is not None:
-            self.refuse(thread, failure.exception, failure.text, now, out)
+            text = failure.text.replace(PARTITION, self._partition_for(thread, partitions)) if PARTITION in failure.text else failure.text
+            self.refuse(thread, failure.exception, text, now, out)
             return
         if self._turns_for_ever(arrivals):
             thread.stopped = True

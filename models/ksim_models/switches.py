@@ -414,6 +414,15 @@ CLIENT_SWITCHES = (
         {False: "fails, unless the coordinator loads or is another", True: "asks again"},
         "KAFKA-17279",
     ),
+    Switch(
+        "fetches_wait_for_positions",
+        "A consumer of group.protocol=consumer whose group cannot say yet where a new partition is to be read from",
+        {
+            False: "takes records of its other partitions all the same",
+            True: "takes none of its other partitions either, and throws a TimeoutException after default.api.timeout.ms",
+        },
+        "KAFKA-18376",
+    ),
 )
 
 

@@ -157,7 +157,9 @@ class TransactionCache:
             return
 
         def appended(error: ErrorCode, offset: int, now: Micros, out: list[Effect]) -> None:
-            told(self._apply(coordinator_epoch, after, as_told(error), keeps_pending, now, out), now, out)
+            answer = self._apply(coordinator_epoch, after, as_told(error), keeps_pending, now, out)
+            if answer is not None:
+                told(answer, now, out)
 
         partition = self.partition_of(after.transactional_id)
         self.leading.append_internal(partition, (after,), size_of(after), acks=-1, timeout_ms=after.timeout_ms, then=appended, now=now, out=out)
@@ -166,8 +168,13 @@ class TransactionCache:
         error, _, _ = self.find(transactional_id)
         return error or ErrorCode.NOT_COORDINATOR
 
-    def _apply(self, coordinator_epoch: int, after: Transaction, error: ErrorCode, keeps_pending: ErrorCode, now: Micros, out: list[Effect]) -> ErrorCode:
-        """TC-4, TC-5. A record that failed may be in the log all the same, and be what the next coordinator loads."""
+    def _apply(
+        self, coordinator_epoch: int, after: Transaction, error: ErrorCode, keeps_pending: ErrorCode, now: Micros, out: list[Effect]
+    ) -> ErrorCode | None:
+        """TC-4, TC-5. A record that failed may be in the log all the same, and be what the next coordinator loads.
+
+        None, and nobody is told: it was loaded anew in between, in the same epoch, and is not on the way there (an IllegalStateException; KAFKA-15468).
+        """
         _, cache, entry = self.find(after.transactional_id)
         if cache is None or entry is None or cache.coordinator_epoch != coordinator_epoch:
             return error or self._why_not(after.transactional_id)
@@ -175,7 +182,9 @@ class TransactionCache:
             if error is not keeps_pending:
                 entry.pending = None
             return error
-        assert entry.pending is after.state, f"{after.transactional_id}: {after.state} was written while {entry.pending} was pending"
+        if entry.pending is not after.state:
+            assert not self.profile.loads_only_when_elected, f"{after.transactional_id}: {after.state} was written while {entry.pending} was pending"
+            return None
         entry.pending = None
         entry.now = after
         out.append(Note(TransactionState(self.broker, after.transactional_id, after.state.value, after.producer_id, after.producer_epoch, after.partitions)))

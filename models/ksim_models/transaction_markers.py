@@ -15,6 +15,7 @@ from ksim_models.image import Image
 from ksim_models.machine import Effect
 from ksim_models.messages import NO_LEADER
 from ksim_models.peers import Peers
+from ksim_models.profiles import BrokerProfile
 from ksim_models.transaction_messages import TxnMarker, WriteTxnMarkersRequest, WriteTxnMarkersResponse
 from ksim_models.units import Micros
 
@@ -57,7 +58,8 @@ class Owner(Protocol):
 
 
 class TransactionMarkers:
-    def __init__(self, image: Image, peers: Peers, owner: Owner) -> None:
+    def __init__(self, profile: BrokerProfile, image: Image, peers: Peers, owner: Owner) -> None:
+        self.profile = profile
         self.image = image
         self.peers = peers
         self.owner = owner
@@ -159,7 +161,9 @@ class TransactionMarkers:
         return replace(marker, partitions=tuple(retried)) if retried else None
 
     def _cancel(self, ending: Ending) -> None:
-        if self.endings.get(ending.transactional_id) is ending:
+        """Whoever cancels before 3.8 does so by the name (KAFKA-16352): it may be the next coordinator epoch's ending, which then never ends."""
+        current = self.endings.get(ending.transactional_id)
+        if current is ending or (current is not None and not self.profile.cancels_its_own_markers):
             del self.endings[ending.transactional_id]
 
     def _maybe_done(self, ending: Ending, now: Micros, out: list[Effect]) -> None:

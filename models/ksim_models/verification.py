@@ -28,7 +28,6 @@ from ksim_models.transaction_messages import (
 from ksim_models.units import NEVER, Micros, ms
 
 RETRIABLE_IN_DISGUISE = (
-    ErrorCode.NETWORK_EXCEPTION,
     ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
     ErrorCode.COORDINATOR_NOT_AVAILABLE,
     ErrorCode.NOT_COORDINATOR,
@@ -129,6 +128,8 @@ class Verifying:
         self.ask(*names, {partition: NO_SEQUENCE}, checked, now, out, adds=adds, knows_abortable=True, repeats=False)
 
     def _in_disguise(self, error: ErrorCode, *, adds: bool) -> ErrorCode:
+        if error is ErrorCode.NETWORK_EXCEPTION and self.profile.hides_lost_questions:
+            return ErrorCode.NOT_ENOUGH_REPLICAS
         if error in RETRIABLE_IN_DISGUISE or (error is ErrorCode.CONCURRENT_TRANSACTIONS and not adds):
             return ErrorCode.NOT_ENOUGH_REPLICAS
         return error

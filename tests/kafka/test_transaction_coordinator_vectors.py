@@ -71,7 +71,7 @@ class Desk:
         self.paper, self.post = Paper(), Post()
         topics = InternalTopics(settings, self.image, lambda request, out: None)
         self.cache = TransactionCache("b1", profile, topics, replicas or {}, cast(Leading, self.paper))
-        markers = TransactionMarkers(self.image, cast(Peers, self.post), self.cache)
+        markers = TransactionMarkers(profile, self.image, cast(Peers, self.post), self.cache)
         self.coordinator = TransactionCoordinator(profile, settings, self.cache, markers, ProducerIds(1, 0).next, 0)
         self.now: Micros = 1_000_000
         self.out: list[Effect] = []
@@ -872,6 +872,48 @@ def test_a_new_coordinator_knows_what_the_log_says_to_its_end() -> None:
     assert desk.cache.caches[PARTITION].entries["x2"].now.last_producer_epoch == -1  # TC-9
     desk.coordinator.resigned(PARTITION, desk.now, desk.out)
     assert desk.init().error is ErrorCode.NOT_COORDINATOR
+
+
+@pytest.mark.parametrize(("kafka", "state"), [("3.7", State.PREPARE_COMMIT), ("3.8", State.COMPLETE_COMMIT)])
+def test_a_late_answer_of_an_older_epoch_stops_the_markers_of_a_newer_one_before_3_8(kafka: str, state: State) -> None:
+    """KAFKA-16352, shouldNotLoseTxnCompletionAfterLoad: the transaction waits for ever, though all its markers are written."""
+    desk = Desk(kafka=kafka, replicas=log_of(step(ID, State.PREPARE_COMMIT, "t-0", client_version=0)))
+    desk.elect(1)
+    late, desk.post.sent = desk.post.sent, []
+    desk.elect(2)
+    newer, desk.post.sent = desk.post.sent, late
+    desk.mark()
+    desk.post.sent = newer
+    desk.mark()
+    if desk.paper.appends:
+        desk.log()
+
+    assert desk.known == (state, P, E)
+
+
+def test_a_coordinator_that_loads_anew_never_answers_what_it_was_writing_before_3_8() -> None:
+    """KAFKA-15468, testAppendTransactionToLogWhilePendingStateChanged: the change took effect all the same."""
+    replicas = dict(log_of(step(ID, State.ONGOING, "t-0", client_version=0)))
+    desk = Desk(kafka="3.7", replicas=replicas)
+    desk.elect(1)
+    assert desk.add("t-1") is None
+    (record,) = desk.appended()
+    replicas[PARTITION].log.append_as_leader(RecordBatch(PARTITION, "", range(1), 100, payload=(record,)), 0)
+    desk.elect(1)
+
+    assert desk.log() is None
+    assert (desk.entry.now.partitions, desk.entry.pending) == (("t-0", "t-1"), None)
+    assert desk.add("t-1") is NONE
+
+
+def test_while_it_loads_anew_what_it_was_writing_is_to_be_asked_again_before_3_8() -> None:
+    """KAFKA-15468."""
+    desk = Desk(kafka="3.7", replicas=log_of(step(ID, State.ONGOING, "t-0", client_version=0)))
+    desk.elect(1)
+    desk.add("t-1")
+    desk.coordinator.elected(PARTITION, 1, desk.now, desk.out)
+
+    assert desk.log() is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
 
 
 @pytest.mark.parametrize("state", [State.PREPARE_COMMIT, State.PREPARE_ABORT])

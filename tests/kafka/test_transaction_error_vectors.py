@@ -640,7 +640,7 @@ TIMED_OUT = [
         *ACKED,
         ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"),
         ("pass 500", "commit throws TimeoutException"),
-        ("abort", "abort throws IllegalStateException"),
+        ("abort", "abort throws KafkaException"),
         ("reply EndTxn", "[READY]"),
         ("begin", "[IN_TRANSACTION]"),
     ),

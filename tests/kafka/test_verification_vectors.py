@@ -191,6 +191,16 @@ def test_what_a_producer_may_repeat_is_told_as_too_few_replicas(error: ErrorCode
     assert leader.end == 0
 
 
+@pytest.mark.parametrize(("kafka", "told"), [("3.6", ErrorCode.NETWORK_EXCEPTION), ("3.7.0", ErrorCode.NETWORK_EXCEPTION), ("3.7.1", NER)])
+def test_ps_65_a_lost_question_is_told_as_too_few_replicas_since_3_7_1(kafka: str, told: ErrorCode) -> None:
+    """KAFKA-16386."""
+    leader = Leader(kafka=kafka)
+    connection = leader.produce(0)
+    leader.alone.tell(Closed(next(to for to, said in leader.alone.sent if isinstance(said, AddPartitionsToTxnBatchRequest))))
+
+    assert leader.told(connection) is told
+
+
 def test_the_previous_transaction_ends_while_the_leader_asks_again() -> None:
     """PS-68."""
     leader = Leader()

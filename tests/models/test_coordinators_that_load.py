@@ -11,7 +11,9 @@ from group_stage import GROUP, LOAD, RECORDS, SYNC, member, times_read
 from ksim import Scenario, simulate
 from ksim_models.consumer_facts import CommittedOffset, PollFailed
 from ksim_models.errors import NONE, ErrorCode
-from ksim_models.transaction_messages import CONSUMER_OFFSETS, LeaveGroupRequest, TxnMarker, WriteTxnMarkersRequest
+from ksim_models.messages import PartitionRecord, TopicRecord
+from ksim_models.transaction_messages import CONSUMER_OFFSETS, TRANSACTION_STATE, LeaveGroupRequest, TxnMarker, WriteTxnMarkersRequest
+from lone_broker import BROKERS, LoneBroker
 from small_cluster import SmallCluster
 from transactional_client import Client, markers
 
@@ -106,3 +108,22 @@ def longest_pause_of_commits(load: str) -> float:
 def test_a_group_commits_nothing_while_its_coordinator_loads_and_loses_nothing() -> None:
     """GC-1. [model] load."""
     assert longest_pause_of_commits("4s") > longest_pause_of_commits("0s") + 2
+
+
+@pytest.mark.parametrize(("kafka", "loads"), [("3.7", 1), ("3.8", 0)])
+def test_a_change_of_the_isr_makes_a_transaction_coordinator_load_anew_before_3_8(kafka: str, loads: int) -> None:
+    """KAFKA-15468: also where its broker proposed the change and has it from the answer already. Groups do so unnoticed."""
+    alone = LoneBroker(kafka=kafka)
+    for topic in (TRANSACTION_STATE, CONSUMER_OFFSETS):
+        alone.learn(TopicRecord(topic, 1, ()), PartitionRecord(f"{topic}-0", BROKERS, BROKERS, (), (), "b1", 0, 0, False))
+    alone.until(alone.now + 5_000)
+    coordination = alone.broker.coordination
+    assert list(coordination.transactions.cache.caches) == [f"{TRANSACTION_STATE}-0"]
+    shard = coordination.groups.shards[f"{CONSUMER_OFFSETS}-0"]
+
+    for topic in (TRANSACTION_STATE, CONSUMER_OFFSETS):
+        alone.broker.replicas[f"{topic}-0"].partition_epoch = 1
+        alone.learn(PartitionRecord(f"{topic}-0", BROKERS, ("b1",), (), (), "b1", 0, 1, False))
+
+    assert len(coordination.transactions.cache.loading) == loads
+    assert coordination.groups.shards[f"{CONSUMER_OFFSETS}-0"] is shard

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ksim_models.errors import ErrorCode as E
+from ksim_models.fetch_session import FetchSession
 from ksim_models.machine import Closed, Opened, Received
 from ksim_models.messages import BrokerRecord, FetchedPartition, FetchPartition, FetchRequest, FetchResponse, PartitionRecord
 from ksim_models.units import ms
@@ -29,6 +30,20 @@ def ask(leader: LoneBroker, *positions: tuple[str, int], full: bool = False, for
     at = tuple(FetchPartition(name, offset, 0, last_epoch if offset else -1) for name, offset in positions)
     leader.tell(Received(B2, FetchRequest("b2", 2, full, at, forgotten, 500)))
     return len(leader.answers(B2, FetchResponse))
+
+
+def test_nothing_is_told_of_a_partition_that_a_fetch_forgets() -> None:
+    """KIP-227: neither what is new in it nor that its high watermark moved."""
+    session = FetchSession(B2, FetchRequest("b2", 2, True, (), (), 500))
+    positions = tuple(FetchPartition(f"t-{number}", 0, 0, -1) for number in range(2))
+    session.take(FetchRequest("b2", 2, True, positions, (), 500), 7)
+    session.high_watermarks.update(dict.fromkeys(("t-0", "t-1")))
+    session.take(FetchRequest("b2", 2, False, (), ("t-0",), 500), 9)
+
+    assert (list(session.positions), list(session.news), list(session.high_watermarks)) == (["t-1"], ["t-1"], ["t-1"])
+    assert session.fetched_at == 9
+    session.take(FetchRequest("b2", 2, True, (), (), 500), 9)
+    assert [*session.positions, *session.news, *session.high_watermarks] == []
 
 
 def two_epochs() -> LoneBroker:
@@ -88,6 +103,18 @@ def test_the_gates_before_a_read(position: FetchPartition, broker_epoch: int, er
     leader.tell(Received(B2, FetchRequest("b2", broker_epoch, True, (position,), (), 500)))
 
     assert [entry.error for entry in told(leader)] == [error]
+
+
+@pytest.mark.parametrize(("kafka", "error", "high_watermark"), [("3.6", [], 1), ("3.7", [E.NOT_LEADER_OR_FOLLOWER], 0)])
+def test_rp_12_a_fetch_of_an_earlier_life_counts_before_3_7(kafka: str, error: list[E], high_watermark: int) -> None:
+    """KAFKA-15221: it was sent before the follower lost what it had."""
+    leader = LoneBroker(partition(isr=("b1", "b2")), kafka=kafka)
+    leader.produce(leader.client(), acks=1)
+    leader.learn(BrokerRecord("b2", 9, fenced=False))
+    leader.fetch("b2", 1)
+
+    assert [entry.error for answer in leader.answers(B2, FetchResponse) for entry in answer.partitions] == error
+    assert leader.replica.log.high_watermark == high_watermark
 
 
 def test_who_holds_no_replica_is_told_that_the_epoch_is_unknown() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from group_members import GROUP, T0, T1, Members
 from ksim_models.errors import NONE, ErrorCode
+from ksim_models.group_errors import commit_errors
+from ksim_models.profiles import broker_profile
 from ksim_models.transaction_messages import (
     CONSUMER_OFFSETS,
     HeartbeatRequest,
@@ -285,6 +287,21 @@ def test_gc_9_below_the_minimum_of_the_isr_a_commit_of_3_9_is_refused_and_nothin
         members.cluster.loop.restart(name)
     members.cluster.run_for(60_000)
     assert members.fetch() == (NONE, 1)
+
+
+@pytest.mark.parametrize(
+    ("kafka", "told"),
+    [
+        ("3.7.0", ErrorCode.NETWORK_EXCEPTION),
+        ("3.7.1", ErrorCode.COORDINATOR_LOAD_IN_PROGRESS),
+        ("4.3", ErrorCode.COORDINATOR_LOAD_IN_PROGRESS),
+    ],
+)
+def test_gc_6_offsets_whose_transaction_could_not_be_asked_for_may_be_sent_again_since_3_7_1(kafka: str, told: ErrorCode) -> None:
+    """KAFKA-16386: an older producer knows no NETWORK_EXCEPTION for offsets, and ends (T25a)."""
+    errors = commit_errors(broker_profile(kafka))
+
+    assert errors.get(ErrorCode.NETWORK_EXCEPTION, ErrorCode.NETWORK_EXCEPTION) is told
 
 
 # What outlives a coordinator.

@@ -65,7 +65,7 @@ CLIENT_SWITCHES = [
     ("tells_records_apart", "2.8", "3.0.0"),  # KAFKA-12548, S16
     ("backoff_lasts_until_usable", "3.2", "3.3.0"),  # KAFKA-13879, N7
     ("linger_returns", "2.8.0", "2.8.1"),  # KAFKA-12870, A27
-    ("illegal_steps_are_illegal_states", "2.8", "3.0"),  # T1
+    ("illegal_steps_are_illegal_states", "3.1.0", "3.1.1"),  # T1
     ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
     ("illegal_steps_poison", "3.5", "3.6"),  # T1
@@ -81,12 +81,14 @@ CLIENT_SWITCHES = [
     ("reads_on_while_it_commits", "3.2.0", "3.2.1"),  # KAFKA-14196
     ("returns_while_it_commits", "3.1", "3.2.0"),  # KAFKA-13310
     ("offset_fetch_retries_all", "3.8", "3.9"),  # KAFKA-17279
+    ("fetches_wait_for_positions", "4.1", "4.2"),  # KAFKA-18376
 ]
 
 BROKER_SWITCHES = [
     ("demoted_while_shutting_down", "3.3.1", "3.3.2"),  # H-049
     ("deletes_strays_first", "3.6", "3.7"),  # KAFKA-14616
     ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
+    ("refuses_stale_fetches", "3.6", "3.7"),  # KAFKA-15221, RP-12
     ("hw_waits_only_for_eligible", "3.5", "3.6"),  # RP-22
     ("min_isr_capped_by_replication", "3.6", "3.7"),  # BP-26
     ("hw_frozen_below_min_isr", "3.6", "3.7"),  # RP-23
@@ -109,6 +111,9 @@ BROKER_SWITCHES = [
     ("last_known_leader_needs_acceptable", "4.0", "4.1"),  # KC-55
     ("parked_metadata_fetch_sees_commit", "4.0", "4.1"),  # KC-80
     ("verifies_transactions", "3.5", "3.6"),  # PS-60
+    ("loads_only_when_elected", "3.7", "3.8"),  # KAFKA-15468, TC-8
+    ("cancels_its_own_markers", "3.7", "3.8"),  # KAFKA-16352, TC-53
+    ("hides_lost_questions", "3.7.0", "3.7.1"),  # KAFKA-16386, PS-65
     ("verifies_offset_commits", "3.6", "3.7"),  # PS-11
     ("transaction_abortable", "3.7", "3.8"),  # TC-33
     ("open_transaction_has_epoch", "3.9", "4.0"),  # PS-11
