@@ -131,7 +131,7 @@ def test_a_fenced_member_joins_anew_with_its_id_since_4_2(kafka: str, answer: Er
 
 
 def test_the_epoch_before_is_no_longer_good_enough_once_the_new_one_was_used() -> None:
-    """CurrentAssignmentBuilderTest.testUnreleasedToUnreleased: a member that waits for others' partitions may have missed one answer, not two."""
+    """CurrentAssignmentBuilderTest.testUnreleasedPartitionsToUnreleasedPartitions: who waits may have missed one answer, not two."""
     group = ConsumerGroup(GROUP)
     waiting, owner = ConsumerMember("b", ""), ConsumerMember("a", "")
     owner.assigned, group.target, group.target_epoch = {"t-0": 1}, {"b": ("t-0",)}, 2
@@ -155,7 +155,7 @@ def giving_up(target: tuple[str, ...], kafka: str) -> ConsumerMember:
 
 @pytest.mark.parametrize(("kafka", "epoch"), [("4.1", 2), ("4.2", 1)])
 def test_who_gives_up_more_than_before_keeps_its_epoch_since_4_2(kafka: str, epoch: int) -> None:
-    """KAFKA-19974, CurrentAssignmentBuilderTest.testUnrevokedToUnrevoked."""
+    """KAFKA-19974, CurrentAssignmentBuilderTest.testUnrevokedPartitionsToUnrevokedPartitions."""
     member = giving_up(t(1), kafka)
 
     assert (member.state, member.epoch, member.assigned, member.revoking) == (Reconciling.UNREVOKED, epoch, {"t-1": 1}, {"t-2": 1})
