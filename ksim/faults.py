@@ -76,7 +76,14 @@ class World(Protocol):
 
     def cut(self, sender: str, receiver: str) -> None: ...
     def mend(self, sender: str, receiver: str) -> None: ...
-    def slow_down(self, sender: str, receiver: str, by: Micros) -> None: ...
+    def slow_down(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        """by: added to the latency; bandwidth: of each connection, in bytes per microsecond (None: as it is)."""
+        ...
+
+    def speed_up(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        """One such slowing is over."""
+        ...
+
     def slow_machine(self, name: str, part: str, factor: Fraction) -> None:
         """The work of its "disk" or its "cpu" takes so many times as long as now."""
         ...
@@ -229,7 +236,8 @@ class Faults:
     def fire(self, fault: FaultPlan) -> None:
         """Its trigger has come: at this instant, behind what the machine at hand still does."""
         self.firing += 1
-        self.world.call_at(self.world.now, lambda: self._begin_fired(fault))
+        late = self.plan.late if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction" else 0
+        self.world.call_at(self.world.now + late, lambda: self._begin_fired(fault))
 
     def _begin_fired(self, fault: FaultPlan) -> None:
         self.firing -= 1
@@ -273,8 +281,8 @@ class Faults:
                 return touched, None
             case "slow":
                 pairs = self._directed(fault)
-                self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency))
-                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, -fault.latency))
+                self._for_pairs(pairs, lambda a, b: world.slow_down(a, b, fault.latency, fault.bandwidth))
+                return self._paths(fault), lambda: self._for_pairs(pairs, lambda a, b: world.speed_up(a, b, fault.latency, fault.bandwidth))
             case "slow-disk" | "slow-cpu":
                 struck, part = self._all(fault.who, fault), SLOW_PARTS[fault.do]
                 self._for_each(struck, lambda name: world.slow_machine(name, part, fault.factor))
@@ -376,6 +384,12 @@ class Faults:
         if fact.phase in ("begin", "hit"):
             self.struck.setdefault(fact.name, {}).update(dict.fromkeys(fact.resolved))
         self.world.note(fact)
+
+
+def steps_struck(plan: Plan, producer: str) -> list[tuple[int, str]]:
+    """Number and step of those transactions of a producer at which a fault strikes."""
+    triggers = [fault.when for fault in plan.faults if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction"]
+    return [(trigger.count, TRANSACTION_PHASES[trigger.phase]) for trigger in triggers if trigger.producer in ("", producer)]
 
 
 class Counter:

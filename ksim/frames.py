@@ -144,7 +144,7 @@ class Frames:
         """Answers that a broker never gave take their turn behind those it did."""
         waiting = self.exchanges.get(connection.name)
         while waiting and waiting[0].ready:
-            self.loop.send_late(connection.back, waiting.popleft().answer, self.loop.network.delay(connection.forth.path, None))
+            self.loop.send_late(connection.back, waiting.popleft().answer, self.loop.network.latency(connection.forth.path))
 
     def _break(self, connection: Connection) -> None:
         self.exchanges.pop(connection.name, None)

@@ -58,7 +58,11 @@ class Network(Protocol):
     constant: Micros | None
     """The same for every message, as long as this is not None: then nobody has to ask for each."""
 
-    def delay(self, path: tuple[str, str], event: object) -> Micros:
+    def arrival(self, wire: Wire, event: object, now: Micros) -> Micros:
+        """When what is sent on it now is at the other end."""
+        ...
+
+    def latency(self, path: tuple[str, str]) -> Micros:
         """From the first of these two machines to the second."""
         ...
 
@@ -200,7 +204,7 @@ class Loop:
             wire.held.append(event)
             return
         delay = self.network.constant
-        arrives = now + extra + (delay if delay is not None else self.network.delay(wire.path, event))
+        arrives = now + extra + delay if delay is not None else self.network.arrival(wire, event, now + extra)
         if arrives < wire.free_at:
             arrives = wire.free_at
         if self.work is not None and type(event) is Received:

@@ -47,7 +47,7 @@ class Cell:
 class Wire:
     """One direction of a connection."""
 
-    __slots__ = ("connection", "dead", "free_at", "held", "path", "receiver", "sender")
+    __slots__ = ("connection", "dead", "free_at", "held", "path", "receiver", "sender", "sent_at")
 
     def __init__(self, connection: Connection, sender: Cell, receiver: Cell) -> None:
         self.connection = connection
@@ -56,6 +56,8 @@ class Wire:
         self.path = sender.name, receiver.name
         self.free_at: Micros = -(2**62)
         """When the last thing sent arrives: nothing sent later arrives before."""
+        self.sent_at: Micros = -(2**62)
+        """When the last byte sent has left, where the bandwidth is limited."""
         self.held: list[Event | BreaksOff] = []
         """Sent into a cut: TCP repeats it until the cut is mended."""
         self.dead = False

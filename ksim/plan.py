@@ -219,6 +219,8 @@ class FaultPlan:
     """`delay`: how late."""
     latency: Micros = 0
     """`slow`: added."""
+    bandwidth: Fraction | None = None
+    """`slow`: of each connection, in bytes per microsecond, in place of the network's."""
     factor: Fraction = Fraction(1)
     """`slow-disk`, `slow-cpu`: how many times as long the work takes."""
     kind: str = ""
@@ -366,6 +368,8 @@ class Plan:
     chaos: tuple[ChaosPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""
+    late: Micros = 0
+    """A fault at a step of a transaction strikes so much later, and an application takes no other step meanwhile: as a process is struck from outside."""
 
     @property
     def told_faults(self) -> tuple[FaultPlan, ...]:

@@ -119,9 +119,8 @@ def resolve_path(data: Data, path: str | Path) -> Path:
     """The path with names for numbers and Kafka's dotted names whole. ScenarioError where it leads nowhere."""
     parts = split_path(path)
     written = path if isinstance(path, str) else ".".join(str(part) for part in path)
-    supported = [name for name, key in SCENARIO.items() if key.supported]
-    if not parts or parts[0] not in supported:
-        raise _nowhere(written, str(parts[0]) if parts else "", supported)
+    if not parts or parts[0] not in SCENARIO:
+        raise _nowhere(written, str(parts[0]) if parts else "", list(SCENARIO))
     head, rest = str(parts[0]), parts[1:]
     if head in ELEMENTS:
         number = _element(data.get(head), rest, written)

@@ -16,7 +16,7 @@ from ksim.scenario_reading import Reading, Table, name_of
 from ksim.scenario_record_faults import of_a_record, refuse_two_on_one_record
 from ksim.scenario_shape import APIS, EXAMPLES, FAULT, FAULT_ARGUMENTS, NEEDED_ARGUMENTS
 from ksim.scenario_triggers import PRODUCE, read_partition, read_trigger
-from ksim.scenario_values import DURATION, FACTOR, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
+from ksim.scenario_values import BANDWIDTH, DURATION, FACTOR, FLAG, MOST_RECORDS, POSITIVE_DURATION, TEXT, whole
 from ksim_models.errors import ErrorCode
 from ksim_models.profiles import BrokerProfile
 from ksim_models.units import Micros
@@ -94,6 +94,7 @@ def fault_of(table: Table, number: int, names: Names, taken: Sequence[str], prof
         partition=wish.partition or read_partition(table, names),
         by=table.take("by", POSITIVE_DURATION) or 0,
         latency=table.take("latency", POSITIVE_DURATION) or 0,
+        bandwidth=table.take("bandwidth", BANDWIDTH),
         factor=table.take("factor", FACTOR) or Fraction(1),
         kind=wish.kind,
         to=wish.to,
@@ -116,11 +117,18 @@ def _name(table: Table, do: str, taken: Sequence[str]) -> str:
 def _check_arguments(table: Table, do: str) -> None:
     possible = FAULT_ARGUMENTS[do]
     for name in table.content:
-        if name in FAULT and FAULT[name].supported and name not in possible and name not in EVERY_FAULT:
+        if name in FAULT and name not in possible and name not in EVERY_FAULT:
             table.problem(name, f"{name_of(table.path)}: {do} has no {name}.", given=name, possible=listed(sorted(possible)))
     for name in NEEDED_ARGUMENTS.get(do, ()):
         if not table.has(name):
             table.problem("do", f"{name_of(table.path)}: {do} needs {name}.", given=f"no {name}", possible=EXAMPLES[name])
+    if do == "slow" and not table.has("latency", "bandwidth"):
+        table.problem(
+            "do",
+            f"{name_of(table.path)}: slow needs latency or bandwidth.",
+            given="neither latency nor bandwidth",
+            possible=f"{EXAMPLES['latency']}, {EXAMPLES['bandwidth']}, or both",
+        )
     if not table.has("at", "when") and do not in RECORD_FAULTS:
         table.problem(
             "do",

@@ -62,7 +62,7 @@ class Reading:
         self.problems.append(Problem(given=given, possible=possible, nearest=close, message=message + hint, origin=self.source.of(path)))
 
     def table(self, path: Path, content: object, shape: Shape) -> Table | None:
-        """The table, its unknown and unsupported keys reported; None if it is no table."""
+        """The table, its unknown keys reported; None if it is no table."""
         if not isinstance(content, dict):
             self.problem(path, f"{name_of(path)} = {shown(content)} is not a table of keys.", given=shown(content), possible=listed(shape))
             return None
@@ -99,12 +99,9 @@ class Table:
     shape: Shape
 
     def check_keys(self) -> None:
-        known = [name for name, key in self.shape.items() if key.supported]
         for name in self.content:
             if name not in self.shape:
-                self.problem(name, f"{self._where()}{name} is not a key that is known here.", given=name, names=known)
-            elif not self.shape[name].supported:
-                self.problem(name, f"{self._where()}{name}: not yet supported.", given=name, possible=listed(known))
+                self.problem(name, f"{self._where()}{name} is not a key that is known here.", given=name, names=list(self.shape))
 
     def has(self, *names: str) -> bool:
         return any(name in self.content for name in names)

@@ -47,7 +47,7 @@ def schema() -> Object:
 
 def _table(shape: Shape, needed: list[str] | None = None, **inner: object) -> Object:
     """A table that has these keys and no others; `inner` says more about some of them."""
-    properties = {name: {**_inner(name, key.schema, inner), "description": key.about} for name, key in shape.items() if key.supported}
+    properties = {name: {**_inner(name, key.schema, inner), "description": key.about} for name, key in shape.items()}
     made: Object = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**made, "required": needed} if needed else made
 

@@ -24,7 +24,6 @@ FORMAT = 1
 class Key:
     about: str
     schema: Schema
-    supported: bool = True
 
 
 Shape = Mapping[str, Key]
@@ -32,10 +31,6 @@ Shape = Mapping[str, Key]
 
 def key(kind: Kind[T], about: str) -> Key:
     return Key(f"{about}: {kind.possible}.", kind.schema)
-
-
-def later(about: str) -> Key:
-    return Key(f"{about} (not yet supported).", {}, supported=False)
 
 
 ANY_OF_SCALARS: Schema = {"type": ["string", "integer", "number", "boolean"]}
@@ -198,7 +193,7 @@ FAULT: Shape = {
     "between": Key("The two ends of the connections that it hits.", PAIR),
     "one_way": key(kinds.FLAG, "Only from the first end to the second"),
     "latency": key(kinds.POSITIVE_DURATION, "Added"),
-    "bandwidth": later("A slower link"),
+    "bandwidth": key(kinds.BANDWIDTH, "Of each connection, while the fault lasts"),
     "by": key(kinds.POSITIVE_DURATION, "How late"),
     "factor": key(kinds.FACTOR, "So many times as long its work takes"),
     "error": key(kinds.TEXT, "Kafka's name of the error, such as NOT_ENOUGH_REPLICAS"),
@@ -219,7 +214,7 @@ CHAOS: Shape = {
     **{
         name: key
         for name, key in FAULT.items()
-        if name in ("name", "do", "who", "between", "one_way", "latency", "factor", "partition", "kind", "before", "timeout")
+        if name in ("name", "do", "who", "between", "one_way", "latency", "bandwidth", "factor", "partition", "kind", "before", "timeout")
     },
     "every": Key('From one strike to the next: { mean = "10s" }.', {"type": "object"}),
     "for": Key('How long each lasts: { mean = "2s" } (default: to the heal).', {"type": "object"}),
@@ -287,7 +282,7 @@ FAULT_ARGUMENTS: Mapping[str, frozenset[str]] = {
     "pause": frozenset({"who", "for"}),
     "cut": frozenset({"between", "one_way", "for"}),
     "reset": frozenset({"between"}),
-    "slow": frozenset({"between", "latency", "for", "bandwidth"}),
+    "slow": frozenset({"between", "one_way", "latency", "bandwidth", "for"}),
     "lose-request": frozenset({"for"}),
     "lose-response": frozenset({"for"}),
     "hang": frozenset({"for"}),
@@ -314,7 +309,7 @@ NEEDED_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "pause": ("who",),
     "cut": ("between",),
     "reset": ("between",),
-    "slow": ("between", "latency"),
+    "slow": ("between",),
     "delay": ("by",),
     "answer": ("error",),
     "disk-full": ("who",),
@@ -329,6 +324,7 @@ EXAMPLES: Mapping[str, str] = {
     "who": 'who = "leader(payments-0)"',
     "between": 'between = ["p1", "brokers"]',
     "latency": 'latency = "100ms"',
+    "bandwidth": 'bandwidth = "1Mbit/s"',
     "by": 'by = "1s"',
     "factor": "factor = 100",
     "error": 'error = "NOT_ENOUGH_REPLICAS"',

@@ -16,8 +16,9 @@ from ksim.problems import ScenarioError, listed, nearest, shown
 from ksim.scenario import Scenario
 from ksim.scenario_file import failure
 from ksim.scenario_values import LARGEST_SEED, read_seeds
+from ksim.sweeps_design import design_of
 from ksim.sweeps_file import read_sweep
-from ksim.sweeps_grid import Axis, Configuration, Names, axes_of, configurations
+from ksim.sweeps_grid import Axis, Configuration, Names, axes_of, configurations, distinct
 from ksim.sweeps_running import Task, results
 from ksim.table import BEFORE_AXES, HEADLINES, RESULTS, Cell, Row, Table
 
@@ -34,6 +35,7 @@ def sweep(
     over: Mapping[str | Names, Sequence[object]] | None = None,
     *,
     seeds: Iterable[int] | str,
+    design: Mapping[str, object] | None = None,
     jobs: int = 1,
     executor: Executor | None = None,
     metrics: Sequence[str] | None = None,
@@ -43,6 +45,7 @@ def sweep(
     """Every combination of the values in `over`, under every seed.
 
     `over`: a dotted path to its values; a tuple of paths to tuples of values moves them together. `seeds`: numbers, or "0..99" (both included).
+    `design`: points spread over ranges, {"kind": "sobol", "points": 64, "producers.p1.config.linger.ms": {"from": 1, "to": 100}}, under every such combination.
     `metrics`: what `Table.summary` shows; those that are not among a table's columns anyway become one (`record-retry-total`, `errors.TimeoutException`).
     `executor`: any concurrent.futures.Executor; without it `jobs` processes, and none at all for jobs=1.
     `ledger`: a file that remembers; what it knows is not run again.
@@ -50,7 +53,8 @@ def sweep(
     """
     base = scenario if isinstance(scenario, Scenario) else Scenario.load(scenario, check=False)
     chosen = _metrics(metrics, FROM_PYTHON, None)
-    return _sweep(base, axes_of(over or {}, FROM_PYTHON), _seeds(seeds), chosen, _jobs(jobs), executor, ledger, progress)
+    axes = distinct([*axes_of(over or {}, FROM_PYTHON), *(design_of(design, FROM_PYTHON) if design is not None else ())], FROM_PYTHON)
+    return _sweep(base, axes, _seeds(seeds), chosen, _jobs(jobs), executor, ledger, progress)
 
 
 def sweep_file(path: str | Path, *, jobs: int = 1, executor: Executor | None = None, ledger: str | Path | None = None, progress: bool = False) -> Table:

@@ -14,7 +14,8 @@ from ksim.scenario import Scenario
 from ksim.scenario_change import resolve_path
 from ksim.scenario_file import built_in_names, find, parse
 from ksim.scenario_values import MOST_SEEDS, read_seeds
-from ksim.sweeps_grid import Axis, checked, distinct
+from ksim.sweeps_design import DESIGN_KEYS, is_range, read_design
+from ksim.sweeps_grid import Axis, checked, distinct, refuse_idle
 from ksim.toml_lines import Path
 from ksim_models.config import Origin, Problem
 
@@ -69,6 +70,8 @@ class _Reading:
         self.origins = origins
         self.problems: list[Problem] = []
         self.lines: dict[str, int | None] = {}
+        self.ranges: dict[str, tuple[Path, object]] = {}
+        """Of the design, by dotted name: where each stands, and what."""
 
     def line(self, path: Path) -> int | None:
         origin = self.origins.get(path)
@@ -135,26 +138,67 @@ class _Reading:
         axes: list[Axis] = []
         for key, value in given.items():
             if key == "design":
-                self.problem(("sweep", "design"), "[sweep.design] is not yet supported.", "design", "lists of values, [sweep] a.b = [1, 2]")
+                self._design_table(value)
             elif key == "zip":
                 axes += self._zipped(value)
             else:
                 axes += self._nested(value, ("sweep", key))
+        axes += self._design(given.get("design"))
         try:
             return distinct(axes, self.file)
         except ScenarioError as mistake:
             self.problems += mistake.problems
             return []
 
+    def _design_table(self, given: object) -> None:
+        if not isinstance(given, dict):
+            self.problem(("sweep", "design"), f"design = {shown(given)} is not a table.", given, '[sweep.design] with kind = "sobol" and points = 64')
+            return
+        for key, value in given.items():
+            if key not in DESIGN_KEYS:
+                self._ranges(value, ("sweep", "design", key))
+
+    def _ranges(self, value: object, path: Path) -> None:
+        if isinstance(value, dict) and value and not is_range(value):
+            for key, inner in value.items():
+                self._ranges(inner, (*path, key))
+        else:
+            self.ranges[_dotted(path)] = (path, value)
+
+    def _design(self, given: object) -> list[Axis]:
+        """The axes with a range, wherever they stand: their values move together, point by point."""
+        if given is None:
+            for name, (path, value) in self.ranges.items():
+                message = f"{name}: an axis from ... to ... is one of a design."
+                self.problem(path, message, value, '[sweep.design] with kind = "sobol" and points = 64; or a list of values, [1, 10, 100]')
+            return []
+        if not isinstance(given, dict):
+            return []
+        head = {key: value for key, value in given.items() if key in DESIGN_KEYS}
+        axis, mistakes = read_design(head, [(name, value) for name, (_, value) in self.ranges.items()])
+        for mistake in mistakes:
+            place: Path = self.ranges[mistake.key][0] if mistake.key in self.ranges else ("sweep", "design", *([mistake.key] if mistake.key else []))
+            self.problem(place, f"design: {mistake.message}", mistake.given, mistake.possible, mistake.close)
+        if axis is None:
+            return []
+        self.lines.update((name, self.line(path)) for name, (path, _) in self.ranges.items())
+        for name in axis.names:
+            try:
+                refuse_idle(name, self.file, self.lines[name])
+            except ScenarioError as mistake:
+                self.problems += mistake.problems
+        return [axis]
+
     def _nested(self, value: object, path: Path) -> list[Axis]:
         """TOML makes tables of dotted paths: they are made flat again here."""
-        if isinstance(value, dict) and value and not {"from", "to"} <= value.keys():
-            return [axis for key, inner in value.items() for axis in self._nested(inner, (*path, key))]
-        if isinstance(value, dict) and value:
-            self.problem(path, f"{_dotted(path)}: an axis from ... to ... is not yet supported.", value, "a list of values, [1, 10, 100]")
+        if is_range(value) and path[:2] != ("sweep", "zip"):
+            self.ranges[_dotted(path)] = (path, value)
             return []
+        if isinstance(value, dict) and value and not is_range(value):
+            return [axis for key, inner in value.items() for axis in self._nested(inner, (*path, key))]
         if not isinstance(value, list):
-            self.problem(path, f"{_dotted(path)} = {shown(value)} is not a list of values.", value, f"[{shown(value)}]")
+            possible = "[1, 10, 100]; a range is for [sweep.design]" if isinstance(value, dict) else f"[{shown(value)}]"
+            self.problem(path, f"{_dotted(path)} = {shown(value)} is not a list of values.", value, possible)
             return []
         self.lines[_dotted(path)] = self.line(path)
         try:
@@ -186,7 +230,7 @@ class _Reading:
 
 
 def _dotted(path: Path) -> str:
-    """As the columns are called: without [sweep] or [[sweep.zip]]; a part with dots outside of a setting is quoted."""
-    inside = path[3:] if path[:2] == ("sweep", "zip") else path[1:]
+    """As the columns are called: without [sweep], [sweep.design] or [[sweep.zip]]; a part with dots outside of a setting is quoted."""
+    inside = path[3:] if path[:2] == ("sweep", "zip") else path[2:] if path[:2] == ("sweep", "design") else path[1:]
     in_config = inside.index("config") if "config" in inside else len(inside)
     return ".".join(f'"{part}"' if "." in str(part) and place < in_config else str(part) for place, part in enumerate(inside))

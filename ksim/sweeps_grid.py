@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from numbers import Integral, Real
@@ -32,6 +32,8 @@ class Axis:
 
     names: Names
     values: tuple[tuple[object, ...], ...]
+    drawn: bool = False
+    """The points of a design: nobody has written them one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,7 @@ def axes_of(over: Mapping[str | Names, Sequence[object]], where: str) -> list[Ax
 def checked(axis: Axis, where: str, line: int | None) -> Axis:
     label = ", ".join(axis.names)
     for name in axis.names:
-        if (head := name.partition(".")[0]) in PLAYS_NO_PART:
-            why = "the seeds are those of `seeds`" if head == "seed" else "it changes nothing in what becomes of a record"
-            raise failure(where, line, f"{name} is no axis: {why}.", given=name, possible="a setting, or another value that a run depends on")
+        refuse_idle(name, where, line)
     if not axis.values:
         raise failure(where, line, f"the axis {label} is empty: a grid over nothing has no rows.", given="[]", possible="one value or more")
     seen = [json.dumps([cell(value) for value in values]) for values in axis.values]
@@ -73,6 +73,12 @@ def checked(axis: Axis, where: str, line: int | None) -> Axis:
             twice = shown(axis.values[place][0] if len(axis.names) == 1 else list(axis.values[place]))
             raise failure(where, line, f"the axis {label} has the value {twice} twice.", given=twice, possible="each value once")
     return axis
+
+
+def refuse_idle(name: str, where: str, line: int | None) -> None:
+    if (head := name.partition(".")[0]) in PLAYS_NO_PART:
+        why = "the seeds are those of `seeds`" if head == "seed" else "it changes nothing in what becomes of a record"
+        raise failure(where, line, f"{name} is no axis: {why}.", given=name, possible="a setting, or another value that a run depends on")
 
 
 def distinct(axes: list[Axis], where: str) -> list[Axis]:
@@ -99,10 +105,19 @@ def configurations(scenario: Scenario, axes: Sequence[Axis]) -> list[Configurati
         except ScenarioError as mistake:
             problems += mistake.problems
     if problems:
-        raise ScenarioError(list(dict.fromkeys(problems)))
+        drawn = {name for axis in axes if axis.drawn for name in axis.names}
+        raise ScenarioError(_one_of_each(problems, drawn))
     if all(configuration.plan is None for configuration in found):
         scenario.check()  # No axis could mend it: then it is the scenario's own mistake.
     return found
+
+
+def _one_of_each(problems: Sequence[Problem], drawn: Container[str]) -> list[Problem]:
+    """The same mistake once, and of all the values of a drawn axis the first that is none."""
+    found: dict[object, Problem] = {}
+    for problem in problems:
+        found.setdefault(problem.origin.file if problem.origin.file in drawn else problem, problem)
+    return list(found.values())
 
 
 def _configuration(base: Scenario, axes: Sequence[Axis], values: Sequence[tuple[object, ...]]) -> Configuration:

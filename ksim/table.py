@@ -102,8 +102,12 @@ class Table:
 
     def to_json(self, to: str | Path | TextIO | None = None) -> str:
         """An array with one object per row."""
-        lines = ",\n".join(json.dumps({name: row[name] for name in self.columns}, ensure_ascii=False, allow_nan=False) for row in self.rows)
+        lines = ",\n".join(self.json_lines())
         return _deliver(f"[\n{lines}\n]\n" if lines else "[]\n", to)
+
+    def json_lines(self) -> Iterator[str]:
+        """One object per row."""
+        return (json.dumps({name: row[name] for name in self.columns}, ensure_ascii=False, allow_nan=False) for row in self.rows)
 
     def rates(self, by: Sequence[str] | None = None, of: str | Sequence[str] = HEADLINES, confidence: float = CONFIDENCE) -> tuple[Rate, ...]:
         """Per configuration (the values of the axes `by`, default all): how often, with intervals. See `Rate` for which of the two rates to believe."""

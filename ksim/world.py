@@ -45,7 +45,8 @@ class SimulatedWorld:
         self.dice = dice
         self.call_at = loop.call_at
         self.crash, self.shutdown, self.restart, self.pause, self.resume = loop.crash, loop.terminate, loop.restart, loop.pause, loop.resume
-        self.cut, self.mend, self.reset, self.slow_down = loop.cut, loop.mend, loop.reset, network.slow_down
+        self.cut, self.mend, self.reset = loop.cut, loop.mend, loop.reset
+        self.slow_down, self.speed_up = network.slow_down, network.speed_up
         self.slow_machine = work.slow_down
         self.leader_of, self.isr_of = self.decisions.leader_of, self.decisions.isr_of
 

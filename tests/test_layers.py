@@ -38,7 +38,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("processing", "exposure_transactions"),
     ("population", "lives", "breakers", "atomicity", "chaos"),
     ("workload", "network", "history", "dice"),
-    ("packed", "lines", "ranges", "collecting"),
+    ("packed", "lines", "ranges", "collecting", "loop_connections"),
     ("calibration",),
     ("plan", "problems", "toml_lines", "metrics_names", "metrics_windows"),
 )

@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
 from ksim.dice import Dice
@@ -62,7 +63,6 @@ class Proxy:
         self._sightings: Sightings | None = None
         self._clock = Clock()
         self._delays = no_delays()
-        self._bandwidth: float | None = None
         self._doors: dict[tuple[str, str], Entrance] = {}
         self._links: list[Entrance] = []
         self._nodes: dict[int, str] = {}
@@ -72,7 +72,6 @@ class Proxy:
         self._taken: set[socket.socket] = set()
         """Came in, and are not yet connected with anything."""
         self._cuts: dict[tuple[str, str], int] = {}
-        self._bandwidths: dict[tuple[str, str], float] = {}
         self._made: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         _load_decoders()
@@ -107,7 +106,6 @@ class Proxy:
         for pair in list(self._cuts):
             self._cuts[pair] = 1
             self.mend(*pair)
-        self._bandwidths.clear()
         self._set_delays(no_delays())
         for conversation in [conversation for conversation in self._conversations if (conversation.client, conversation.broker) in self._doors]:
             conversation.abandon()
@@ -220,12 +218,16 @@ class Proxy:
     def _adjust(self, conversation: Conversation) -> None:
         """To the cuts and speeds that hold now."""
         for pipe, pair in _pipes(conversation):
-            pipe.bandwidth = self._bandwidths.get(pair, self._bandwidth)
+            pipe.bandwidth = self._bandwidth(pair)
             if pair in self._cuts:
                 pipe.cut()
 
     def _latency(self, sender: str, receiver: str) -> Micros:
-        return self._delays.delay((sender, receiver), None)
+        return self._delays.latency((sender, receiver))
+
+    def _bandwidth(self, path: tuple[str, str]) -> float | None:
+        bandwidth = self._delays.bandwidth(path)
+        return None if bandwidth is None else float(bandwidth)
 
     def _broker_may_be_gone(self, entrance: Entrance) -> None:
         """Where nobody listens any more, the door refuses until somebody does."""
@@ -277,22 +279,24 @@ class Proxy:
             conversation.break_off(why, Close.RESET)
         return len(found)
 
-    def slow(self, sender: str, receiver: str, latency: Micros, bandwidth: float | None = None) -> None:
-        """`latency` is added (a negative one taken back); `bandwidth`, bytes per microsecond, holds until the next call."""
-        if latency:
-            self._delays.slow_down(sender, receiver, latency)
-        if bandwidth is None:
-            self._bandwidths.pop((sender, receiver), None)
-        else:
-            self._bandwidths[sender, receiver] = bandwidth
+    def slow_down(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        """by: added to the latency; bandwidth: of each connection, in bytes per microsecond, in place of what it was."""
+        self._delays.slow_down(sender, receiver, by, bandwidth)
+        self._set_bandwidth(sender, receiver)
+
+    def speed_up(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        self._delays.speed_up(sender, receiver, by, bandwidth)
+        self._set_bandwidth(sender, receiver)
+
+    def _set_bandwidth(self, sender: str, receiver: str) -> None:
         for pipe in self._pipes_between(sender, receiver):
-            pipe.bandwidth = self._bandwidth if bandwidth is None else bandwidth
+            pipe.bandwidth = self._bandwidth((sender, receiver))
 
     def _set_delays(self, delays: LinkDelays) -> None:
         self._delays = delays
-        self._bandwidth = None if delays.bandwidth is None else float(delays.bandwidth)
         for conversation in self._conversations:
-            conversation.forth.bandwidth = conversation.back.bandwidth = self._bandwidth
+            for pipe, pair in _pipes(conversation):
+                pipe.bandwidth = self._bandwidth(pair)
 
     def _is_cut(self, one: str, other: str) -> bool:
         return (one, other) in self._cuts or (other, one) in self._cuts

@@ -334,8 +334,11 @@ class LiveWorld:
     def mend(self, sender: str, receiver: str) -> None:
         self.proxy.mend(sender, receiver)
 
-    def slow_down(self, sender: str, receiver: str, by: Micros) -> None:
-        self.proxy.slow(sender, receiver, by)
+    def slow_down(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        self.proxy.slow_down(sender, receiver, by, bandwidth)
+
+    def speed_up(self, sender: str, receiver: str, by: Micros, bandwidth: Fraction | None) -> None:
+        self.proxy.speed_up(sender, receiver, by, bandwidth)
 
     def reset(self, one: str, other: str) -> int:
         return self.proxy.reset(one, other)

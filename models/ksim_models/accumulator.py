@@ -52,6 +52,8 @@ class Accumulator:
         """Partitions with a batch in flight, where max.in.flight is 1 (A36)."""
         self.waiters = 0
         """send() calls that wait for memory: they cancel linger (A25)."""
+        self.claimed = False
+        """The first of them has been woken since it began to wait: whatever is free is its own, though it may not be enough yet (A21)."""
         self.hurried = 0
         """How many flush(), close(), commits and aborts are under way: meanwhile nothing lingers (A27)."""
         self.batches_made = 0
@@ -122,6 +124,7 @@ class Accumulator:
         if self.memory_log is not None:
             self.memory_log.append((None, batch.held))
         self.free_memory += batch.held
+        self.claimed = self.claimed or batch.held > 0
         batch.held = 0
 
     # Ready.

@@ -19,6 +19,7 @@ class Thread:
     __slots__ = (
         "again",
         "arrivals",
+        "asks_for",
         "blocked_on",
         "breaker",
         "chosen",
@@ -61,6 +62,8 @@ class Thread:
         """The producer's number of the record whose send() is blocked."""
         self.record = -1
         """The index in its workload of the record whose send() was called last."""
+        self.asks_for = 0, 0
+        """Bytes that a send() waits for, and for how many milliseconds it waits for them."""
         self.refusal = "", ""
         """Of a transactional producer: what the last send() that failed by itself threw or returned, until its application has seen it."""
         self.sent_at: Micros = 0

@@ -169,7 +169,8 @@ class Consumer(Membership):
         taken = self.fetching.collect()
         if self.fetching.fell_out and not taken and not self.group_comes_first:
             self.fetching.update_positions(now, out)  # poll() goes round.
-        self.fetching.send_fetches(now, out)
+        if taken or self.commits is None or not self.commits.holds_fetches_up:
+            self.fetching.send_fetches(now, out)
         if not taken:
             return False
         for one in taken:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ksim_models.accumulator import Accumulator
 from ksim_models.application import Thread
+from ksim_models.arrivals import Arrivals
 from ksim_models.batch import BATCH_OVERHEAD, estimated_bytes, record_bytes, uneventful, upper_bound_bytes
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.partitioners import BuiltIn, Partitioner
@@ -57,16 +58,19 @@ class Lookahead:
         self.accumulator = accumulator
         self.metadata = metadata
         self.partitioner = partitioner
-        self.foreseen_partitioner: Partitioner | None = None
         self.overdue_from: Micros = NEVER
-        self.known: tuple[object, ...] = ()
-        """What the foresight was built on; anything else makes it void."""
-        self.at: Micros = LONG_AGO
+        self._begin([], ())
+
+    def _begin(self, threads: list[Thread], known: tuple[object, ...]) -> None:
+        self.known = known
+        """What the foresight is built on; anything else makes it void."""
+        self.at: Micros = NEVER
         """The next record that makes a difference, as far as was looked."""
-        self.next: list[int] = []
+        self.next = [thread.next for thread in threads]
         """Per thread, the first record that was not looked at yet."""
         self.batches: dict[str, Foreseen] = {}
-        self.memory_taken = 0
+        self.foreseen_partitioner: Partitioner | None = None
+        self.memory_taken = self.accumulator.memory_taken
         self.lingering: deque[Micros] = deque()
         """When the batches that will be opened have lingered."""
         self.opens_at: Micros = LONG_AGO
@@ -93,23 +97,12 @@ class Lookahead:
         if (
             len(free) < len(threads)
             or known != self.known
-            or self.at <= now
             or overdue_from <= self.opens_at
             or any(following < thread.next for following, thread in zip(self.next, free, strict=True))
         ):
             self._begin(free, known)
         self.overdue_from = overdue_from
         return min(bound, self._look(free, now, bound))
-
-    def _begin(self, threads: list[Thread], known: tuple[object, ...]) -> None:
-        self.known = known
-        self.at = NEVER
-        self.next = [thread.next for thread in threads]
-        self.batches.clear()
-        self.foreseen_partitioner = None
-        self.lingering.clear()
-        self.memory_taken = self.accumulator.memory_taken
-        self.opens_at = LONG_AGO
 
     def _look(self, threads: list[Thread], now: Micros, bound: Micros) -> Micros:
         if self.at < NEVER:
@@ -125,8 +118,6 @@ class Lookahead:
                 index = self.next[place]
                 if index < thread.arrivals.total:
                     due = thread.arrivals.time_of(index)
-                    if due < thread.free_at:
-                        due = thread.free_at
                     if due < at:
                         first, at = place, due
             if first < 0:
@@ -136,24 +127,23 @@ class Lookahead:
                 return at
             self.next[first] += 1
             if len(threads) == 1 and threads[0].steady:
-                self.next[first] += self._skip(threads[0], self.next[first], bound if not lingering else min(bound, lingering[0]))
+                self.next[first] += self._skip(threads[0].arrivals, self.next[first])
 
-    def _skip(self, thread: Thread, index: int, bound: Micros) -> int:
-        """So many of the following records, before `bound`, only join the batch that the built-in choice is filling."""
-        arrivals, built_in = thread.arrivals, self.foreseen_partitioner
-        if not isinstance(built_in, BuiltIn) or arrivals.partition is not None or arrivals.topic not in built_in.places or thread.free_at >= bound:
+    def _skip(self, arrivals: Arrivals, index: int) -> int:
+        """So many of the following records, which are alike, only join the batch that the built-in choice is filling."""
+        built_in = self.foreseen_partitioner
+        if not isinstance(built_in, BuiltIn) or arrivals.partition is not None or arrivals.topic not in built_in.places:
             return 0
-        batch = self.batches.get(built_in.places[arrivals.topic].partition)
-        size = arrivals.size
-        if batch is None or batch.is_full or size is None:
+        place, size = built_in.places[arrivals.topic], arrivals.size
+        batch = self.batches.get(place.partition)
+        if batch is None:
             return 0
+        assert size is not None
         count = uneventful(batch.capacity, batch.used, batch.count, size, batch.estimate, built_in.bytes_left(arrivals.topic))
-        count = min(count, arrivals.count_until(bound - 1) - index)
-        if count < 2:
-            return 0
+        count = max(0, min(count, arrivals.total - index))
         before = batch.estimated
         batch.add_alike(count, size)
-        built_in.appended(arrivals.topic, batch.estimated - before, (), last_is_full=False)
+        place.bytes += batch.estimated - before
         return count
 
     def _matters(self, thread: Thread, index: int, at: Micros) -> bool:

@@ -82,6 +82,16 @@ class ClientProfile:
     """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
+    tells_records_apart: bool
+    """3.0 (KAFKA-12548, S16): of a batch refused for some of its records each fails with an exception of its own; before, all with the same."""
+    backoff_lasts_until_usable: bool
+    """3.3 (KAFKA-13879, N7): the reconnect backoff begins anew when a connection can be used; before, when the other side had accepted it."""
+    linger_returns: bool
+    """2.8.1 (KAFKA-12870, A27): records of the next transaction linger again; before, none lingered once a transaction had been ended."""
+    close_repeats_abort: bool
+    """3.6.0 to 3.7.0 (KAFKA-16217, A51): close() tries over and over to abort a transaction that cannot be aborted, until its time is over."""
+    memory_text_tells_pool: bool
+    """3.1 (pull request 11378, A22): the text of a BufferExhaustedException says how much was asked for, and what there is."""
     batch_size_at_least_one: bool
     """3.3.2, 3.4 (section 0.2): batch.size = 0 counts as 1; with 3.3.0 and 3.3.1 a send without a key never returns."""
     authorization_errors_end_no_producer: bool
@@ -109,7 +119,7 @@ class ClientProfile:
     transactions_v2: bool
     """4.0 (KIP-890, T40): no requests of its own add partitions or offsets to a transaction, and every end brings another epoch."""
     illegal_steps_are_illegal_states: bool
-    """3.0 (T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
+    """3.1.1, 3.2 (KAFKA-13412, T1): a call out of its turn is an IllegalStateException; before, a KafkaException."""
     illegal_steps_poison: bool
     """3.6 (KAFKA-14831, T1): an illegal transition on the I/O thread is the end of the producer."""
     pins_timed_out_calls: bool
@@ -146,6 +156,8 @@ class ClientProfile:
     """3.2.0 to 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
     offset_fetch_retries_all: bool
     """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
+    fetches_wait_for_positions: bool
+    """4.2 (KAFKA-18376): a consumer of KIP-848 whose new partition has no committed offset to tell yet asks for no other records, and throws in the end."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -284,6 +296,11 @@ def client_profile(version: str) -> ClientProfile:
         splits_parts_in_halves=release >= (4, 2, 0),
         drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
+        tells_records_apart=release >= (3, 0, 0),
+        backoff_lasts_until_usable=release >= (3, 3, 0),
+        linger_returns=release >= (2, 8, 1),
+        close_repeats_abort=(3, 6, 0) <= release <= (3, 7, 0),
+        memory_text_tells_pool=release >= (3, 1, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
         id_mapping_error_is_fatal=release >= (4, 0, 0),
@@ -297,7 +314,7 @@ def client_profile(version: str) -> ClientProfile:
         tells_batches_apart_by_epoch=_has_fix(release, (3, 0, 2), (3, 1, 1), (3, 2, 0)),
         retries_more_errors=release >= (3, 3, 2),
         transactions_v2=release >= (4, 0, 0),
-        illegal_steps_are_illegal_states=release >= (3, 0, 0),
+        illegal_steps_are_illegal_states=release >= (3, 1, 1),
         illegal_steps_poison=release >= (3, 6, 0),
         pins_timed_out_calls=release >= (3, 1, 1),
         failed_sends_abort=release >= (3, 2, 0),
@@ -317,6 +334,7 @@ def client_profile(version: str) -> ClientProfile:
         failed_sync_loses_partitions=release in ((3, 3, 0), (3, 3, 1)),
         reads_on_while_it_commits=(3, 2, 0) <= release <= (3, 2, 2),
         offset_fetch_retries_all=release >= (3, 9, 0),
+        fetches_wait_for_positions=release >= (4, 2, 0),
     )
 
 

@@ -17,12 +17,11 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.quorum_messages import RAFT_REQUESTS, RAFT_RESPONSES, MetadataEntry
 from ksim_models.raft import RaftVoter
 from ksim_models.raft_log import RaftDisk, RaftLog
-from ksim_models.raft_roles import Role
 from ksim_models.raft_thread import RaftThread
 from ksim_models.units import NEVER, Micros, ms
 
 SHUTDOWN_AT_MOST: Micros = ms(5_000)
-"""KafkaRaftManager.shutdown: so long a leader waits for its successor before it goes."""
+"""KafkaRaftManager.shutdown: so long a voter waits until another one leads before it goes."""
 
 
 class QuorumController:
@@ -90,7 +89,7 @@ class QuorumController:
                 self.running, self._exit_at = True, NEVER
                 self.thread.start(now)
             case Terminated() if self.running:
-                self._exit_at = now + SHUTDOWN_AT_MOST if self.raft.resign(now) else now
+                self._exit_at = now + SHUTDOWN_AT_MOST
             case Asked(request):
                 self._on_asked(request, now, out)
             case Wake() if self.active is not None:
@@ -129,13 +128,16 @@ class QuorumController:
 
     def _turn(self, now: Micros, out: list[Effect]) -> None:
         """What has changed in the quorum is carried to the controller, and what it has decided to the quorum."""
+        ends = self._exit_at < NEVER
+        if ends:
+            self.raft.end(now)
         self._follow_the_leadership(now, out)
         self.thread.poll(now, out)
         self._follow_the_leadership(now, out)
         if self.active is not None:
             self.raft.append([MetadataEntry(self.raft.epoch, record, tuple(told)) for record, told in self.active.drain(now)])
         self.thread.serve_parked(now, out)
-        if self._exit_at <= now or (self._exit_at < NEVER and self.raft.role is not Role.RESIGNED and self.raft.leader):
+        if ends and (self._exit_at <= now or self.raft.has_remote_leader):  # KafkaRaftClient.maybeCompleteShutdown
             self.running, self.active = False, None
             out.append(Exit())
 

@@ -51,6 +51,8 @@ class RaftVoter(RaftObserver):
         self.votes: dict[str, bool] = {}
         """Who has answered to this candidature, and how."""
         self.backing_off = False
+        self.ending = False
+        """A graceful shutdown has begun."""
         self.has_fetched = False
         """From the leader of this epoch: then it is alive, and no pre-vote is granted against it (KIP-996)."""
         self.parked: dict[str, Parked] = {}
@@ -97,16 +99,16 @@ class RaftVoter(RaftObserver):
     def start(self, now: Micros) -> None:
         """QuorumState.initialize: whoever led resigns, so that no offset of that epoch is written twice; whoever stood stands on."""
         super().start(now)
-        self.parked, self.votes, self.backing_off, self.retries = {}, {}, False, 0
+        self.parked, self.votes, self.backing_off, self.ending, self.retries = {}, {}, False, False, 0
         self._lead_nothing()
         if self.leader == self.name:
             self.role, self.until = Role.RESIGNED, now + self._election_timeout()
             self.unacknowledged = [*self.others]
+        elif self.disk.voted == self.name and (self.profile.pre_vote or not self.leader):  # The file keeps the vote beside the leader since 4.0.
+            self.role, self.retries, self.votes, self.disk.leader = Role.CANDIDATE, 1, {self.name: True}, ""
+            self.until = now + self._election_timeout()
         elif self.leader:
             self.role, self.has_fetched = Role.FOLLOWER, False
-        elif self.disk.voted == self.name:
-            self.role, self.retries, self.votes = Role.CANDIDATE, 1, {self.name: True}
-            self.until = now + self._election_timeout()
         else:
             self.role, self.until = Role.UNATTACHED, now + self._election_timeout()
 
@@ -127,6 +129,9 @@ class RaftVoter(RaftObserver):
             out.append(Send(connection, self._fetched(self.parked.pop(connection).request)))
 
     def patience_ends(self, now: Micros) -> None:
+        if self.ending:  # It waits for another leader, or for the end of its time (pollResigned, pollUnattached, pollCandidate).
+            self.until = NEVER
+            return
         match self.role:
             case Role.UNATTACHED | Role.FOLLOWER:
                 self._stand(now)
@@ -138,16 +143,18 @@ class RaftVoter(RaftObserver):
                 self._is_not_wanted(now)
             case Role.LEADER:
                 self._resign(now)  # KC-86: no majority has fetched for too long.
+            case Role.RESIGNED if self.profile.pre_vote:
+                self._be_unattached(self.epoch + 1, now)  # And asks at once: it has waited long enough.
             case Role.RESIGNED:
-                self._be_unattached(self.epoch + 1, now)
+                self._stand(now)
 
     def act(self, late: list[str], now: Micros, out: list[Effect]) -> None:
         match self.role:
-            case Role.FOLLOWER if self.profile.voters_look_elsewhere:
+            case Role.FOLLOWER if self._looks_elsewhere:
                 self.fetch_from_the_best(late, now, out)
             case Role.FOLLOWER if self.peers.is_ready(self.leader, now):
                 self._fetch(self.leader, now, out)
-            case Role.UNATTACHED if self.profile.voters_look_elsewhere:
+            case Role.UNATTACHED if self._looks_elsewhere:
                 self.fetch_from_any(now, out)
             case Role.LEADER:
                 self._make_known(now, out)
@@ -155,21 +162,23 @@ class RaftVoter(RaftObserver):
                 for name in self._to_be_asked():
                     if self.peers.is_ready(name, now):
                         self.peers.ask(name, self._question(), now, out)
-            case _:
-                pass
 
     def _to_be_asked(self) -> list[str]:
         match self.role:
-            case Role.FOLLOWER if not self.profile.voters_look_elsewhere:
+            case Role.FOLLOWER if not self._looks_elsewhere:
                 return [self.leader]
             case Role.FOLLOWER | Role.UNATTACHED:
-                return self.others if self.profile.voters_look_elsewhere and not self.peers.any_asked() else []
+                return self.others if self._looks_elsewhere and not self.peers.any_asked() else []
             case Role.PROSPECTIVE | Role.CANDIDATE:
                 return [] if self._is_rejected() or self.backing_off else [name for name in self.others if name not in self.votes]
             case Role.LEADER if self.profile.begin_quorum_epoch_repeats:
                 return []  # By its own timer.
             case Role.LEADER | Role.RESIGNED:
                 return self.unacknowledged
+
+    @property
+    def _looks_elsewhere(self) -> bool:
+        return self.profile.voters_look_elsewhere and not self.ending
 
     def _question(self) -> RaftRequest:
         if self.role is Role.RESIGNED:
@@ -232,8 +241,9 @@ class RaftVoter(RaftObserver):
             self.follow(self.leader, self.epoch, now)
         else:
             self.writes += 1
-            left = NEVER if self._is_rejected() else self.until
-            self.role, self.until = Role.UNATTACHED, left if now < left < NEVER else now + self._election_timeout()
+            self.role = Role.UNATTACHED
+            if self._is_rejected():  # Else its time is over, and it asks again at once.
+                self.until = now + self._election_timeout()
             self.peers.forget_questions()
 
     def _may_have_vote(self, request: VoteRequest) -> bool:
@@ -264,14 +274,14 @@ class RaftVoter(RaftObserver):
         self._be_unattached(epoch, now)
 
     def _be_unattached(self, epoch: int, now: Micros) -> None:
-        """Who was waiting for an election waits on for as long as it would have."""
-        waits_on = self.role in (Role.CANDIDATE, Role.UNATTACHED, Role.RESIGNED, Role.PROSPECTIVE)
+        """Who was waiting for an election waits on for as long as it would have (QuorumState.transitionToUnattached)."""
+        waits_on = self.role in (Role.CANDIDATE, Role.UNATTACHED, Role.PROSPECTIVE) or (self.role is Role.RESIGNED and self.profile.pre_vote)
         until = self.until
         self.role = Role.UNATTACHED
         self._lead_nothing()
         self.writes += 1
         super().know_no_leader(epoch, now)
-        self.until = until if waits_on and now < until < NEVER else now + self._election_timeout()
+        self.until = until if waits_on else now + self._election_timeout()
 
     def take(self, message: RaftFetchResponse, now: Micros) -> None:
         self.has_fetched = True
@@ -307,12 +317,15 @@ class RaftVoter(RaftObserver):
             if self.peers.is_ready(name, now):
                 self.peers.ask(name, BeginQuorumEpochRequest(self.name, self.epoch), now, out)
 
-    def resign(self, now: Micros) -> bool:
-        """It is to end. False where it leads nobody: then it may go at once."""
-        if not self.leads:
-            return False
-        self._resign(now)
-        return True
+    def end(self, now: Micros) -> None:
+        """It is to end, and leads no more."""
+        self.ending = True
+        if self.leads:
+            self._resign(now)
+
+    @property
+    def has_remote_leader(self) -> bool:
+        return self.leader not in ("", self.name)
 
     def _resign(self, now: Micros) -> None:
         preferred = tuple(sorted(self.others, key=lambda name: -self.ends[name]))
@@ -428,8 +441,6 @@ class RaftVoter(RaftObserver):
                 self.take(message, now)
             case BeginQuorumEpochResponse() | EndQuorumEpochResponse():  # In the role that asked: another has forgotten its questions.
                 self.unacknowledged = [name for name in self.unacknowledged if name != whom]
-            case _:
-                pass
 
     def closed(self, connection: str) -> None:
         """Somebody who had asked is gone."""

@@ -16,9 +16,11 @@ CLOSED_MEANWHILE: Refusal = "KafkaException", "Producer closed while send in pro
 CLOSED_WHILE_ALLOCATING: Refusal = "KafkaException", "Producer closed while allocating memory"
 
 
-def no_memory(waited_ms: int, total: int) -> Refusal:
-    text = f"Failed to allocate memory within the configured max blocking time {waited_ms} ms. Total memory: {total} bytes."
-    return "BufferExhaustedException", text
+def no_memory(wanted: int, waited_ms: int, total: int, available: int, poolable: int, *, tells_pool: bool) -> Refusal:
+    """waited_ms: what the wait for metadata had left of max.block.ms (A4)."""
+    what = f"{wanted} bytes" if tells_pool else "memory"
+    pool = f" Total memory: {total} bytes. Available memory: {available} bytes. Poolable size: {poolable} bytes" if tells_pool else ""
+    return "BufferExhaustedException", f"Failed to allocate {what} within the configured max blocking time {waited_ms} ms.{pool}"
 
 
 def no_metadata(topic: str, partition: int | None, known: int, waited_ms: int, cause: ErrorCode | None) -> Refusal:

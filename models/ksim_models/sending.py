@@ -24,7 +24,7 @@ from ksim_models.partitioners import BuiltIn, partitioner_of
 from ksim_models.profiles import ClientProfile
 from ksim_models.reactions import Reactions
 from ksim_models.refusals import CLOSED_BEFORE, CLOSED_MEANWHILE, CLOSED_WHILE_ALLOCATING, larger_than_the_buffer, no_memory, no_metadata, too_large
-from ksim_models.transaction_manager import TransactionManager
+from ksim_models.transaction_manager import PARTITION, TransactionManager
 from ksim_models.transactional_send import refused_by_send, why_not_sending
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
@@ -178,15 +178,18 @@ class Sending(Application):
 
     def _try_again(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         """A send() that was blocked: has what it waits for come, or its patience ended? What comes at the last moment still counts."""
+        in_line = thread.blocked_on == "memory"
         self.unblock(thread)
-        self.send_one(thread, now, out, blocked_before=True)
+        self.send_one(thread, now, out, blocked_before=True, in_line=in_line)
         if thread.blocked_on and now >= thread.patience_ends:
             self._give_up(thread, now, out)
         if not thread.blocked_on:
             thread.free_at = now
+            self.accumulator.claimed = self.accumulator.claimed or in_line  # What it leaves is for the next one.
 
     def _give_up(self, thread: Thread, now: Micros, out: list[Effect]) -> None:
         self.refuse(thread, *self.impatience(thread), now, out)
+        self.accumulator.claimed = self.accumulator.claimed or thread.blocked_on == "memory"
         self.unblock(thread)
         thread.chosen, thread.free_at = "", now
 
@@ -194,7 +197,10 @@ class Sending(Application):
         """A3, A22."""
         topic, waited = thread.arrivals.topic, self.config.max_block_ms
         if thread.blocked_on == "memory":
-            return no_memory(waited, self.accumulator.total_memory)
+            accumulator = self.accumulator
+            available = 0 if accumulator.claimed else accumulator.free_memory
+            pool = accumulator.total_memory, available, accumulator.batch_size
+            return no_memory(*thread.asks_for, *pool, tells_pool=self.profile.memory_text_tells_pool)
         known = self.metadata.topics.get(topic, ())
         error = self.metadata.errors.get(topic) if self.profile.metadata_timeout_has_cause else None
         return no_metadata(topic, thread.arrivals.partition, len(known), waited, error)
@@ -223,7 +229,8 @@ class Sending(Application):
 
     # One record.
 
-    def send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False) -> None:
+    def send_one(self, thread: Thread, now: Micros, out: list[Effect], *, blocked_before: bool = False, in_line: bool = False) -> None:
+        """in_line: it has waited for memory, and there is nobody before it."""
         arrivals = thread.arrivals
         flaw = arrivals.flaws.get(thread.record) if arrivals.flaws else None
         if flaw is not None and not blocked_before:
@@ -251,7 +258,8 @@ class Sending(Application):
             self.refuse(thread, self.in_error_state if fenced else "KafkaException", text, now, out)
             return
         if self.transactions is not None and (failure := why_not_sending(self.transactions)) is not None:
-            self.refuse(thread, failure.exception, failure.text, now, out)
+            text = failure.text.replace(PARTITION, self._partition_for(thread, partitions)) if PARTITION in failure.text else failure.text
+            self.refuse(thread, failure.exception, text, now, out)
             return
         if self._turns_for_ever(arrivals):
             thread.stopped = True
@@ -259,13 +267,16 @@ class Sending(Application):
             self._block(thread, "partitioner", out, known=blocked_before)
             return
         sticks = len(partitions) > 1 and self._sticks(thread)
-        batch, opened = self._room_for(thread, partitions, size, now, sticks=sticks, waited=blocked_before)
+        batch, opened = self._room_for(thread, partitions, size, now, sticks=sticks, in_line=in_line)
         if batch is None:
             capacity = max(self.accumulator.batch_size, upper_bound_bytes(size))
             if capacity > self.accumulator.total_memory:  # C8: nobody looked at construction.
                 thread.chosen = ""
                 self.refuse(thread, *larger_than_the_buffer(capacity, self.accumulator.total_memory), now, out)
                 return
+            if not in_line:
+                thread.asks_for = capacity, (thread.patience_ends - now) // 1000
+                self.accumulator.claimed = self.accumulator.claimed and self.accumulator.waiters > 0
             self._block(thread, "memory", out, known=blocked_before)
             return
         thread.chosen = ""
@@ -292,10 +303,11 @@ class Sending(Application):
         batch.add(number, count, size)
         batch.compresses(batch.size_bytes - before, thread.arrivals.compression_ratio, thread.arrivals.compression_spread)
 
-    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, sticks: bool, waited: bool) -> tuple[Batch | None, bool]:
+    def _room_for(self, thread: Thread, partitions: Sequence[str], size: int, now: Micros, *, sticks: bool, in_line: bool) -> tuple[Batch | None, bool]:
         """The batch that the record joins, and whether it was opened for that (A12, A15, A46); None while there is no memory for one (A20).
 
-        Who comes while others wait for memory waits behind them: what there is belongs to the first of them, bit by bit (A21).
+        Who comes while others wait for memory is served if there is enough for it, unless the first of them has been woken:
+        what there is belongs to that one then, bit by bit (A21).
         """
         topic = thread.arrivals.topic
         asks_again = self.partitioner.asks_again and not thread.chosen
@@ -318,9 +330,12 @@ class Sending(Application):
             partition = self._partition_for(thread, partitions)
         if not sticks:
             thread.chosen = partition
-        if self.accumulator.waiters and not waited:
+        accumulator = self.accumulator
+        if accumulator.waiters and accumulator.claimed and not in_line:
             return None, True
-        return self.accumulator.new_batch(partition, upper_bound_bytes(size), now), True
+        opened = accumulator.new_batch(partition, upper_bound_bytes(size), now)
+        accumulator.claimed = accumulator.claimed or (opened is not None and accumulator.waiters > 0)  # What it leaves wakes the first of them.
+        return opened, True
 
     def _sticks(self, thread: Thread) -> bool:
         """Its partition is the built-in choice, which goes by bytes."""

@@ -220,6 +220,39 @@ CLIENT_SWITCHES = (
         "KAFKA-17019",
     ),
     Switch(
+        "tells_records_apart",
+        "A record in a batch that was refused for another record",
+        {False: "fails with the same exception as that one", True: "fails with an exception of its own"},
+        "KAFKA-12548",
+        _without_answers,
+    ),
+    Switch(
+        "backoff_lasts_until_usable",
+        "The wait before a reconnect",
+        {False: "is short again as soon as a broker's port has answered", True: "is longer each time until a broker itself has answered"},
+        "KAFKA-13879",
+    ),
+    Switch(
+        "linger_returns",
+        "A record of the second transaction, or of a later one,",
+        {False: "is sent without lingering", True: "waits as long as in the first"},
+        "KAFKA-12870",
+        _not_transactional,
+    ),
+    Switch(
+        "close_repeats_abort",
+        "close() with a transaction open that cannot be aborted",
+        {False: "leaves the transaction as it is", True: "tries for as long as it was given time"},
+        "KAFKA-16217",
+        _not_transactional,
+    ),
+    Switch(
+        "memory_text_tells_pool",
+        "The text of the exception for a send() that waited for memory in vain",
+        {False: "says how long it waited", True: "says also how much it wanted, and what there was"},
+        "pull request 11378",
+    ),
+    Switch(
         "batch_size_at_least_one",
         "With batch.size=0 a send() without a key",
         {False: "never returns (3.3.0 and 3.3.1) or makes a batch of each record", True: "makes a batch of each record"},
@@ -368,6 +401,15 @@ CLIENT_SWITCHES = (
         "A consumer that asks for committed offsets and is told an error that is retriable",
         {False: "fails, unless the coordinator loads or is another", True: "asks again"},
         "KAFKA-17279",
+    ),
+    Switch(
+        "fetches_wait_for_positions",
+        "A consumer of group.protocol=consumer whose group cannot say yet where a new partition is to be read from",
+        {
+            False: "takes records of its other partitions all the same",
+            True: "takes none of its other partitions either, and throws a TimeoutException after default.api.timeout.ms",
+        },
+        "KAFKA-18376",
     ),
 )
 

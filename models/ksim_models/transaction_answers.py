@@ -79,7 +79,8 @@ def _react(manager: TransactionManager, request: Pending, code: ErrorCode, then:
         case Then.FATAL:
             _fatal(manager, request, failure)
         case Then.FATAL_UNEXPECTED:
-            _fatal(manager, request, Failure("KafkaException", UNEXPECTED[request.api].format(error.meaning)))
+            kind = request.message.kind.upper() if isinstance(request.message, FindCoordinatorRequest) else ""
+            _fatal(manager, request, Failure("KafkaException", UNEXPECTED[request.api].format(error.meaning, kind=kind, key=request.key)))
         case Then.FATAL_WRAPPED:
             text = f"org.apache.kafka.common.errors.{failure.exception}: {failure.text}"
             _fatal(manager, request, Failure("KafkaException", text, cause=failure.exception))
@@ -112,14 +113,14 @@ def _partitions_answered(manager: TransactionManager, request: Pending, results:
     results = tuple(results)
     request.backoff = manager.backoff
     forbidden: list[str] = []
-    failed: ErrorCode | None = None
+    has_failed = False
     for partition, code in results:
         error = known_to(manager.profile.release, code)
         then = reaction(request.api, error, manager.profile)
         if then is Then.UNAUTHORIZED_TOPIC:
             forbidden.append(topic_of(partition))
         elif then is Then.PARTITION:
-            failed = failed or error
+            has_failed = True
         elif then is not Then.DONE:
             if then is Then.CONCURRENT and not manager.partitions:
                 request.backoff = min(ms(FIRST_ADD_BACKOFF_MS), manager.backoff)
@@ -130,8 +131,9 @@ def _partitions_answered(manager: TransactionManager, request: Pending, results:
     if forbidden:
         text = f"Not authorized to access topics: [{', '.join(dict.fromkeys(forbidden))}]"
         _abortable(manager, request, Failure(ErrorCode.TOPIC_AUTHORIZATION_FAILED.exception, text))
-    elif failed is not None:
-        _abortable(manager, request, _failed_partition(failed))
+    elif has_failed:
+        errors = ", ".join(f"{partition}={known_to(manager.profile.release, code).name}" for partition, code in results)
+        _abortable(manager, request, Failure("KafkaException", f"Could not add partitions to transaction due to errors: {{{errors}}}"))
     else:
         manager.added(tuple(partition for partition, _ in results), request)
 
@@ -151,7 +153,3 @@ def _offsets_answered(manager: TransactionManager, request: Pending, results: It
             _react(manager, request, error, then)
             break
     manager.offsets_left(request)
-
-
-def _failed_partition(error: ErrorCode) -> Failure:
-    return Failure("KafkaException", f"Could not add partitions to transaction due to errors: {error.name}")

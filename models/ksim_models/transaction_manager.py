@@ -33,7 +33,11 @@ FATAL_FOR_EVERYONE = (
     "UnsupportedVersionException",
 )
 """I14: what a failed batch, or a failed send(), makes of the producer."""
+FENCED_BEFORE = "The producer has been rejected from the broker because it tried to use an old epoch with the transactionalId"
+NOT_IN_TRANSACTION_BEFORE = "Cannot send offsets to transaction either because the producer is not in an active transaction"
 EXHAUSTED = "Transaction Request was aborted after exhausting retries."
+PARTITION = "<partition>"
+"""Stands in a text for that of the record whose send() throws: who asks knows it."""
 FIRST_ADD_BACKOFF_MS = 20
 """T24."""
 
@@ -112,7 +116,7 @@ class TransactionManager:
     def _become(self, target: State, failure: Failure | None) -> None:
         completed = self.is_completing
         self.state, self.last_error = target, failure
-        if completed is not self.is_completing:
+        if completed is not self.is_completing and (not completed or self.profile.linger_returns):
             self.hurry(-1 if completed else 1)
 
     def abortable(self, failure: Failure, *, in_background: bool = True) -> None:
@@ -129,15 +133,14 @@ class TransactionManager:
     def bumps_by_client(self) -> bool:
         return self.coordinator_bumps and not self.is_v2
 
-    def abortable_if_possible(self, failure: Failure, fatal: Failure | None = None) -> bool:
-        """T11. Answers whether it was."""
+    def abortable_if_possible(self, failure: Failure, fatal: Failure | None = None) -> None:
+        """T11."""
         if not (self.coordinator_bumps or self.is_v2):
             self.fatal(fatal or failure)
-            return False
+            return
         if self.bumps_by_client:
             self.bump_required = True
         self.abortable(failure)
-        return True
 
     def failed(self, failure: Failure, *, in_background: bool) -> None:
         """T12: a batch failed for good, or a send() did."""
@@ -156,14 +159,19 @@ class TransactionManager:
         failure = self.last_error
         if not self.has_error or failure is None:
             return
-        who = f"Producer with transactionalId '{self.transactional_id}' and ProducerIdAndEpoch(producerId={self.producer_id}, epoch={self.epoch})"
-        if failure.exception == "ProducerFencedException":
-            raise IllegalState(Failure(failure.exception, f"{who} has been fenced by another producer with the same transactionalId"))
-        if failure.exception == "InvalidProducerEpochException":
-            raise IllegalState(Failure(failure.exception, f"{who} attempted to produce with an old epoch"))
-        if failure.exception == "IllegalStateException":
-            text = f"{who} cannot execute transactional method because of previous invalid state transition attempt"
-            raise IllegalState(Failure(failure.exception, text, failure.exception))
+        numbers = f"(producerId={self.producer_id}, epoch={self.epoch})"  # From 3.2 to 3.6 with "ProducerIdAndEpoch" before it.
+        who = f"Producer with transactionalId '{self.transactional_id}' and {numbers}"
+        is_old = not self.profile.pins_timed_out_calls
+        match failure.exception:
+            case "ProducerFencedException":
+                text = FENCED_BEFORE if is_old else f"{who} has been fenced by another producer with the same transactionalId"
+                raise IllegalState(Failure(failure.exception, text))
+            case "InvalidProducerEpochException":
+                text = f"Producer attempted to produce with an old epoch {numbers}" if is_old else f"{who} attempted to produce with an old epoch"
+                raise IllegalState(Failure(failure.exception, text))
+            case "IllegalStateException":
+                text = f"{who} cannot execute transactional method because of previous invalid state transition attempt"
+                raise IllegalState(Failure(failure.exception, text, failure.exception))
         raise IllegalState(Failure("KafkaException", "Cannot execute transactional method because we are in an error state", failure.exception))
 
     # What the application calls. Each throws `IllegalState`, or answers what it waits for.
@@ -210,7 +218,7 @@ class TransactionManager:
             self.new_partitions.clear()
         self._enqueue_new_partitions()
         request = EndTxnRequest(self.transactional_id, self.producer_id, self.epoch, committed, 2 if self.is_v2 else 1)
-        result = self._enqueue(END_TXN, request, Priority.END_TXN)
+        result = self._enqueue(END_TXN, request, Priority.END_TXN, f"EndTxn({'true' if committed else 'false'})")
         self.read_features(at_first=False)
         return self._ask_for_id(Priority.EPOCH_BUMP) if self.bump_required else result
 
@@ -220,8 +228,10 @@ class TransactionManager:
         self._throw_if_pinned("sendOffsetsToTransaction")
         self.throw_if_failed()
         if self.state is not State.IN_TRANSACTION:
+            if not self.profile.illegal_steps_are_illegal_states:
+                raise IllegalState(Failure("KafkaException", NOT_IN_TRANSACTION_BEFORE))
             text = f"Cannot send offsets if a transaction is not in progress (currentState= {self.state.value})"
-            raise IllegalState(Failure("IllegalStateException" if self.profile.illegal_steps_are_illegal_states else "KafkaException", text))
+            raise IllegalState(Failure("IllegalStateException", text))
         if self.is_v2:
             self.started = True
             return self.enqueue_offset_commit(Result("TxnOffsetCommitHandler"), offsets, group, epochs)
@@ -258,9 +268,10 @@ class TransactionManager:
         self.throw_if_failed()
         self._throw_if_pinned("send")
         if self.producer_id < 0:
-            raise IllegalState(Failure("IllegalStateException", "Cannot add partition to transaction before completing a call to initTransactions"))
+            text = f"Cannot add partition {PARTITION} to transaction before completing a call to initTransactions"
+            raise IllegalState(Failure("IllegalStateException", text))
         if self.state is not State.IN_TRANSACTION:
-            raise IllegalState(Failure("IllegalStateException", f"Cannot add partition to transaction while in state  {self.state.value}"))
+            raise IllegalState(Failure("IllegalStateException", f"Cannot add partition {PARTITION} to transaction while in state  {self.state.value}"))
 
     def _throw_if_not_ready_for_send(self) -> None:
         if self.has_error and self.last_error is not None:
@@ -311,8 +322,9 @@ class TransactionManager:
 
     # The queue.
 
-    def _enqueue(self, api: str, message: object, priority: Priority) -> Result:
-        result = Result(api)
+    def _enqueue(self, api: str, message: object, priority: Priority, operation: str = "") -> Result:
+        """operation: what a call waits for, where that is not the name of the request."""
+        result = Result(operation or api)
         self.queue.append(Pending(api, message, priority, result, TRANSACTION, self.transactional_id, self.backoff))
         return result
 
@@ -410,13 +422,9 @@ class TransactionManager:
         else:
             self.retry(request)
 
-    def initialize_again(self, failure: Failure) -> None:
-        """S1.3: the producer is as if it had never been initialized."""
-        for request in self.queue:
-            request.result.fail(failure)
+    def initialize_again(self) -> None:
+        """S1.3: the producer is as if it had never been initialized. Only InitProducerId is refused so: nothing else waits, and its call has heard of it."""
         self._go(State.UNINITIALIZED)
-        if self.pinned is not None:
-            self.pinned[0].fail(failure)
 
     def fail_pending(self, failure: Failure) -> None:
         """A52: close() by force."""

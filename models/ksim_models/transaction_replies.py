@@ -152,7 +152,7 @@ def reaction(api: str, error: ErrorCode, profile: ClientProfile) -> Then:
 
 
 UNEXPECTED = {
-    FIND_COORDINATOR: "Could not find a coordinator due to unexpected error: {}",
+    FIND_COORDINATOR: "Could not find a coordinator with type {kind} with key {key} due to unexpected error: {}",
     INIT_PRODUCER_ID: "Unexpected error in InitProducerIdResponse; {}",
     ADD_OFFSETS: "Unexpected error in AddOffsetsToTxnResponse: {}",
     OFFSET_COMMIT: "Unexpected error in TxnOffsetCommitResponse: {}",

@@ -78,7 +78,8 @@ def leader() -> LoneVoter:
 
 def resigned() -> LoneVoter:
     voter = leader()
-    assert voter.raft.resign(voter.now)
+    voter.raft.end(voter.now)
+    assert voter.raft.role is Role.RESIGNED
     return voter
 
 
@@ -205,3 +206,142 @@ def test_an_elected_leaders_first_record_is_its_own() -> None:
     voter.lead()
 
     assert voter.raft.log.entries[-1] == MetadataEntry(3, LeaderChangeRecord("c2", 3))
+
+
+def of_a_dead_leader() -> LoneVoter:
+    """It led, was killed and started again."""
+    voter = leader()
+    voter.raft.start(voter.now)
+    return voter
+
+
+@pytest.mark.parametrize(
+    ("version", "role", "epoch"),
+    [
+        pytest.param("3.9", Role.CANDIDATE, 3, id="KafkaRaftClient.pollResigned: it stands"),
+        pytest.param("4.0", Role.PROSPECTIVE, 3, id="4.0: in a new epoch, and what is left of its time is nothing, so it asks at once"),
+    ],
+)
+def test_a_leader_that_resigned_stands_when_nobody_else_was_elected_in_time(version: str, role: Role, epoch: int) -> None:  # KC-85
+    voter = LoneVoter(version=version)
+    voter.lead()
+    voter.raft.start(voter.now)
+    voter.poll(voter.raft.until - 1)
+    assert (voter.raft.role, voter.raft.epoch) == (Role.RESIGNED, 2)
+    voter.poll(voter.raft.until)
+
+    assert (voter.raft.role, voter.raft.epoch) == (role, epoch)
+    assert voter.raft.peers.by_name["c3"].asked == VoteRequest("c2", 3, 2, 2, pre_vote=role is Role.PROSPECTIVE)
+
+
+@pytest.mark.parametrize(
+    ("role", "waits_on"),
+    [
+        pytest.param(unattached, True, id="unattached"),
+        pytest.param(candidate, True, id="candidate"),
+        pytest.param(prospective, True, id="prospective"),
+        pytest.param(of_a_dead_leader, True, id="resigned, since 4.0"),
+        pytest.param(fetching_follower, False, id="follower"),
+        pytest.param(leader, False, id="leader"),
+    ],
+)
+def test_who_waits_for_an_election_waits_no_longer_because_of_a_new_epoch(role: object, waits_on: bool) -> None:
+    """QuorumState.transitionToUnattached; for a candidate whose log is too short."""
+    voter = role()  # type: ignore[operator]
+    until = voter.raft.until
+    voter.now += 1_000
+    voter.ask(VoteRequest("c3", 9, 0, 0, pre_vote=False))
+
+    assert (voter.raft.role, voter.raft.epoch, voter.raft.leader) == (Role.UNATTACHED, 9, "")
+    assert voter.raft.until == (until if waits_on else voter.now + s(1) + s(1) // 2)
+
+
+def test_before_4_0_who_resigned_waits_anew_in_a_new_epoch() -> None:
+    """QuorumState.transitionToUnattached."""
+    voter = LoneVoter(version="3.9")
+    voter.lead()
+    voter.raft.start(voter.now)
+    voter.now += 1_000
+    voter.ask(VoteRequest("c3", 9, 0, 0, pre_vote=False))
+
+    assert voter.raft.until == voter.now + s(1) + s(1) // 2
+
+
+def refused(voter: LoneVoter) -> None:
+    for peer in ("c1", "c3"):
+        voter.raft.handle_response(peer, VoteResponse(E.NONE, voter.raft.epoch, voter.raft.leader, granted=False), voter.now)
+
+
+@pytest.mark.parametrize(
+    ("made", "loses", "role", "after_s"),
+    [
+        pytest.param(prospective, refused, Role.FOLLOWER, 2.0, id="testProspectiveWithLeaderTransitionsToFollower: enough said no"),
+        pytest.param(prospective, None, Role.FOLLOWER, 2.0, id="testProspectiveWithLeaderTransitionsToFollower: its time is over"),
+        pytest.param(prospective_without_leader, refused, Role.UNATTACHED, 1.5, id="testProspectiveTransitionsToUnattachedOnElectionFailure: enough said no"),
+        pytest.param(prospective_without_leader, None, Role.PROSPECTIVE, 1.5, id="QuorumState.transitionToUnattached: no time is left, it asks again at once"),
+    ],
+)
+def test_what_becomes_of_a_prospective_voter_that_is_not_wanted(made: object, loses: object, role: Role, after_s: float) -> None:  # KIP-996
+    """Enough said no, or not enough said anything."""
+    voter = made()  # type: ignore[operator]
+    epoch = voter.raft.epoch
+    if loses is None:
+        voter.poll(voter.raft.until)
+    else:
+        loses(voter)  # type: ignore[operator]
+
+    assert (voter.raft.role, voter.raft.epoch) == (role, epoch)
+    assert voter.raft.until == voter.now + int(after_s * s(1))
+
+
+@pytest.mark.parametrize(
+    ("leader_", "voted", "role"),
+    [
+        pytest.param("c2", "c2", Role.RESIGNED, id="testInitializeAsResignedLeader: it led, and voted for itself"),
+        pytest.param("", "c2", Role.CANDIDATE, id="testInitializeAsCandidate"),
+        pytest.param("c1", "", Role.FOLLOWER, id="testInitializeAsFollower"),
+        pytest.param("c1", "c3", Role.FOLLOWER, id="testInitializeAsFollower: that voted for another"),
+        pytest.param("c3", "c2", Role.CANDIDATE, id="QuorumState.initialize: that lost, its own vote is looked at first (4.0)"),
+        pytest.param("", "c3", Role.UNATTACHED, id="testInitializeAsVoted"),
+        pytest.param("", "", Role.UNATTACHED, id="testInitializeAsUnattached"),
+    ],
+)
+def test_what_a_voter_is_when_it_starts(leader_: str, voted: str, role: Role) -> None:
+    """QuorumStateTest: as its file says."""
+    voter = LoneVoter()
+    voter.disk.leader, voter.disk.voted = leader_, voted
+    voter.raft.start(s(9))
+
+    assert voter.raft.role is role
+    assert voter.raft.until == s(9) + (s(2) if role is Role.FOLLOWER else s(1) + s(1) // 2)
+    assert voter.raft.high_watermark == 0
+
+
+def test_before_4_0_a_candidate_that_lost_and_comes_back_follows() -> None:
+    """FollowerState.election says nothing of its vote."""
+    voter = LoneVoter(version="3.9")
+    voter.disk.leader, voter.disk.voted = "c3", "c2"
+    voter.raft.start(0)
+
+    assert voter.raft.role is Role.FOLLOWER
+
+
+@pytest.mark.parametrize(
+    ("role", "after"),
+    [
+        pytest.param(leader, Role.RESIGNED, id="a leader resigns"),
+        pytest.param(unattached, Role.UNATTACHED, id="pollUnattached"),
+        pytest.param(candidate, Role.CANDIDATE, id="pollCandidate"),
+        pytest.param(prospective_without_leader, Role.PROSPECTIVE, id="pollProspective"),
+    ],
+)
+def test_who_is_to_end_waits_for_another_leader_and_stands_no_more(role: object, after: Role) -> None:
+    """KafkaRaftClient.shutdown, maybeCompleteShutdown."""
+    voter = role()  # type: ignore[operator]
+    epoch = voter.raft.epoch
+    voter.raft.end(voter.now)
+    voter.poll(voter.now + s(4))
+
+    assert (voter.raft.role, voter.raft.epoch, voter.raft.has_remote_leader) == (after, epoch, False)
+    voter.ask(BeginQuorumEpochRequest("c3", epoch + 1))
+    assert (voter.raft.role, voter.raft.has_remote_leader) == (Role.FOLLOWER, True)

@@ -230,6 +230,10 @@ MISTAKES = [
         None,
         "read-only: a broker takes it when it starts",
     ),
+    Mistake("a slow path that is no slower", FAULT + 'at=1\ndo="slow"\nbetween=["p1", "brokers"]', 3, None, "slow needs latency or bandwidth"),
+    Mistake("a slow path in bytes", FAULT + 'at=1\ndo="slow"\nbetween=["p1", "brokers"]\nbandwidth="1MB/s"', 5, None, "Gbit/s"),
+    Mistake("a slow path without bandwidth", FAULT + 'at=1\ndo="slow"\nbetween=["p1", "brokers"]\nbandwidth="0Mbit/s"', 5, None, "Gbit/s"),
+    Mistake("the bandwidth of a cut", FAULT + 'at=1\ndo="cut"\nbetween=["p1", "brokers"]\nbandwidth="1Mbit/s"', 5, None, "cut has no bandwidth"),
     Mistake("a reassignment to nobody", REASSIGN + "to = []", 4, None, "names nobody"),
     Mistake("a reassignment to an unknown broker", REASSIGN + "to = [1, 9]", 4, "broker-3", "there is no 9"),
     Mistake("a reassignment to one broker twice", REASSIGN + "to = [1, 1]", 4, None, "InvalidReplicaAssignmentException"),
@@ -263,7 +267,6 @@ def test_a_mistake_is_reported_with_its_file_its_line_and_the_nearest_name(mista
 
 
 LATER = [
-    ("slow by bandwidth", FAULT + "at=1\ndo='slow'\nlatency='1ms'\nbetween=['p1', 'brokers']\nbandwidth='1Mbit/s'", "bandwidth"),
     ("an answer to ApiVersions", ANSWER + "error='UNSUPPORTED_VERSION'\nwhen = { request = 'ApiVersions' }", "ApiVersions"),
     ("an answer for one partition of a fetch", ANSWER + "error='NOT_LEADER_OR_FOLLOWER'\npartition='payments-0'\nwhen = { request = 'Fetch' }", "Fetch"),
 ]
@@ -563,7 +566,8 @@ KEYS = [
         f"workload.0.{key}"
         for key in ("producer", "topic", "records", "for", "rate", "every", "arrivals", "size", "key", "partition", "wait", "start", "on_failure")
     ],
-    *[f"fault.0.{key}" for key in ("name", "do", "at", "when", "for", "who", "between", "one_way", "latency", "by", "error", "processed", "partition")],
+    *[f"fault.0.{key}" for key in ("name", "do", "at", "when", "for", "who", "between", "one_way", "latency", "bandwidth", "by", "error", "processed")],
+    "fault.0.partition",
     *[
         "topics.payments.partitions",
         "topics.payments.replication",

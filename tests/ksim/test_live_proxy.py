@@ -726,15 +726,35 @@ def test_a_slow_path_is_slow_until_that_is_taken_back() -> None:
     async def story(stage: Stage) -> None:
         loop = asyncio.get_running_loop()
         client = await stage.client()
-        stage.proxy.slow("p1", "broker-1", 30_000)
+        stage.proxy.slow_down("p1", "broker-1", 30_000, None)
         began = loop.time()
         await client.ask(metadata(TOPIC))
 
         assert loop.time() - began >= 0.03
 
-        stage.proxy.slow("p1", "broker-1", -30_000)
+        stage.proxy.speed_up("p1", "broker-1", 30_000, None)
 
         assert stage.proxy._latency("p1", "broker-1") == 0
+
+    on_stage(story)
+
+
+def test_a_narrow_path_is_narrow_until_that_is_taken_back_also_for_who_connects_meanwhile() -> None:
+    async def story(stage: Stage) -> None:
+        loop = asyncio.get_running_loop()
+        early = await stage.client()
+        stage.proxy.slow_down("p1", "broker-1", 0, Fraction(1, 1000))  # 1,000 bytes a second, for a record of 60 bytes.
+        late = await stage.client()
+        for client in (early, late):
+            began = loop.time()
+            await client.ask(one(1))
+
+            assert loop.time() - began >= 0.1
+
+        stage.proxy.speed_up("p1", "broker-1", 0, Fraction(1, 1000))
+
+        assert stage.proxy._bandwidth(("p1", "broker-1")) is None
+        assert all(pipe.bandwidth is None for pipe in stage.proxy._pipes_between("p1", "broker-1"))
 
     on_stage(story)
 

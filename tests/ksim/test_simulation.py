@@ -257,6 +257,27 @@ def test_slow_adds_latency_for_a_while() -> None:
     assert found.verdict.verdict == "held"
 
 
+def test_slow_by_bandwidth_makes_what_is_sent_wait_for_what_was_sent_before() -> None:
+    """Records of about 160 bytes every 5 ms want 256 kbit/s, besides what every request takes."""
+    fault = '[[fault]]\nat = "300ms"\ndo = "slow"\nbetween = ["p1", "brokers"]\nbandwidth = "{}"\nfor = "400ms"\n'
+    narrow, wide = (run(fault.format(bandwidth)) for bandwidth in ("128kbit/s", "1Gbit/s"))
+
+    assert narrow.metrics.latency_ms["max"] > 100
+    assert wide.metrics.latency_ms["max"] < 20
+    assert narrow.verdict.verdict == wide.verdict.verdict == "held"
+    assert (narrow.verdict.records["ok"], wide.verdict.records["ok"]) == (200, 200)
+
+
+def test_a_request_that_takes_longer_than_its_time_out_on_a_narrow_path_is_sent_again() -> None:
+    base = PLAIN.replace("[producers.p1]\n", "[producers.p1]\nconfig.request.timeout.ms = 500\nconfig.enable.idempotence = {}\n")
+    fault = '[[fault]]\nat = "300ms"\ndo = "slow"\nbetween = ["leader(t-0)", "p1"]\none_way = true\nbandwidth = "1kbit/s"\nfor = "2s"\n'
+
+    plain, idempotent = (run(fault, base.format(idempotence)).verdict.records for idempotence in ("false", "true"))
+
+    assert (plain["lost"], plain["duplicated"] > 0) == (0, True)
+    assert (idempotent["lost"], idempotent["duplicated"]) == (0, 0)
+
+
 def test_a_paused_client_sends_what_fell_due_when_it_goes_on() -> None:
     found = run('[[fault]]\nat = "500ms"\ndo = "pause"\nwho = "p1"\nfor = "300ms"\n')
     late = [fact for _, fact in found.history.of(Offered) if fact.first_at == 800_000]

@@ -28,6 +28,11 @@ class Flow(Calls):
         self.size = sizes if isinstance(sizes, int) else None
         self.keys, self.keyed = keys or [], keys is not None
         self.compression_ratio = 400_000
+        self.looks = 0
+
+    def time_of(self, index: int) -> Micros:
+        self.looks += 1
+        return super().time_of(index)
 
     def step_of(self, index: int, count: int) -> Micros | None:
         steps = {later - earlier for earlier, later in zip(self.times[index : index + count], self.times[index + 1 : index + count])}
@@ -189,6 +194,30 @@ def test_a_record_opens_a_batch_whose_linger_ends_before_the_next_one() -> None:
 
     assert wakes(client, 4) == [1_000, 21_000, 23_000, 46_000]
     assert client.records() == [[0, 3, 4], [1, 2], [5]]
+
+
+def looks_at(flows: list[Flow], **config: Any) -> int:
+    """How often the time of a record was asked for, while the client wakes every 2 ms for nothing and hands over all of them."""
+    client = client_of(flows, 3, {"linger_ms": 50, "max_in_flight_requests_per_connection": 100} | config)
+    for moment in range(0, 70, 2):
+        client.at(moment)
+        client._handle(Wake())
+    assert client.producer.sending.is_done
+    return sum(flow.looks for flow in flows)
+
+
+def test_what_was_foreseen_is_not_looked_at_again() -> None:
+    """Each record is looked at once in thought, and once when it is handed over; one more look finds that it is too early."""
+    flows = [Flow(every(300, end=40_000)), Flow(every(400, end=40_000))]
+
+    assert looks_at(flows) < 4 * sum(flow.total for flow in flows)
+
+
+def test_records_that_are_alike_and_only_join_a_batch_are_not_looked_at_one_by_one() -> None:
+    """Nor are they handed over one by one; what is left is a few looks for each batch, and two for each wake."""
+    flow = Flow(every(10, end=40_000))
+
+    assert looks_at([flow], batch_size=8_000, partitioner_adaptive_partitioning_enable=False) < flow.total / 5
 
 
 @pytest.mark.parametrize("capacity", [100, 500, 1_000])

@@ -61,7 +61,11 @@ CLIENT_SWITCHES = [
     ("asks_partitioner_once", "3.9", "4.0"),  # A48
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
-    ("illegal_steps_are_illegal_states", "2.8", "3.0"),  # T1
+    ("memory_text_tells_pool", "3.0", "3.1.0"),  # A22
+    ("tells_records_apart", "2.8", "3.0.0"),  # KAFKA-12548, S16
+    ("backoff_lasts_until_usable", "3.2", "3.3.0"),  # KAFKA-13879, N7
+    ("linger_returns", "2.8.0", "2.8.1"),  # KAFKA-12870, A27
+    ("illegal_steps_are_illegal_states", "3.1.0", "3.1.1"),  # T1
     ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
     ("illegal_steps_poison", "3.5", "3.6"),  # T1
@@ -76,6 +80,7 @@ CLIENT_SWITCHES = [
     ("failed_sync_loses_partitions", "3.2", "3.3.0"),  # KAFKA-13891
     ("reads_on_while_it_commits", "3.1", "3.2.0"),  # KAFKA-14196
     ("offset_fetch_retries_all", "3.8", "3.9"),  # KAFKA-17279
+    ("fetches_wait_for_positions", "4.1", "4.2"),  # KAFKA-18376
 ]
 
 BROKER_SWITCHES = [
@@ -156,11 +161,18 @@ def test_any_change_of_the_leader_epoch_skips_the_backoff_in_two_releases_only()
     assert [version for version in asked if client_profile(version).any_epoch_change_skips_backoff] == ["3.6.1", "3.7.0"]
 
 
+def test_closing_repeats_an_impossible_abort_in_the_releases_between_two_fixes() -> None:
+    """A51, KAFKA-14831 and KAFKA-16217."""
+    asked = ["3.5.2", "3.6.0", "3.6.2", "3.7.0", "3.7.1", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).close_repeats_abort] == ["3.6.0", "3.6.2", "3.7.0", "3.6"]
+
+
 def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
     client = {name for name, hint in get_type_hints(ClientProfile).items() if hint is bool}
     broker = {name for name, hint in get_type_hints(BrokerProfile).items() if hint is bool}
 
-    assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
+    assert client == {switch for switch, _, _ in CLIENT_SWITCHES} | {"close_repeats_abort"}
     assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink", "fence_takes_two_epochs", "remembers_failed_fence"}
 
 

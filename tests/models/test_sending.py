@@ -166,6 +166,49 @@ def test_a_small_record_does_not_overtake_a_large_one_that_waits_for_memory() ->
     assert client.records()[4:] == [[4]]
 
 
+def test_a_small_record_overtakes_a_large_one_that_nobody_has_woken_yet() -> None:
+    """A21: there is no line for who finds enough; what it leaves wakes the first of those who wait, and is that one's."""
+    client = Client(partitions=4, buffer_memory=1_000, batch_size=300, linger_ms=1000, delivery_timeout_ms=60_000, max_block_ms=500)
+    client.send(0)
+    client.calls[1].size = 700
+    client.send(1)
+    assert [blocked(client)[-1], client.producer.accumulator.free_memory] == [(1, "memory"), 700]
+    client.at(1)
+    client.send(2)
+    assert [blocked(client)[-1], client.producer.accumulator.free_memory] == [(1, "memory"), 400], "it had room"
+    client.send(3)
+    assert blocked(client)[-1] == (3, "memory"), "the first one has been woken, and has taken what is left"
+    client.at(600)
+
+    text = "Failed to allocate 786 bytes within the configured max blocking time 500 ms. "
+    text += "Total memory: 1000 bytes. Available memory: 0 bytes. Poolable size: 300 bytes"
+    assert refusals(client) == [(500, "BufferExhaustedException", text)]
+    assert [batch.first for batch in client.producer.accumulator.waiting()] == [3], "what it gives back is for the next one"
+
+
+@pytest.mark.parametrize(
+    ("kafka", "text"),
+    [
+        ("3.0", "Failed to allocate memory within the configured max blocking time 450 ms."),
+        (
+            "3.1",
+            "Failed to allocate 786 bytes within the configured max blocking time 450 ms. "
+            "Total memory: 1000 bytes. Available memory: 700 bytes. Poolable size: 300 bytes",
+        ),
+    ],
+)
+def test_a_send_that_waited_for_metadata_too_says_what_was_left_for_memory(kafka: str, text: str) -> None:
+    """A4, A22: nobody has taken what there is."""
+    client = unconnected(kafka=kafka, partitions=2, buffer_memory=1_000, batch_size=300, max_block_ms=500, delivery_timeout_ms=60_000)
+    client.calls[1].size = 700
+    client.send(0)
+    client.send(1)
+    client.refusing = []
+    client.at(600)
+
+    assert [(at, why) for at, _, why in refusals(client)] == [(500, text)]
+
+
 @pytest.mark.parametrize("kafka", ["3.2", "3.9"])
 def test_a_new_batch_switches_the_sticky_partition_before_3_3(kafka: str) -> None:
     """A47 (KIP-480): never to the same one, where there is another; from 3.3 on bytes decide (A46)."""
@@ -200,7 +243,8 @@ def test_every_blocked_send_has_a_time_of_its_own_and_the_last_one_is_looked_at_
     client.at(750)
     client.answer(offset=0)
 
-    text = "Failed to allocate memory within the configured max blocking time 500 ms. Total memory: 300 bytes."
+    text = "Failed to allocate 300 bytes within the configured max blocking time 500 ms. "
+    text += "Total memory: 300 bytes. Available memory: 0 bytes. Poolable size: 300 bytes"
     assert refusals(client) == [(600, "BufferExhaustedException", text), (700, "BufferExhaustedException", text)]
     assert client.records() == [[0], [3]]
     assert (client.producer.sending.blocked, client.producer.accumulator.waiters) == (0, 0)
