@@ -294,6 +294,23 @@ def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:
     assert len(set(found)) == 4
 
 
+def test_a_broker_without_a_controller_gives_producer_ids_of_the_block_that_it_has_and_no_more() -> None:
+    """KIP-730, KAFKA-14417: COORDINATOR_LOAD_IN_PROGRESS, after which every client asks again."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.tell(Closed(alone.controller))
+    alone.tell(Received(client, InitProducerIdRequest()))
+    alone.until(alone.now + s(1))
+    alone.accept_opens()
+    for _ in range(1_000):
+        alone.tell(Received(client, InitProducerIdRequest()))
+    alone.tell(Closed(alone.controller))
+    alone.tell(Received(client, InitProducerIdRequest()))
+
+    errors = [answer.error for answer in alone.answers(client, InitProducerIdResponse)]
+    assert errors == [E.COORDINATOR_LOAD_IN_PROGRESS, *1_000 * [E.NONE], E.COORDINATOR_LOAD_IN_PROGRESS]
+
+
 def test_a_restarted_broker_refuses_connections_until_it_has_been_unfenced() -> None:
     """KC-12, BrokerServer.startup: the port opens behind "the broker to be unfenced". A client that could get in would be told UNKNOWN_TOPIC_OR_PARTITION."""
     alone = LoneBroker()
