@@ -106,7 +106,7 @@ def test_offsets_are_committed_when_their_marker_is(error: E, ended: list[tuple[
 
 @pytest.mark.parametrize(("kafka", "version", "strictly"), [("4.1", 2, False), ("4.2", 2, True), ("4.2", 1, False)])
 def test_a_marker_of_version_2_must_have_a_newer_epoch_since_4_2(kafka: str, version: int, strictly: bool) -> None:
-    """PS-32."""
+    """PS-31."""
     hand = Hand(kafka)
     hand.write(marker("t-0", version=version))
 
