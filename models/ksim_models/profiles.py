@@ -264,6 +264,12 @@ class BrokerProfile:
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
     consumer_groups: bool
     """4.0 (KIP-848): groups of the consumer protocol. In 3.7 to 3.9 they were to be tried out only, and are refused here."""
+    fenced_members_rejoin: bool
+    """4.2 (KAFKA-19233): a member that was fenced joins again with epoch 0 at once; before, only when its session is over."""
+    epoch_waits_for_revocations: bool
+    """4.2 (KAFKA-19974): a member that has to give up more while it gives up keeps its epoch; before, that rose by one."""
+    takes_its_own_for_free: bool
+    """4.0.2, 4.1.2, 4.2 (KAFKA-19449): what comes back to the member that has just given it up is free at once; before, with its next heartbeat."""
     commits_by_partition_epoch: bool
     """4.3 (GC-10): a commit with an older member epoch counts for what the member has had since then."""
     paces_assignments: bool
@@ -395,6 +401,9 @@ def broker_profile(version: str) -> BrokerProfile:
         writes_other_producer_ids=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
         consumer_groups=release >= (4, 0, 0),
+        fenced_members_rejoin=release >= (4, 2, 0),
+        epoch_waits_for_revocations=release >= (4, 2, 0),
+        takes_its_own_for_free=_has_fix(release, (4, 0, 2), (4, 1, 2), (4, 2, 0)),
         commits_by_partition_epoch=release >= (4, 3, 0),
         paces_assignments=release >= (4, 3, 0),
         offsets_append_acks_1=release >= (4, 0, 0),

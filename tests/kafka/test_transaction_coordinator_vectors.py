@@ -69,10 +69,11 @@ class Desk:
         self.image.apply([BrokerRecord("b1", 1, False), BrokerRecord("b2", 2, False), TopicRecord("t", 2, ())])
         self.image.apply([PartitionRecord(f"t-{number}", ("b1", "b2"), ("b1",), (), (), leader, 0, 0, False) for number, leader in enumerate(("b1", "b2"))])
         self.paper, self.post = Paper(), Post()
+        self.controller_is_there = True
         topics = InternalTopics(settings, self.image, lambda request, out: None)
         self.cache = TransactionCache("b1", profile, topics, replicas or {}, cast(Leading, self.paper))
         markers = TransactionMarkers(profile, self.image, cast(Peers, self.post), self.cache)
-        self.coordinator = TransactionCoordinator(profile, settings, self.cache, markers, ProducerIds(1, 0).next, 0)
+        self.coordinator = TransactionCoordinator(profile, settings, self.cache, markers, ProducerIds(1, 0, lambda: self.controller_is_there).next, 0)
         self.now: Micros = 1_000_000
         self.out: list[Effect] = []
         self.told: list[Any] = []
@@ -174,6 +175,24 @@ def test_a_new_id_gets_a_producer_id_and_epoch_0() -> None:
     assert desk.init() is None
     assert ids(desk.log()) == (NONE, 1000, 0)
     assert desk.known == (State.EMPTY, 1000, 0)
+
+
+@pytest.mark.parametrize("state", [None, State.EMPTY, State.ONGOING])
+def test_without_a_controller_there_is_no_new_producer_id(state: State | None) -> None:
+    """KIP-730, KAFKA-14417: for a new id, for one whose epochs are used up, and for the end of its last transaction. All are to be asked again."""
+    desk = Desk()
+    desk.controller_is_there = False
+    if state is not None:
+        desk.put(state, LAST_EPOCH - 1)
+
+    def ask() -> Any:
+        return desk.end(commit=True, epoch=LAST_EPOCH - 1, version=2) if state is State.ONGOING else desk.init()
+
+    assert ask().error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    assert desk.appended() == []
+    desk.controller_is_there = True
+    assert ask() is None
+    assert desk.log().error is NONE
 
 
 def test_an_exhausted_epoch_changes_the_producer_id() -> None:
@@ -336,14 +355,16 @@ def test_who_comes_while_something_is_being_written_raises_no_epoch() -> None:
     assert desk.known[2] == 10
 
 
-def test_an_epoch_that_was_raised_meanwhile_ends_the_abort() -> None:
-    """BV-259: the step that aborts finds a newer epoch."""
-    desk = Desk(version=0)
+@pytest.mark.parametrize(("change", "error"), [({"producer_epoch": E + 1}, PF), ({"producer_id": P + 1}, PIM)])
+@pytest.mark.parametrize("version", [0, 2])
+def test_an_epoch_that_was_raised_meanwhile_ends_the_abort(version: int, change: dict[str, int], error: ErrorCode) -> None:
+    """BV-259: the step that aborts finds a newer epoch, or another producer id."""
+    desk = Desk(version=version)
     desk.put(State.ONGOING, E + 2, pending=State.PREPARE_EPOCH_FENCE)
-    fence = replace(desk.entry.now, producer_epoch=E + 1)
+    fence = replace(desk.entry.now, **change)  # type: ignore[arg-type]
     desk.coordinator._abort_as_coordinator(fence, desk._hear, desk.now, desk.out)
 
-    assert desk.told.pop().error is PF
+    assert desk.told.pop().error is error
 
 
 # AddPartitionsToTxn.

@@ -103,6 +103,10 @@ BROKER_SWITCHES = [
     ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
     ("periodic_elections", "3.9", "4.0"),  # KC-46
     ("consumer_groups", "3.9", "4.0"),  # KIP-848
+    ("fenced_members_rejoin", "4.1", "4.2"),  # KAFKA-19233
+    ("epoch_waits_for_revocations", "4.1", "4.2"),  # KAFKA-19974
+    ("takes_its_own_for_free", "4.0.1", "4.0.2"),  # KAFKA-19449
+    ("takes_its_own_for_free", "4.1.1", "4.1.2"),
     ("commits_by_partition_epoch", "4.2", "4.3"),  # GC-10
     ("paces_assignments", "4.2", "4.3"),
     ("drops_newer_epoch_batches", "4.0.0", "4.0.1"),
