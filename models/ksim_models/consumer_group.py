@@ -13,7 +13,7 @@ from ksim_models.assignors import MemberAssignors
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork
 from ksim_models.consumer_config import ConsumerConfig
-from ksim_models.consumer_coordinator import COMMIT_FAILED, NO_GENERATION, REBALANCING, CoordinatorClient, MemberState
+from ksim_models.consumer_coordinator import COMMIT_FAILED, COMMIT_REFUSALS, NO_GENERATION, REBALANCING, CoordinatorClient, MemberState
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import Dice, Effect
@@ -43,13 +43,6 @@ REFUSALS = (
     ErrorCode.UNSUPPORTED_VERSION,
 )
 """Of a JoinGroup: thrown by their own names. Whatever else Java does not expect is a KafkaException, retriable or not."""
-COMMIT_REFUSALS = (
-    ErrorCode.GROUP_AUTHORIZATION_FAILED,
-    ErrorCode.TOPIC_AUTHORIZATION_FAILED,
-    ErrorCode.OFFSET_METADATA_TOO_LARGE,
-    ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
-)
-"""Of a commit, likewise."""
 
 
 class GroupMember(CoordinatorClient):

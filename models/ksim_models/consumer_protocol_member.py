@@ -12,7 +12,7 @@ from enum import Enum
 from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import ClientNetwork
 from ksim_models.consumer_config import ConsumerConfig
-from ksim_models.consumer_coordinator import COMMIT_FAILED, NO_GENERATION, STALE, CoordinatorClient
+from ksim_models.consumer_coordinator import COMMIT_FAILED, COMMIT_REFUSALS, NO_GENERATION, STALE, CoordinatorClient
 from ksim_models.consumer_fetching import Thrown
 from ksim_models.errors import ErrorCode
 from ksim_models.machine import Dice, Effect
@@ -237,6 +237,8 @@ class ConsumerProtocolMember(CoordinatorClient):
             return COMMIT_FAILED, False
         if error is ErrorCode.STALE_MEMBER_EPOCH:
             return STALE, False
+        if error in COMMIT_REFUSALS:
+            return error.exception, False
         return (error.exception, True) if error in RETRIED_COMMITS else ("KafkaException", False)
 
     # The clock.

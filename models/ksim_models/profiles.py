@@ -65,7 +65,7 @@ class ClientProfile:
     any_epoch_change_skips_backoff: bool
     """3.6.1 and 3.7.0 only (KAFKA-16226, A30): so does a lower one, of a topic that was created again."""
     leader_hint_in_produce: bool
-    """3.7 (KIP-951, M5): takes the new leader out of a produce response."""
+    """3.7 (KIP-951, M5): takes the new leader out of a produce response; a consumer out of that of a fetch."""
     request_timeout_is_timed_out: bool
     """3.5 (N4): a request time-out at the client is REQUEST_TIMED_OUT; before, NETWORK_EXCEPTION."""
     memory_kept_until_answer: bool
@@ -153,7 +153,11 @@ class ClientProfile:
     failed_sync_loses_partitions: bool
     """3.3.0, 3.3.1 (KAFKA-13891, taken back): a SyncGroup that another rebalance overtook takes the generation: a cooperative member loses everything."""
     reads_on_while_it_commits: bool
-    """3.2.0 to 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
+    """3.2.1, 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
+    returns_while_it_commits: bool
+    """3.2 (KAFKA-13310): poll() returns while a member commits before it joins again, so a cooperative one reads on; before, it waited for the answer."""
+    commits_over_and_over: bool
+    """3.2.0 (KAFKA-14024): a cooperative member commits with every poll() before it joins again, and is never done with it."""
     offset_fetch_retries_all: bool
     """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
     fetches_wait_for_positions: bool
@@ -332,7 +336,9 @@ def client_profile(version: str) -> ClientProfile:
         compares_claims=release >= (3, 4, 1),
         keeps_member_id=release >= (3, 2, 0),
         failed_sync_loses_partitions=release in ((3, 3, 0), (3, 3, 1)),
-        reads_on_while_it_commits=(3, 2, 0) <= release <= (3, 2, 2),
+        reads_on_while_it_commits=(3, 2, 1) <= release <= (3, 2, 2),
+        returns_while_it_commits=release >= (3, 2, 0),
+        commits_over_and_over=release == (3, 2, 0),
         offset_fetch_retries_all=release >= (3, 9, 0),
         fetches_wait_for_positions=release >= (4, 2, 0),
     )

@@ -312,9 +312,12 @@ def test_what_a_voter_is_when_it_starts(leader_: str, voted: str, role: Role) ->
     voter.disk.leader, voter.disk.voted = leader_, voted
     voter.raft.start(s(9))
 
-    assert voter.raft.role is role
+    assert (voter.raft.role, voter.raft.leader) == (role, "" if role is Role.CANDIDATE else leader_)
     assert voter.raft.until == s(9) + (s(2) if role is Role.FOLLOWER else s(1) + s(1) // 2)
     assert voter.raft.high_watermark == 0
+    (answer,) = voter.ask(VoteRequest("c3", 1, 1, 1, pre_vote=True))
+    assert isinstance(answer, VoteResponse)
+    assert answer.granted, "it has heard of no leader since"
 
 
 def test_before_4_0_a_candidate_that_lost_and_comes_back_follows() -> None:

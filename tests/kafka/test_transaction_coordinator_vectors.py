@@ -355,14 +355,16 @@ def test_who_comes_while_something_is_being_written_raises_no_epoch() -> None:
     assert desk.known[2] == 10
 
 
-def test_an_epoch_that_was_raised_meanwhile_ends_the_abort() -> None:
-    """BV-259: the step that aborts finds a newer epoch."""
-    desk = Desk(version=0)
+@pytest.mark.parametrize(("change", "error"), [({"producer_epoch": E + 1}, PF), ({"producer_id": P + 1}, PIM)])
+@pytest.mark.parametrize("version", [0, 2])
+def test_an_epoch_that_was_raised_meanwhile_ends_the_abort(version: int, change: dict[str, int], error: ErrorCode) -> None:
+    """BV-259: the step that aborts finds a newer epoch, or another producer id."""
+    desk = Desk(version=version)
     desk.put(State.ONGOING, E + 2, pending=State.PREPARE_EPOCH_FENCE)
-    fence = replace(desk.entry.now, producer_epoch=E + 1)
+    fence = replace(desk.entry.now, **change)  # type: ignore[arg-type]
     desk.coordinator._abort_as_coordinator(fence, desk._hear, desk.now, desk.out)
 
-    assert desk.told.pop().error is PF
+    assert desk.told.pop().error is error
 
 
 # AddPartitionsToTxn.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ksim_models.facts import ProducerId, Transaction
+from ksim_models.facts import Disconnected, ProducerId, Transaction
 from ksim_models.messages import InitProducerIdRequest, ProduceRequest
 from ksim_models.transaction_messages import (
     AddOffsetsToTxnRequest,
@@ -19,6 +19,7 @@ from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     TxnOffsetCommitRequest,
 )
+from ksim_models.units import ms
 from scripted_transactions import APIS, Transactional
 
 Script = list[tuple[str, str]]
@@ -344,6 +345,25 @@ def test_s2_where_nobody_can_be_asked_for_the_coordinator_somebody_is_as_soon_as
             ("pass 200", "FindCoordinator transaction"),
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("then", "noticed"),
+    [
+        pytest.param("send p1", 1_050, id="a transactional request is under way: a poll lasts retry.backoff.ms"),
+        pytest.param("pass 0", 1_001, id="none is: the poll began when the batch was sent, and lasts request.timeout.ms"),
+    ],
+)
+def test_s2_n14_when_it_is_noticed_that_a_batch_has_no_answer(then: str, noticed: int) -> None:
+    client = Transactional()
+    for line in ("start", "send p0", "reply AddPartitions"):
+        client._do(line)
+    sent_at = client.now
+    client._do("pass 950")
+    client._do(then)
+    client._do("pass 1200")
+
+    assert next(at for at, fact in client.facts if isinstance(fact, Disconnected)) - sent_at == ms(noticed)
 
 
 @pytest.mark.parametrize(("call", "told"), [("commit", ["commit-sent"]), ("abort", [])])

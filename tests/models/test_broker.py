@@ -14,18 +14,23 @@ from ksim_models.messages import (
     ApiVersionsRequest,
     ApiVersionsResponse,
     BrokerRecord,
+    BrokerRegistrationResponse,
     FetchedPartition,
     FetchRequest,
     FetchResponse,
     InitProducerIdRequest,
     InitProducerIdResponse,
+    MetadataRecord,
     MetadataRequest,
     MetadataResponse,
+    PartitionRecord,
     ProduceRequest,
     RecordBatch,
+    RemoveTopicRecord,
+    TopicRecord,
 )
 from ksim_models.units import ms, s
-from lone_broker import LoneBroker, partition
+from lone_broker import BROKERS, LoneBroker, partition
 
 
 def test_the_next_request_of_a_connection_is_served_when_the_one_before_is_answered() -> None:
@@ -226,6 +231,50 @@ def test_a_role_of_an_older_partition_epoch_is_ignored() -> None:
     alone.learn(partition("b2", epoch=1, partition_epoch=4))
 
     assert alone.replica.leadership is not None
+
+
+@pytest.mark.parametrize(
+    ("kafka", "recreated", "hosted", "end"),
+    [
+        pytest.param("3.6", False, [], None, id="deleted meanwhile"),
+        pytest.param("3.6", True, [], None, id="KAFKA-14616 before 3.7: created again too, it is hosted when it is next spoken of"),
+        pytest.param("3.7", False, [], None, id="deleted meanwhile"),
+        pytest.param("3.7", True, ["t-0"], 0, id="created again: another log"),
+    ],
+)
+def test_a_log_whose_topic_was_deleted_while_its_broker_was_away_goes(kafka: str, recreated: bool, hosted: list[str], end: int | None) -> None:
+    """KRaft's strays (ReplicaManager, BrokerMetadataPublisher): it reads the metadata log from its beginning."""
+    alone = LoneBroker(partition(isr=("b1",)), kafka=kafka)
+    alone.produce(alone.client(), 3)
+    alone.tell(Crashed())
+    alone.opened.clear()
+    alone.tell(Restarted())
+    alone.until(s(3))
+    alone.accept_opens()
+    alone.tell(Received(alone.controller, BrokerRegistrationResponse(E.NONE, 9)))
+    topics: list[MetadataRecord] = [TopicRecord("t", 1, (), 5), partition(isr=("b1",))] if recreated else []
+    alone.offset = 0
+    brokers = (BrokerRecord(name, number, False) for number, name in enumerate(BROKERS, 1))
+    alone.learn(*brokers, TopicRecord("t", 1, ()), partition(isr=("b1",)), RemoveTopicRecord("t", 0), *topics)
+
+    assert list(alone.broker.replicas) == list(alone.broker.logs) == hosted
+    assert [log.log_end_offset for log in alone.broker.logs.values()] == ([] if end is None else [end])
+    if recreated:
+        alone.learn(partition(isr=("b1",), partition_epoch=1))
+        assert list(alone.broker.replicas) == ["t-0"]
+
+
+def test_a_replica_that_is_taken_away_leaves_nothing_and_whoever_waits_for_it_hears_so() -> None:
+    """BP-47, BV-172: a reassignment."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.produce(client)
+    alone.fetch("b2", 1, last_epoch=0)
+    alone.learn(PartitionRecord("t-0", ("b2", "b3"), ("b2", "b3"), (), (), "b2", 1, 1, False))
+
+    assert (alone.broker.replicas, alone.broker.logs) == ({}, {})
+    assert alone.codes(client) == [E.NOT_LEADER_OR_FOLLOWER]
+    assert [entry.error for answer in alone.answers("b2->b1#1", FetchResponse) for entry in answer.partitions] == [E.NOT_LEADER_OR_FOLLOWER]
 
 
 def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:

@@ -100,6 +100,15 @@ def test_a_record_is_committed_when_a_majority_has_it_and_first_one_of_the_new_e
     assert voter.raft.committed == 4
 
 
+def test_the_leader_of_the_start_has_all_of_its_epoch_committed_already() -> None:  # KC-80
+    voter = LoneVoter("c1")
+    voter.raft.append([MetadataEntry(1, NoOpRecord())])
+    assert (voter.raft.is_established, voter.raft.committed) == (True, 1)
+    voter.fetched_by("c2", 2)
+
+    assert voter.raft.committed == 2
+
+
 def test_a_follower_cuts_what_its_new_leader_does_not_have() -> None:
     follower = LoneVoter("c3", entries=(*FORMED, MetadataEntry(1, NoOpRecord())))
     follower.raft.high_watermark = 1
