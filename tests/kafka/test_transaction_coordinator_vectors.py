@@ -616,6 +616,40 @@ def test_tc_43_a_fence_that_uses_up_the_epochs_changes_the_producer_id_since_4_3
     assert (desk.entry.now.producer_epoch, desk.entry.now.next_producer_id) == (LAST_EPOCH, next_id)
 
 
+@pytest.mark.parametrize("late", ["an abort", "an InitProducerId"])
+def test_who_was_aborted_by_time_out_in_the_last_epoch_of_its_id_goes_on_with_the_next_one(late: str) -> None:
+    """TC-43, KAFKA-20090: shouldHandleTimeoutAtEpochOverflowBoundaryCorrectlyAndLateClientAbortRequestTV2, ...AndRetryInitProducerIdTV2."""
+    desk = Desk()
+    desk.put(State.ONGOING, LAST_EPOCH - 1)
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    desk.log()
+    assert (desk.known, desk.entry.now.next_producer_id) == ((State.PREPARE_ABORT, P, LAST_EPOCH), 1000)
+    desk.mark()
+    desk.log()
+    assert desk.known == (State.COMPLETE_ABORT, 1000, 0)
+
+    answer = desk.end(commit=False, epoch=LAST_EPOCH - 1, version=2) if late == "an abort" else desk.init((P, LAST_EPOCH - 1))
+    assert ids(answer or desk.log()) == (NONE, 1000, 0)
+
+
+def test_a_transaction_that_is_aborted_by_time_out_in_the_last_epoch_leaves_the_producer_there_before_4_3() -> None:
+    """KAFKA-20090, TransactionsTest.testRecoveryFromEpochOverflow: its late abort is taken for a retry, it goes on in epoch 32767, and never ends again."""
+    desk = Desk(kafka="4.2")
+    desk.put(State.ONGOING, LAST_EPOCH - 1)
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    desk.log()
+    desk.mark()
+    desk.log()
+
+    assert ids(desk.end(commit=False, epoch=LAST_EPOCH - 1, version=2)) == (NONE, P, LAST_EPOCH)
+    assert desk.add(epoch=LAST_EPOCH, version=2) is None
+    assert desk.log() is NONE
+    assert desk.end(commit=True, epoch=LAST_EPOCH, version=2).error is ErrorCode.UNKNOWN_SERVER_ERROR
+    assert desk.init().error is ErrorCode.UNKNOWN_SERVER_ERROR
+
+
 @pytest.mark.parametrize("kafka", ["4.0.0", "4.2"])
 def test_a_transaction_in_the_last_epoch_never_ends_before_4_3(kafka: str) -> None:
     """KAFKA-20090, H-129: neither its producer, nor the next one, nor its time-out ends it; and who comes behind it is not aborted by its time-out either."""
