@@ -110,17 +110,24 @@ class Comparison:
 
 def compare(simulated: Run | Sequence[Run], live: Run | Sequence[Run]) -> Comparison:
     """`simulated`: one run, whose neighbours are simulated too, or the runs to compare with. `live`: one or more replays of the same scenario."""
-    base = simulated if isinstance(simulated, Run) else simulated[0]
-    twins = [live] if isinstance(live, Run) else list(live)
+    given, twins = _runs(simulated), _runs(live)
+    base = given[0]
     reasons = tuple(dict.fromkeys(reason for twin in twins for reason in _reasons(twin)))
     if reasons:
         return _summed_up(base, twins, reasons)
     if not isinstance(simulated, Run):
-        return _compared(base, list(simulated), twins)
+        return _compared(base, given, twins)
     slower = slowness(base, twins)
     models = neighbours(base, slower)
     found = _compared(base, models, twins)
     return found if found.agreement == AGREE else _compared(base, [*models, *neighbours(base, slower, MORE_SEEDS)], twins)
+
+
+def _runs(given: Run | Sequence[Run]) -> list[Run]:
+    runs = [given] if isinstance(given, Run) else list(given) if isinstance(given, Sequence) else []
+    if not runs or not all(isinstance(run, Run) for run in runs):
+        raise TypeError("compare() takes runs: compare(simulate(scenario), replay(scenario)), or a list of them on either side.")
+    return runs
 
 
 def _compared(base: Run, models: Sequence[Run], twins: Sequence[Run]) -> Comparison:

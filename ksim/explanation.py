@@ -16,7 +16,7 @@ from ksim.history import History
 from ksim.population import Population, count
 from ksim.problems import ScenarioError
 from ksim.runs import Run
-from ksim.scenario import Scenario
+from ksim.scenario import Given
 from ksim.simulation import simulate
 from ksim.verdict import Verdict, classes, judge
 from ksim_models.config import Origin, Problem
@@ -50,9 +50,12 @@ class Explanation:
         return {"schema": 1, "record": self.full_name, "fate": self.fate, "because": self.because, "steps": steps}
 
 
-def explain(run: Run | Scenario | History, record: int | str | None = None) -> Explanation:
-    """`record`: 2, "2" or "p1/2"; by default the first that is not ok, else the first. Raises ScenarioError where there is no such record."""
-    if isinstance(run, Scenario):
+def explain(run: Run | History | Given, record: int | str | None = None) -> Explanation:
+    """Of a run, of a recorded history, or of what `simulate` takes.
+
+    `record`: 2, "2" or "p1/2"; by default the first that is not ok, else the first. Raises ScenarioError where there is no such record.
+    """
+    if not isinstance(run, (Run, History)):
         run = simulate(run)
     history = run.history if isinstance(run, Run) else run
     verdict = run.verdict if isinstance(run, Run) else judge(history)

@@ -22,6 +22,8 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 RUN_KEYS = ("fact", "at", "schema")
+GZIP = b"\x1f\x8b"
+WHAT_IT_IS = "a history is JSON lines, as `ksim run --history` writes them"
 
 
 class History(PackedFacts):
@@ -64,9 +66,25 @@ class History(PackedFacts):
         try:
             with open(source, encoding="utf-8") as file:
                 return _read_lines(file, str(source))
+        except UnicodeDecodeError as error:
+            raise _no_text(Path(source)) from error
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise HistoryError(str(source), 0, f"cannot be read: {reason}") from error
+
+
+def _no_text(path: Path) -> HistoryError:
+    """Where its first byte stands that is none of a text."""
+    content = path.read_bytes()
+    if content.startswith(GZIP):
+        return HistoryError(str(path), 0, f"it is compressed: unpack it first, as in `gunzip -c {path.name} | ksim judge -`", "a gzip file")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
+        return HistoryError(str(path), line, f"byte {column} is not UTF-8: {WHAT_IT_IS}", f"byte 0x{content[error.start]:02x}")
+    return HistoryError(str(path), 0, f"it changed while it was read: {WHAT_IT_IS}")
 
 
 def configured(run: Mapping[str, object], *path: str) -> dict[str, object]:
@@ -103,7 +121,7 @@ def _parse(text: str) -> dict[str, object]:
     try:
         line = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadLine(f"not JSON ({error})") from error
+        raise BadLine(f"not JSON ({error}): {WHAT_IT_IS}") from error
     if not isinstance(line, dict):
         raise BadLine(f"given {shown(line)}, possible is one JSON object")
     return line

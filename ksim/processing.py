@@ -54,8 +54,8 @@ def processings(history: History, copied: Copied) -> tuple[Processing, ...]:
     if not together:
         return ()
     made = _made(history)
-    standing = _standing(copied)
-    committed = _committed(history)
+    standing = standing_in(copied)
+    committed = committed_by_group(history)
     found = []
     for reads, group, names in together:
         pieces = {writer: of for name in names for writer, of in made.get(name, {}).items()}
@@ -86,7 +86,7 @@ def _of(name: str, reads: str, told: Mapping[str, int], made: Mapping[str, list[
                 effects.setdefault(partition, []).extend(both(made_of, standing.get((source, partition, offset - number), [])))
     inputs = once = twice = skipped = behind = 0
     worst: list[tuple[str, int]] = []
-    for partition, there in sorted(_inputs(reads, copied).items()):
+    for partition, there in sorted(inputs_of(reads, copied).items()):
         doubled = both(repeated(effects.get(partition, [])), there)
         without = minus(there, union(effects.get(partition, [])))
         passed = both(without, [(0, told.get(partition, 0))])
@@ -99,7 +99,7 @@ def _of(name: str, reads: str, told: Mapping[str, int], made: Mapping[str, list[
     return Processing(name, inputs, once, twice, skipped, behind, "{}@{}".format(*min(worst)) if worst else "")
 
 
-def _inputs(topic: str, copied: Copied) -> dict[str, Runs]:
+def inputs_of(topic: str, copied: Copied) -> dict[str, Runs]:
     """Per partition: the offsets at which something stands that counts."""
     found: dict[str, Runs] = {}
     for (_, partition), copies in copied.counted.items():
@@ -138,7 +138,7 @@ def _in_step(made: Records, read: Records) -> Iterator[tuple[int, int, int]]:
                 sources.appendleft((number + count, end))
 
 
-def _standing(copied: Copied) -> Standing:
+def standing_in(copied: Copied) -> Standing:
     found: Standing = {}
     for (producer, partition), copies in copied.counted.items():
         for first, stop, offset in copies:
@@ -146,7 +146,7 @@ def _standing(copied: Copied) -> Standing:
     return {where: union(runs) for where, runs in found.items()}
 
 
-def _committed(history: History) -> dict[str, dict[str, int]]:
+def committed_by_group(history: History) -> dict[str, dict[str, int]]:
     """Per group and partition: the next offset to read, by the last commit that succeeded."""
     last: dict[str, dict[str, int]] = {}
     for _, fact in history.of(CommittedOffset):

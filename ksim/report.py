@@ -17,6 +17,7 @@ from ksim.metrics import Metrics, measure
 from ksim.metrics_alerts import Alarm
 from ksim.plan import Expectation
 from ksim.processing import FIGURES
+from ksim.reading import READ_FIGURES
 from ksim.scenario_data import normal
 from ksim.scenario_reading import Reading, Source
 from ksim.scenario_tail import read_expectations
@@ -124,6 +125,8 @@ def _data(
     }
     if verdict.processing:
         data["processing"] = {one.application: one.as_data() for one in verdict.processing}
+    if verdict.reading:
+        data["reading"] = {one.readers: one.as_data() for one in verdict.reading}
     if "calibrated" in run and run.get("how") == "simulated":
         data["calibrated"] = run["calibrated"]
     if rows := [_alarm(alarm) for alarm in alarms]:
@@ -208,8 +211,9 @@ def _value(key: str, data: Mapping[str, object]) -> object:
         group, name = "errors", key.removeprefix("errors.")
     elif key.startswith("ack_"):
         group, name = "latency_ms", key.removeprefix("ack_").removesuffix("_ms")
-    elif key in FIGURES:
-        return sum(int(str(_table(one)[key])) for one in _table(data.get("processing", {})).values())
+    elif key in (*FIGURES, *READ_FIGURES):
+        found = "processing" if key in FIGURES and "processing" in data else "reading"  # What applications skip is worse.
+        return sum(int(str(_table(one).get(key, 0))) for one in _table(data.get(found, {})).values())
     elif key not in _table(data["records"]):
         group = "metrics"
     return _table(data[group]).get(name, 0)

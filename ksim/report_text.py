@@ -73,6 +73,7 @@ def lines(report: Report) -> Iterator[Line]:
         _records(report),
         _anomalies(report),
         _processing(report),
+        _reading(report),
         _errors(data),
         _faults(data),
         _breakers(data),
@@ -139,6 +140,15 @@ def _processing(report: Report) -> Iterator[Line]:
         )
         if one.witness:
             yield f"  witness: {one.witness}", ""
+
+
+def _reading(report: Report) -> Iterator[Line]:
+    for one in report.verdict.reading:
+        told = f"{one.read_once} were read once, {one.read_twice} more than once, {one.skipped} skipped, {one.unread} not yet read"
+        yield f"{one.readers}: of {plural(one.inputs, 'record')} {told}", "yellow" if one.skipped else ""
+        if one.witness is not None:
+            because = f"; {one.because}" if one.because else ""
+            yield f"  witness: record {one.witness.record}, at offset {one.witness.offset} of {one.witness.partition}{because}", ""
 
 
 def _errors(data: Mapping[str, object]) -> Iterator[Line]:

@@ -18,6 +18,7 @@ from ksim.metrics_reading import read_series
 from ksim.metrics_samples import ClientSamples
 from ksim.metrics_series import Series
 from ksim.plan import ConsumerPlan, Plan
+from ksim.runs_html import as_html, headline
 from ksim.verdict import Verdict, judge
 from ksim_models.config import BrokerConfig, ProducerConfig, TopicConfig, topic_config
 from ksim_models.quantities import parse_duration_us
@@ -52,6 +53,12 @@ class Run:
         self._samples = samples
         self._again = again
         self._alarms: tuple[Alarm, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run: {headline(self.history.run)}, {self.verdict.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.history.run, self.verdict, self.metrics, self.history.digest)
 
     @property
     def verdict(self) -> Verdict:

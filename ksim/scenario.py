@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
+from typing import Any, TypeAlias
 
 from ksim.chaos import struck, written_out
 from ksim.plan import Plan
@@ -24,6 +25,10 @@ from ksim.toml_lines import Path
 from ksim_models.config import Effective, Origin, Problem, Setting
 
 FROM_PYTHON = "<Scenario>"
+
+
+Given: TypeAlias = "Scenario | str | FilePath | Mapping[str, Any]"
+"""What may stand for a scenario in Python."""
 
 
 class Scenario:
@@ -53,6 +58,17 @@ class Scenario:
     def loads(cls, text: str, file: str = "<string>", *, check: bool = True) -> Scenario:
         """From the text of a scenario file."""
         return cls._from_text(text, file, None, check)
+
+    @classmethod
+    def of(cls, given: Given) -> Scenario:
+        """Whatever stands for one: itself, a NAME or a file as of `load`, or a dict in the file's own spelling."""
+        if isinstance(given, Scenario):
+            return given
+        if isinstance(given, (str, FilePath)):
+            return cls.load(given)
+        if isinstance(given, Mapping):
+            return cls(**given)
+        raise TypeError(f"{type(given).__name__} is no scenario: give a Scenario, the name of a built-in one, the path of a file, or a dict.")
 
     def check(self) -> Scenario:
         """Raises ScenarioError with all mistakes; a missing seed is none yet."""

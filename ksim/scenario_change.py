@@ -13,10 +13,12 @@ from ksim.scenario_data import Data, split_path
 from ksim.scenario_file import failure
 from ksim.scenario_producers import producer_names
 from ksim.scenario_reading import MANY_NAMES
-from ksim.scenario_shape import CHAOS, CLUSTER, FAULT, NETWORK, PRODUCER, SCENARIO, TAIL, TOPIC, WORKLOAD, Shape
+from ksim.scenario_shape import ALERT, APPLICATION, CHAOS, CLUSTER, CONSUMER, FAULT, MODEL, NETWORK, PRODUCER, SCENARIO, TAIL, TOPIC, WORKLOAD, Shape
 from ksim.toml_lines import Path
 from ksim_models.broker_keys import BROKER_KEYS, TOPIC_KEYS
 from ksim_models.config import Origin, Problem, Setting
+from ksim_models.consumer_keys import CONSUMER_KEYS
+from ksim_models.librdkafka_consumer_keys import CONSUMER_ALIASES, LIBRDKAFKA_CONSUMER_KEYS
 from ksim_models.librdkafka_keys import ALIASES, LIBRDKAFKA, LIBRDKAFKA_KEYS
 from ksim_models.producer_keys import PRODUCER_KEYS
 
@@ -34,8 +36,15 @@ class Change:
 
 ALTERABLE = {**TOPIC_KEYS, **BROKER_KEYS}
 """What a fault may alter."""
-ELEMENTS = {"workload": WORKLOAD, "fault": FAULT, "chaos": CHAOS}
+ELEMENTS = {"workload": WORKLOAD, "fault": FAULT, "chaos": CHAOS, "alert": ALERT}
 """Arrays of tables."""
+NAMED: Mapping[str, Shape] = {"topics": TOPIC, "producers": PRODUCER, "consumers": CONSUMER, "applications": APPLICATION}
+TABLES: Mapping[str, Shape] = {"network": NETWORK, "tail": TAIL, "model": MODEL}
+CLIENTS: Mapping[str, tuple[Collection[str], Collection[str]]] = {
+    "producers": (PRODUCER_KEYS, {**LIBRDKAFKA_KEYS, **ALIASES}),
+    "consumers": (CONSUMER_KEYS, {**LIBRDKAFKA_KEYS, **LIBRDKAFKA_CONSUMER_KEYS, **CONSUMER_ALIASES}),
+}
+"""The settings of the Java client, and of librdkafka."""
 
 
 def placed(data: Mapping[str, object], setting: Setting) -> list[Change]:
@@ -44,7 +53,7 @@ def placed(data: Mapping[str, object], setting: Setting) -> list[Change]:
 
 
 def changes_of(settings: Sequence[tuple[str, str]], data: Mapping[str, object], problems: list[Problem]) -> list[Change]:
-    """`-X acks=1` for every producer, `-X p1.acks=1`, `-X topic:payments.min.insync.replicas=1`, `-X broker.k=v`.
+    """`-X acks=1` for every producer, `-X p1.acks=1` (or a consumer's name), `-X topic:payments.min.insync.replicas=1`, `-X broker.k=v`.
 
     What names one is stronger than what names all.
     """
@@ -76,8 +85,7 @@ def once_each(settings: Sequence[tuple[str, str]], option: str, problems: list[P
 def _target(key: str, data: Mapping[str, object], origin: Origin, problems: list[Problem]) -> Path | None:
     producers = producer_names(data.get("producers"))
     if key.startswith("topic:"):
-        topics = data.get("topics")
-        names = list(topics) if isinstance(topics, Mapping) else []
+        names = _names(data, "topics")
         rest = key.removeprefix("topic:")
         owner = max((name for name in names if rest.startswith(f"{name}.")), key=len, default=None)
         if owner is not None:
@@ -93,11 +101,21 @@ def _target(key: str, data: Mapping[str, object], origin: Origin, problems: list
         return ("cluster", "config", rest)
     if rest and first.startswith("broker-"):
         return ("cluster", first, "config", rest)
-    owner = max((name for name in producers if key.startswith(f"{name}.")), key=len, default=None)
+    owner = max((name for name in (*producers, *_names(data, "consumers")) if key.startswith(f"{name}.")), key=len, default=None)
+    if owner is not None and owner not in producers:
+        return ("consumers", owner, "config", key[len(owner) + 1 :])
     if owner is None and rest in PRODUCER_KEYS and key not in PRODUCER_KEYS:
         problems.append(_nobody("producer", first, producers, origin))
         return None
+    if owner is None and rest in CONSUMER_KEYS and key not in PRODUCER_KEYS and key not in LIBRDKAFKA_KEYS:
+        problems.append(_nobody("consumer", first, _names(data, "consumers"), origin))
+        return None
     return ("producers", key) if owner is None else ("producers", owner, "config", key[len(owner) + 1 :])
+
+
+def _names(data: Mapping[str, object], what: str) -> list[str]:
+    tables = data.get(what)
+    return list(tables) if isinstance(tables, Mapping) else []
 
 
 def _nobody(what: str, wanted: str, names: Sequence[str], origin: Origin) -> Problem:
@@ -125,29 +143,30 @@ def resolve_path(data: Data, path: str | Path) -> Path:
     if head in ELEMENTS:
         number = _element(data.get(head), rest, written)
         return (head, number, *_inside(ELEMENTS[head], rest[1:], written, ALTERABLE))
-    if head in ("topics", "producers"):
-        tables = data.get(head)
-        names = producer_names(tables) if head == "producers" else list(tables) if isinstance(tables, dict) else []
+    if head in NAMED:
+        names = producer_names(data.get(head)) if head == "producers" else _names(data, head)
         if not rest or rest[0] not in names:
             raise _nowhere(written, str(rest[0]) if rest else "", names)
-        shape, settings = (TOPIC, TOPIC_KEYS) if head == "topics" else (PRODUCER, _settings_of(data, tables, rest[0]))
-        return (head, rest[0], *_inside(shape, rest[1:], written, settings))
+        return (head, rest[0], *_inside(NAMED[head], rest[1:], written, _settings_of(data, head, rest[0])))
     if head == "cluster":
         if len(rest) > 2 and str(rest[0]).startswith("broker-"):
             return (head, rest[0], *_inside({"config": CLUSTER["config"]}, rest[1:], written, BROKER_KEYS))
         return (head, *_inside(CLUSTER, rest, written, BROKER_KEYS))
-    if head in ("network", "tail"):
-        return (head, *_inside(NETWORK if head == "network" else TAIL, rest, written))
+    if head in TABLES:
+        return (head, *_inside(TABLES[head], rest, written))
     if head == "expect":
         return (head, ".".join(str(part) for part in rest))
     return parts
 
 
-def _settings_of(data: Data, producers: object, name: str | int) -> Collection[str]:
-    """The names that this producer's client has for its settings."""
-    table = producers.get(name) if isinstance(producers, dict) else None
+def _settings_of(data: Data, head: str, name: str | int) -> Collection[str]:
+    """The names of settings that a topic has, or this client."""
+    if head not in CLIENTS:
+        return TOPIC_KEYS if head == "topics" else ()
+    tables = data.get(head)
+    table = tables.get(name) if isinstance(tables, dict) else None
     client = (table if isinstance(table, dict) else {}).get("client", data.get("client"))
-    return {**LIBRDKAFKA_KEYS, **ALIASES} if str(client).partition(":")[0] == LIBRDKAFKA else PRODUCER_KEYS
+    return CLIENTS[head][str(client).partition(":")[0] == LIBRDKAFKA]
 
 
 def _inside(shape: Shape, rest: Path, written: str, settings: Collection[str] = ()) -> Path:

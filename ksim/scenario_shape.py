@@ -12,6 +12,7 @@ from typing import TypeVar
 from ksim import scenario_values as kinds
 from ksim.breakers import BREAKER_FIGURES
 from ksim.processing import FIGURES
+from ksim.reading import READ_FIGURES
 from ksim.scenario_values import Kind, Schema
 from ksim_models.page_cache import PowerLossKeeps
 
@@ -344,4 +345,4 @@ RECORDS = "offered refused accepted acked failed unknown sends ok absent lost gh
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")
 VERDICTS = ("held", "violated", "inconclusive")
-EXPECTED_NAMES = (*RECORDS, *METRICS, *FIGURES, *LATENCIES, "unavailable_ms", "verdict")
+EXPECTED_NAMES = (*RECORDS, *METRICS, *dict.fromkeys((*FIGURES, *READ_FIGURES)), *LATENCIES, "unavailable_ms", "verdict")

@@ -25,7 +25,7 @@ from ksim.network import LinkDelays
 from ksim.plan import FaultPlan, Plan
 from ksim.problems import ScenarioError
 from ksim.runs import Run, run_line
-from ksim.scenario import Scenario
+from ksim.scenario import Given, Scenario
 from ksim.workload import Schedule, WarmUp, schedule
 from ksim.world import SimulatedWorld
 from ksim_models.broker import Broker
@@ -62,14 +62,15 @@ always_check_every = 0
 """Tests set it: then every simulation is looked at after every so-manyth step, without being asked."""
 
 
-def simulate(scenario: Scenario | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False, check_every: int | None = None) -> Run:
+def simulate(scenario: Given | Plan, *, seed: int | None = None, digest: bool = True, measured: bool = False, check_every: int | None = None) -> Run:
     """Run it. Raises ScenarioError where the scenario is not possible, or asks for something that has no rules here.
 
+    scenario: a Scenario, the name of a built-in one, the path of a file, or a dict in the file's own spelling.
     digest=False is accepted for the contract's sake: the digest is computed when it is asked for.
     measured=True: its metrics are taken over time along the way; else `run.series()` runs it once more. The facts are the same.
     check_every: look at every invariant of the cluster after every so-manyth step (1: after each), and end with InvariantBroken where one does not hold.
     """
-    plan = scenario if isinstance(scenario, Plan) else scenario.plan(seed)
+    plan = scenario if isinstance(scenario, Plan) else Scenario.of(scenario).plan(seed)
     refuse_what_has_no_rules(plan)
     began = time.perf_counter()
     simulation = Simulation(plan, measured=measured or bool(plan.alerts), check_every=always_check_every if check_every is None else check_every)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ksim.ledger import Key, Ledger, Result
 from ksim.problems import ScenarioError, listed, nearest, shown
-from ksim.scenario import Scenario
+from ksim.scenario import Given, Scenario
 from ksim.scenario_file import failure
 from ksim.scenario_values import LARGEST_SEED, read_seeds
 from ksim.sweeps_design import design_of
@@ -31,7 +31,7 @@ Tell = Callable[[int], None]
 
 
 def sweep(
-    scenario: Scenario | str | Path,
+    scenario: Given,
     over: Mapping[str | Names, Sequence[object]] | None = None,
     *,
     seeds: Iterable[int] | str,
@@ -51,7 +51,7 @@ def sweep(
     `ledger`: a file that remembers; what it knows is not run again.
     Raises ScenarioError for what no scenario can be. What Kafka refuses is a row of its own.
     """
-    base = scenario if isinstance(scenario, Scenario) else Scenario.load(scenario, check=False)
+    base = Scenario.load(scenario, check=False) if isinstance(scenario, (str, Path)) else Scenario.of(scenario)
     chosen = _metrics(metrics, FROM_PYTHON, None)
     axes = distinct([*axes_of(over or {}, FROM_PYTHON), *(design_of(design, FROM_PYTHON) if design is not None else ())], FROM_PYTHON)
     return _sweep(base, axes, _seeds(seeds), chosen, _jobs(jobs), executor, ledger, progress)

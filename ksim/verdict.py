@@ -7,6 +7,7 @@ Reads outside facts only, so a history of the simulation and one of a live clust
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ksim.atomicity import fate
 from ksim.classification import ANOMALIES, CLASSES, Classified, classify
@@ -15,6 +16,7 @@ from ksim.permitted import JEPSEN, effective, permission
 from ksim.population import Producer
 from ksim.processing import Processing, processings
 from ksim.ranges import Runs, both, minus, repeated, runs_of, total, union
+from ksim.reading import Reading, readings
 from ksim_models.facts import Acked, Ended, Failed, Fault, FinalLog, Offered, Refused
 
 MOST_OFFSETS = 20  # A witness is read by a person.
@@ -62,14 +64,20 @@ class Verdict:
     first: str | None
     processing: tuple[Processing, ...] = ()
     """One for each application: whether each of its inputs took effect exactly once."""
+    reading: tuple[Reading, ...] = ()
+    """One for each group of other consumers: whether each record was read. No part of the verdict."""
 
     def first_not_ok(self) -> str | None:
         """The name of the record offered first among those that are not ok; None where all are."""
         return self.first
 
 
-def judge(history: History) -> Verdict:
-    """Raises HistoryError where the history contradicts itself."""
+def judge(history: History | str | Path) -> Verdict:
+    """history: or the path of a file that holds one. Raises HistoryError where it contradicts itself, or cannot be read."""
+    if isinstance(history, (str, Path)):
+        history = History.read(history)
+    if not isinstance(history, History):
+        raise TypeError(f"{type(history).__name__} is no history: give a History, such as run.history, or the path of a file.")
     result = classify(history)
     records = _records(result)
     anomalies = tuple(_anomaly(history, result, name) for name in ANOMALIES if result.classes[name])
@@ -78,7 +86,7 @@ def judge(history: History) -> Verdict:
     reasons = (*_reasons(result), *behind)
     violated = anomalies or any(one.verdict == "violated" for one in processing)
     verdict = "violated" if violated else "inconclusive" if reasons else "held"
-    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result), processing)
+    return Verdict(records, anomalies, verdict, reasons, _first_not_ok(result), processing, readings(history, result.copied))
 
 
 def classes(history: History) -> dict[str, dict[str, Runs]]:

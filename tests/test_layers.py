@@ -35,6 +35,7 @@ KSIM_LAYERS: tuple[tuple[str, ...], ...] = (
     ("loop", "costs"),
     ("scenario", "frame_triggers", "frame_answers"),
     ("classification", "permitted", "exposure"),
+    ("reading",),
     ("processing", "exposure_transactions"),
     ("population", "lives", "breakers", "atomicity", "chaos"),
     ("workload", "network", "history", "dice"),
@@ -92,6 +93,7 @@ HISTORY_ALONE = frozenset(
         "lives",
         "atomicity",
         "processing",
+        "reading",
     }
 )
 """They read a history, wherever it comes from: a live one is judged by the same code."""

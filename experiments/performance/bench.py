@@ -9,6 +9,7 @@ Where `make compiled` was run, another process measures the same with compiled r
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import subprocess
@@ -351,14 +352,21 @@ def measure_compiled() -> dict[str, float]:
     return figures
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figures", action="store_true", help="print the figures of this process as JSON, and write no page")
+    chosen = parser.parse_args(arguments)
     figures = measure()
-    if "--figures" in sys.argv:
+    if chosen.figures:
         print(json.dumps(figures))
-        sys.exit()
+        return
     compiled_figures = measure_compiled()
     results = {"python": platform.python_version(), "machine": platform.machine(), "figures": figures, "compiled": compiled_figures}
     (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     text = page(figures, compiled_figures)
     (HERE / "README.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

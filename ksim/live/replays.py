@@ -26,7 +26,7 @@ from ksim.live.stage import Play, Scene
 from ksim.live.world import MACHINE_FAULTS
 from ksim.plan import Plan
 from ksim.runs import Run
-from ksim.scenario import Scenario
+from ksim.scenario import Given, Scenario
 from ksim_models.profiles import parse_release
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ PATIENCE_S = 5.0
 POSSIBLE = "HOST:PORT, kraft, or kraft:VERSION"
 
 
-def replay(scenario: Scenario | Plan, cluster: str = KRAFT, *, seed: int | None = None, hooks: str | None = None, shared: bool = False) -> Run:
+def replay(scenario: Given | Plan, cluster: str = KRAFT, *, seed: int | None = None, hooks: str | None = None, shared: bool = False) -> Run:
     """Carry a scenario out on real Kafka. Raises ScenarioError where it is not possible, LiveError where the cluster is not.
 
     `cluster`: "kraft" starts the scenario's version on this machine, "kraft:3.9" another one, "HOST:PORT" is a cluster that is there already.
@@ -81,9 +81,9 @@ class Live:
         finally:
             self._workplace.__exit__(kind, error, trace)
 
-    def replay(self, scenario: Scenario | Plan, *, seed: int | None = None) -> Run:
+    def replay(self, scenario: Given | Plan, *, seed: int | None = None) -> Run:
         """Raises ScenarioError or LiveError; the cluster can be used again after either."""
-        return self._run(self._play(scenario if isinstance(scenario, Plan) else scenario.plan(seed)))
+        return self._run(self._play(scenario if isinstance(scenario, Plan) else Scenario.of(scenario).plan(seed)))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -160,6 +160,8 @@ class Live:
 
 def _parse(cluster: str) -> tuple[str, Address | None, str | None]:
     """kind, address and version."""
+    if not isinstance(cluster, str):
+        raise LiveError(f"--cluster {cluster!r} is not possible. Possible: {POSSIBLE}.")
     kind, colon, rest = cluster.partition(":")
     if kind == KRAFT and (not colon or rest):
         if rest:

@@ -162,8 +162,8 @@ class Consumer(Membership):
             self._assign_all()
         else:
             self._update_group(now, out)
-            if self.does is not Does.POLLS:
-                return False  # A callback of its rebalance has not returned.
+            if self.does is not Does.POLLS or self.is_held_in_poll:
+                return False  # A callback of its rebalance has not returned; or the commit before it is not answered.
         if not self.group_comes_first:
             self.fetching.update_positions(now, out)
         taken = self.fetching.collect()

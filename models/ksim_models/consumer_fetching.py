@@ -249,7 +249,7 @@ class Fetching:
                 self.buffer.append(CompletedFetch(data, offsets[data.partition], read_committed=self.config.read_committed, answer=self.answers))
             elif self.log is not None:
                 self.log.append(("drained", self.answers, data.partition, 0))
-            if data.leader:
+            if data.leader and self.metadata.profile.leader_hint_in_produce:
                 self.metadata.take_hint(data.partition, data.leader, data.leader_epoch, out)
 
     def collect(self) -> list[Slice]:

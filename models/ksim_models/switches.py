@@ -98,7 +98,7 @@ CLIENT_SWITCHES = (
     ),
     Switch(
         "leader_hint_in_produce",
-        "A producer whose leader has moved",
+        "A client whose leader has moved",
         {False: "learns of the new one by asking for metadata", True: "takes the new one out of the refusal"},
         "KIP-951",
         _without_answers,
@@ -358,6 +358,12 @@ CLIENT_SWITCHES = (
         "metadata_timeout_has_cause",
         "A send() that waited in vain for metadata",
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
+        "KAFKA-16965",
+    ),
+    Switch(
+        "metadata_timeout_names_partition",
+        "The text of the exception for a send() to a partition that its topic does not have",
+        {False: "says that the topic is not known", True: "says that the partition is not"},
         "KAFKA-8862",
     ),
     Switch(
@@ -395,6 +401,18 @@ CLIENT_SWITCHES = (
         "An eager consumer that commits before it joins its group again",
         {False: "waits for its answer before it reads on", True: "takes more records meanwhile, which are read again"},
         "KAFKA-14196",
+    ),
+    Switch(
+        "returns_while_it_commits",
+        "A cooperative consumer that commits before it joins its group again",
+        {False: "waits for its answer before it reads on", True: "takes more records meanwhile"},
+        "KAFKA-13310",
+    ),
+    Switch(
+        "commits_over_and_over",
+        "A cooperative consumer that commits by itself",
+        {False: "is in its group again when its offsets are committed", True: "is put out of its group: it commits with every poll() and does not join again"},
+        "KAFKA-14024",
     ),
     Switch(
         "offset_fetch_retries_all",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ksim import Run, Scenario, simulate
+from ksim import Run, Scenario, ScenarioError, simulate
 from ksim_models.consumer_facts import PollFailed, Read
 
 WITH_READER = """
@@ -181,3 +181,42 @@ def test_a_consumer_whose_position_fell_out_of_the_log_goes_on_at_once_from_wher
     read = [(at, fact) for at, fact in played.history.of(Read)]
     assert read_by(played)[-250:] == list(range(150, 400))
     assert next(at for at, fact in read if fact.base_offset >= 150) < 1_220_000
+
+
+def test_a_consumers_setting_may_be_given_on_the_command_line_and_be_an_axis() -> None:
+    scenario = Scenario.loads(WITH_READER)
+    (changed,) = scenario.override([("reader.auto.offset.reset", "latest")]).plan().consumers
+
+    assert changed.config.auto_offset_reset == "latest"
+    assert scenario.at("consumers.reader.config.max.poll.records", 7).plan().consumers[0].config.max_poll_records == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "nearest"),
+    [("redaer.auto.offset.reset", "reader"), ("reader.auto.ofset.reset", "auto.offset.reset")],
+)
+def test_a_consumers_setting_on_the_command_line_is_checked(setting: str, nearest: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.loads(WITH_READER).override([(setting, "latest")]).plan()
+
+    assert [problem.nearest for problem in caught.value.problems] == [nearest]
+
+
+@pytest.mark.parametrize(
+    ("path", "nearest"),
+    [
+        ("consumers.raeder.work", "reader"),
+        ("consumers.reader.wrk", "work"),
+        ("consumers.reader.config.auto.ofset.reset", "auto.offset.reset"),
+        ("model.apend", "append"),
+        ("alert.0.above", None),
+        ("applications.copy.reads", None),
+    ],
+)
+def test_a_path_to_a_reader_a_cost_or_an_alert_that_is_not_there_is_refused(path: str, nearest: str | None) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.loads(WITH_READER).at(path, 1)
+
+    (problem,) = caught.value.problems
+    assert "leads nowhere" in problem.message
+    assert problem.nearest == nearest

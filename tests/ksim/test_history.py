@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +184,29 @@ def test_a_hot_fact_takes_about_twenty_bytes() -> None:
 
 
 RUN = '{"fact":"run","at":0,"schema":1}'
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "words", "given"),
+    [
+        (b"\x7fELF\xd0\x00", 1, "byte 5 is not UTF-8: a history is JSON lines", "byte 0xd0"),
+        (RUN.encode() + b"\n\xff", 2, "byte 1 is not UTF-8", "byte 0xff"),
+        (b"\x1f\x8b\x08\x00", 0, "it is compressed", "a gzip file"),
+        (b"\x00\x01", 1, "a history is JSON lines", ""),
+    ],
+    ids=["binary", "later", "compressed", "zeros"],
+)
+def test_a_file_that_is_no_text_is_told_as_what_it_is(tmp_path: Path, content: bytes, line: int, words: str, given: str) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_bytes(content)
+
+    with pytest.raises(HistoryError) as caught:
+        History.read(path)
+
+    assert caught.value.line == line
+    assert words in caught.value.message
+    assert "codec" not in caught.value.message
+    assert given in caught.value.given
 
 
 @pytest.mark.parametrize(
