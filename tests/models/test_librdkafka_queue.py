@@ -13,7 +13,7 @@ from ksim_models.librdkafka_config import LibrdkafkaConfig
 from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence, Verdict
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, REQUEST_OVERHEAD, Message, MessageBatch, PartitionQueue
 from ksim_models.units import NEVER, SECOND, ms
-from scripted import Calls, Drawn, Half
+from scripted import Calls, Drawn, Half, Recording
 
 
 def message(number: int, *, size: int = 100, at: int = 0, timeout: int = NEVER, backoff: int = 0, last_id: int = 0) -> Message:
@@ -291,6 +291,16 @@ def test_a_reconnect_waits_for_a_backoff_that_doubles_and_varies(fall: float, wa
     assert one.reconnect_at - later == ms(waits[0]), "reconnect.backoff.max.ms after the last attempt was due it begins anew"
 
 
+def test_every_thread_of_every_client_draws_its_waits_by_itself() -> None:
+    dice = Recording()
+    for name in ("b1", "b2"):
+        one = BrokerThread(name, name, "p1", LibrdkafkaConfig(), dice, 0, learned=True)
+        for _ in range(2):
+            one.back_off(0)
+
+    assert dice.drawn == [("reconnect", "p1", name, ordinal) for name in ("b1", "b2") for ordinal in (1, 2)]
+
+
 def test_a_connection_is_tried_when_its_backoff_is_over_in_whole_milliseconds_and_given_up_by_the_second() -> None:
     """socket.connection.setup.timeout.ms counts from the attempt; it is looked at every second from then on."""
     one = thread(reconnect_backoff_ms=100, socket_connection_setup_timeout_ms=1_500)
@@ -324,7 +334,9 @@ def test_requests_that_carry_no_records_go_before_those_that_do_in_their_order()
 
 def test_max_in_flight_counts_what_somebody_still_waits_for() -> None:
     one, queue = thread(max_in_flight_requests_per_connection=2), queue_of()
-    one.enqueue(produce(queue, 9))
+    made = produce(queue, 9)
+    one.enqueue(made)
+    assert (made.sent, made.given_up, made.retries) == (False, False, 0)
     assert not one.can_send, "no connection"
     one.state = State.UP
     found = [one.can_send]
