@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 
+from ksim.faults import steps_struck
 from ksim.plan import Plan
 from ksim.runs import Run
 from ksim.simulation import simulate
@@ -23,6 +24,8 @@ MOST_NOISE: Micros = ms(500)
 TOO_FAR_BEHIND: Micros = ms(200)
 """A cluster that lags more than this tells nothing about how many records a fault by the clock should have hit."""
 SHIFTS: tuple[Micros, ...] = (0, ms(-20), ms(-10), ms(10), ms(20))
+LATE: tuple[Micros, ...] = (500, ms(2))
+"""How much later than in a simulation a process is struck at a step of its transaction: the step is heard of, then the signal comes (measured: 2 ms)."""
 SEEDS = range(3)
 MORE_SEEDS = range(3, 12)
 """Added where the first ones differ from the cluster: in which phase of its heartbeats a broker is struck moves a failover by two seconds."""
@@ -37,11 +40,12 @@ def neighbours(run: Run, slower: Sequence[Micros] = (), seeds: range = SEEDS) ->
     """
     found = [run] if 0 in seeds else []
     shifts = SHIFTS if any(fault.at is not None for fault in run.plan.faults) else (0,)
+    lates = (0, *LATE) if any(steps_struck(run.plan, application.producer) for application in run.plan.applications) else (0,)
     for latency in sorted({0, *slower}):
         for seed in (run.plan.seed + more for more in seeds):
-            for shift in shifts:
-                if (latency, seed, shift) != (0, run.plan.seed, 0):
-                    found.append(simulate(_slowed(_shifted(replace(run.plan, seed=seed), shift), latency)))
+            for shift, late in [*((shift, 0) for shift in shifts), *((0, late) for late in lates if late)]:
+                if (latency, seed, shift, late) != (0, run.plan.seed, 0, 0):
+                    found.append(simulate(_slowed(_shifted(replace(run.plan, seed=seed, late=late), shift), latency)))
     return found
 
 

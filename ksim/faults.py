@@ -236,7 +236,8 @@ class Faults:
     def fire(self, fault: FaultPlan) -> None:
         """Its trigger has come: at this instant, behind what the machine at hand still does."""
         self.firing += 1
-        self.world.call_at(self.world.now, lambda: self._begin_fired(fault))
+        late = self.plan.late if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction" else 0
+        self.world.call_at(self.world.now + late, lambda: self._begin_fired(fault))
 
     def _begin_fired(self, fault: FaultPlan) -> None:
         self.firing -= 1
@@ -383,6 +384,12 @@ class Faults:
         if fact.phase in ("begin", "hit"):
             self.struck.setdefault(fact.name, {}).update(dict.fromkeys(fact.resolved))
         self.world.note(fact)
+
+
+def steps_struck(plan: Plan, producer: str) -> list[tuple[int, str]]:
+    """Number and step of those transactions of a producer at which a fault strikes."""
+    triggers = [fault.when for fault in plan.faults if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction"]
+    return [(trigger.count, TRANSACTION_PHASES[trigger.phase]) for trigger in triggers if trigger.producer in ("", producer)]
 
 
 class Counter:

@@ -368,6 +368,8 @@ class Plan:
     chaos: tuple[ChaosPlan, ...] = ()
     data: dict[str, object] = field(default_factory=dict)
     """The scenario as data, for the run line of the history."""
+    late: Micros = 0
+    """A fault at a step of a transaction strikes so much later, and an application takes no other step meanwhile: as a process is struck from outside."""
 
     @property
     def told_faults(self) -> tuple[FaultPlan, ...]:

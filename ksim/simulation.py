@@ -14,7 +14,7 @@ from ksim.controllers import add_controllers
 from ksim.costs import NO_COSTS, Work
 from ksim.dice import Dice
 from ksim.exposure import expose, records_hit
-from ksim.faults import Faults
+from ksim.faults import Faults, steps_struck
 from ksim.history import History
 from ksim.invariants import Invariants
 from ksim.invariants_rules import RULES
@@ -194,6 +194,8 @@ class Simulation:
             closable = any(ends_or_returns(fault) and str(who) == plan.name for fault in self.plan.faults for who in fault.who)
             producer: AnyProducer
             copying = next((part for one in self.copying for part in parts_of(one) if part.habits.producer == plan.name), None)
+            if copying is not None and self.plan.late:
+                copying.holds = dict.fromkeys(steps_struck(self.plan, plan.name), self.plan.late + 1)
             if copying is not None and plan.librdkafka is not None:
                 producer = CopyingLibrdkafka(plan.name, plan.librdkafka, bootstrap, [copying.fed], dice)
             elif copying is not None:

@@ -1,22 +1,23 @@
 """The design of a sweep: points spread over ranges of values, instead of the grid of a few values of each.
 
-Not Kafka's: scenario.md, section 5, `[sweep.design]`. The points are a function of the design alone, by exact arithmetic: the same on every machine.
+Not Kafka's: scenario.md, section 5, `[sweep.design]`. The points are a function of the design alone: the same on every machine.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
+from importlib.util import find_spec
 
 from ksim.dice import Dice
 from ksim.problems import listed, nearest, shown
 from ksim.scenario_file import failure
 from ksim.scenario_values import BIT_RATE, BIT_RATE_UNITS, LARGEST_SEED, exact
 from ksim.sweeps_grid import MOST_CONFIGURATIONS, Axis, refuse_idle
-from ksim.sweeps_sobol import MOST_AXES, sobol
 from ksim_models.quantities import has_unit, parse_duration_us, parse_size
 
 KINDS = ("sobol", "random")
@@ -146,8 +147,8 @@ def read_design(design: Mapping[str, object], ranges: Iterable[tuple[str, object
             mistakes.append(Mistake(name, f"{name} {wrong}.", given, RANGE, _close(name, given)))
     if not axes and not mistakes:
         mistakes.append(Mistake("", "a design without an axis has nothing to spread over.", "no axis", f"producers.p1.config.linger.ms = {RANGE}"))
-    if kind == "sobol" and len(axes) > MOST_AXES:
-        mistakes.append(Mistake("kind", f"{len(axes)} axes are too many for sobol.", len(axes), f'at most {MOST_AXES}, or kind = "random"'))
+    if kind == "sobol" and find_spec("scipy") is None:
+        mistakes.append(Mistake("kind", "a sobol design needs scipy, which is not installed.", kind, "pip install 'ksim-kafka[sweep]', or kind = \"random\""))
     if mistakes:
         return None, mistakes
     assert isinstance(kind, str)
@@ -164,9 +165,19 @@ def _close(name: str, given: object) -> str | None:
 
 def _places(kind: str, points: int, names: Sequence[str], seed: int) -> Iterable[tuple[Fraction, ...]]:
     if kind == "sobol":
-        return sobol(len(names), points)
+        return _sobol(len(names), points)
     dice = Dice(seed)  # By the axis' name: another axis changes nothing in this one.
     return (tuple(Fraction(dice.at("design", name, number)) for name in names) for number in range(points))
+
+
+def _sobol(axes: int, points: int) -> list[tuple[Fraction, ...]]:
+    """Each in [0, 1), in 2**-30ths; the first is the lower end of every axis."""
+    from scipy.stats import qmc  # It takes a second, and belongs to the extra `sweep`.
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # That powers of two are better balanced: the reference says so.
+        found = qmc.Sobol(axes, scramble=False).random(points)
+    return [tuple(map(Fraction, point)) for point in found.tolist()]
 
 
 def _values(axes: Sequence[Range], places: Iterable[tuple[Fraction, ...]]) -> tuple[tuple[object, ...], ...]:

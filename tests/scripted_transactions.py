@@ -68,6 +68,7 @@ class Transactional(Client):
         self.v2 = v2
         self.features_epoch = 1
         self.bumps = bumps
+        self.producer_id = PID
         self.calls_made: list[Call] = []
         self._state = "UNINITIALIZED"
         super().__init__(**(T_SET | config))
@@ -109,7 +110,8 @@ class Transactional(Client):
             case FindCoordinatorRequest():
                 response = FindCoordinatorResponse(error, node)
             case InitProducerIdRequest():
-                response = InitProducerIdResponse(error, PID, told if told is not None else request.producer_epoch + 1 if request.producer_epoch >= 0 else 1)
+                epoch = request.producer_epoch + 1 if request.producer_epoch >= 0 else 1
+                response = InitProducerIdResponse(error, self.producer_id, told if told is not None else epoch)
             case AddPartitionsToTxnRequest():
                 response = AddPartitionsToTxnResponse(tuple((name, single.get(name, error)) for name in request.partitions))
             case AddOffsetsToTxnRequest():
@@ -119,7 +121,8 @@ class Transactional(Client):
             case _:
                 assert isinstance(request, EndTxnRequest)
                 bumped = request.transaction_version >= 2 and not error
-                response = EndTxnResponse(error, PID, told if told is not None else request.producer_epoch + 1) if bumped else EndTxnResponse(error)
+                epoch = told if told is not None else request.producer_epoch + 1
+                response = EndTxnResponse(error, self.producer_id, epoch) if bumped else EndTxnResponse(error)
         self._handle(Received(connection, response))
 
     # The application.

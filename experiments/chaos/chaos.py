@@ -58,7 +58,7 @@ FOUND = (
     "these twenty, from 889 on, are all that failed when the seeds 0..9999 were run in one go; behind the mends they were run again, and hold.",
     "seed 2527 of read_process_write.py (of 6,061 run in one go; the only harm): offsets of an aborted transaction that no coordinator was ever sent "
     "stay in the Java client (TransactionManager.pendingTxnOffsetCommits is cleared by answers only), and go with the next transaction's: 92 inputs twice, "
-    "with every exactly-once setting, also of 4.3. Read in its source; not yet played on a cluster.",
+    "with every exactly-once setting, also of 4.3. Played on a cluster of 4.3.0: t-copy-stale-offsets in experiments/agreement.",
     "seed 5170 of read_process_write.py: a transactional thread that falls asleep behind an overdue request looked at it in the past.",
     "what is stopped after 10 s: clients up to 4.1 that split a batch into itself until delivery.timeout.ms, as Kafka does (H-012, A45); "
     "and two in which an application asked in vain for ever: a run without an end, which has one now.",

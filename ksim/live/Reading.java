@@ -18,6 +18,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.TimeoutException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -105,9 +106,9 @@ final class Reading {
             if (!over) throw asked;
         } catch (RuntimeException problem) {
             say("ended", Client.described(problem));
-            return;
+            ended = true;
         }
-        if (!ended) consumer.close(Duration.ofSeconds(30));
+        consumer.close(Duration.ofSeconds(30)); // So its group need not wait for its session to be over.
     }
 
     /** From another thread: the application ends. */
@@ -151,7 +152,7 @@ final class Reading {
     private void commitAsAsked() {
         if (habits.commit.equals("none") || habits.group == null) return;
         Map<TopicPartition, OffsetAndMetadata> consumed = new HashMap<>();
-        for (TopicPartition one : consumer.assignment()) consumed.put(one, next(one, consumer.position(one)));
+        positions().forEach((one, offset) -> consumed.put(one, next(one, offset)));
         if (habits.commit.equals("async")) {
             consumer.commitAsync(consumed, (which, problem) -> tellCommitted(which, problem == null ? "" : problem.getClass().getSimpleName(), 0));
         } else {
@@ -276,12 +277,12 @@ final class Reading {
     private final class Changes implements ConsumerRebalanceListener {
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> gone) {
-            if (count > 0 && producing != null) quietly(Reading.this::end);
+            if (count > 0 && producing != null && !ended) quietly(Reading.this::end);
         }
 
         @Override
         public void onPartitionsLost(Collection<TopicPartition> gone) {
-            if (count == 0 || producing == null) return;
+            if (count == 0 || producing == null || ended) return;
             if (begun) quietly(() -> abort(false));
             else close();
         }
@@ -352,11 +353,24 @@ final class Reading {
 
     /** Nothing more was there: up to where it has read, where that is news. */
     private void tellIdle() {
-        Map<TopicPartition, OffsetAndMetadata> positions = new HashMap<>();
-        for (TopicPartition one : consumer.assignment()) positions.put(one, new OffsetAndMetadata(consumer.position(one)));
-        String now = shownOffsets(positions);
+        Map<TopicPartition, OffsetAndMetadata> read = new HashMap<>();
+        positions().forEach((one, offset) -> read.put(one, new OffsetAndMetadata(offset)));
+        String now = shownOffsets(read);
         if (!now.equals(idle)) say("idle", ",\"offsets\":" + now);
         idle = now;
+    }
+
+    /** Of those partitions that have one: position() waits for the others, a minute at most, and throws, while offsets of an open transaction are pending. */
+    private Map<TopicPartition, Long> positions() {
+        Map<TopicPartition, Long> known = new HashMap<>();
+        for (TopicPartition one : consumer.assignment()) {
+            try {
+                known.put(one, consumer.position(one, Duration.ZERO));
+            } catch (TimeoutException none) {
+                // Not read from yet.
+            }
+        }
+        return known;
     }
 
     private void say(String event, String details) {

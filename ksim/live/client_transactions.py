@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ksim.faults import TRANSACTION_PHASES
+from ksim.faults import steps_struck
 from ksim.live.book import Book
-from ksim.plan import CountTrigger, Plan
+from ksim.plan import Plan
 from ksim_models.arrivals import Arrivals
 from ksim_models.facts import Transaction
 from ksim_models.units import Micros
@@ -30,9 +30,7 @@ class ClientTransactions:
         self.under_way = any(workload.transaction is not None for workload in workloads)
         """Its application has not come to the end of its transactions."""
         self._is_transactional = any(one.name == producer and bool(one.config.transactional_id) for one in plan.producers)
-        triggers = [fault.when for fault in plan.faults if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction"]
-        found = {(trigger.count, TRANSACTION_PHASES[trigger.phase]): None for trigger in triggers if trigger.producer in ("", producer)}
-        self._held = [(number, phase) for number, phase in found if phase != SEEN_ON_THE_WIRE]
+        self._held = [(number, phase) for number, phase in dict.fromkeys(steps_struck(plan, producer)) if phase != SEEN_ON_THE_WIRE]
 
     def words(self) -> Iterator[tuple[str, ...]]:
         """What the process is to be told."""

@@ -26,14 +26,13 @@ class BrokerSessions:
         self._timeout = timeout
         self._profile = profile
         self._last_contact: dict[str, Micros] = dict(last_contact)
-        self._scan_from: Micros = timeout // SCANS_PER_SESSION
+        self._scan_from: Micros = 0
+        """The scans come a period after it, two periods after it, and so on."""
 
     def restart(self, unfenced: Iterable[str], now: Micros) -> None:
         """KC-3: every living broker gets a full new session. Simplified: 4.0 gave one to fenced brokers too, which only delays their restart."""
         self._last_contact = dict.fromkeys(unfenced, now)
-        self._scan_from = (
-            now + self._timeout // SCANS_PER_SESSION + A_MOMENT
-        )  # QuorumController.claim: first clusterControl.activate, then periodicControl.activate.
+        self._scan_from = now + A_MOMENT  # QuorumController.claim: first clusterControl.activate, then periodicControl.activate.
 
     def heard_of(self, broker: str, now: Micros) -> None:
         self._last_contact[broker] = now

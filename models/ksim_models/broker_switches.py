@@ -379,6 +379,24 @@ BROKER_SWITCHES = (
         "KIP-848",
     ),
     Switch(
+        "fenced_members_rejoin",
+        "A member of the consumer protocol that was fenced and joins again",
+        {False: "is refused until its session is over", True: "is let in at once"},
+        "KAFKA-19233",
+    ),
+    Switch(
+        "epoch_waits_for_revocations",
+        "The epoch of a member that has to give up more partitions while it gives up some",
+        {False: "rises by one, so that what it commits meanwhile may be refused", True: "stays"},
+        "KAFKA-19974",
+    ),
+    Switch(
+        "takes_its_own_for_free",
+        "A member that is to have again what it has just given up",
+        {False: "gets it with its next heartbeat", True: "gets it at once"},
+        "KAFKA-19449",
+    ),
+    Switch(
         "commits_by_partition_epoch",
         "A group of the consumer protocol",
         {False: "refuses a commit with an older member epoch", True: "takes a commit with an older member epoch for what the member has had since then"},

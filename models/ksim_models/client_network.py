@@ -87,7 +87,7 @@ class NodeConnection:
         self.connection: str | None = None
         self.in_flight: deque[Request] = deque()
         self.failures = 0
-        """Disconnects since it was last ready (N7)."""
+        """Disconnects since it was last ready, or before 3.3 since it was last accepted (N7)."""
         self.failed_setups = 0
         self.attempted_at: Micros = LONG_AGO
         self.retry_at: Micros = LONG_AGO
@@ -179,6 +179,8 @@ class ClientNetwork:
         name = self.by_connection[connection]
         node = self.nodes[name]
         node.state, node.deadline = State.CHECKING, NEVER
+        if not self.profile.backoff_lasts_until_usable:
+            node.failures = 0
         if self.idle_check_at == NEVER and self.max_idle < NEVER:
             self.idle_check_at = now + self.max_idle
         self.send(name, ApiVersionsRequest(), (), now, out)

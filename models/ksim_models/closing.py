@@ -130,7 +130,7 @@ class ClosableProducer(HeldUp):
         try:
             manager.abort_while_closing()
         except IllegalState:
-            return False
+            return self.profile.close_repeats_abort
         self._turn(now, out)
         self.wake_at = self._next_wake()
         return manager.is_ongoing

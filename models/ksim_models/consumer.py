@@ -162,14 +162,15 @@ class Consumer(Membership):
             self._assign_all()
         else:
             self._update_group(now, out)
-            if self.does is not Does.POLLS:
-                return False  # A callback of its rebalance has not returned.
+            if self.does is not Does.POLLS or self.is_held_in_poll:
+                return False  # A callback of its rebalance has not returned; or the commit before it is not answered.
         if not self.group_comes_first:
             self.fetching.update_positions(now, out)
         taken = self.fetching.collect()
         if self.fetching.fell_out and not taken and not self.group_comes_first:
             self.fetching.update_positions(now, out)  # poll() goes round.
-        self.fetching.send_fetches(now, out)
+        if taken or self.commits is None or not self.commits.holds_fetches_up:
+            self.fetching.send_fetches(now, out)
         if not taken:
             return False
         for one in taken:

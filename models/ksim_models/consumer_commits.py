@@ -73,6 +73,9 @@ class Commits:
         self.fetching: OffsetFetchRequest | None = None
         self.fetch_at: Micros = LONG_AGO
         self.fetched_in_vain = 0
+        self.looks_for: tuple[str, ...] = ()
+        self.looks_until: Micros = NEVER
+        """For the committed offsets of these partitions, default.api.timeout.ms long."""
 
     # Commits.
 
@@ -132,7 +135,7 @@ class Commits:
     def lost(self, requests: Sequence[object], now: Micros, out: list[Effect]) -> None:
         for request in requests:
             if request is self.fetching:
-                self._fetch_later(now)
+                self._fetch_later(now, DISCONNECTED)
             for commit in [one for one in self.under_way if one.request is request]:
                 self._finish(commit, DISCONNECTED, out, retriable=True)
 
@@ -154,8 +157,20 @@ class Commits:
 
     # Where to begin.
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Partitions of which the group is to tell where they are read from."""
+        return tuple(sorted(one.partition for one in self.positions.in_state(FetchState.INITIALIZING) if not one.no_committed))
+
+    @property
+    def holds_fetches_up(self) -> bool:
+        """The background thread asks for records when every position is there, however long that takes (ApplicationEventProcessor, AsyncPollEvent)."""
+        return self.profile.fetches_wait_for_positions and isinstance(self.member, ConsumerProtocolMember) and bool(self.wanted)
+
     def find_positions(self, now: Micros, out: list[Effect]) -> None:
-        wanted = tuple(sorted(one.partition for one in self.positions.in_state(FetchState.INITIALIZING) if not one.no_committed))
+        wanted = self.wanted
+        if wanted != self.looks_for:
+            self.looks_for, self.looks_until = wanted, now + ms(self.config.default_api_timeout_ms)
         if not wanted or self.fetch_at > now or (self.fetching is not None and self.fetching.partitions == wanted):
             return
         member = self.member
@@ -167,18 +182,19 @@ class Commits:
         if request is not self.fetching:
             return
         self.fetching = None
-        error: ErrorCode = response.error or next((error for _, error, _, _ in response.results if error), NONE)
-        if error in (ErrorCode.STALE_MEMBER_EPOCH, ErrorCode.UNKNOWN_MEMBER_ID):
-            self._fetch_later(now)  # Simplified: the next heartbeat tells more; Java throws UnknownMemberIdException.
+        partition, error = next(((name, error) for name, error, _, _ in response.results if error), ("", NONE))
+        error = response.error or error
+        if error in (ErrorCode.STALE_MEMBER_EPOCH, ErrorCode.UNKNOWN_MEMBER_ID) and isinstance(self.member, ConsumerProtocolMember):
+            self._fetch_later(now, error.exception)  # Simplified: the next heartbeat tells more; Java throws UnknownMemberIdException.
             return
         if error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR):
             self.member.mark_unknown()
         if error in AUTHORIZATION:
             raise Thrown(error.exception, error.meaning)
         if error and not self._asks_again(error, of_the_group=bool(response.error)):
-            raise Thrown("KafkaException", f"Unexpected error in fetch offset response: {error.meaning}")
+            raise Thrown("KafkaException", _unexpected("" if response.error else partition, error))
         if error:
-            self._fetch_later(now)
+            self._fetch_later(now, error.exception)
             return
         self.fetched_in_vain = 0
         for partition, _, offset, epoch in response.results:
@@ -199,11 +215,22 @@ class Commits:
             return error.retriable
         return error in (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NOT_COORDINATOR)
 
-    def _fetch_later(self, now: Micros) -> None:
+    def _fetch_later(self, now: Micros, error: str) -> None:
+        """Too late, the next poll() throws: a time-out that is wrapped is not taken for one (maybeCompleteAsyncPollEventExceptionally; measured on 4.3.0)."""
         self.fetching = None
+        if self.looks_until <= now and self.holds_fetches_up:
+            self.looks_for = ()
+            self.member.thrown = Thrown("TimeoutException", f"org.apache.kafka.common.errors.{error}")
         self.fetch_at = now + self.member.backoff(self.fetched_in_vain, "fetch offsets")
         self.fetched_in_vain += 1
 
     def wake_after(self, looked_at: Micros) -> Micros:
         at = self.auto_at if self.auto_at > looked_at else NEVER
         return min(at, self.fetch_at) if self.fetch_at > looked_at else at
+
+
+def _unexpected(partition: str, error: ErrorCode) -> str:
+    """partition: "" where it is the whole group's error."""
+    if partition and error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+        return f"Topic or Partition {partition} does not exist"
+    return f"Unexpected error in fetch offset response{f' for partition {partition}' if partition else ''}: {error.meaning}"

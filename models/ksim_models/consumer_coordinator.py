@@ -13,6 +13,7 @@ from ksim_models.client_metadata import ClientMetadata
 from ksim_models.client_network import COORDINATOR, ClientNetwork, State
 from ksim_models.consumer_config import ConsumerConfig
 from ksim_models.consumer_fetching import Thrown
+from ksim_models.errors import ErrorCode
 from ksim_models.machine import Dice, Effect
 from ksim_models.transaction_messages import FindCoordinatorRequest, FindCoordinatorResponse
 from ksim_models.units import LONG_AGO, NEVER, Micros, ms
@@ -22,6 +23,13 @@ REBALANCING = "RebalanceInProgressException"
 COMMIT_FAILED = "CommitFailedException"
 STALE = "StaleMemberEpochException"
 """commitSync() makes a CommitFailedException of it."""
+COMMIT_REFUSALS = (
+    ErrorCode.GROUP_AUTHORIZATION_FAILED,
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED,
+    ErrorCode.OFFSET_METADATA_TOO_LARGE,
+    ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
+)
+"""Errors of a commit that are told by their own names."""
 
 
 class MemberState(Enum):

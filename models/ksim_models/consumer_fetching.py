@@ -249,7 +249,7 @@ class Fetching:
                 self.buffer.append(CompletedFetch(data, offsets[data.partition], read_committed=self.config.read_committed, answer=self.answers))
             elif self.log is not None:
                 self.log.append(("drained", self.answers, data.partition, 0))
-            if data.leader:
+            if data.leader and self.metadata.profile.leader_hint_in_produce:
                 self.metadata.take_hint(data.partition, data.leader, data.leader_epoch, out)
 
     def collect(self) -> list[Slice]:
@@ -307,13 +307,14 @@ class Fetching:
 
     def _initialize(self, fetch: CompletedFetch) -> bool:
         """Whether it is of any use: errors are met here, when their turn comes."""
+        if fetch.error:
+            self.positions.move_to_end(fetch.partition)
         position = self.positions.get(fetch.partition)
-        if position is None or not position.has_valid_position:
+        if position is None or position.state is not FetchState.FETCHING:
             return False
         if not fetch.error:
             fetch.initialized = True
             return position.offset == fetch.fetch_offset
-        self.positions.move_to_end(fetch.partition)
         if fetch.error in REFRESHING:
             self.metadata.request_update()
         elif fetch.error is ErrorCode.OFFSET_OUT_OF_RANGE and position.offset == fetch.fetch_offset:  # CV-7

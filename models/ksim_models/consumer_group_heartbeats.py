@@ -68,7 +68,7 @@ class ConsumerGroupMembership:
             group.assign(now)
             changed = True
         before, had = member.written, member.assigned
-        group.reconcile(member, request.owned, now)
+        group.reconcile(self.profile, member, request.owned, now)
         member.expires_at = now + self.session
         is_full = request.rebalance_timeout_ms >= 0 and request.topics is not None and request.owned is not None
         tells = request.epoch == 0 or is_full or member.assigned != had
@@ -107,7 +107,7 @@ class ConsumerGroupMembership:
             member = ConsumerMember(request.member, request.instance)
             group.add(member)
             return member, True
-        if error := known.epoch_error(request.epoch, request.owned):
+        if error := known.epoch_error(request.epoch, request.owned, rejoins=self.profile.fenced_members_rejoin):
             raise Refused(error)
         return known, False
 

@@ -11,6 +11,7 @@ from enum import Enum
 
 from ksim_models.errors import NONE, ErrorCode
 from ksim_models.machine import message
+from ksim_models.profiles import BrokerProfile
 from ksim_models.server_assignors import DEFAULT, SERVER_ASSIGNORS, Target
 from ksim_models.units import NEVER, Micros
 
@@ -80,9 +81,9 @@ class ConsumerMember:
     def written(self) -> tuple[object, ...]:
         return self.epoch, self.previous_epoch, self.state, self.assigned, self.revoking
 
-    def epoch_error(self, epoch: int, owned: Sequence[str] | None) -> ErrorCode:
-        """The epoch before is good enough where the answer with the new one may have been lost. 0: it joins anew."""
-        if epoch in (0, self.epoch):
+    def epoch_error(self, epoch: int, owned: Sequence[str] | None, *, rejoins: bool) -> ErrorCode:
+        """The epoch before is good enough where the answer with the new one may have been lost. rejoins: so is 0, with which a fenced member joins anew."""
+        if epoch == self.epoch or (epoch == 0 and rejoins):
             return NONE
         may_have_missed_it = epoch == self.previous_epoch and owned is not None and all(partition in self.assigned for partition in owned)
         return NONE if epoch < self.epoch and may_have_missed_it else ErrorCode.FENCED_MEMBER_EPOCH
@@ -152,7 +153,7 @@ class ConsumerGroup:
         self.target = SERVER_ASSIGNORS[assignor](members, topics, self.target)
         self.target_epoch, self.assigned_at = self.epoch, now
 
-    def reconcile(self, member: ConsumerMember, owned: Sequence[str] | None, now: Micros) -> None:
+    def reconcile(self, profile: BrokerProfile, member: ConsumerMember, owned: Sequence[str] | None, now: Micros) -> None:
         """One step further towards the target, as far as that is possible. `owned`: what the member says that it has, if it says so."""
         if member.state is Reconciling.STABLE and member.epoch == self.target_epoch:
             return
@@ -162,15 +163,16 @@ class ConsumerGroup:
         assigned = {partition: epoch for partition, epoch in member.assigned.items() if partition in target}
         revoking = {partition: epoch for partition, epoch in member.assigned.items() if partition not in target}
         to_come = [partition for partition in target if partition not in assigned]
-        free = [partition for partition in to_come if partition in member.revoking or not self._is_held(partition)]
+        its_own = member.revoking if profile.takes_its_own_for_free else {}
+        free = [partition for partition in to_come if partition in its_own or not self._is_held(partition)]
         if revoking and _owns(revoking, owned):
-            member.become(Reconciling.UNREVOKED, member.epoch, assigned, revoking)
+            gave_up = member.state is Reconciling.UNREVOKED and not profile.epoch_waits_for_revocations
+            member.become(Reconciling.UNREVOKED, min(member.epoch + gave_up, self.target_epoch), assigned, revoking)
             member.revoke_until = now + member.rebalance_timeout_ms * 1_000
             return
         assigned.update(dict.fromkeys(free, self.target_epoch))
         state = Reconciling.UNRELEASED if len(free) < len(to_come) else Reconciling.STABLE
-        if (state, self.target_epoch, assigned, {}) != (member.state, member.epoch, member.assigned, member.revoking):
-            member.become(state, self.target_epoch, assigned, {})
+        member.become(state, self.target_epoch, assigned, {})  # Also where that is what it was: the epoch before is no longer good enough then.
         member.revoke_until = NEVER
 
     def _is_held(self, partition: str) -> bool:

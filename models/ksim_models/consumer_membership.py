@@ -6,10 +6,11 @@ Kafka: KafkaConsumer.assign; ConsumerCoordinator.onJoinPrepare and onJoinComplet
 from __future__ import annotations
 
 from ksim_models.consumer_client import ConsumerClient
-from ksim_models.consumer_commits import Commit
+from ksim_models.consumer_commits import Commit, Commits
 from ksim_models.consumer_coordinator import STALE
 from ksim_models.consumer_group import GroupMember
 from ksim_models.consumer_protocol_member import ConsumerProtocolMember, Target
+from ksim_models.errors import ErrorCode
 from ksim_models.machine import Effect
 from ksim_models.units import NEVER, Micros, ms
 
@@ -96,6 +97,9 @@ class Membership(ConsumerClient):
         group, commits = self.group, self.commits
         assert isinstance(group, GroupMember)
         assert commits is not None
+        if self.profile.commits_over_and_over and self.config.enable_auto_commit and self.positions.by_partition:
+            self._commit_over_and_over(group, commits, now, out)
+            return False
         reads_on = group.is_cooperative or self.profile.reads_on_while_it_commits
         if not self._commit_before(() if reads_on else tuple(self.positions.by_partition), now, out):
             return False
@@ -103,6 +107,23 @@ class Membership(ConsumerClient):
             self.positions.assign(())
         group.needs_prepare = False
         return True
+
+    def _commit_over_and_over(self, group: GroupMember, commits: Commits, now: Micros, out: list[Effect]) -> None:
+        """3.2.0 looks at its commit in the moment in which it is sent. What an eager member has it gives up at once, and then has nothing to commit.
+
+        Simplified: at the pace of the retry backoff, not with each round of poll().
+        """
+        if self.give_up_again_at == NEVER or self.give_up_again_at <= now:
+            commits.begin(commits.consumed(), now, out)
+            self.give_up_again_at = now + ms(self.config.retry_backoff_ms)
+        if not group.is_cooperative or group.has_lost_its_partitions:
+            self.positions.assign(())
+            self.give_up_again_at = now
+
+    @property
+    def is_held_in_poll(self) -> bool:
+        """Up to 3.1 poll() waits for the commit that comes before a JoinGroup."""
+        return self.give_up_until != NEVER and isinstance(self.group, GroupMember) and not self.profile.returns_while_it_commits
 
     def _commit_before(self, revoked: tuple[str, ...], now: Micros, out: list[Effect]) -> bool:
         """What was read, where that is automatic: it is tried as long as the group may wait. Of what is given up nothing is read meanwhile."""
@@ -118,11 +139,17 @@ class Membership(ConsumerClient):
             if now < self.give_up_until:
                 if self.giving_up is None or not self.giving_up.done:
                     return False
-                if self.giving_up.retriable or (self.giving_up.error == STALE and self.group is not None and self.group.belongs):
+                if (self.giving_up.retriable and not self._is_of_no_use(self.giving_up)) or (
+                    self.giving_up.error == STALE and self.group is not None and self.group.belongs
+                ):
                     self.giving_up, self.give_up_again_at = None, now + ms(self.config.retry_backoff_ms)
                     return False
         self.giving_up, self.give_up_until, self.give_up_again_at = None, NEVER, NEVER
         return True
+
+    def _is_of_no_use(self, commit: Commit) -> bool:
+        """The consumer protocol takes the topic for deleted (KAFKA-16224)."""
+        return isinstance(self.group, ConsumerProtocolMember) and commit.error == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION.exception
 
     def _stop_reading(self, partitions: tuple[str, ...]) -> None:
         for partition in partitions:

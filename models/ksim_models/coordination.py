@@ -211,7 +211,10 @@ class Coordination:
 
     def _init_producer_id(self, connection: str, request: InitProducerIdRequest, now: Micros, out: list[Effect]) -> object | None:
         if not request.transactional_id:
-            return InitProducerIdResponse(NONE, self.transactions.next_producer_id(), 0)  # TC-20
+            producer_id = self.transactions.next_producer_id()  # TC-20
+            if producer_id == NO_PRODUCER_ID:
+                return InitProducerIdResponse(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, NO_PRODUCER_ID, -1)
+            return InitProducerIdResponse(NONE, producer_id, 0)
         if (request.producer_id == NO_PRODUCER_ID) != (request.producer_epoch == -1):
             return InitProducerIdResponse(ErrorCode.INVALID_REQUEST, NO_PRODUCER_ID, -1)
         self.transactions.init_producer_id(request, lambda response, at, out: self.reply(connection, response), now, out)

@@ -128,6 +128,8 @@ class Copying:
         self.habits = habits
         self.fed = Fed(habits, workload)
         self.fed.copying = self
+        self.holds: dict[tuple[int, str], Micros] = {}
+        """So long the step of a transaction lasts, by its number and what the step is called, where a fault strikes it from outside."""
         self.begin_anew()
 
     def begin_anew(self) -> None:

@@ -64,6 +64,9 @@ class CopyingSession(CallingThread):
 
     # Its steps.
 
+    def _held(self, about_to: str) -> Micros:
+        return self.copying.holds.get((self.client.number if self.client is not None else 0, "begin" if about_to == "send" else about_to), 0)
+
     def _go_on(self, now: Micros, out: list[Effect]) -> bool:
         match self.at:
             case At.WAITING if self.copying.turn is Turn.PRODUCER:

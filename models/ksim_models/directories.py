@@ -19,8 +19,6 @@ class Directories:
         self.metadata_every = metadata_every
         self.of: dict[str, int] = {}
         """Per partition, from 0."""
-        self.used = [0] * count
-        """How many logs stand in each."""
         self.broken: dict[int, None] = {}
         self.noticed: dict[int, None] = {}
         """Those of which this life of the process knows; what stands there is offline."""
@@ -31,15 +29,13 @@ class Directories:
         """A new log goes where the fewest are, among the directories that work."""
         place = self.of.get(partition)
         if place is None:
-            place = min((number for number in range(self.count) if number not in self.noticed), key=lambda number: (self.used[number], number))
+            used = list(self.of.values())
+            place = min((number for number in range(self.count) if number not in self.noticed), key=used.count)
             self.of[partition] = place
-            self.used[place] += 1
         return place
 
     def forget(self, partition: str) -> None:
-        place = self.of.pop(partition, None)
-        if place is not None:
-            self.used[place] -= 1
+        self.of.pop(partition, None)
 
     def is_broken(self, partition: str) -> bool:
         return self.of.get(partition) in self.broken

@@ -79,8 +79,8 @@ class GroupMembership:
 
     def _static_stored(self, group: Group, member: Member, error: ErrorCode) -> None:
         """It goes on with what it had: no rebalance. Simplified: where that cannot be written down, Kafka gives the instance its old member id back."""
-        if member.joining is None or group.state is not GroupState.STABLE:
-            return
+        if member.joining is None:
+            return  # A generation has begun meanwhile. Where one is only prepared it is told of the old one all the same, and has to join again.
         connection, member.joining = member.joining, None
         if error:
             self._refuse_join(connection, UNKNOWN_MEMBER, error)
@@ -311,6 +311,7 @@ class GroupMembership:
                 self._refuse_join(member.joining, member.member, ErrorCode.NOT_COORDINATOR)
             if member.syncing is not None:
                 self.reply(member.syncing, SyncGroupResponse(ErrorCode.NOT_COORDINATOR))
+            member.joining = member.syncing = None
         group.become(GroupState.DEAD)
 
     def loaded(self, group: Group, now: Micros) -> None:

@@ -128,6 +128,8 @@ class Leading(FollowerFetches):
             else:
                 error, base_offset = self._append(batch, request.acks, now, out)
             if error:
+                if error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION and topic_of(batch.partition) in self._unknown_topics(request):
+                    error = ErrorCode.UNKNOWN_TOPIC_ID  # This broker has not heard of it yet.
                 out.append(Note(Rejected(self.broker, batch.partition, batch.producer, batch.records, error.name)))
                 parked.results[batch.partition] = self._refusal(batch.partition, error)
             elif request.acks == -1:
@@ -301,7 +303,7 @@ class Leading(FollowerFetches):
         """BP-44: what is still pending is answered REQUEST_TIMED_OUT, base offset filled in; the records stay in the log."""
         for batch in parked.request.batches:
             if batch.partition in parked.waiting:
-                if not batch.payload and batch.marker is None:
+                if batch.producer:  # Else it is the broker's own.
                     out.append(Note(TimedOut(self.broker, batch.partition, batch.producer, batch.records, ErrorCode.REQUEST_TIMED_OUT.name)))
                 parked.settle(batch.partition, ErrorCode.REQUEST_TIMED_OUT)
         self._answer_produce(parked)

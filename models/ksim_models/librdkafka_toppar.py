@@ -152,7 +152,7 @@ class AbortedTransactions:
 
     def has(self, producer_id: int, base_offset: int) -> bool:
         starts = self.starts.get(producer_id)
-        return bool(starts) and base_offset >= starts[0] if starts else False
+        return starts[0] <= base_offset if starts else False
 
     def end(self, producer_id: int, offset: int) -> None:
         starts = self.starts.get(producer_id)

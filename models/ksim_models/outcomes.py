@@ -87,7 +87,7 @@ class Outcomes:
                     return False
                 self._try_again(batch, error, now, out)
             else:
-                failures = _failures(batch, error, result, text)
+                failures = _failures(batch, error, result, text, each=self.profile.tells_records_apart)
                 try:
                     self._fail(batch, error, failures, now, out, adjust=batch.attempts < self.retries)
                 except IllegalState:  # Up to 3.5: the handler of the answer dies of it ("Uncaught error in request completion").
@@ -269,10 +269,10 @@ class Outcomes:
             out.append(Note(fact))
 
 
-def _failures(batch: Batch, error: ErrorCode, result: ProduceResult, text: str) -> Sequence[tuple[Records, str, str]]:
-    """Which records of a refused batch fail with which exception, in their order (S16, S17)."""
+def _failures(batch: Batch, error: ErrorCode, result: ProduceResult, text: str, *, each: bool = True) -> Sequence[tuple[Records, str, str]]:
+    """Which records of a refused batch fail with which exception, in their order (S16, S17). each: the broker's word on single records counts."""
     text = result.error_message or text
-    if not result.record_errors:
+    if not (result.record_errors and each):
         if error is ErrorCode.TOPIC_AUTHORIZATION_FAILED:
             text = f"Not authorized to access topics: [{topic_of(batch.partition)}]"
         elif error is ErrorCode.CLUSTER_AUTHORIZATION_FAILED:

@@ -88,7 +88,9 @@ class ProducerState:
             return Answer.OUT_OF_ORDER, -1
         if batch.producer_epoch < entry.epoch:
             return Answer.OLD_EPOCH, -1
-        return (Answer.APPEND, -1) if first == 0 else (Answer.OUT_OF_ORDER, -1)
+        if first:
+            return Answer.OUT_OF_ORDER, -1
+        return (Answer.APPEND if entry.open_from == NOT_OPEN or batch.transactional else Answer.WRONG_TRANSACTION), -1
 
     def judge_transactional(
         self, batch: RecordBatch, proof: Verification | None, *, needs_proof: bool, same_epoch: bool, epoch_first: bool, strict_start: bool

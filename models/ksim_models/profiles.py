@@ -65,7 +65,7 @@ class ClientProfile:
     any_epoch_change_skips_backoff: bool
     """3.6.1 and 3.7.0 only (KAFKA-16226, A30): so does a lower one, of a topic that was created again."""
     leader_hint_in_produce: bool
-    """3.7 (KIP-951, M5): takes the new leader out of a produce response."""
+    """3.7 (KIP-951, M5): takes the new leader out of a produce response; a consumer out of that of a fetch."""
     request_timeout_is_timed_out: bool
     """3.5 (N4): a request time-out at the client is REQUEST_TIMED_OUT; before, NETWORK_EXCEPTION."""
     memory_kept_until_answer: bool
@@ -82,6 +82,14 @@ class ClientProfile:
     """3.3 (KAFKA-13834, A31): a node's drain begins where its last one broke off; before, one place behind, and one place for all nodes."""
     expired_text_says_not_sent: bool
     """4.3 (A39): the text of an expiry says that no response came."""
+    tells_records_apart: bool
+    """3.0 (KAFKA-12548, S16): of a batch refused for some of its records each fails with an exception of its own; before, all with the same."""
+    backoff_lasts_until_usable: bool
+    """3.3 (KAFKA-13879, N7): the reconnect backoff begins anew when a connection can be used; before, when the other side had accepted it."""
+    linger_returns: bool
+    """2.8.1 (KAFKA-12870, A27): records of the next transaction linger again; before, none lingered once a transaction had been ended."""
+    close_repeats_abort: bool
+    """3.6.0 to 3.7.0 (KAFKA-16217, A51): close() tries over and over to abort a transaction that cannot be aborted, until its time is over."""
     memory_text_tells_pool: bool
     """3.1 (pull request 11378, A22): the text of a BufferExhaustedException says how much was asked for, and what there is."""
     batch_size_at_least_one: bool
@@ -97,7 +105,9 @@ class ClientProfile:
     flush_waits_for_parts: bool
     """3.9.2, 4.0.2, 4.1.1, 4.2 (KAFKA-19479, A50): flush() waits for what a split batch became; before, it took the whole for complete."""
     metadata_timeout_has_cause: bool
-    """3.9.1, 4.0 (KAFKA-8862, A3): a send() that waited in vain for metadata names the last error of its topic."""
+    """3.9 (KAFKA-16965, A3): a send() that waited in vain for metadata names the last error of its topic."""
+    metadata_timeout_names_partition: bool
+    """3.9.1, 4.0 (KAFKA-8862, A3): it says that a partition is missing where the topic is known; before, that the topic is."""
     setup_time_out_ends_poll: bool
     """3.0.1, 3.1 (KAFKA-12762, N8): before, one of a leader's connection was noticed only when a poll ended for another reason."""
     throttle_extends_time_out: bool
@@ -145,9 +155,15 @@ class ClientProfile:
     failed_sync_loses_partitions: bool
     """3.3.0, 3.3.1 (KAFKA-13891, taken back): a SyncGroup that another rebalance overtook takes the generation: a cooperative member loses everything."""
     reads_on_while_it_commits: bool
-    """3.2.0 to 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
+    """3.2.1, 3.2.2 (KAFKA-14196): an eager member reads on while it commits before it joins again; what it reads then is read again."""
+    returns_while_it_commits: bool
+    """3.2 (KAFKA-13310): poll() returns while a member commits before it joins again, so a cooperative one reads on; before, it waited for the answer."""
+    commits_over_and_over: bool
+    """3.2.0 (KAFKA-14024): a cooperative member commits with every poll() before it joins again, and is never done with it."""
     offset_fetch_retries_all: bool
     """3.9 (KAFKA-17279): OffsetFetch is sent again for whatever is retriable; before, only while the coordinator loads, or is another."""
+    fetches_wait_for_positions: bool
+    """4.2 (KAFKA-18376): a consumer of KIP-848 whose new partition has no committed offset to tell yet asks for no other records, and throws in the end."""
     metrics_keep_overlapping_windows: bool
     """3.8 (MINOR #15889, X1): a window of a rate or an average counts until its last event is too old; before, until its beginning is."""
 
@@ -248,6 +264,12 @@ class BrokerProfile:
     """4.2 (KIP-1228, KAFKA-19999, PS-31): a marker of transaction version 2 has a higher epoch than what it ends."""
     consumer_groups: bool
     """4.0 (KIP-848): groups of the consumer protocol. In 3.7 to 3.9 they were to be tried out only, and are refused here."""
+    fenced_members_rejoin: bool
+    """4.2 (KAFKA-19233): a member that was fenced joins again with epoch 0 at once; before, only when its session is over."""
+    epoch_waits_for_revocations: bool
+    """4.2 (KAFKA-19974): a member that has to give up more while it gives up keeps its epoch; before, that rose by one."""
+    takes_its_own_for_free: bool
+    """4.0.2, 4.1.2, 4.2 (KAFKA-19449): what comes back to the member that has just given it up is free at once; before, with its next heartbeat."""
     commits_by_partition_epoch: bool
     """4.3 (GC-10): a commit with an older member epoch counts for what the member has had since then."""
     paces_assignments: bool
@@ -280,6 +302,10 @@ def client_profile(version: str) -> ClientProfile:
         splits_parts_in_halves=release >= (4, 2, 0),
         drains_each_node_from_its_own_place=release >= (3, 3, 0),
         expired_text_says_not_sent=release >= (4, 3, 0),
+        tells_records_apart=release >= (3, 0, 0),
+        backoff_lasts_until_usable=release >= (3, 3, 0),
+        linger_returns=release >= (2, 8, 1),
+        close_repeats_abort=(3, 6, 0) <= release <= (3, 7, 0),
         memory_text_tells_pool=release >= (3, 1, 0),
         batch_size_at_least_one=release >= (3, 3, 2),
         authorization_errors_end_no_producer=release >= (3, 6, 0),
@@ -287,7 +313,8 @@ def client_profile(version: str) -> ClientProfile:
         send_refuses_after_fatal_error=release >= (3, 1, 1),
         flush_in_callback_throws=release >= (4, 1, 0),
         flush_waits_for_parts=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 1), (4, 2, 0)),
-        metadata_timeout_has_cause=_has_fix(release, (3, 9, 1), (4, 0, 0)),
+        metadata_timeout_has_cause=release >= (3, 9, 0),
+        metadata_timeout_names_partition=release >= (3, 9, 1),
         setup_time_out_ends_poll=release >= (3, 0, 1),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),
@@ -312,8 +339,11 @@ def client_profile(version: str) -> ClientProfile:
         compares_claims=release >= (3, 4, 1),
         keeps_member_id=release >= (3, 2, 0),
         failed_sync_loses_partitions=release in ((3, 3, 0), (3, 3, 1)),
-        reads_on_while_it_commits=(3, 2, 0) <= release <= (3, 2, 2),
+        reads_on_while_it_commits=(3, 2, 1) <= release <= (3, 2, 2),
+        returns_while_it_commits=release >= (3, 2, 0),
+        commits_over_and_over=release == (3, 2, 0),
         offset_fetch_retries_all=release >= (3, 9, 0),
+        fetches_wait_for_positions=release >= (4, 2, 0),
     )
 
 
@@ -371,6 +401,9 @@ def broker_profile(version: str) -> BrokerProfile:
         writes_other_producer_ids=release >= (4, 3, 0),
         strict_marker_epoch=release >= (4, 2, 0),
         consumer_groups=release >= (4, 0, 0),
+        fenced_members_rejoin=release >= (4, 2, 0),
+        epoch_waits_for_revocations=release >= (4, 2, 0),
+        takes_its_own_for_free=_has_fix(release, (4, 0, 2), (4, 1, 2), (4, 2, 0)),
         commits_by_partition_epoch=release >= (4, 3, 0),
         paces_assignments=release >= (4, 3, 0),
         offsets_append_acks_1=release >= (4, 0, 0),

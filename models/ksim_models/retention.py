@@ -32,7 +32,7 @@ def _too_large(log: Log, now: Micros) -> int:
     limit = log.config.retention_bytes
     too_much = log.size_bytes - limit
     count = 0
-    if limit >= 0 and too_much >= 0:
+    if limit >= 0:
         for segment, _ in _committed(log):
             too_much -= segment.size_bytes
             if too_much < 0:
@@ -46,13 +46,12 @@ def _too_old(log: Log, now: Micros) -> int:
     count = 0
     if limit >= 0:
         for segment, end in _committed(log):
-            batches = log.between(segment.base_offset, end)
-            if not batches or now - max(batch.max_timestamp for batch in batches) <= ms(limit):
+            if now - max(batch.max_timestamp for batch in log.between(segment.base_offset, end)) <= ms(limit):
                 break
             count += 1
     return count
 
 
 def _committed(log: Log) -> Iterator[tuple[Segment, int]]:
-    """Segments that end at or below the high watermark, with their ends: the others stay, whatever their age. An empty last one stays too."""
-    return takewhile(lambda each: each[1] <= log.high_watermark and (each[0] is not log.active or each[0].size_bytes), log.with_ends())
+    """Segments that end at or below the high watermark, with their ends: the others stay, whatever their age. An empty one, the last, stays too."""
+    return takewhile(lambda each: each[1] <= log.high_watermark and each[0].size_bytes, log.with_ends())

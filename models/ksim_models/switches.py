@@ -98,7 +98,7 @@ CLIENT_SWITCHES = (
     ),
     Switch(
         "leader_hint_in_produce",
-        "A producer whose leader has moved",
+        "A client whose leader has moved",
         {False: "learns of the new one by asking for metadata", True: "takes the new one out of the refusal"},
         "KIP-951",
         _without_answers,
@@ -220,6 +220,33 @@ CLIENT_SWITCHES = (
         "KAFKA-17019",
     ),
     Switch(
+        "tells_records_apart",
+        "A record in a batch that was refused for another record",
+        {False: "fails with the same exception as that one", True: "fails with an exception of its own"},
+        "KAFKA-12548",
+        _without_answers,
+    ),
+    Switch(
+        "backoff_lasts_until_usable",
+        "The wait before a reconnect",
+        {False: "is short again as soon as a broker's port has answered", True: "is longer each time until a broker itself has answered"},
+        "KAFKA-13879",
+    ),
+    Switch(
+        "linger_returns",
+        "A record of the second transaction, or of a later one,",
+        {False: "is sent without lingering", True: "waits as long as in the first"},
+        "KAFKA-12870",
+        _not_transactional,
+    ),
+    Switch(
+        "close_repeats_abort",
+        "close() with a transaction open that cannot be aborted",
+        {False: "leaves the transaction as it is", True: "tries for as long as it was given time"},
+        "KAFKA-16217",
+        _not_transactional,
+    ),
+    Switch(
         "memory_text_tells_pool",
         "The text of the exception for a send() that waited for memory in vain",
         {False: "says how long it waited", True: "says also how much it wanted, and what there was"},
@@ -331,6 +358,12 @@ CLIENT_SWITCHES = (
         "metadata_timeout_has_cause",
         "A send() that waited in vain for metadata",
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
+        "KAFKA-16965",
+    ),
+    Switch(
+        "metadata_timeout_names_partition",
+        "The text of the exception for a send() to a partition that its topic does not have",
+        {False: "says that the topic is not known", True: "says that the partition is not"},
         "KAFKA-8862",
     ),
     Switch(
@@ -370,10 +403,31 @@ CLIENT_SWITCHES = (
         "KAFKA-14196",
     ),
     Switch(
+        "returns_while_it_commits",
+        "A cooperative consumer that commits before it joins its group again",
+        {False: "waits for its answer before it reads on", True: "takes more records meanwhile"},
+        "KAFKA-13310",
+    ),
+    Switch(
+        "commits_over_and_over",
+        "A cooperative consumer that commits by itself",
+        {False: "is in its group again when its offsets are committed", True: "is put out of its group: it commits with every poll() and does not join again"},
+        "KAFKA-14024",
+    ),
+    Switch(
         "offset_fetch_retries_all",
         "A consumer that asks for committed offsets and is told an error that is retriable",
         {False: "fails, unless the coordinator loads or is another", True: "asks again"},
         "KAFKA-17279",
+    ),
+    Switch(
+        "fetches_wait_for_positions",
+        "A consumer of group.protocol=consumer whose group cannot say yet where a new partition is to be read from",
+        {
+            False: "takes records of its other partitions all the same",
+            True: "takes none of its other partitions either, and throws a TimeoutException after default.api.timeout.ms",
+        },
+        "KAFKA-18376",
     ),
 )
 

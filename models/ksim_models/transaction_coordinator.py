@@ -116,7 +116,11 @@ class TransactionCoordinator:
             refuse(error)
             return
         if entry is None:
-            made = Transaction(request.transactional_id, self.next_producer_id(), request.transaction_timeout_ms, now // 1000)
+            producer_id = self.next_producer_id()
+            if producer_id == NO_PRODUCER_ID:
+                refuse(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
+                return
+            made = Transaction(request.transactional_id, producer_id, request.transaction_timeout_ms, now // 1000)
             entry = cache.entries[request.transactional_id] = Entry(made)
         answer = self._next_epoch(entry, request, now)
         if isinstance(answer, ErrorCode):
@@ -153,7 +157,10 @@ class TransactionCoordinator:
         timeout_ms, now_ms = request.transaction_timeout_ms, now // 1000
         if at.is_exhausted and expected in (None, at.producer_epoch):
             last = NO_EPOCH if expected is None else at.producer_epoch
-            return entry.prepare(with_new_id(at, self.next_producer_id(), last, timeout_ms, now_ms))
+            producer_id = self.next_producer_id()
+            if producer_id == NO_PRODUCER_ID:
+                return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+            return entry.prepare(with_new_id(at, producer_id, last, timeout_ms, now_ms))
         if expected is None:
             return entry.prepare(with_next_epoch(at, at.producer_epoch + 1, NO_EPOCH, timeout_ms, now_ms))
         if at.producer_epoch in (NO_EPOCH, expected):
@@ -243,8 +250,8 @@ class TransactionCoordinator:
             told(EndTxnResponse(answer, at_call.producer_id, at_call.producer_epoch) if is_retry else EndTxnResponse(answer), now, out)
             return
         after = self._decide(entry, request, answer, now)
-        if after is None:
-            told(EndTxnResponse(ErrorCode.UNKNOWN_SERVER_ERROR), now, out)
+        if isinstance(after, ErrorCode):
+            told(EndTxnResponse(after), now, out)
             return
         coordinator_epoch = cache.coordinator_epoch
 
@@ -259,19 +266,21 @@ class TransactionCoordinator:
 
         self.cache.write(coordinator_epoch, after, written, now, out)
 
-    def _decide(self, entry: Entry, request: EndTxnRequest, state: State, now: Micros) -> Transaction | None:
-        """None: there is no epoch behind the last one. From 4.3 an abort does without (KAFKA-20090)."""
+    def _decide(self, entry: Entry, request: EndTxnRequest, state: State, now: Micros) -> Transaction | ErrorCode:
+        """An error where there is no epoch behind the last one; from 4.3 an abort does without (KAFKA-20090). And where no producer id is to be had."""
         bumps = request.transaction_version >= EPOCH_PER_TRANSACTION
         fences = entry.pending is State.PREPARE_EPOCH_FENCE
         next_producer_id = NO_PRODUCER_ID
         if bumps and entry.now.is_exhausted and (not fences or self.profile.fence_changes_exhausted_id):
             next_producer_id = self.next_producer_id()
+            if next_producer_id == NO_PRODUCER_ID:
+                return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
         if fences:
             entry.pending = None
             if not bumps or self.profile.fence_takes_two_epochs:  # Else the step below raises the epoch, once (TC-24).
                 entry.now = replace(entry.now, producer_epoch=request.producer_epoch, last_producer_epoch=NO_EPOCH)
         if bumps and entry.now.producer_epoch == LAST_EPOCH and not (self.profile.fence_changes_exhausted_id and state is State.PREPARE_ABORT):
-            return None
+            return ErrorCode.UNKNOWN_SERVER_ERROR
         return entry.prepare(decided(entry.now, state, request.transaction_version if bumps else 0, next_producer_id, now // 1000))
 
     def _write_markers(

@@ -116,7 +116,7 @@ class TransactionManager:
     def _become(self, target: State, failure: Failure | None) -> None:
         completed = self.is_completing
         self.state, self.last_error = target, failure
-        if completed is not self.is_completing:
+        if completed is not self.is_completing and (not completed or self.profile.linger_returns):
             self.hurry(-1 if completed else 1)
 
     def abortable(self, failure: Failure, *, in_background: bool = True) -> None:
@@ -133,15 +133,14 @@ class TransactionManager:
     def bumps_by_client(self) -> bool:
         return self.coordinator_bumps and not self.is_v2
 
-    def abortable_if_possible(self, failure: Failure, fatal: Failure | None = None) -> bool:
-        """T11. Answers whether it was."""
+    def abortable_if_possible(self, failure: Failure, fatal: Failure | None = None) -> None:
+        """T11."""
         if not (self.coordinator_bumps or self.is_v2):
             self.fatal(fatal or failure)
-            return False
+            return
         if self.bumps_by_client:
             self.bump_required = True
         self.abortable(failure)
-        return True
 
     def failed(self, failure: Failure, *, in_background: bool) -> None:
         """T12: a batch failed for good, or a send() did."""
@@ -423,13 +422,9 @@ class TransactionManager:
         else:
             self.retry(request)
 
-    def initialize_again(self, failure: Failure) -> None:
-        """S1.3: the producer is as if it had never been initialized."""
-        for request in self.queue:
-            request.result.fail(failure)
+    def initialize_again(self) -> None:
+        """S1.3: the producer is as if it had never been initialized. Only InitProducerId is refused so: nothing else waits, and its call has heard of it."""
         self._go(State.UNINITIALIZED)
-        if self.pinned is not None:
-            self.pinned[0].fail(failure)
 
     def fail_pending(self, failure: Failure) -> None:
         """A52: close() by force."""

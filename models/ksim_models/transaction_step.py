@@ -94,7 +94,7 @@ class TransactionStep:
         failure = manager.last_error
         if manager.state is State.ABORTABLE_ERROR and failure is not None and failure.exception in AUTHORIZATION:
             self.outcomes.abort_all(failure.exception, failure.text, now, out)
-            _on_io_thread(lambda: manager.initialize_again(failure))
+            _on_io_thread(manager.initialize_again)
             return False
         numbers.is_open = self._step(now, out)
         numbers.take_over()
@@ -137,18 +137,15 @@ class TransactionStep:
 
     def _wait_for_its_node(self, request: Pending, now: Micros) -> None:
         self.waiting, self.slept, self.gives_up_at = request, False, now + self.patience
-        if not request.coordinator:
-            self.target = self.network.least_loaded(self.metadata.nodes, now) or ""
-        elif request.coordinator in self.manager.coordinators:
-            self.target = self.manager.coordinators[request.coordinator]
-        else:
+        self.target = self.manager.coordinators.get(request.coordinator, "")
+        if request.coordinator and not self.target:
             self._put_back(now)
 
     def _go_on_waiting(self, request: Pending, now: Micros, out: list[Effect]) -> None:
         """It is sent, or put back, or waits on."""
         if now < self.sleeping_until:
             return
-        if not self.target:  # There was no node at all, or the thread slept after one was lost.
+        if not self.target:  # Anybody will do.
             self.target = self.network.least_loaded(self.metadata.nodes, now) or ""
             self.gives_up_at = now + self.patience
             if not self.target:

@@ -247,7 +247,12 @@ class CallingThread(ABC):
         self._pause("abort", now)
 
     def _pause(self, about_to: str, now: Micros) -> None:
-        self.at, self.about_to, self.acts_from = At.ABOUT, about_to, now + 1
+        self.at, self.about_to, self.acts_from = At.ABOUT, about_to, now + 1 + self._held(about_to)
+
+    def _held(self, about_to: str) -> Micros:
+        """How long it is kept from that by whoever is about to strike it."""
+        del about_to
+        return 0
 
     def _call(self, name: str, now: Micros) -> None:
         assert self.client is not None

@@ -188,6 +188,25 @@ def test_what_a_commit_fails_with(error: str, expected: str) -> None:
     assert again is (expected in ("CoordinatorLoadInProgressException", "UnknownTopicOrPartitionException", "TimeoutException"))
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("STALE_MEMBER_EPOCH", "CommitFailedException"),
+        ("UNKNOWN_MEMBER_ID", "CommitFailedException"),
+        ("OFFSET_METADATA_TOO_LARGE", "OffsetMetadataTooLarge"),
+        ("GROUP_AUTHORIZATION_FAILED", "GroupAuthorizationException"),
+        ("TOPIC_AUTHORIZATION_FAILED", "TopicAuthorizationException"),
+        ("NOT_ENOUGH_REPLICAS", "KafkaException"),
+    ],
+)
+def test_what_a_commit_of_the_consumer_protocol_fails_with(error: str, expected: str) -> None:
+    """CommitRequestManagerTest.testCommitSyncFailsWithExpectedException."""
+    new = '[consumers.r1]\ntopics = ["payments"]\nconfig.group.id = "g"\nconfig.group.protocol = "consumer"\nconfig.auto.offset.reset = "earliest"\n'
+    run = play(new + SYNC, fault=ANSWER.format(api="OffsetCommit", error=error, nth=2))
+
+    assert [fact.error for _, fact in commits(run, "r1") if fact.error] == [expected]
+
+
 def pause_of(run: Run, consumer: str) -> float:
     """The longest time in seconds between two polls that returned something."""
     moments = [at for at, _ in reads(run, consumer)]
@@ -224,10 +243,35 @@ def test_in_3_3_0_a_sync_that_was_overtaken_cost_a_cooperative_member_its_partit
     assert read_again("3.3.1", overtaken=True) > read_again("3.3.2", overtaken=True)
 
 
-@pytest.mark.parametrize(("clients", "again"), [("3.1", False), ("3.2.2", True), ("3.2.3", False)])
-def test_in_3_2_0_an_eager_member_read_on_while_it_committed_before_it_joined_again(clients: str, again: bool) -> None:
+@pytest.mark.parametrize(("clients", "again"), [("3.1", False), ("3.2.0", False), ("3.2.1", True), ("3.2.2", True), ("3.2.3", False)])
+def test_in_3_2_1_an_eager_member_read_on_while_it_committed_before_it_joined_again(clients: str, again: bool) -> None:
     """ConsumerCoordinatorTest.testOnJoinPrepareWithOffsetCommitShouldSuccessAfterRetry, KAFKA-14196: an answer takes 80 ms, and r2 comes after 3 s."""
     fault = '[[fault]]\nat = "10ms"\ndo = "crash"\nwho = "r2"\nfor = "3s"\n[network]\nlatency = "40ms"\n'
     run = play(member("r1"), member("r2"), clients=clients, fault=fault, records=600)
 
     assert (max(times_read(run).values()) > 1) is again
+
+
+def joined_at_once(clients: str) -> Run:
+    """r1, cooperative, has read for 3 s when r2 comes; an answer takes 80 ms. Within 20 s the group would put nobody out."""
+    fault = '[[fault]]\nat = "10ms"\ndo = "crash"\nwho = "r2"\nfor = "3s"\n[network]\nlatency = "40ms"\n[tail]\nlimit = "20s"\n'
+    lazy = f'config.partition.assignment.strategy = "{COOPERATIVE_ASSIGNOR}"\n'
+    return play(member("r1", lazy), member("r2", lazy), clients=clients, fault=fault, records=600)
+
+
+@pytest.mark.parametrize(("clients", "meanwhile"), [("3.1", False), ("3.2.1", True), ("4.3", True)])
+def test_up_to_3_1_a_cooperative_member_read_nothing_while_it_committed_before_it_joined_again(clients: str, meanwhile: bool) -> None:
+    """KAFKA-13310: poll() waits for the answer, which takes 80 ms."""
+    run = joined_at_once(clients)
+    answered = commits(run, "r1")[0][0]
+
+    assert any(answered - 80_000 < at < answered for at, _ in reads(run, "r1")) is meanwhile
+
+
+def test_in_3_2_0_a_cooperative_member_that_commits_by_itself_never_joins_again() -> None:
+    """ConsumerCoordinatorTest.testOnJoinPrepareWithOffsetCommitShouldKeepJoinAfterNonRetryableException, KAFKA-14024: it commits with every poll()."""
+    stuck, mended = joined_at_once("3.2.0"), joined_at_once("3.2.1")
+    readers = [{fact.consumer for _, fact in reads(run)} for run in (stuck, mended)]
+
+    assert readers == [{"r1"}, {"r1", "r2"}]
+    assert len(commits(stuck)) > 2 * len(commits(mended))

@@ -216,6 +216,17 @@ def test_the_whole_batch_is_refused_and_every_record_is_told_why(error: E, recor
     assert [(list(fact.records), fact.error, fact.message) for _, fact in client.facts if isinstance(fact, Failed)] == told
 
 
+def test_s16_before_3_0_what_the_broker_said_of_single_records_was_not_heard() -> None:
+    """KAFKA-12548."""
+    client = Client(kafka="2.8", **S_SET)
+    client.send(count=3)
+    client.answer(E.INVALID_RECORD, record_errors=((1, "no key"),), error_message="one is bad")
+
+    assert [(list(fact.records), fact.error, fact.message) for _, fact in client.facts if isinstance(fact, Failed)] == [
+        ([0, 1, 2], "InvalidRecordException", "one is bad")
+    ]
+
+
 def test_s12_an_error_that_comes_at_the_deadline_itself_comes_too_late_for_a_retry() -> None:
     """And in time to name the exception: the turn that would have expired the batch comes after the poll that brought the answer."""
     client = Client(**S_SET)

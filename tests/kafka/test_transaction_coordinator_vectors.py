@@ -69,10 +69,11 @@ class Desk:
         self.image.apply([BrokerRecord("b1", 1, False), BrokerRecord("b2", 2, False), TopicRecord("t", 2, ())])
         self.image.apply([PartitionRecord(f"t-{number}", ("b1", "b2"), ("b1",), (), (), leader, 0, 0, False) for number, leader in enumerate(("b1", "b2"))])
         self.paper, self.post = Paper(), Post()
+        self.controller_is_there = True
         topics = InternalTopics(settings, self.image, lambda request, out: None)
         self.cache = TransactionCache("b1", profile, topics, replicas or {}, cast(Leading, self.paper))
         markers = TransactionMarkers(profile, self.image, cast(Peers, self.post), self.cache)
-        self.coordinator = TransactionCoordinator(profile, settings, self.cache, markers, ProducerIds(1, 0).next, 0)
+        self.coordinator = TransactionCoordinator(profile, settings, self.cache, markers, ProducerIds(1, 0, lambda: self.controller_is_there).next, 0)
         self.now: Micros = 1_000_000
         self.out: list[Effect] = []
         self.told: list[Any] = []
@@ -174,6 +175,24 @@ def test_a_new_id_gets_a_producer_id_and_epoch_0() -> None:
     assert desk.init() is None
     assert ids(desk.log()) == (NONE, 1000, 0)
     assert desk.known == (State.EMPTY, 1000, 0)
+
+
+@pytest.mark.parametrize("state", [None, State.EMPTY, State.ONGOING])
+def test_without_a_controller_there_is_no_new_producer_id(state: State | None) -> None:
+    """KIP-730, KAFKA-14417: for a new id, for one whose epochs are used up, and for the end of its last transaction. All are to be asked again."""
+    desk = Desk()
+    desk.controller_is_there = False
+    if state is not None:
+        desk.put(state, LAST_EPOCH - 1)
+
+    def ask() -> Any:
+        return desk.end(commit=True, epoch=LAST_EPOCH - 1, version=2) if state is State.ONGOING else desk.init()
+
+    assert ask().error is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+    assert desk.appended() == []
+    desk.controller_is_there = True
+    assert ask() is None
+    assert desk.log().error is NONE
 
 
 def test_an_exhausted_epoch_changes_the_producer_id() -> None:
@@ -336,14 +355,66 @@ def test_who_comes_while_something_is_being_written_raises_no_epoch() -> None:
     assert desk.known[2] == 10
 
 
-def test_an_epoch_that_was_raised_meanwhile_ends_the_abort() -> None:
-    """BV-259: the step that aborts finds a newer epoch."""
-    desk = Desk(version=0)
+@pytest.mark.parametrize(("change", "error"), [({"producer_epoch": E + 1}, PF), ({"producer_id": P + 1}, PIM)])
+@pytest.mark.parametrize("version", [0, 2])
+def test_an_epoch_that_was_raised_meanwhile_ends_the_abort(version: int, change: dict[str, int], error: ErrorCode) -> None:
+    """BV-259: the step that aborts finds a newer epoch, or another producer id."""
+    desk = Desk(version=version)
     desk.put(State.ONGOING, E + 2, pending=State.PREPARE_EPOCH_FENCE)
-    fence = replace(desk.entry.now, producer_epoch=E + 1)
+    fence = replace(desk.entry.now, **change)  # type: ignore[arg-type]
     desk.coordinator._abort_as_coordinator(fence, desk._hear, desk.now, desk.out)
 
-    assert desk.told.pop().error is PF
+    assert desk.told.pop().error is error
+
+
+@pytest.mark.parametrize(
+    ("since", "error"),
+    [
+        pytest.param("resigned", ErrorCode.NOT_COORDINATOR, id="TC-5 another broker coordinates"),
+        pytest.param("loading", ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, id="TC-6 it was elected again, and reads still"),
+        pytest.param("loaded", ErrorCode.NOT_COORDINATOR, id="TC-5 it was elected again, under another epoch"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_what_was_decided_in_another_coordinator_epoch_is_not_written_or_does_not_count(since: str, error: ErrorCode, when: str) -> None:
+    """before: its append; behind it, when the log answers."""
+    desk = Desk()
+    after = desk.put(State.EMPTY).prepare(replace(desk.entry.now, state=State.ONGOING))
+    told: list[ErrorCode] = []
+
+    def write() -> None:
+        desk.cache.write(1, after, lambda error, now, out: told.append(error), desk.now, desk.out)
+
+    if when == "behind":
+        write()
+    desk.coordinator.resigned(PARTITION, desk.now, desk.out)
+    if since != "resigned":
+        desk.coordinator.elected(PARTITION, 2, desk.now, desk.out)
+    if since == "loaded":
+        desk.now += 1_000
+        desk.coordinator.wake(desk.now, desk.out)
+    if when == "behind":
+        desk.log()
+    else:
+        write()
+
+    assert (told, desk.paper.appends) == ([error], [])
+
+
+@pytest.mark.parametrize("loses_it", [True, False])
+def test_an_id_that_has_expired_is_gone_when_its_tombstone_is_written(loses_it: bool) -> None:
+    """TC-63: unless another coordinates by then, who reads it."""
+    desk = Desk()
+    entry = desk.put(State.EMPTY)
+    desk.cache.bury(PARTITION, [entry], 30_000, desk.now, desk.out)
+    assert desk.appended() == [Tombstone(ID)]
+    if loses_it:
+        desk.coordinator.resigned(PARTITION, desk.now, desk.out)
+        desk.elect(2)
+        desk.put(State.EMPTY)
+    desk.log()
+
+    assert (ID in desk.cache.caches[PARTITION].entries) is loses_it
 
 
 # AddPartitionsToTxn.
@@ -543,6 +614,40 @@ def test_tc_43_a_fence_that_uses_up_the_epochs_changes_the_producer_id_since_4_3
     desk.log()
 
     assert (desk.entry.now.producer_epoch, desk.entry.now.next_producer_id) == (LAST_EPOCH, next_id)
+
+
+@pytest.mark.parametrize("late", ["an abort", "an InitProducerId"])
+def test_who_was_aborted_by_time_out_in_the_last_epoch_of_its_id_goes_on_with_the_next_one(late: str) -> None:
+    """TC-43, KAFKA-20090: shouldHandleTimeoutAtEpochOverflowBoundaryCorrectlyAndLateClientAbortRequestTV2, ...AndRetryInitProducerIdTV2."""
+    desk = Desk()
+    desk.put(State.ONGOING, LAST_EPOCH - 1)
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    desk.log()
+    assert (desk.known, desk.entry.now.next_producer_id) == ((State.PREPARE_ABORT, P, LAST_EPOCH), 1000)
+    desk.mark()
+    desk.log()
+    assert desk.known == (State.COMPLETE_ABORT, 1000, 0)
+
+    answer = desk.end(commit=False, epoch=LAST_EPOCH - 1, version=2) if late == "an abort" else desk.init((P, LAST_EPOCH - 1))
+    assert ids(answer or desk.log()) == (NONE, 1000, 0)
+
+
+def test_a_transaction_that_is_aborted_by_time_out_in_the_last_epoch_leaves_the_producer_there_before_4_3() -> None:
+    """KAFKA-20090, TransactionsTest.testRecoveryFromEpochOverflow: its late abort is taken for a retry, it goes on in epoch 32767, and never ends again."""
+    desk = Desk(kafka="4.2")
+    desk.put(State.ONGOING, LAST_EPOCH - 1)
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    desk.log()
+    desk.mark()
+    desk.log()
+
+    assert ids(desk.end(commit=False, epoch=LAST_EPOCH - 1, version=2)) == (NONE, P, LAST_EPOCH)
+    assert desk.add(epoch=LAST_EPOCH, version=2) is None
+    assert desk.log() is NONE
+    assert desk.end(commit=True, epoch=LAST_EPOCH, version=2).error is ErrorCode.UNKNOWN_SERVER_ERROR
+    assert desk.init().error is ErrorCode.UNKNOWN_SERVER_ERROR
 
 
 @pytest.mark.parametrize("kafka", ["4.0.0", "4.2"])

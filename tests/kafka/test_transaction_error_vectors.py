@@ -681,6 +681,23 @@ CLOSED = [
         ("reply InitProducerId", "epoch 1; [READY]"),
         ("close", "exits"),
     ),
+    *(
+        vector(
+            f"PV-200 testSenderShouldCloseWhenTransactionManagerInErrorState a commit that timed out stands before the abort, {kafka}",
+            {"max_block_ms": 500, "kafka": kafka},
+            *FIRST_RECORD,
+            COMMITTING,
+            ("pass 500", "commit throws TimeoutException"),
+            ("answer 0 INVALID_RECORD", "failed 0 InvalidRecordException; [ABORTABLE_ERROR: InvalidRecordException]"),
+            *ends,
+        )
+        for kafka, *ends in (
+            ("3.5", ("close", "exits")),
+            ("3.6", ("close 60000000", ""), ("pass 59999", ""), ("pass 1", "exits")),
+            ("3.7.0", ("close", ""), ("pass 600000", "")),
+            ("3.7.1", ("close", "exits")),
+        )
+    ),
     vector("PV-202 behind close() every call throws", {}, ("start", ""), ("close", "exits; [READY]"), ("init", "init throws IllegalStateException")),
 ]
 

@@ -5,13 +5,22 @@ What the vectors of TransactionManagerTest pin in long scripts (test_transaction
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from ksim_models.messages import ProduceRequest
-from ksim_models.transaction_messages import EndTxnRequest, TxnOffsetCommitRequest
-from scripted_transactions import Transactional
+from ksim_models.facts import Disconnected, ProducerId, Transaction
+from ksim_models.messages import InitProducerIdRequest, ProduceRequest
+from ksim_models.transaction_messages import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    FindCoordinatorRequest,
+    TxnOffsetCommitRequest,
+)
+from ksim_models.units import ms
+from scripted_transactions import APIS, Transactional
 
 Script = list[tuple[str, str]]
 STARTED = ("start", "")
@@ -21,6 +30,7 @@ FAILED = (*BEGUN, ("answer 0 INVALID_RECORD", "failed 0 InvalidRecordException; 
 VERSION_2: dict[str, Any] = {"v2": True}
 WRITTEN_2 = (STARTED, ("send p0", "sent 0 e1s0"), ("answer 0 NONE 0", "acked 0"))
 COMMITTING = ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]")
+COMMITTED_LATE = ("reply TxnOffsetCommit NOT_COORDINATOR", "reply FindCoordinator", "pass 100", "reply TxnOffsetCommit")
 ABORTING = ("abort", "EndTxn abort; [ABORTING_TRANSACTION]")
 
 
@@ -99,6 +109,29 @@ RULES = [
         ("pass 2900", "sent 0 e1s0; sent 0 e1s0"),
         ("pass 100", "failed 0 TimeoutException; [ABORTABLE_ERROR: KafkaException]"),
         ("commit", "commit throws KafkaException(KafkaException)"),
+    ),
+    rule(
+        "T14 a commit that waits for a batch ends at the moment at which the batch runs out of time",
+        *BEGUN,
+        ("answer 0 REQUEST_TIMED_OUT", "sent 0 e1s0"),
+        ("commit", "[COMMITTING_TRANSACTION]"),
+        ("pass 2900", "sent 0 e1s0; sent 0 e1s0"),
+        ("pass 100", "failed 0 TimeoutException; commit throws KafkaException; [ABORTABLE_ERROR: KafkaException]"),
+    ),
+    rule(
+        "T20 a coordinator that was lost, and could not be found again, is asked for by the next transaction",
+        STARTED,
+        ("send-offsets t-1=1", "AddOffsets g"),
+        ("reply AddOffsets", "FindCoordinator group"),
+        ("reply FindCoordinator b1", ""),
+        ("pass 100", "TxnOffsetCommit t-1=1"),
+        ("reply TxnOffsetCommit NOT_COORDINATOR", "FindCoordinator group"),
+        ("reply FindCoordinator GROUP_AUTHORIZATION_FAILED", "send-offsets throws GroupAuthorizationException; [ABORTABLE_ERROR: GroupAuthorizationException]"),
+        ABORTING,
+        ("reply EndTxn", "abort returns; [READY]"),
+        ("begin", "[IN_TRANSACTION]"),
+        ("send-offsets t-1=1", "AddOffsets g"),
+        ("reply AddOffsets", "FindCoordinator group"),
     ),
     rule(
         "T20 first who coordinates, then offsets, last the end",
@@ -293,6 +326,107 @@ RULES = [
 @pytest.mark.parametrize(("config", "script"), RULES)
 def test_the_rules_of_the_transactional_client(config: dict[str, Any], script: Script) -> None:
     Transactional(**config).play(script)
+
+
+@pytest.mark.parametrize("backoff", [100, 0])
+def test_s2_where_nobody_can_be_asked_for_the_coordinator_somebody_is_as_soon_as_there_is_a_connection(backoff: int) -> None:
+    client = Transactional(retry_backoff_ms=backoff, reconnect_backoff_ms=50, reconnect_backoff_max_ms=50)
+
+    client.play(
+        [
+            ("down b1 b2", ""),
+            ("init", "[INITIALIZING]"),
+            ("pass 2000", ""),
+            ("up b1 b2", ""),
+            ("pass 200", "FindCoordinator transaction"),
+            ("down b1 b2", ""),  # So its answer is lost, and it is asked again.
+            ("pass 2000", ""),
+            ("up b1 b2", ""),
+            ("pass 200", "FindCoordinator transaction"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("then", "noticed"),
+    [
+        pytest.param("send p1", 1_050, id="a transactional request is under way: a poll lasts retry.backoff.ms"),
+        pytest.param("pass 0", 1_001, id="none is: the poll began when the batch was sent, and lasts request.timeout.ms"),
+    ],
+)
+def test_s2_n14_when_it_is_noticed_that_a_batch_has_no_answer(then: str, noticed: int) -> None:
+    client = Transactional()
+    for line in ("start", "send p0", "reply AddPartitions"):
+        client._do(line)
+    sent_at = client.now
+    client._do("pass 950")
+    client._do(then)
+    client._do("pass 1200")
+
+    assert next(at for at, fact in client.facts if isinstance(fact, Disconnected)) - sent_at == ms(noticed)
+
+
+@pytest.mark.parametrize(("call", "told"), [("commit", ["commit-sent"]), ("abort", [])])
+def test_the_history_learns_of_the_producer_id_and_of_the_moment_at_which_a_commit_leaves(call: str, told: list[str]) -> None:
+    client = Transactional()
+    for line in ("start", "send p0", "reply AddPartitions", "answer 0 NONE 0"):
+        client._do(line)
+    at = client.now
+    client._do(call)
+
+    assert [fact for _, fact in client.facts if isinstance(fact, ProducerId)] == [ProducerId("p1", 13131, 1, "InitProducerId")]
+    assert [(when, fact) for when, fact in client.facts if isinstance(fact, Transaction)] == [(at, Transaction("p1", 1, phase)) for phase in told]
+
+
+@pytest.mark.parametrize(
+    ("v2", "script"),
+    [
+        (False, ("append p0", "turn", "reply AddPartitions", "answer 0 NONE 0", "send-offsets t-1=1", "reply AddOffsets", "reply FindCoordinator")),
+        (True, ("send p0", "answer 0 NONE 0", "send-offsets t-1=1", "reply FindCoordinator")),
+    ],
+)
+def test_t42_every_request_says_whose_it_is_and_a_producer_id_of_0_is_one_like_another(v2: bool, script: tuple[str, ...]) -> None:
+    client = Transactional(v2=v2)
+    client.producer_id = 0
+    asked: dict[int, object] = {}
+
+    def note() -> None:
+        asked.update({id(request): request for _, request in client.pending if type(request) in APIS})
+
+    client.producer.metadata.want("t", 0)
+    for line in ("init", "reply FindCoordinator b2", "pass 100", "reply InitProducerId", "begin", *script, "pass 100", *COMMITTED_LATE, "commit"):
+        client._do(line)
+        client.happened()
+        note()
+    client._do("drop b2")
+    note()
+    who = ("t", 0, 1)
+    found = {
+        (FindCoordinatorRequest, "transaction", "t"): 2,
+        (FindCoordinatorRequest, "group", "g"): 2,
+        (InitProducerIdRequest, "t", 1121, -1, -1): 1,
+        (TxnOffsetCommitRequest, *who, "g", "m", 5): 1,
+        (EndTxnRequest, *who, True): 1,
+    } | ({} if v2 else {(AddPartitionsToTxnRequest, *who, ("t-0",)): 1, (AddOffsetsToTxnRequest, *who, "g"): 1})
+
+    assert Counter(map(named, asked.values())) == found
+
+
+def named(request: Any) -> tuple[Any, ...]:
+    match request:
+        case FindCoordinatorRequest():
+            return FindCoordinatorRequest, request.kind, request.key
+        case InitProducerIdRequest():
+            return InitProducerIdRequest, request.transactional_id, request.transaction_timeout_ms, request.producer_id, request.producer_epoch
+        case TxnOffsetCommitRequest():
+            more: tuple[Any, ...] = (request.group, request.member, request.generation)
+        case AddPartitionsToTxnRequest():
+            more = (request.partitions,)
+        case AddOffsetsToTxnRequest():
+            more = (request.group,)
+        case _:
+            more = (request.committed,)
+    return type(request), request.transactional_id, request.producer_id, request.producer_epoch, *more
 
 
 @pytest.mark.parametrize(("v2", "version"), [(False, 1), (True, 2)])

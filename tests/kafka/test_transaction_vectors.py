@@ -134,6 +134,25 @@ NORMAL = [
         ("pass 49", ""),
         ("pass 1", "sent 2 e2s0"),
     ),
+    *(
+        vector(
+            f"PV-113 KAFKA-12870 {kafka}",
+            {"linger_ms": 50, "kafka": kafka},
+            ("start", ""),
+            ("append p0", ""),
+            ("turn", "AddPartitions t-0"),
+            ("reply AddPartitions", ""),
+            ("commit", "sent 0 e1s0; [COMMITTING_TRANSACTION]"),
+            ("answer 0 NONE 0", "acked 0; EndTxn commit"),
+            ("reply EndTxn", "commit returns; [READY]"),
+            ("begin", "[IN_TRANSACTION]"),
+            ("send p0", "AddPartitions t-0"),
+            ("reply AddPartitions", sent_at_once),
+            ("pass 49", ""),
+            ("pass 1", sent_later),
+        )
+        for kafka, sent_at_once, sent_later in (("2.8.0", "sent 1 e1s1", ""), ("2.8.1", "", "sent 1 e1s1"))
+    ),
     vector(
         "PV-115 nothing is drained before its partition was added",
         {},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,16 @@ def test_where_three_seeds_differ_nine_more_are_looked_at() -> None:
     assert (few.agreement, many.agreement) == ("agree", "differ")
     assert many.runs[0] == 4 * few.runs[0]
     assert [one.plan.seed for one in [*neighbours(base), *neighbours(base, seeds=MORE_SEEDS)]] == list(range(3, 15))
+
+
+def test_a_process_is_struck_at_a_step_of_its_transaction_a_little_late_too() -> None:
+    """Its library goes on meanwhile: frozen half a millisecond late it has asked for its partition, and is told to ask again, too late for its records."""
+    scenario = Path(__file__).parents[2] / "experiments" / "agreement" / "scenarios" / "t-copy-zombie.toml"
+    base = simulate(Scenario.load(str(scenario)).override([], client="librdkafka"))
+    found = neighbours(base, seeds=range(1))
+
+    assert [(one.plan.late, one.verdict.records["acked"], one.verdict.records["failed"]) for one in found] == [(0, 3020, 0), (500, 3000, 20), (2000, 3020, 0)]
+    assert {one.verdict.records["ok"] for one in found} == {3000}
 
 
 @pytest.mark.parametrize(

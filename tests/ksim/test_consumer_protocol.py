@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -165,3 +166,38 @@ def test_members_with_different_topics_go_by_range() -> None:
 
     assert {fact.partition for _, fact in reads(run, "r1")} <= {f"payments-{number}" for number in range(4)}
     assert "others-0" in {fact.partition for _, fact in reads(run, "r2")}
+
+
+SCENARIOS = Path(__file__).parents[2] / "experiments" / "agreement" / "scenarios"
+
+
+def without_a_place(release: str, name: str) -> tuple[list[int], Run]:
+    """A member died with its offsets sent: until its transaction is over nobody is told where to read on (KIP-447)."""
+    scenario = Scenario.load(str(SCENARIOS / f"{name}.toml")).at("kafka", {"brokers": "4.3", "clients": release})
+    run = simulate(scenario)
+    return [at for at, fact in reads(run, "reader-1") if 20_000_000 < at < 23_000_000], run
+
+
+def test_a_partition_whose_offsets_are_pending_keeps_the_others_from_being_read() -> None:
+    """Measured on 4.3.0: what came 8 s later to the partition that the survivor had all along was read with the other one."""
+    before, run = without_a_place("4.1", "t-protocol-unstable")
+    since, again = without_a_place("4.2", "t-protocol-unstable")
+
+    assert len(before) > 50
+    assert not since
+    assert [(one.processed_once, one.unprocessed) for each in (run, again) for one in each.verdict.processing] == [(1400, 0)] * 2
+
+
+def test_poll_throws_when_the_offsets_are_pending_for_longer_than_a_call_may_last() -> None:
+    """Measured on 4.3.0: 60 s after the partition came."""
+    _, before = without_a_place("4.1", "t-protocol-unstable-throws")
+    _, since = without_a_place("4.2", "t-protocol-unstable-throws")
+    (thrown,) = [(at, fact) for at, fact in since.history.of(PollFailed)]
+
+    assert not list(before.history.of(PollFailed))
+    assert before.verdict.processing[0].unprocessed == 0
+    assert (thrown[1].consumer, thrown[1].error, thrown[1].message) == (
+        "reader-1", "TimeoutException", "org.apache.kafka.common.errors.UnstableOffsetCommitException",
+    )  # fmt: skip
+    assert 70_000_000 < thrown[0] < 73_000_000
+    assert since.verdict.processing[0].unprocessed > 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from ksim.statistics import Paired, interval, mean_interval, median, paired, sign_test, upper_bound_of_none, wilson
 
@@ -46,13 +47,12 @@ def test_an_interval_holds_the_rate_that_was_seen(seen: tuple[int, int]) -> None
 
 @given(st.integers(0, 60), st.integers(1, 60))
 def test_the_statisticians_library_agrees(count: int, more: int) -> None:
-    scipy = pytest.importorskip("scipy.stats", reason="scipy is not installed: the extra `sweep` has it")
     n = count + more
-    expected = scipy.binomtest(count, n).proportion_ci(method="wilson")
+    expected = stats.binomtest(count, n).proportion_ci(method="wilson")
 
     assert wilson(count, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert upper_bound_of_none(n) == pytest.approx(scipy.binomtest(0, n, alternative="less").proportion_ci(method="exact").high, abs=1e-9)
-    assert sign_test(count, more) == pytest.approx(scipy.binomtest(count, n, 0.5).pvalue, abs=1e-12)
+    assert upper_bound_of_none(n) == pytest.approx(stats.binomtest(0, n, alternative="less").proportion_ci(method="exact").high, abs=1e-9)
+    assert sign_test(count, more) == pytest.approx(stats.binomtest(count, n, 0.5).pvalue, abs=1e-12)
 
 
 @pytest.mark.parametrize(

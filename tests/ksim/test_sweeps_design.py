@@ -15,7 +15,6 @@ from ksim.problems import ScenarioError
 from ksim.scenario import Scenario
 from ksim.sweeps import sweep, sweep_file
 from ksim.sweeps_design import Range, read_design, read_range
-from ksim.sweeps_sobol import BITS, MOST_AXES, sobol
 
 LINGER, BATCH = "producers.p1.config.linger.ms", "producers.p1.config.batch.size"
 SMALL = """format = 1
@@ -34,24 +33,26 @@ SCENARIO = Scenario.loads(SMALL)
 
 
 def test_the_first_points_of_sobol_are_the_well_known_ones() -> None:
-    quarters = [tuple(int(4 * place) / 4 for place in point) for point in sobol(2, 4)]
+    """Which end is where: neither scrambled nor shifted, in the order of the Gray code."""
+    ends = [(LINGER, {"from": 0, "to": 3}), (BATCH, {"from": 0, "to": 3})]
+    axis, _ = read_design({"kind": "sobol", "points": 4}, ends)
 
-    assert quarters == [(0, 0), (0.5, 0.5), (0.75, 0.25), (0.25, 0.75)]
-
-
-def test_the_points_are_those_of_scipy() -> None:
-    """qmc.Sobol(21, scramble=False, bits=32).random(1000)[777], times 2**32."""
-    expected = [
-        *(2973761536, 4022337536, 700448768, 1178599424, 2730491904, 1530920960, 817889280, 3275751424, 1497366528, 1388314624, 3200253952),
-        *(2990538752, 1648361472, 2034237440, 2445279232, 2210398208, 1732247552, 3711959040, 1589641216, 3233808384, 1019215872),
-    ]
-
-    assert [int(place * 2**BITS) for place in list(sobol(MOST_AXES, 778))[777]] == expected
+    assert axis is not None
+    assert axis.values == ((0, 0), (2, 2), (3, 1), (1, 3))
 
 
-@pytest.mark.parametrize("axis", range(MOST_AXES))
-def test_every_axis_of_a_power_of_two_points_has_one_in_each_part(axis: int) -> None:
-    assert sorted(int(point[axis] * 256) for point in sobol(MOST_AXES, 256)) == list(range(256))
+def test_a_power_of_two_points_has_one_in_each_part_of_every_axis() -> None:
+    axis, _ = read_design({"kind": "sobol", "points": 256}, [(str(number), {"from": 0, "to": 255}) for number in range(40)])
+
+    assert axis is not None
+    assert all(sorted(values) == list(range(256)) for values in zip(*axis.values))
+
+
+def test_without_scipy_sobol_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ksim.sweeps_design.find_spec", lambda name: None)
+    _, mistakes = read_design({"kind": "sobol", "points": 1}, [(LINGER, {"from": 0, "to": 1})])
+
+    assert [(mistake.key, mistake.possible) for mistake in mistakes] == [("kind", "pip install 'ksim-kafka[sweep]', or kind = \"random\"")]
 
 
 # Ranges.
@@ -210,13 +211,6 @@ def test_a_range_needs_a_design(tmp_path: Path, axes: str, words: str) -> None:
     (problem,) = caught.value.problems
     assert problem.origin.line == 4
     assert words in problem.message
-
-
-def test_too_many_axes_for_sobol_are_refused() -> None:
-    _, mistakes = read_design({"kind": "sobol", "points": 1}, [(str(number), {"from": 0, "to": 1}) for number in range(MOST_AXES + 1)])
-
-    assert [mistake.key for mistake in mistakes] == ["kind"]
-    assert str(MOST_AXES) in mistakes[0].possible
 
 
 def test_a_mistake_of_python_names_the_nearest() -> None:

@@ -14,18 +14,23 @@ from ksim_models.messages import (
     ApiVersionsRequest,
     ApiVersionsResponse,
     BrokerRecord,
+    BrokerRegistrationResponse,
     FetchedPartition,
     FetchRequest,
     FetchResponse,
     InitProducerIdRequest,
     InitProducerIdResponse,
+    MetadataRecord,
     MetadataRequest,
     MetadataResponse,
+    PartitionRecord,
     ProduceRequest,
     RecordBatch,
+    RemoveTopicRecord,
+    TopicRecord,
 )
 from ksim_models.units import ms, s
-from lone_broker import LoneBroker, partition
+from lone_broker import BROKERS, LoneBroker, partition
 
 
 def test_the_next_request_of_a_connection_is_served_when_the_one_before_is_answered() -> None:
@@ -228,6 +233,50 @@ def test_a_role_of_an_older_partition_epoch_is_ignored() -> None:
     assert alone.replica.leadership is not None
 
 
+@pytest.mark.parametrize(
+    ("kafka", "recreated", "hosted", "end"),
+    [
+        pytest.param("3.6", False, [], None, id="deleted meanwhile"),
+        pytest.param("3.6", True, [], None, id="KAFKA-14616 before 3.7: created again too, it is hosted when it is next spoken of"),
+        pytest.param("3.7", False, [], None, id="deleted meanwhile"),
+        pytest.param("3.7", True, ["t-0"], 0, id="created again: another log"),
+    ],
+)
+def test_a_log_whose_topic_was_deleted_while_its_broker_was_away_goes(kafka: str, recreated: bool, hosted: list[str], end: int | None) -> None:
+    """KRaft's strays (ReplicaManager, BrokerMetadataPublisher): it reads the metadata log from its beginning."""
+    alone = LoneBroker(partition(isr=("b1",)), kafka=kafka)
+    alone.produce(alone.client(), 3)
+    alone.tell(Crashed())
+    alone.opened.clear()
+    alone.tell(Restarted())
+    alone.until(s(3))
+    alone.accept_opens()
+    alone.tell(Received(alone.controller, BrokerRegistrationResponse(E.NONE, 9)))
+    topics: list[MetadataRecord] = [TopicRecord("t", 1, (), 5), partition(isr=("b1",))] if recreated else []
+    alone.offset = 0
+    brokers = (BrokerRecord(name, number, False) for number, name in enumerate(BROKERS, 1))
+    alone.learn(*brokers, TopicRecord("t", 1, ()), partition(isr=("b1",)), RemoveTopicRecord("t", 0), *topics)
+
+    assert list(alone.broker.replicas) == list(alone.broker.logs) == hosted
+    assert [log.log_end_offset for log in alone.broker.logs.values()] == ([] if end is None else [end])
+    if recreated:
+        alone.learn(partition(isr=("b1",), partition_epoch=1))
+        assert list(alone.broker.replicas) == ["t-0"]
+
+
+def test_a_replica_that_is_taken_away_leaves_nothing_and_whoever_waits_for_it_hears_so() -> None:
+    """BP-47, BV-172: a reassignment."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.produce(client)
+    alone.fetch("b2", 1, last_epoch=0)
+    alone.learn(PartitionRecord("t-0", ("b2", "b3"), ("b2", "b3"), (), (), "b2", 1, 1, False))
+
+    assert (alone.broker.replicas, alone.broker.logs) == ({}, {})
+    assert alone.codes(client) == [E.NOT_LEADER_OR_FOLLOWER]
+    assert [entry.error for answer in alone.answers("b2->b1#1", FetchResponse) for entry in answer.partitions] == [E.NOT_LEADER_OR_FOLLOWER]
+
+
 def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:
     """I1, KIP-730, as far as it matters: no id is given twice."""
     alone = LoneBroker()
@@ -245,6 +294,23 @@ def test_producer_ids_are_unique_across_brokers_and_restarts() -> None:
     assert len(set(found)) == 4
 
 
+def test_a_broker_without_a_controller_gives_producer_ids_of_the_block_that_it_has_and_no_more() -> None:
+    """KIP-730, KAFKA-14417: COORDINATOR_LOAD_IN_PROGRESS, after which every client asks again."""
+    alone = LoneBroker()
+    client = alone.client()
+    alone.tell(Closed(alone.controller))
+    alone.tell(Received(client, InitProducerIdRequest()))
+    alone.until(alone.now + s(1))
+    alone.accept_opens()
+    for _ in range(1_000):
+        alone.tell(Received(client, InitProducerIdRequest()))
+    alone.tell(Closed(alone.controller))
+    alone.tell(Received(client, InitProducerIdRequest()))
+
+    errors = [answer.error for answer in alone.answers(client, InitProducerIdResponse)]
+    assert errors == [E.COORDINATOR_LOAD_IN_PROGRESS, *1_000 * [E.NONE], E.COORDINATOR_LOAD_IN_PROGRESS]
+
+
 def test_a_restarted_broker_refuses_connections_until_it_has_been_unfenced() -> None:
     """KC-12, BrokerServer.startup: the port opens behind "the broker to be unfenced". A client that could get in would be told UNKNOWN_TOPIC_OR_PARTITION."""
     alone = LoneBroker()
@@ -258,8 +324,9 @@ def test_a_restarted_broker_refuses_connections_until_it_has_been_unfenced() -> 
     assert (alone.closed, list(alone.broker.inbound)) == ([refused], [refused])
 
 
-def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark() -> None:
-    """LR-3, LR-6, BV-106."""
+@pytest.mark.parametrize("for_s", [0, 60])
+def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark(for_s: int) -> None:
+    """LR-3, LR-6, BV-106: who is dead writes no checkpoint."""
     alone = LoneBroker(partition(isr=("b1",)))
     client = alone.client()
     for number in range(3):
@@ -270,6 +337,7 @@ def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpo
     alone.now += ms(1)
     alone.tell(Crashed())
     assert alone.broker.wake_at is None
+    alone.now += s(for_s)
     alone.tell(Restarted())
 
     assert (log.log_end_offset, log.high_watermark) == (3, 2)

@@ -125,6 +125,23 @@ def test_reconnecting_waits_longer_after_each_failure_until_it_succeeded() -> No
     assert client.network.nodes["b1"].retry_at - now == ms(50)
 
 
+@pytest.mark.parametrize(("kafka", "waits"), [("3.2", [50, 50, 50]), ("3.3", [50, 100, 200])])
+def test_a_port_that_answers_ends_the_growth_of_the_reconnect_backoff_before_3_3(kafka: str, waits: list[int]) -> None:
+    """N7, KAFKA-13879: the connection is accepted each time, and closed before the broker said anything."""
+    client = Network(kafka=kafka, reconnect_backoff_ms=50, reconnect_backoff_max_ms=1_000)
+    now, found = 0, []
+    for _ in range(3):
+        assert not client.network.ready("b1", now, client.out)
+        connection = client.network.nodes["b1"].connection
+        assert connection is not None
+        client.network.opened(connection, now, client.out)
+        client.network.lost(connection, now, "closed", client.out)
+        found.append((client.network.nodes["b1"].retry_at - now) // 1000)
+        now = client.network.nodes["b1"].retry_at
+
+    assert found == waits
+
+
 def test_connection_set_up_has_a_time_out_of_its_own_that_grows() -> None:
     """N8."""
     client = Network(socket_connection_setup_timeout_ms=100, socket_connection_setup_timeout_max_ms=1000, reconnect_backoff_ms=0, reconnect_backoff_max_ms=0)

@@ -121,6 +121,56 @@ def test_cv_7_of_an_offset_that_is_not_the_position_any_more_it_says_nothing() -
     assert alone.polled() == []
 
 
+E = ErrorCode
+REFRESHED = (
+    *(E.NOT_LEADER_OR_FOLLOWER, E.REPLICA_NOT_AVAILABLE, E.KAFKA_STORAGE_ERROR, E.FENCED_LEADER_EPOCH, E.OFFSET_NOT_AVAILABLE),
+    *(E.UNKNOWN_TOPIC_OR_PARTITION, E.UNKNOWN_TOPIC_ID, E.INCONSISTENT_TOPIC_ID),
+)
+T1 = "t-1"
+
+
+@pytest.mark.parametrize(
+    ("error", "thrown", "refreshes"),
+    [
+        *((error, None, True) for error in REFRESHED),
+        *((error, None, False) for error in (E.UNKNOWN_LEADER_EPOCH, E.UNKNOWN_SERVER_ERROR)),
+        (E.TOPIC_AUTHORIZATION_FAILED, ("TopicAuthorizationException", "Not authorized to access topics: [t]"), False),
+        (E.CORRUPT_MESSAGE, ("KafkaException", "Encountered corrupt message when fetching offset 10 for topic-partition t-0"), False),
+        (E.INVALID_REQUEST, ("IllegalStateException", "Unexpected error code 42 while fetching at offset 10 from topic-partition t-0"), False),
+    ],
+)
+def test_cv_10_what_an_error_of_a_fetch_means(error: ErrorCode, thrown: tuple[str, str] | None, refreshes: bool) -> None:
+    """FetchCollector.handleInitializeErrors; and the partition is fetched behind the others."""
+    alone = Alone()
+    alone.positions.assign([T0, T1])
+    alone.fetched(error=error)
+    found = None
+    try:
+        assert alone.polled() == []
+    except Thrown as threw:
+        found = threw.error, threw.text
+
+    assert (found, alone.fetching.metadata.update_requested) == (thrown, refreshes)
+    assert list(alone.positions.by_partition) == [T1, T0]
+    assert (alone.position.state, alone.position.offset) == (FetchState.FETCHING, 10)
+
+
+@pytest.mark.parametrize("change", ["meets another leader", "is about to be given up"])
+def test_an_error_puts_its_partition_behind_the_others_whatever_became_of_it_meanwhile(change: str) -> None:
+    """FetchCollector.initialize: in its finally."""
+    alone = Alone()
+    alone.positions.assign([T0, T1])
+    alone.fetched(error=E.NOT_LEADER_OR_FOLLOWER)
+    if change == "meets another leader":
+        alone.position.meet_leader(("b2", 1))
+    else:
+        alone.position.revoked = True
+
+    assert alone.polled() == []
+    assert list(alone.positions.by_partition) == [T1, T0]
+    assert alone.fetching.metadata.update_requested is (change == "is about to be given up"), "where it is still read its error counts"
+
+
 def test_poll_gives_max_poll_records_and_the_next_one_the_rest() -> None:
     alone = Alone(max_poll_records=3)
     alone.fetched(batch(8, 4), batch(12, 2))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ksim_models.consumer_config import REMOTE_ASSIGNORS
 from ksim_models.consumer_groups import ConsumerGroup, ConsumerMember, Reconciling
 from ksim_models.errors import NONE, ErrorCode
+from ksim_models.profiles import broker_profile
 from ksim_models.server_assignors import SERVER_ASSIGNORS, assign_by_ranges, assign_uniformly
 from ksim_models.transaction_messages import (
     ConsumerGroupHeartbeatRequest,
@@ -112,6 +113,68 @@ def test_a_member_is_fenced_by_its_epoch(member: str, epoch: int, owned: tuple[s
     members.beat("a", 1, t(0, 1))
 
     assert members.beat(member, epoch, owned).error is error
+
+
+@pytest.mark.parametrize(("kafka", "answer"), [("4.1", ErrorCode.FENCED_MEMBER_EPOCH), ("4.2", NONE)])
+def test_a_fenced_member_joins_anew_with_its_id_since_4_2(kafka: str, answer: ErrorCode) -> None:
+    """KAFKA-19233: before, it is fenced again and again until its session is over, and what it had is nobody's so long."""
+    members = Members(kafka=kafka)
+    members.join("a")
+    members.join("b")
+    members.beat("a", 1)
+    members.beat("a", 1, t(0, 1))
+    assert members.beat("a", 9).error is ErrorCode.FENCED_MEMBER_EPOCH
+
+    assert members.join("a").error is answer
+    members.cluster.run_for(45_100)
+    assert members.join("a").error is NONE
+
+
+def test_the_epoch_before_is_no_longer_good_enough_once_the_new_one_was_used() -> None:
+    """CurrentAssignmentBuilderTest.testUnreleasedPartitionsToUnreleasedPartitions: who waits may have missed one answer, not two."""
+    group = ConsumerGroup(GROUP)
+    waiting, owner = ConsumerMember("b", ""), ConsumerMember("a", "")
+    owner.assigned, group.target, group.target_epoch = {"t-0": 1}, {"b": ("t-0",)}, 2
+    waiting.epoch = 1
+    group.add(owner)
+    group.add(waiting)
+    for before in (1, 2):
+        group.reconcile(broker_profile("4.3"), waiting, (), 0)
+        assert (waiting.state, waiting.epoch, waiting.previous_epoch) == (Reconciling.UNRELEASED, 2, before)
+
+
+def giving_up(target: tuple[str, ...], kafka: str) -> ConsumerMember:
+    """It had three partitions in epoch 1 and gave up t-0 for epoch 2; now it is to have these in epoch 3, and says that it has t-1 and t-2."""
+    group, member = ConsumerGroup(GROUP), ConsumerMember("a", "")
+    member.state, member.epoch, member.assigned, member.revoking = Reconciling.UNREVOKED, 1, {"t-1": 1, "t-2": 1}, {"t-0": 1}
+    group.add(member)
+    group.target, group.target_epoch = {"a": target}, 3
+    group.reconcile(broker_profile(kafka), member, t(1, 2), 0)
+    return member
+
+
+@pytest.mark.parametrize(("kafka", "epoch"), [("4.1", 2), ("4.2", 1)])
+def test_who_gives_up_more_than_before_keeps_its_epoch_since_4_2(kafka: str, epoch: int) -> None:
+    """KAFKA-19974, CurrentAssignmentBuilderTest.testUnrevokedPartitionsToUnrevokedPartitions."""
+    member = giving_up(t(1), kafka)
+
+    assert (member.state, member.epoch, member.assigned, member.revoking) == (Reconciling.UNREVOKED, epoch, {"t-1": 1}, {"t-2": 1})
+
+
+@pytest.mark.parametrize(
+    ("kafka", "state", "assigned"),
+    [
+        ("4.0.1", Reconciling.UNRELEASED, {"t-1": 1, "t-2": 1}),
+        ("4.0.2", Reconciling.STABLE, {"t-0": 3, "t-1": 1, "t-2": 1}),
+        ("4.1.1", Reconciling.UNRELEASED, {"t-1": 1, "t-2": 1}),
+        ("4.3", Reconciling.STABLE, {"t-0": 3, "t-1": 1, "t-2": 1}),
+    ],
+)
+def test_what_comes_back_to_who_has_just_given_it_up_is_free(kafka: str, state: Reconciling, assigned: dict[str, int]) -> None:
+    """KAFKA-19449, CurrentAssignmentBuilderTest.testUnrevokedPartitionsToStableWithReturnedPartitionsPendingRevocation."""
+    member = giving_up(t(0, 1, 2), kafka)
+
+    assert (member.state, member.epoch, member.assigned) == (state, 3, assigned)
 
 
 def test_a_group_that_does_not_exist_is_not_found_by_a_heartbeat() -> None:
@@ -312,9 +375,13 @@ def test_the_range_assignor_deals_anew_by_instance_then_by_name() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 6), st.lists(st.tuples(st.sampled_from(["join", "beat", "acknowledge", "vanish"]), st.integers(0, 3)), max_size=60))
-def test_no_two_members_may_ever_have_the_same_partition_and_in_the_end_each_has_an_owner(size: int, steps: list[tuple[str, int]]) -> None:
-    group = ConsumerGroup(GROUP)
+@given(
+    st.sampled_from(["4.0.1", "4.1.2", "4.2"]),
+    st.integers(1, 6),
+    st.lists(st.tuples(st.sampled_from(["join", "beat", "acknowledge", "vanish"]), st.integers(0, 3)), max_size=60),
+)
+def test_no_two_members_may_ever_have_the_same_partition_and_in_the_end_each_has_an_owner(kafka: str, size: int, steps: list[tuple[str, int]]) -> None:
+    group, profile = ConsumerGroup(GROUP), broker_profile(kafka)
     owned: dict[str, tuple[str, ...]] = {}
     """What each really has: less at once, more when it hears so."""
 
@@ -329,7 +396,7 @@ def test_no_two_members_may_ever_have_the_same_partition_and_in_the_end_each_has
             group.epoch += 1
         if group.target_epoch < group.epoch:
             group.assign(0)
-        group.reconcile(member, says, 0)
+        group.reconcile(profile, member, says, 0)
         owned[name] = tuple(member.assigned) if says is not None else tuple(p for p in owned[name] if p in member.assigned or p in member.revoking)
 
     def look() -> None:

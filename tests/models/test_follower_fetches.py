@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ksim_models.errors import ErrorCode as E
+from ksim_models.fetch_session import FetchSession
 from ksim_models.machine import Closed, Opened, Received
 from ksim_models.messages import BrokerRecord, FetchedPartition, FetchPartition, FetchRequest, FetchResponse, PartitionRecord
 from ksim_models.units import ms
@@ -29,6 +30,20 @@ def ask(leader: LoneBroker, *positions: tuple[str, int], full: bool = False, for
     at = tuple(FetchPartition(name, offset, 0, last_epoch if offset else -1) for name, offset in positions)
     leader.tell(Received(B2, FetchRequest("b2", 2, full, at, forgotten, 500)))
     return len(leader.answers(B2, FetchResponse))
+
+
+def test_nothing_is_told_of_a_partition_that_a_fetch_forgets() -> None:
+    """KIP-227: neither what is new in it nor that its high watermark moved."""
+    session = FetchSession(B2, FetchRequest("b2", 2, True, (), (), 500))
+    positions = tuple(FetchPartition(f"t-{number}", 0, 0, -1) for number in range(2))
+    session.take(FetchRequest("b2", 2, True, positions, (), 500), 7)
+    session.high_watermarks.update(dict.fromkeys(("t-0", "t-1")))
+    session.take(FetchRequest("b2", 2, False, (), ("t-0",), 500), 9)
+
+    assert (list(session.positions), list(session.news), list(session.high_watermarks)) == (["t-1"], ["t-1"], ["t-1"])
+    assert session.fetched_at == 9
+    session.take(FetchRequest("b2", 2, True, (), (), 500), 9)
+    assert [*session.positions, *session.news, *session.high_watermarks] == []
 
 
 def two_epochs() -> LoneBroker:

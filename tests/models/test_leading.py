@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Appended, HighWatermark, LogStartMoved, MarkerWritten, Rejected
+from ksim_models.facts import Appended, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
 from ksim_models.machine import Asked, Effect, Note, Opened, Received
 from ksim_models.messages import (
     AlterPartitionRequest,
@@ -26,7 +27,7 @@ from ksim_models.messages import (
     RemoveTopicRecord,
     TopicRecord,
 )
-from ksim_models.units import ms, s
+from ksim_models.units import Micros, ms, s
 from lone_broker import BROKERS, LoneBroker, partition
 
 
@@ -50,7 +51,42 @@ def test_what_is_refused_is_not_appended_and_answered_at_once(settings: dict[str
     alone.produce(client, **produce)  # type: ignore[arg-type]
 
     assert alone.codes(client) == [error]
+    assert [result.base_offset for answer in alone.answers(client) for result in answer.results] == [-1]
     assert [type(fact) for fact in alone.facts] == [Rejected]
+
+
+def test_a_batch_of_exactly_max_message_bytes_is_taken() -> None:
+    """BP-28."""
+    alone = LoneBroker(topic=(("max.message.bytes", "50"),))
+    client = alone.client()
+    alone.produce(client, acks=1, size=50)
+
+    assert alone.codes(client) == [E.NONE]
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "error"),
+    [
+        pytest.param("t-0", (("t", 0),), E.NONE, id="a topic that is known"),
+        pytest.param("t-7", (("t", 0),), E.UNKNOWN_TOPIC_OR_PARTITION, id="that has no such partition"),
+        pytest.param("u-0", (("u", 9),), E.UNKNOWN_TOPIC_ID, id="KafkaApis.handleProduceRequest: a new one, of which this broker has not heard yet"),
+        pytest.param("u-0", (), E.UNKNOWN_TOPIC_OR_PARTITION, id="named by a client before 4.1"),
+        pytest.param("__consumer_offsets-0", (), E.UNKNOWN_TOPIC_OR_PARTITION, id="BP-21 an internal one that nobody has created yet"),
+        pytest.param("__consumer_offsets-1", (), E.INVALID_TOPIC_EXCEPTION, id="BP-21 an internal one"),
+        pytest.param("__own-0", (), E.NONE, id="BP-21 one that is only called so"),
+    ],
+)
+def test_bp_16_what_is_said_of_a_topic(name: str, ids: tuple[tuple[str, int], ...], error: E) -> None:
+    alone = LoneBroker(partition(isr=("b1",)))
+    for topic in ("__consumer_offsets", "__own"):
+        alone.learn(TopicRecord(topic, 2, (), 3))
+    for led in ("__consumer_offsets-1", "__own-0"):
+        alone.learn(PartitionRecord(led, ("b1",), ("b1",), (), (), "b1", 0, 0, False))
+    client = alone.client()
+    alone.tell(Received(client, ProduceRequest(1, 30_000, (RecordBatch(name, "p1", range(1), 100),), ids)))
+
+    assert alone.codes(client) == [error]
+    assert [fact.error for fact in alone.facts if isinstance(fact, Rejected)] == ([error.name] if error else [])
 
 
 @pytest.mark.parametrize("acks", [0, 1])
@@ -301,6 +337,98 @@ def test_a_duplicate_is_acknowledged_with_its_original_though_more_was_appended_
     assert [alone.codes(client) for client in (first, later, again)] == [[E.NONE], [], [E.NONE]]
 
 
+def test_a_duplicate_goes_before_all_that_waits_for_more() -> None:
+    """BP-27: its original was written with acks=1, and three others wait behind it."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    clients = [alone.client(f"p{number}") for number in range(5)]
+    batch = RecordBatch("t-0", "p0", range(1), 100, 7, 0, 0)
+    alone.tell(Received(clients[0], ProduceRequest(1, 30_000, (batch,))))
+    for client in clients[1:4]:
+        alone.produce(client)
+    alone.tell(Received(clients[4], ProduceRequest(-1, 30_000, (batch,))))
+    alone.fetch("b2", 0)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+    assert [alone.codes(client) for client in clients] == [[E.NONE], [], [], [], [E.NONE]]
+    alone.fetch("b2", 3, last_epoch=0, full=False)
+
+    assert [alone.codes(client) for client in clients] == [[E.NONE], [E.NONE], [E.NONE], [], [E.NONE]]
+
+
+@pytest.mark.parametrize(
+    ("kafka", "fenced", "high_watermark"),
+    [
+        pytest.param("3.5", True, 0, id="RP-22 before 3.6 for any that keeps up"),
+        pytest.param("3.6", True, 1, id="RP-22 KAFKA-15021: only for one that may join"),
+        pytest.param("3.6", False, 0, id="RP-22 which this one may"),
+    ],
+)
+def test_whom_outside_the_isr_the_high_watermark_waits_for(kafka: str, fenced: bool, high_watermark: int) -> None:
+    alone = LoneBroker(partition(isr=("b1", "b2")), kafka=kafka)
+    alone.learn(BrokerRecord("b3", 3, fenced=fenced))
+    alone.fetch("b2", 0)
+    alone.fetch("b3", 0)
+    alone.produce(alone.client(), acks=1)
+    alone.fetch("b2", 1, last_epoch=0, full=False)
+
+    assert alone.replica.log.high_watermark == high_watermark
+
+
+@pytest.mark.parametrize(
+    ("settle", "error"),
+    [
+        pytest.param(lambda alone: alone.fetch("b2", 1, last_epoch=0, full=False), E.NONE, id="committed"),
+        pytest.param(lambda alone: alone.until(s(1)), E.REQUEST_TIMED_OUT, id="it has waited too long"),
+        pytest.param(lambda alone: alone.learn(partition("b2", epoch=1, partition_epoch=1)), E.NOT_LEADER_OR_FOLLOWER, id="another leads"),
+    ],
+)
+@pytest.mark.parametrize("way", ["append", "await"])
+def test_the_broker_waits_for_a_commit_as_a_client_does(way: str, settle: Callable[[LoneBroker], None], error: E) -> None:
+    """GC-9, TC-4: what a coordinator writes, or finds written, and nobody's record: no fact tells of it."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    leading, told = alone.broker.leading, list[tuple[E, int]]()
+
+    def then(error: E, base_offset: int, now: Micros, out: list[Effect]) -> None:
+        told.append((error, base_offset))
+
+    if way == "append":
+        leading.append_internal("t-0", ("an offset",), 100, acks=-1, timeout_ms=1_000, then=then, now=0, out=[])
+    else:
+        alone.produce(alone.client(), acks=1)
+        leading.await_commit("t-0", 1_000, then, 0, [])
+    alone.fetch("b2", 0)
+    alone.until(s(1) - 1)
+    assert told == []
+    settle(alone)
+
+    assert told == [(error, 0 if way == "append" else 1)]
+    assert [type(fact) for fact in alone.facts if isinstance(fact, Appended | TimedOut)] == ([] if way == "append" else [Appended])
+
+
+@pytest.mark.parametrize(("acks", "error"), [(-1, E.NOT_ENOUGH_REPLICAS_AFTER_APPEND), (1, E.NONE)])
+def test_what_the_broker_writes_with_acks_1_needs_no_minimum_of_the_isr(acks: int, error: E) -> None:
+    """GC-9, BP-42; 3.6: the high watermark moves below the minimum too (RP-23)."""
+    alone = LoneBroker(partition(isr=("b1", "b2")), kafka="3.6", topic=(("min.insync.replicas", "2"),))
+    told: list[E] = []
+    alone.broker.leading.append_internal("t-0", ("an offset",), 100, acks=acks, timeout_ms=1_000, then=lambda error, *rest: told.append(error), now=0, out=[])
+    alone.learn(BrokerRecord("b2", 2, fenced=True), partition(isr=("b1",), partition_epoch=1))
+
+    assert told == [error]
+
+
+def test_only_a_clients_records_are_told_to_have_waited_too_long() -> None:
+    """BP-44: the base offset is filled in, the records stay."""
+    alone = LoneBroker(partition(isr=("b1", "b2")))
+    client = alone.client()
+    marker = RecordBatch("t-0", "", range(1), 78, 0, 3, -1, transactional=True, marker=Marker(True, 4))
+    alone.broker.leading.append_own((marker,), -1, 1_000, lambda response, now, out: None, 0, [])
+    alone.produce(client, timeout_ms=1_000)
+    alone.until(s(1))
+
+    assert [(result.error, result.base_offset) for result in alone.answers(client)[0].results] == [(E.REQUEST_TIMED_OUT, 1)]
+    assert [fact for fact in alone.facts if isinstance(fact, TimedOut)] == [TimedOut("b1", "t-0", "p1", range(1), "REQUEST_TIMED_OUT")]
+    assert alone.replica.log.log_end_offset == 2
+
+
 def test_a_fetch_may_bring_its_follower_into_the_isr_before_it_moves_the_high_watermark() -> None:
     """RP-53, Partition.updateFollowerFetchState. An outsider that holds the high watermark back joins at it, though it is no longer caught up."""
     alone = LoneBroker(partition(isr=("b1", "b2")))
@@ -318,6 +446,18 @@ def test_a_fetch_may_bring_its_follower_into_the_isr_before_it_moves_the_high_wa
     alone.fetch("b3", 2, last_epoch=0, full=False)
 
     assert (alone.replica.leadership.maximal, alone.replica.log.high_watermark) == (("b1", "b2", "b3"), 2)
+
+
+@pytest.mark.parametrize("acks", [1, -1])
+def test_a_success_says_where_the_log_starts(acks: int) -> None:
+    """BP-49."""
+    alone = LoneBroker(partition(isr=("b1",)))
+    client = alone.client()
+    alone.produce(client, 3)
+    alone.replica.log.move_start(2, 0)
+    alone.produce(client, acks=acks)
+
+    assert [result.log_start_offset for answer in alone.answers(client) for result in answer.results] == [0, 2]
 
 
 def test_an_answer_says_where_the_log_starts() -> None:

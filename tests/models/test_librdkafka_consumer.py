@@ -14,7 +14,7 @@ from ksim_models.librdkafka_assignment import CommittedQuery
 from ksim_models.librdkafka_consumer import LibrdkafkaConsumer
 from ksim_models.librdkafka_fetching import AboutToppar, FetchOf
 from ksim_models.librdkafka_group import Join, State
-from ksim_models.librdkafka_toppar import ConsumerQueue, FetchState, Toppar, read_batches
+from ksim_models.librdkafka_toppar import AbortedTransactions, ConsumerQueue, FetchState, Received, Toppar, read_batches
 from ksim_models.messages import Marker, MetadataResponse, PartitionMetadata, RecordBatch, TopicMetadata
 from ksim_models.transaction_messages import (
     ConsumerFetchedPartition,
@@ -26,7 +26,7 @@ from ksim_models.transaction_messages import (
     OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse,
 )
-from ksim_models.units import ms
+from ksim_models.units import NEVER, ms
 from scripted import Half
 
 T0 = "t-0"
@@ -276,3 +276,87 @@ def test_a_coordinator_that_is_loading_is_asked_again() -> None:
     consumer.assignment.offsets_came(question, OffsetFetchResponse(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS), NOW, [])
 
     assert [request for _, request in consumer.retries] == [question]
+
+
+def queue_of(*entries: tuple[Toppar, int, int]) -> ConsumerQueue:
+    """(partition, how many records, bytes of each); 0 records: a control batch."""
+    queue = ConsumerQueue()
+    for toppar, count, each in entries:
+        queue.add(Received(toppar, "p", range(count), 10, 10 + max(1, count), 0, each))
+    return queue
+
+
+def test_the_application_is_given_batch_by_batch_and_the_queue_knows_what_is_left() -> None:
+    """rd_kafka_consume_batch_queue: a control batch takes a place of its own, and no bytes."""
+    one, other = Toppar("t-0"), Toppar("t-1")
+    queue = queue_of((one, 3, 100), (other, 0, 0), (one, 2, 50))
+    found = [(queue.messages, queue.bytes)]
+    taken = []
+    while (part := queue.take(2)) is not None:
+        entry, first, count = part
+        taken.append((entry.toppar.partition, first, count))
+        found.append((queue.messages, queue.bytes))
+
+    assert taken == [("t-0", 0, 2), ("t-0", 2, 1), ("t-1", 0, 1), ("t-0", 0, 2)]
+    assert found == [(6, 400), (4, 200), (3, 100), (2, 100), (0, 0)]
+
+
+def test_what_is_thrown_away_of_one_partition_leaves_the_others() -> None:
+    one, other, third = Toppar("t-0"), Toppar("t-1"), Toppar("t-2")
+    queue = queue_of((one, 3, 100), (other, 2, 10), (one, 1, 100))
+    queue.take(1)
+    assert [queue.holds(toppar) for toppar in (one, other, third)] == [True, True, False]
+    queue.purge(third)
+    assert (queue.messages, queue.bytes) == (5, 320)
+
+    queue.purge(one)
+
+    assert [queue.holds(toppar) for toppar in (one, other)] == [False, True]
+    assert (queue.messages, queue.bytes) == (2, 20)
+
+
+@pytest.mark.parametrize(
+    ("producer_id", "base", "aborted"),
+    [(1, 9, False), (1, 10, True), (1, 11, True), (2, 19, False), (2, 20, True), (3, 10, False)],
+)
+def test_a_batch_is_aborted_from_the_first_offset_of_its_producers_next_aborted_transaction_on(producer_id: int, base: int, aborted: bool) -> None:
+    """rd_kafka_aborted_txns_get_offset."""
+    assert AbortedTransactions(((2, 20), (1, 30), (1, 10))).has(producer_id, base) is aborted
+
+
+def test_an_abort_marker_ends_the_first_of_its_producers_aborted_transactions_unless_it_stands_before_it() -> None:
+    """rd_kafka_aborted_txns_pop_offset: a marker of a transaction without records is listed nowhere."""
+    transactions = AbortedTransactions(((1, 10), (1, 30)))
+    found = []
+    for marker in (9, 15, 15, 30):
+        transactions.end(1, marker)
+        transactions.end(2, marker)
+        found.append([transactions.has(1, base) for base in (10, 29, 30)])
+
+    assert found == [[True, True, True], [False, False, True], [False, False, True], [False, False, False]]
+
+
+def test_what_stands_before_the_fetchers_place_is_left_out_of_the_queue() -> None:
+    """rd_kafka_msgset_reader: a batch is answered whole; one that ends there is skipped, and bytes are shared out among all that it holds."""
+    toppar, queue = Toppar(T0), ConsumerQueue()
+    toppar.fetch = 0, 11
+    read_batches(toppar, ConsumerFetchedPartition(T0, NONE, 99, 99, 3, (batch(9, 2), batch(11, 1), batch(12, 4, epoch=2))), queue, read_committed=False)
+
+    assert [(entry.base_offset, len(entry.records), entry.end, entry.epoch, entry.bytes_each) for entry in queue.entries] == [
+        (11, 1, 12, 0, 100),
+        (12, 4, 16, 2, 100),
+    ]
+    assert toppar.fetch == (2, 16)
+    toppar.fetch = 2, 14
+    queue = ConsumerQueue()
+    read_batches(toppar, ConsumerFetchedPartition(T0, NONE, 99, 99, 3, (batch(12, 4, epoch=2),)), queue, read_committed=False)
+
+    assert [(entry.base_offset, list(entry.records), entry.end) for entry in queue.entries] == [(14, [14, 15], 16)]
+
+
+def test_a_partition_that_is_sent_somewhere_forgets_what_it_was_about_to_ask() -> None:
+    toppar = Toppar(T0)
+    toppar.state, toppar.query_at = FetchState.OFFSET_WAIT, 5
+    toppar.go_to((3, 40))
+
+    assert (toppar.next_start, toppar.fetch, toppar.state, toppar.query_at) == ((3, 40), (3, 40), FetchState.ACTIVE, NEVER)

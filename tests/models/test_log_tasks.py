@@ -131,6 +131,30 @@ def test_old_segments_go_and_whoever_follows_hears_of_it() -> None:
     assert wake(tasks, s(40)) == ([], []), "nothing is left"
 
 
+@pytest.mark.parametrize(
+    ("limit", "committed", "start"),
+    [
+        pytest.param(-1, 5, 0, id="no limit"),
+        pytest.param(500, 5, 0, id="all that there is"),
+        pytest.param(301, 5, 0, id="less would be left"),
+        pytest.param(300, 5, 2, id="just as much is left"),
+        pytest.param(99, 5, 4, id="two segments"),
+        pytest.param(0, 5, 5, id="nothing stays, nor does the last one"),
+        pytest.param(0, 4, 4, id="but for what is not committed"),
+        pytest.param(0, 3, 2, id="a segment as a whole"),
+    ],
+)
+def test_segments_go_while_retention_bytes_would_be_left(limit: int, committed: int, start: int) -> None:
+    """UnifiedLog.deleteRetentionSizeBreachedSegments, deletableSegments: of 200, 200 and 100 bytes."""
+    tasks, replica = hosted(FOR_EVER | {"retention_bytes": limit})
+    write(replica.log, *(s(second) for second in range(5)))
+    replica.log.high_watermark = committed
+    effects, told = wake(tasks, s(30))
+
+    assert effects == ([Note(LogStartMoved("b1", "t-0", start, "retention.bytes"))] if start else [])
+    assert told == (["t-0"] if start else [])
+
+
 def test_what_stands_before_the_log_start_is_deleted_at_the_next_check() -> None:
     """DeleteRecords moved it: nothing else would have been looked for."""
     tasks, replica = hosted(FOR_EVER, log_retention_check_interval_ms=5_000)

@@ -73,6 +73,23 @@ def test_a_broker_whose_old_session_lives_tries_again() -> None:
     assert len(alone.asked(BrokerRegistrationRequest)) == 2
 
 
+def test_a_registration_that_was_not_answered_is_sent_again_on_the_next_connection() -> None:
+    """KC-15; a pause that runs goes on."""
+    alone = restarted()
+    alone.tell(Closed(alone.controller))
+    alone.until(s(3) + ms(50))
+    alone.accept_opens()
+    assert len(alone.asked(BrokerRegistrationRequest)) == 2
+    alone.tell(Received(alone.controller, BrokerRegistrationResponse(E.DUPLICATE_BROKER_REGISTRATION, -1)))
+    alone.tell(Closed(alone.controller))
+    alone.until(s(5))
+    alone.accept_opens()
+    assert len(alone.asked(BrokerRegistrationRequest)) == 2
+    alone.until(s(5) + ms(50))
+
+    assert len(alone.asked(BrokerRegistrationRequest)) == 3
+
+
 def test_a_broker_never_fences_itself() -> None:
     """KC-16: without a controller it goes on with what it last knew."""
     alone = LoneBroker(partition(isr=("b1",)))

@@ -125,6 +125,7 @@ def test_a_transaction_begins_with_its_first_batch_and_ends_with_its_marker() ->
     state = state_of(written(0, 0, in_transaction=True, at=10), written(1, 1, in_transaction=True, at=20))
     assert [(state.entries[7].open_from, state.is_open(7, epoch)) for epoch in (None, 0, 1)] == [(0, True), (0, True), (0, False)]
     assert state.judge(written(-1, 2))[0] is Answer.WRONG_TRANSACTION, "PS-14"
+    assert state.judge(written(-1, 0, epoch=1))[0] is Answer.WRONG_TRANSACTION, "PS-14, in whatever epoch"
     assert state.judge(written(-1, 2, in_transaction=True))[0] is Answer.APPEND
     state.remember(written(2, marker=Marker(False, 4), at=30))
 

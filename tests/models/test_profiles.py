@@ -28,7 +28,8 @@ CLIENT_SWITCHES = [
     ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
     ("flush_waits_for_parts", "4.0.1", "4.0.2"),
     ("flush_waits_for_parts", "4.1.0", "4.1.1"),
-    ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
+    ("metadata_timeout_has_cause", "3.8", "3.9.0"),  # KAFKA-16965, A3
+    ("metadata_timeout_names_partition", "3.9.0", "3.9.1"),  # KAFKA-8862, A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
     ("any_epoch_change_skips_backoff", "3.6.0", "3.6.1"),  # KAFKA-16226, A30
@@ -62,6 +63,9 @@ CLIENT_SWITCHES = [
     ("splits_parts_in_halves", "4.1", "4.2"),  # KAFKA-8350, A43
     ("expired_text_says_not_sent", "4.2", "4.3"),  # A39
     ("memory_text_tells_pool", "3.0", "3.1.0"),  # A22
+    ("tells_records_apart", "2.8", "3.0.0"),  # KAFKA-12548, S16
+    ("backoff_lasts_until_usable", "3.2", "3.3.0"),  # KAFKA-13879, N7
+    ("linger_returns", "2.8.0", "2.8.1"),  # KAFKA-12870, A27
     ("illegal_steps_are_illegal_states", "3.1.0", "3.1.1"),  # T1
     ("pins_timed_out_calls", "3.1.0", "3.1.1"),  # T9
     ("failed_sends_abort", "3.1", "3.2"),  # KAFKA-9279, H-133
@@ -75,8 +79,10 @@ CLIENT_SWITCHES = [
     ("compares_claims", "3.4.0", "3.4.1"),  # KAFKA-14639
     ("keeps_member_id", "3.1", "3.2"),  # KAFKA-13419
     ("failed_sync_loses_partitions", "3.2", "3.3.0"),  # KAFKA-13891
-    ("reads_on_while_it_commits", "3.1", "3.2.0"),  # KAFKA-14196
+    ("reads_on_while_it_commits", "3.2.0", "3.2.1"),  # KAFKA-14196
+    ("returns_while_it_commits", "3.1", "3.2.0"),  # KAFKA-13310
     ("offset_fetch_retries_all", "3.8", "3.9"),  # KAFKA-17279
+    ("fetches_wait_for_positions", "4.1", "4.2"),  # KAFKA-18376
 ]
 
 BROKER_SWITCHES = [
@@ -97,6 +103,10 @@ BROKER_SWITCHES = [
     ("unclean_election_sweep", "3.8", "3.9"),  # KC-44
     ("periodic_elections", "3.9", "4.0"),  # KC-46
     ("consumer_groups", "3.9", "4.0"),  # KIP-848
+    ("fenced_members_rejoin", "4.1", "4.2"),  # KAFKA-19233
+    ("epoch_waits_for_revocations", "4.1", "4.2"),  # KAFKA-19974
+    ("takes_its_own_for_free", "4.0.1", "4.0.2"),  # KAFKA-19449
+    ("takes_its_own_for_free", "4.1.1", "4.1.2"),
     ("commits_by_partition_epoch", "4.2", "4.3"),  # GC-10
     ("paces_assignments", "4.2", "4.3"),
     ("drops_newer_epoch_batches", "4.0.0", "4.0.1"),
@@ -153,11 +163,26 @@ def test_any_change_of_the_leader_epoch_skips_the_backoff_in_two_releases_only()
     assert [version for version in asked if client_profile(version).any_epoch_change_skips_backoff] == ["3.6.1", "3.7.0"]
 
 
+def test_a_member_commits_over_and_over_in_one_release_and_reads_on_in_the_two_after_it() -> None:
+    """KAFKA-13310, KAFKA-14024, KAFKA-14196."""
+    asked = ["3.1.2", "3.2.0", "3.2.1", "3.2.2", "3.2.3", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).commits_over_and_over] == ["3.2.0"]
+    assert [version for version in asked if client_profile(version).reads_on_while_it_commits] == ["3.2.1", "3.2.2"]
+
+
+def test_closing_repeats_an_impossible_abort_in_the_releases_between_two_fixes() -> None:
+    """A51, KAFKA-14831 and KAFKA-16217."""
+    asked = ["3.5.2", "3.6.0", "3.6.2", "3.7.0", "3.7.1", *KAFKA_VERSIONS]
+
+    assert [version for version in asked if client_profile(version).close_repeats_abort] == ["3.6.0", "3.6.2", "3.7.0", "3.6"]
+
+
 def test_no_switch_of_a_profile_is_left_unpinned_by_these_tests() -> None:
     client = {name for name, hint in get_type_hints(ClientProfile).items() if hint is bool}
     broker = {name for name, hint in get_type_hints(BrokerProfile).items() if hint is bool}
 
-    assert client == {switch for switch, _, _ in CLIENT_SWITCHES}
+    assert client == {switch for switch, _, _ in CLIENT_SWITCHES} | {"close_repeats_abort", "commits_over_and_over"}
     assert broker == {switch for switch, _, _ in BROKER_SWITCHES} | {"epoch_bump_on_isr_shrink", "fence_takes_two_epochs", "remembers_failed_fence"}
 
 

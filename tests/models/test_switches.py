@@ -95,6 +95,7 @@ IDLE: list[tuple[str, ProducerConfig, ProducerConfig]] = [
     ("new_epoch_skips_backoff", replace(PLAIN, retries=0), PLAIN),
     ("any_epoch_change_skips_backoff", replace(PLAIN, retries=0), PLAIN),
     ("batch_size_at_least_one", PLAIN, replace(PLAIN, batch_size=0)),
+    ("tells_records_apart", replace(PLAIN, acks=0), PLAIN),
     ("rebootstraps", replace(PLAIN, metadata_recovery_strategy="none"), PLAIN),
 ]
 
