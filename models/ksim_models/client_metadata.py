@@ -285,7 +285,12 @@ class ClientMetadata:
         self.learnt += 1
 
     def take_hint(self, partition: str, leader: str, leader_epoch: int, out: list[Effect]) -> None:
-        """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker."""
+        """M5: the leader that a NOT_LEADER_OR_FOLLOWER answer names, if it is newer. The answer names its address too, so it need not be a known broker.
+
+        From 3.7 on (KIP-951), of a fetch as of a produce.
+        """
+        if not self.profile.leader_hint_in_produce:
+            return
         if leader != NO_LEADER and partition in self.leaders and leader_epoch > self.epochs[partition]:
             if leader not in self.nodes:
                 self.nodes = (*self.nodes, leader)

@@ -44,11 +44,14 @@ class ParkedFetch:
 class Readers:
     """The consumers that read from one broker."""
 
-    def __init__(self, replicas: Mapping[str, Replica], image: Image, absence: Callable[[str], ErrorCode], answer: Answer) -> None:
+    def __init__(
+        self, replicas: Mapping[str, Replica], image: Image, absence: Callable[[str], ErrorCode], answer: Answer, *, names_leaders: bool = True
+    ) -> None:
         self.replicas = replicas
         self.image = image
         self.absence = absence
         self.answer = answer
+        self.names_leaders = names_leaders
         self.parked: dict[str, ParkedFetch] = {}
         self.waiting: dict[str, dict[str, None]] = {}
         """Partition -> connections whose fetches wait for it."""
@@ -150,8 +153,8 @@ class Readers:
         return NONE if replica.leadership is not None else ErrorCode.NOT_LEADER_OR_FOLLOWER
 
     def _leader(self, partition: str, error: ErrorCode) -> tuple[str, int]:
-        """KIP-951: the leader that this broker knows."""
-        known = self.image.partitions.get(partition)
+        """KIP-951, from 3.7 on: the leader that this broker knows."""
+        known = self.image.partitions.get(partition) if self.names_leaders else None
         if known is None or error not in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH):
             return NO_LEADER, -1
         return known.leader, known.leader_epoch

@@ -52,7 +52,11 @@ class FollowerFetches:
     def read(self) -> Readers:
         """A consumer has come."""
         if self.readers is None:
-            self.readers = Readers(self.replicas, self.image, self.absence, lambda connection, response: self.answers.append((connection, response)))
+
+            def answer(connection: str, response: object) -> None:
+                self.answers.append((connection, response))
+
+            self.readers = Readers(self.replicas, self.image, self.absence, answer, names_leaders=self.profile.leader_hint_in_produce)
         return self.readers
 
     def absence(self, partition: str) -> ErrorCode:

@@ -367,6 +367,56 @@ def test_an_epoch_that_was_raised_meanwhile_ends_the_abort(version: int, change:
     assert desk.told.pop().error is error
 
 
+@pytest.mark.parametrize(
+    ("since", "error"),
+    [
+        pytest.param("resigned", ErrorCode.NOT_COORDINATOR, id="TC-5 another broker coordinates"),
+        pytest.param("loading", ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, id="TC-6 it was elected again, and reads still"),
+        pytest.param("loaded", ErrorCode.NOT_COORDINATOR, id="TC-5 it was elected again, under another epoch"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_what_was_decided_in_another_coordinator_epoch_is_not_written_or_does_not_count(since: str, error: ErrorCode, when: str) -> None:
+    """before: its append; behind it, when the log answers."""
+    desk = Desk()
+    after = desk.put(State.EMPTY).prepare(replace(desk.entry.now, state=State.ONGOING))
+    told: list[ErrorCode] = []
+
+    def write() -> None:
+        desk.cache.write(1, after, lambda error, now, out: told.append(error), desk.now, desk.out)
+
+    if when == "behind":
+        write()
+    desk.coordinator.resigned(PARTITION, desk.now, desk.out)
+    if since != "resigned":
+        desk.coordinator.elected(PARTITION, 2, desk.now, desk.out)
+    if since == "loaded":
+        desk.now += 1_000
+        desk.coordinator.wake(desk.now, desk.out)
+    if when == "behind":
+        desk.log()
+    else:
+        write()
+
+    assert (told, desk.paper.appends) == ([error], [])
+
+
+@pytest.mark.parametrize("loses_it", [True, False])
+def test_an_id_that_has_expired_is_gone_when_its_tombstone_is_written(loses_it: bool) -> None:
+    """TC-63: unless another coordinates by then, who reads it."""
+    desk = Desk()
+    entry = desk.put(State.EMPTY)
+    desk.cache.bury(PARTITION, [entry], 30_000, desk.now, desk.out)
+    assert desk.appended() == [Tombstone(ID)]
+    if loses_it:
+        desk.coordinator.resigned(PARTITION, desk.now, desk.out)
+        desk.elect(2)
+        desk.put(State.EMPTY)
+    desk.log()
+
+    assert (ID in desk.cache.caches[PARTITION].entries) is loses_it
+
+
 # AddPartitionsToTxn.
 
 
@@ -564,6 +614,40 @@ def test_tc_43_a_fence_that_uses_up_the_epochs_changes_the_producer_id_since_4_3
     desk.log()
 
     assert (desk.entry.now.producer_epoch, desk.entry.now.next_producer_id) == (LAST_EPOCH, next_id)
+
+
+@pytest.mark.parametrize("late", ["an abort", "an InitProducerId"])
+def test_who_was_aborted_by_time_out_in_the_last_epoch_of_its_id_goes_on_with_the_next_one(late: str) -> None:
+    """TC-43, KAFKA-20090: shouldHandleTimeoutAtEpochOverflowBoundaryCorrectlyAndLateClientAbortRequestTV2, ...AndRetryInitProducerIdTV2."""
+    desk = Desk()
+    desk.put(State.ONGOING, LAST_EPOCH - 1)
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    desk.log()
+    assert (desk.known, desk.entry.now.next_producer_id) == ((State.PREPARE_ABORT, P, LAST_EPOCH), 1000)
+    desk.mark()
+    desk.log()
+    assert desk.known == (State.COMPLETE_ABORT, 1000, 0)
+
+    answer = desk.end(commit=False, epoch=LAST_EPOCH - 1, version=2) if late == "an abort" else desk.init((P, LAST_EPOCH - 1))
+    assert ids(answer or desk.log()) == (NONE, 1000, 0)
+
+
+def test_a_transaction_that_is_aborted_by_time_out_in_the_last_epoch_leaves_the_producer_there_before_4_3() -> None:
+    """KAFKA-20090, TransactionsTest.testRecoveryFromEpochOverflow: its late abort is taken for a retry, it goes on in epoch 32767, and never ends again."""
+    desk = Desk(kafka="4.2")
+    desk.put(State.ONGOING, LAST_EPOCH - 1)
+    desk.coordinator._watch(desk.entry.now)
+    desk.pass_time(200_000)
+    desk.log()
+    desk.mark()
+    desk.log()
+
+    assert ids(desk.end(commit=False, epoch=LAST_EPOCH - 1, version=2)) == (NONE, P, LAST_EPOCH)
+    assert desk.add(epoch=LAST_EPOCH, version=2) is None
+    assert desk.log() is NONE
+    assert desk.end(commit=True, epoch=LAST_EPOCH, version=2).error is ErrorCode.UNKNOWN_SERVER_ERROR
+    assert desk.init().error is ErrorCode.UNKNOWN_SERVER_ERROR
 
 
 @pytest.mark.parametrize("kafka", ["4.0.0", "4.2"])

@@ -186,6 +186,16 @@ def test_a_leader_named_in_a_produce_answer(leader: str, epoch: int, taken: bool
     assert known.nodes == (("b1", "b2", "b9") if leader == "b9" else ("b1", "b2"))
 
 
+@pytest.mark.parametrize(("kafka", "leader"), [("3.6", "b1"), ("3.7", "b2")])
+def test_m5_a_named_leader_is_taken_since_3_7(kafka: str, leader: str) -> None:
+    """KIP-951, whatever the answer is of."""
+    known = metadata(kafka=kafka)
+    learnt(known, response("b1", 5))
+    known.take_hint("t-0", "b2", 6, [])
+
+    assert known.leader_of("t-0")[0] == leader
+
+
 @pytest.mark.parametrize(("age", "taken"), [(0, False), (1, True)])
 def test_m5_a_named_leader_is_measured_by_the_lowest_epochs_too(age: int, taken: bool) -> None:
     known = metadata()

@@ -136,15 +136,16 @@ def test_a_fetch_names_the_leader_epoch_that_it_believes_in(epoch: int, error: E
     assert [told.error for told in reader.fetched()] == [error]
 
 
-def test_who_does_not_lead_names_the_leader_that_it_knows() -> None:
+@pytest.mark.parametrize(("kafka", "named"), [("3.6", ("", -1)), ("3.7", ("b2", 1))])
+def test_who_does_not_lead_names_the_leader_that_it_knows_since_3_7(kafka: str, named: tuple[str, int]) -> None:
     """KIP-951, and for a fetch that waited too."""
-    alone = LoneBroker(partition())
+    alone = LoneBroker(partition(), kafka=kafka)
     reader = Reader(alone)
     reader.fetch(0)
     alone.learn(partition("b2", epoch=1, partition_epoch=1))
 
     (told,) = reader.fetched()
-    assert (told.error, told.leader, told.leader_epoch) == (ErrorCode.FENCED_LEADER_EPOCH, "b2", 1)
+    assert (told.error, told.leader, told.leader_epoch) == (ErrorCode.FENCED_LEADER_EPOCH, *named)
 
 
 def test_a_partition_that_is_not_there() -> None:
