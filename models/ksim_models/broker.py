@@ -229,7 +229,7 @@ class Broker:
         if not self.running or not lost:
             return
         if 0 in lost:
-            self.running = False
+            self._on_crashed(False, now, out)
             out.append(Exit())
             return
         self.roles.go_offline()
@@ -238,12 +238,13 @@ class Broker:
 
     def _on_crashed(self, power_lost: bool, now: Micros, out: list[Effect]) -> None:
         self.running = False
-        for partition, log in self.logs.items() if power_lost else ():
-            before = log.log_end_offset
-            drawn = self.power_loss_keeps is PowerLossKeeps.DRAWN
-            log.lose_power(now, self.dice.at("page cache", self.name, partition, self.incarnation) if drawn else 0.0)
-            if log.log_end_offset < before:
-                out.append(Note(CacheLost(self.name, partition, log.log_end_offset, before)))
+        drawn = self.power_loss_keeps is PowerLossKeeps.DRAWN
+        for partition, log in self.logs.items():
+            log.stop(now)
+            if power_lost:
+                before = log.log_end_offset
+                if log.lose_power(now, self.dice.at("page cache", self.name, partition, self.incarnation) if drawn else 0.0) < before:
+                    out.append(Note(CacheLost(self.name, partition, log.log_end_offset, before)))
 
     def _on_restarted(self, now: Micros, out: list[Effect]) -> None:
         """The process needs some time until it asks to be registered; its logs are as a crash or an orderly end left them."""

@@ -36,6 +36,10 @@ class Checkpoint:
         """As a clean shutdown does."""
         self.written, self.changed_at = self.now_is, now
 
+    def stop(self, now: Micros) -> None:
+        """The process is gone, and with it the task."""
+        self.written, self.first = self.read(now), NEVER
+
     def boot(self, value: int, now: Micros, first: Micros) -> None:
         """A new process reads the file; its task runs for the first time at `first`."""
         self.written, self.now_is, self.changed_at, self.first = self.read(now), value, now, first

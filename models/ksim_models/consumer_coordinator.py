@@ -29,7 +29,7 @@ COMMIT_REFUSALS = (
     ErrorCode.OFFSET_METADATA_TOO_LARGE,
     ErrorCode.INVALID_COMMIT_OFFSET_SIZE,
 )
-"""Of a commit: told by their own names."""
+"""Errors of a commit that are told by their own names."""
 
 
 class MemberState(Enum):

@@ -43,6 +43,8 @@ REFUSALS = (
     ErrorCode.UNSUPPORTED_VERSION,
 )
 """Of a JoinGroup: thrown by their own names. Whatever else Java does not expect is a KafkaException, retriable or not."""
+GIVEN_UP = (ErrorCode.ILLEGAL_GENERATION, ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.FENCED_INSTANCE_ID)
+"""Of a Heartbeat: the group has gone on without it, unless it has a new place there already."""
 
 
 class GroupMember(CoordinatorClient):
@@ -78,6 +80,7 @@ class GroupMember(CoordinatorClient):
         self.assignment: tuple[str, ...] | None = None
         """What SyncGroup brought, until it is taken."""
         self.beat_at: Micros = NEVER
+        self.beats_in_vain = 0
         self.session_until: Micros = NEVER
         self.poll_until: Micros = NEVER
         """max.poll.interval.ms, while the application is outside poll()."""
@@ -308,25 +311,28 @@ class GroupMember(CoordinatorClient):
 
     def _beaten(self, request: HeartbeatRequest, response: HeartbeatResponse, now: Micros, out: list[Effect]) -> None:
         error = response.error
-        unchanged = (request.member, request.generation) == (self.member, self.generation)
-        if error is NONE or error is ErrorCode.REBALANCE_IN_PROGRESS:
-            if error and self.state is MemberState.STABLE:
+        is_of_before = (request.member, request.generation) != (self.member, self.generation)
+        if error is NONE or error is ErrorCode.REBALANCE_IN_PROGRESS or (error in GIVEN_UP and is_of_before):
+            if error is ErrorCode.REBALANCE_IN_PROGRESS and self.state is MemberState.STABLE:
                 self.rejoin_needed = True
+            self.beats_in_vain = 0
             if self.beats:
                 self.session_until = now + ms(self.config.session_timeout_ms)
             return
-        match error:
-            case ErrorCode.COORDINATOR_NOT_AVAILABLE | ErrorCode.NOT_COORDINATOR:
-                self.mark_unknown()
-            case ErrorCode.ILLEGAL_GENERATION | ErrorCode.UNKNOWN_MEMBER_ID | ErrorCode.FENCED_INSTANCE_ID:
-                if not unchanged:
-                    return
-                self._reset(forget_member=self._loses_its_id(error))
-                if error is ErrorCode.FENCED_INSTANCE_ID:
-                    self.thrown = Thrown(error.exception, error.meaning)
-                return
+        if error in (ErrorCode.COORDINATOR_NOT_AVAILABLE, ErrorCode.NOT_COORDINATOR):
+            self.mark_unknown()
+        elif error in GIVEN_UP:
+            self._reset(forget_member=self._loses_its_id(error))
+            if error is ErrorCode.FENCED_INSTANCE_ID:
+                self.thrown = Thrown(error.exception, error.meaning)
+        self._beat_in_vain(now)
+
+    def _beat_in_vain(self, now: Micros) -> None:
+        """Heartbeat.failHeartbeat: from 3.7 on it waits longer each time (KIP-580)."""
+        wait = self.backoff(self.beats_in_vain, "heartbeat")
+        self.beats_in_vain += 1
         if self.beats:
-            self.beat_at = now + ms(self.config.retry_backoff_ms)
+            self.beat_at = now + wait
 
     # Answers.
 
@@ -347,8 +353,8 @@ class GroupMember(CoordinatorClient):
             match request:
                 case JoinGroupRequest() | SyncGroupRequest():
                     self._failed_to_join(now)
-                case HeartbeatRequest() if self.beats:
-                    self.beat_at = min(self.beat_at, now + ms(self.config.retry_backoff_ms))
+                case HeartbeatRequest():
+                    self._beat_in_vain(now)
 
     # The clock.
 

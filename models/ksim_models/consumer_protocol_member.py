@@ -72,6 +72,8 @@ class ConsumerProtocolMember(CoordinatorClient):
         self.beat_at: Micros = LONG_AGO
         self.backs_off_until: Micros = LONG_AGO
         self.failed_in_a_row = 0
+        self.is_fatal = False
+        """It beats no more, and says nothing when it is closed: its group waits for its session (MemberState.FATAL)."""
 
     # What the consumer asks.
 
@@ -106,7 +108,7 @@ class ConsumerProtocolMember(CoordinatorClient):
             self._beat(now, out)
 
     def _wants_to_beat(self, now: Micros) -> bool:
-        if self.has_lost_its_partitions:
+        if self.has_lost_its_partitions or self.is_fatal:
             return False
         if not self.knows(now):
             return True  # To look for it.
@@ -142,7 +144,7 @@ class ConsumerProtocolMember(CoordinatorClient):
 
     def leave(self, now: Micros, out: list[Effect]) -> None:
         """close()."""
-        if not self.has_lost_its_partitions and self.belongs:
+        if not self.has_lost_its_partitions and self.belongs and not self.is_fatal:
             self._say_that_it_leaves(now, out)
         self._lose(Phase.LEFT)
 
@@ -201,20 +203,27 @@ class ConsumerProtocolMember(CoordinatorClient):
 
     def _refused(self, error: ErrorCode, now: Micros) -> None:
         self.told_owned = None
+        self._back_off(now)
         match error:
             case ErrorCode.NOT_COORDINATOR | ErrorCode.COORDINATOR_NOT_AVAILABLE:
                 self.mark_unknown()
-                self.beat_at = now
+                self._beat_again_at_once(now)
             case ErrorCode.COORDINATOR_LOAD_IN_PROGRESS:
-                self._back_off(now)
+                pass
             case ErrorCode.FENCED_MEMBER_EPOCH | ErrorCode.UNKNOWN_MEMBER_ID:
-                self.beat_at = now
+                self._beat_again_at_once(now)
                 if not self.has_lost_its_partitions:
                     self._lose(Phase.FENCED)
             case _:
+                self.is_fatal = error is not ErrorCode.TOPIC_AUTHORIZATION_FAILED
                 self.thrown = Thrown(error.exception, NOT_SUPPORTED if error is ErrorCode.UNSUPPORTED_VERSION else error.meaning)
 
+    def _beat_again_at_once(self, now: Micros) -> None:
+        self.beat_at, self.backs_off_until, self.failed_in_a_row = now, LONG_AGO, 0
+
     def _back_off(self, now: Micros) -> None:
+        """HeartbeatRequestState.onFailedAttempt: the next beat waits for this only, not for its interval."""
+        self.beat_at = now
         self.backs_off_until = now + self.backoff(self.failed_in_a_row, "beat")
         self.failed_in_a_row += 1
 

@@ -396,14 +396,21 @@ class Log:
         self.checkpointed, self.touched_at = self.high_watermark, now
         self.closed = True
 
+    def stop(self, now: Micros) -> None:
+        """The process is gone: nobody writes its checkpoints until it is back (LR-6)."""
+        if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:
+            self.checkpointed = self.high_watermark
+        self.touched_at = None
+        self.recovery_points.stop(now)
+        self.starts.stop(now)
+
     def come_back(self, now: Micros, tasks_from: Micros) -> None:
         """The process loads it (LR-6 to LR-10). tasks_from: when its checkpoints are written for the first time.
 
         After a crash the page cache has every appended record (LR-3), so the same replica may lead again at once (LR-12);
         after a power loss the file ends where the disk had it.
         """
-        if self.touched_at is not None and now // self.checkpoint_every != self.touched_at // self.checkpoint_every:
-            self.checkpointed = self.high_watermark
+        self.stop(now)
         start = self.starts.read(now)
         clean, self.closed = self.closed, False
         self.torn_bytes = 0  # LR-8: the first batch that is not valid ends the log.

@@ -105,7 +105,9 @@ class ClientProfile:
     flush_waits_for_parts: bool
     """3.9.2, 4.0.2, 4.1.1, 4.2 (KAFKA-19479, A50): flush() waits for what a split batch became; before, it took the whole for complete."""
     metadata_timeout_has_cause: bool
-    """3.9.1, 4.0 (KAFKA-8862, A3): a send() that waited in vain for metadata names the last error of its topic."""
+    """3.9 (KAFKA-16965, A3): a send() that waited in vain for metadata names the last error of its topic."""
+    metadata_timeout_names_partition: bool
+    """3.9.1, 4.0 (KAFKA-8862, A3): it says that a partition is missing where the topic is known; before, that the topic is."""
     setup_time_out_ends_poll: bool
     """3.0.1, 3.1 (KAFKA-12762, N8): before, one of a leader's connection was noticed only when a poll ended for another reason."""
     throttle_extends_time_out: bool
@@ -311,7 +313,8 @@ def client_profile(version: str) -> ClientProfile:
         send_refuses_after_fatal_error=release >= (3, 1, 1),
         flush_in_callback_throws=release >= (4, 1, 0),
         flush_waits_for_parts=_has_fix(release, (3, 9, 2), (4, 0, 2), (4, 1, 1), (4, 2, 0)),
-        metadata_timeout_has_cause=_has_fix(release, (3, 9, 1), (4, 0, 0)),
+        metadata_timeout_has_cause=release >= (3, 9, 0),
+        metadata_timeout_names_partition=release >= (3, 9, 1),
         setup_time_out_ends_poll=release >= (3, 0, 1),
         throttle_extends_time_out=release >= (3, 8, 0),
         sequences_hear_only_the_first_failure=release >= (3, 6, 0),

@@ -29,7 +29,7 @@ from ksim_models.quorum_messages import (
 from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_observer import RaftObserver
 from ksim_models.raft_roles import Parked, Role
-from ksim_models.units import LONG_AGO, NEVER, Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 MAX_FETCH_WAIT: Micros = ms(500)  # KC-80
 ELECTION_BACKOFF_BASE_MS = 50
@@ -121,7 +121,7 @@ class RaftVoter(RaftObserver):
         at = min(self.until, self.peers.wake_at, self.begin_at)
         for fetch in self.parked.values():
             at = min(at, fetch.until)
-        return min(at, self.peers.pause_ends(self._to_be_asked(), LONG_AGO))
+        return min(at, self.peers.pause_ends(self._to_be_asked()))
 
     def poll(self, now: Micros, out: list[Effect]) -> None:
         super().poll(now, out)

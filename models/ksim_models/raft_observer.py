@@ -14,7 +14,7 @@ from ksim_models.profiles import BrokerProfile
 from ksim_models.quorum_messages import RaftFetchRequest, RaftFetchResponse, RaftResponse
 from ksim_models.raft_log import RaftDisk
 from ksim_models.raft_peers import Peers
-from ksim_models.units import LONG_AGO, NEVER, Micros, ms
+from ksim_models.units import NEVER, Micros, ms
 
 ASKS_AGAIN_AFTER: Micros = ms(100)
 """Simplified: a voter that does not lead answers at once in Kafka, and is asked again at once, at the pace of round trips while there is no leader. Here it
@@ -58,7 +58,7 @@ class RaftObserver:
     @property
     def wake_at(self) -> Micros:
         at = min(self.until, self.peers.wake_at)
-        return at if self.peers.any_asked() else min(at, self.peers.pause_ends(self.others, LONG_AGO))
+        return at if self.peers.any_asked() else min(at, self.peers.pause_ends(self.others))
 
     def start(self, now: Micros) -> None:
         """The process starts: it knows what is on its disk, and nothing of what is committed."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from ksim_models.machine import Close, Effect, Open, Send
 from ksim_models.quorum_messages import RaftRequest
-from ksim_models.units import NEVER, Micros, ms
+from ksim_models.units import LONG_AGO, NEVER, Micros, ms
 
 RECONNECT_FIRST: Micros = ms(50)
 RECONNECT_AT_MOST: Micros = ms(500)
@@ -29,8 +29,8 @@ class Peer:
         self.sent_until: Micros = NEVER
         """Whether anybody waits or not: a connection on which nothing has come by then is closed (NetworkClient.handleTimedOutRequests)."""
         self.until: Micros = NEVER
-        self.ready_at: Micros = -NEVER
-        self.reconnect_at: Micros = -NEVER
+        self.ready_at: Micros = LONG_AGO
+        self.reconnect_at: Micros = LONG_AGO
         self.reconnect_after: Micros = RECONNECT_FIRST
 
 
@@ -59,9 +59,10 @@ class Peers:
         others = [peer for name, peer in self.by_name.items() if name != whom and peer.connection is None and peer.asked is None]
         return min((max(now, peer.ready_at) for peer in others), default=NEVER)
 
-    def pause_ends(self, names: Sequence[str], now: Micros) -> Micros:
-        """The next moment after `now` at which one of these may be asked again, having failed just before."""
-        return min((self.by_name[name].ready_at for name in names if self.by_name[name].asked is None and self.by_name[name].ready_at > now), default=NEVER)
+    def pause_ends(self, names: Sequence[str]) -> Micros:
+        """When the first of these may be asked again that failed just before."""
+        peers = [self.by_name[name] for name in names]
+        return min((peer.ready_at for peer in peers if peer.asked is None and peer.ready_at > LONG_AGO), default=NEVER)
 
     def ask(self, name: str, request: RaftRequest, now: Micros, out: list[Effect]) -> None:
         peer = self.by_name[name]
@@ -83,7 +84,7 @@ class Peers:
     def forget_questions(self) -> None:
         """KafkaRaftClient.resetConnections: in a new role nobody waits for the answers to the old one's requests."""
         for peer in self.by_name.values():
-            peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
+            peer.asked, peer.until, peer.ready_at = None, NEVER, LONG_AGO
 
     def opened(self, connection: str, out: list[Effect]) -> None:
         peer = self.by_connection[connection]
@@ -97,7 +98,7 @@ class Peers:
         if request is None or request is not peer.asked:
             self._send(peer, out)
             return None
-        peer.asked, peer.until, peer.ready_at = None, NEVER, -NEVER
+        peer.asked, peer.until, peer.ready_at = None, NEVER, LONG_AGO
         return peer
 
     def fail(self, peer: Peer, now: Micros) -> None:

@@ -201,7 +201,7 @@ class Sending(Application):
             available = 0 if accumulator.claimed else accumulator.free_memory
             pool = accumulator.total_memory, available, accumulator.batch_size
             return no_memory(*thread.asks_for, *pool, tells_pool=self.profile.memory_text_tells_pool)
-        known = self.metadata.topics.get(topic, ())
+        known = self.metadata.topics.get(topic, ()) if self.profile.metadata_timeout_names_partition else ()
         error = self.metadata.errors.get(topic) if self.profile.metadata_timeout_has_cause else None
         return no_metadata(topic, thread.arrivals.partition, len(known), waited, error)
 

@@ -358,6 +358,12 @@ CLIENT_SWITCHES = (
         "metadata_timeout_has_cause",
         "A send() that waited in vain for metadata",
         {False: "fails with a TimeoutException alone", True: "fails with a TimeoutException that names the last error of its topic"},
+        "KAFKA-16965",
+    ),
+    Switch(
+        "metadata_timeout_names_partition",
+        "The text of the exception for a send() to a partition that its topic does not have",
+        {False: "says that the topic is not known", True: "says that the partition is not"},
         "KAFKA-8862",
     ),
     Switch(

@@ -485,3 +485,35 @@ def test_pv_275_no_switch_leaves_a_fraction_of_a_batch_behind() -> None:
             client.answer(offset=0)
 
     assert partitions == ["t-0", "t-0", "t-1", "t-1"] * 7 + ["t-0", "t-0"], "after two batches there were batch.size bytes"
+
+
+def test_a_switch_waits_until_the_batch_is_full_and_each_large_record_then_goes_to_the_next_partition() -> None:
+    """testUniformBuiltInPartitioner: a small record, then four of batch.size; nothing is sent meanwhile."""
+    client = Client(partitions=3, batch_size=1_024, delivery_timeout_ms=60_000)
+    client.silent = ["b1"]
+    client.calls[0].partition = None
+    client.producer.sending.partitioner.dice = Falls(lambda *what: what[-1] % 3 / 3 + 0.01)
+    chosen = []
+    for size in (5, 1_024, 1_024, 1_024, 1_024):
+        client.calls[0].size = size
+        client.send()
+        client.at(client.now / 1000 + 200)  # Until it is in a batch.
+        number = client.calls[0].total - 1
+        chosen += [batch.partition for batch in client.producer.accumulator.waiting() if number in batch.records]
+
+    assert chosen == ["t-0", "t-0", "t-1", "t-2", "t-0"], "the first large one exceeds what sticks, while the batch is not full"
+
+
+def test_the_next_look_is_at_what_lingers_least_and_a_full_batch_is_looked_at_now() -> None:
+    """testNextReadyCheckDelay, testFull, testLinger (A26, A27)."""
+    leaders = {"t-0": "node-1", "t-1": "node-1", "t-2": "node-2"}
+    queues = accumulator(linger_ms=10, batch_size=1_024)
+    fill(queues, "t-0", at=0)
+    assert queues.look(0, lambda partition: (leaders[partition], 0)) == ({}, False, ms(10))
+    fill(queues, "t-2", at=5)
+    assert queues.look(ms(5), lambda partition: (leaders[partition], 0)) == ({}, False, ms(10))
+    fill(queues, "t-1", at=5)
+    fill(queues, "t-1", at=5)
+    assert queues.look(ms(5), lambda partition: (leaders[partition], 0)) == ({"node-1": None}, False, ms(10))
+    assert queues.look(ms(10), lambda partition: (leaders[partition], 0))[0] == {"node-1": None}
+    assert queues.look(ms(15), lambda partition: (leaders[partition], 0))[0] == {"node-1": None, "node-2": None}

@@ -348,3 +348,30 @@ def test_who_is_to_end_waits_for_another_leader_and_stands_no_more(role: object,
     assert (voter.raft.role, voter.raft.epoch, voter.raft.has_remote_leader) == (after, epoch, False)
     voter.ask(BeginQuorumEpochRequest("c3", epoch + 1))
     assert (voter.raft.role, voter.raft.has_remote_leader) == (Role.FOLLOWER, True)
+
+
+@pytest.mark.parametrize(
+    ("role", "answer", "handled", "epoch", "leader_"),
+    [
+        pytest.param(follower, (E.NONE, 1, "c1"), False, 1, "c1", id="of its own epoch: there is more in it"),
+        pytest.param(follower, (E.NONE, 0, "c3"), True, 1, "c1", id="of an older epoch: nothing"),
+        pytest.param(follower, (E.UNKNOWN_LEADER_EPOCH, 1, "c1"), True, 1, "c1", id="the other knows less"),
+        pytest.param(follower, (E.FENCED_LEADER_EPOCH, 2, "c3"), True, 2, "c3", id="a newer epoch and its leader"),
+        pytest.param(follower, (E.FENCED_LEADER_EPOCH, 2, ""), True, 2, "", id="a newer epoch without a leader"),
+        pytest.param(follower, (E.NOT_LEADER_OR_FOLLOWER, 1, "c1"), True, 1, "c1", id="what it knows already"),
+        pytest.param(unattached, (E.NOT_LEADER_OR_FOLLOWER, 2, "c3"), True, 2, "c3", id="who leads, from one that does not"),
+        pytest.param(unattached, (E.NOT_LEADER_OR_FOLLOWER, 2, ""), True, 2, "", id="that nobody leads"),
+        pytest.param(unattached, (E.NONE, 2, "c3"), False, 2, "c3", id="who leads, and more"),
+        pytest.param(voted_for_c3, (E.FENCED_LEADER_EPOCH, 3, "c1"), True, 3, "c1", id="its vote was one of that epoch"),
+    ],
+)
+def test_what_every_answer_says_of_the_epoch_and_its_leader(role: object, answer: tuple[E, int, str], handled: bool, epoch: int, leader_: str) -> None:
+    """KafkaRaftClient.maybeHandleCommonResponse, maybeTransition."""
+    voter = role()  # type: ignore[operator]
+    error, of_epoch, of_leader = answer
+
+    assert voter.raft._is_handled_as_any(VoteResponse(error, of_epoch, of_leader, granted=False), voter.now) is handled
+    assert (voter.raft.epoch, voter.raft.leader) == (epoch, leader_)
+    assert voter.raft.role is (Role.FOLLOWER if leader_ else Role.UNATTACHED)
+    if epoch == 3:
+        assert voter.disk.voted == ""

@@ -37,7 +37,8 @@ LARGE = "RecordTooLargeException"
 REFUSED = [
     ("PV-221", {"max_block_ms": 60_000}, 100, 0, 60_000, "TimeoutException", "Topic t not present in metadata after 60000 ms."),
     ("PV-222", {"max_block_ms": 60_000}, 100, 2, 60_000, "TimeoutException", "Partition 2 of topic t with partition count 2 is not present"),
-    ("PV-223", {"max_block_ms": 30_000, "kafka": "3.9"}, 100, 0, 30_000, "TimeoutException", "(cause: UnknownTopicOrPartitionException)"),
+    ("PV-222 before 3.9.1", {"max_block_ms": 60_000, "kafka": "3.9.0"}, 100, 2, 60_000, "TimeoutException", "Topic t not present in metadata after 60000 ms."),
+    ("PV-223", {"max_block_ms": 30_000, "kafka": "3.9.0"}, 100, 0, 30_000, "TimeoutException", "(cause: UnknownTopicOrPartitionException)"),
     ("PV-223 before 3.9", {"max_block_ms": 30_000, "kafka": "3.8"}, 100, 0, 30_000, "TimeoutException", "after 30000 ms."),
     ("PV-224", {"max_block_ms": 60_000}, 100, 0, 0, "InvalidTopicException", "Invalid topics: [t]"),
     ("PV-226", {"max_request_size": 1}, 100, None, 0, LARGE, "larger than 1, which is the value of the max.request.size"),

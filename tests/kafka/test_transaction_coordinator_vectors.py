@@ -367,6 +367,56 @@ def test_an_epoch_that_was_raised_meanwhile_ends_the_abort(version: int, change:
     assert desk.told.pop().error is error
 
 
+@pytest.mark.parametrize(
+    ("since", "error"),
+    [
+        pytest.param("resigned", ErrorCode.NOT_COORDINATOR, id="TC-5 another broker coordinates"),
+        pytest.param("loading", ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, id="TC-6 it was elected again, and reads still"),
+        pytest.param("loaded", ErrorCode.NOT_COORDINATOR, id="TC-5 it was elected again, under another epoch"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_what_was_decided_in_another_coordinator_epoch_is_not_written_or_does_not_count(since: str, error: ErrorCode, when: str) -> None:
+    """before: its append; behind it, when the log answers."""
+    desk = Desk()
+    after = desk.put(State.EMPTY).prepare(replace(desk.entry.now, state=State.ONGOING))
+    told: list[ErrorCode] = []
+
+    def write() -> None:
+        desk.cache.write(1, after, lambda error, now, out: told.append(error), desk.now, desk.out)
+
+    if when == "behind":
+        write()
+    desk.coordinator.resigned(PARTITION, desk.now, desk.out)
+    if since != "resigned":
+        desk.coordinator.elected(PARTITION, 2, desk.now, desk.out)
+    if since == "loaded":
+        desk.now += 1_000
+        desk.coordinator.wake(desk.now, desk.out)
+    if when == "behind":
+        desk.log()
+    else:
+        write()
+
+    assert (told, desk.paper.appends) == ([error], [])
+
+
+@pytest.mark.parametrize("loses_it", [True, False])
+def test_an_id_that_has_expired_is_gone_when_its_tombstone_is_written(loses_it: bool) -> None:
+    """TC-63: unless another coordinates by then, who reads it."""
+    desk = Desk()
+    entry = desk.put(State.EMPTY)
+    desk.cache.bury(PARTITION, [entry], 30_000, desk.now, desk.out)
+    assert desk.appended() == [Tombstone(ID)]
+    if loses_it:
+        desk.coordinator.resigned(PARTITION, desk.now, desk.out)
+        desk.elect(2)
+        desk.put(State.EMPTY)
+    desk.log()
+
+    assert (ID in desk.cache.caches[PARTITION].entries) is loses_it
+
+
 # AddPartitionsToTxn.
 
 

@@ -324,8 +324,9 @@ def test_a_restarted_broker_refuses_connections_until_it_has_been_unfenced() -> 
     assert (alone.closed, list(alone.broker.inbound)) == ([refused], [refused])
 
 
-def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark() -> None:
-    """LR-3, LR-6, BV-106."""
+@pytest.mark.parametrize("for_s", [0, 60])
+def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpointed_high_watermark(for_s: int) -> None:
+    """LR-3, LR-6, BV-106: who is dead writes no checkpoint."""
     alone = LoneBroker(partition(isr=("b1",)))
     client = alone.client()
     for number in range(3):
@@ -336,6 +337,7 @@ def test_a_restart_keeps_the_log_and_forgets_roles_connections_and_the_uncheckpo
     alone.now += ms(1)
     alone.tell(Crashed())
     assert alone.broker.wake_at is None
+    alone.now += s(for_s)
     alone.tell(Restarted())
 
     assert (log.log_end_offset, log.high_watermark) == (3, 2)

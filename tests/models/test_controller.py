@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 
 from ksim_models.errors import ErrorCode
-from ksim_models.facts import BrokerChanged, PartitionChanged
-from ksim_models.machine import Closed, Crashed, Restarted
+from ksim_models.facts import BrokerChanged, PartitionChanged, TopicChanged
+from ksim_models.machine import Closed, Crashed, Exit, Restarted, Terminated
 from ksim_models.messages import (
     AlterPartitionItem,
     AlterPartitionRequest,
     BrokerRecord,
     BrokerRegistrationRequest,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
     MetadataFetchResponse,
     PartitionRecord,
     TopicRecord,
@@ -165,6 +167,46 @@ def test_a_restarted_controller_stands_where_its_log_ends() -> None:
     assert (cluster.controller.is_fenced("1"), cluster.controller.is_fenced("3")) == (False, True)
     assert len(cluster.facts) == 2
     assert cluster.controller.settled
+
+
+def test_a_controller_that_is_shut_down_is_gone_at_once() -> None:
+    """It hands over to nobody: what was not committed is forgotten."""
+    cluster = LoneController()
+    cluster.tell(heartbeat_of(cluster, "1", want_fence=True))
+    effects = cluster.controller.handle(Terminated(), cluster.now)
+
+    assert (effects, cluster.controller.wake_at) == ([Exit()], None)
+    cluster.tell(Restarted())
+    cluster.until(s(1))
+    assert (cluster.facts, cluster.sent) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("topics", "partitions", "replication", "made"),
+    [
+        pytest.param(("u",), 2, 2, {"u-0": ("3", "1"), "u-1": ("1", "3")}, id="replicas go round the living from one that is drawn"),
+        pytest.param(("t", "u"), 1, 1, {"u-0": ("3",)}, id="one of them is there already"),
+        pytest.param(("u",), 1, 3, {}, id="InvalidReplicationFactorException: 2 is fenced"),
+        pytest.param(("__consumer_offsets",), 1, 2, {"__consumer_offsets-0": ("3", "1")}, id="a coordinator's own: nobody is told of its partitions"),
+    ],
+)
+def test_topics_that_brokers_ask_for(topics: tuple[str, ...], partitions: int, replication: int, made: dict[str, tuple[str, ...]]) -> None:
+    """KC-83; the answer comes when they are committed, and asking again changes nothing."""
+    cluster = LoneController()
+    cluster.fence("2")
+    cluster.facts.clear()
+    answers = [cluster.ask("1", CreateTopicsRequest(topics, partitions, replication)) for _ in range(2)]
+    created = {name: cluster.controller.state_of(name) for name in made}
+
+    assert answers == [CreateTopicsResponse(topics)] * 2
+    assert {name: (state.replicas, state.isr, state.leader) for name, state in created.items()} == {
+        name: (replicas, replicas, replicas[0]) for name, replicas in made.items()
+    }
+    told = [fact for _, fact in cluster.facts]
+    if topics == ("__consumer_offsets",):
+        assert told == [TopicChanged("__consumer_offsets", 0, "created")]
+    else:
+        assert told == [PartitionChanged(name, replicas[0], 0, replicas, (), 0, False, "created on demand") for name, replicas in made.items()]
 
 
 # Registration.

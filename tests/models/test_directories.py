@@ -6,6 +6,7 @@ import pytest
 
 from ksim_models.directories import Directories
 from ksim_models.errors import ErrorCode as E
+from ksim_models.facts import PartitionChanged
 from ksim_models.machine import Crashed, Exit, Received, Restarted, Wake
 from ksim_models.messages import BrokerHeartbeatRequest, BrokerHeartbeatResponse, PartitionRecord, TopicRecord
 from ksim_models.units import NEVER, ms, s
@@ -100,6 +101,15 @@ def test_kc_40_a_replica_in_a_failed_directory_may_not_lead() -> None:
     assert [them.shape(number) for number in range(2)] == [("1", "123"), ("2", "23")]
     them.fence("2", "3")
     assert [them.shape(number)[0] for number in range(2)] == ["1", ""]
+
+
+def test_a_replica_in_a_failed_directory_has_what_was_committed() -> None:
+    """KC-50, KIP-858: handleDirectoriesOffline is no unclean shutdown, so below the minimum it is eligible."""
+    them = LoneController("4.3", brokers=tuple("123"), assignment=[tuple("12")], given=(("min.insync.replicas", "2"),))
+    them.ask("2", BrokerHeartbeatRequest("2", 2, 1_000_000, False, False, ("t-0",)))
+
+    assert (them.shape(), them.elr()) == (("1", "1"), ("2", ""))
+    assert [fact.why for _, fact in them.facts if isinstance(fact, PartitionChanged)] == ["directory of 2 failed"]
 
 
 def test_a_directory_that_is_back_counts_again_after_a_new_registration() -> None:

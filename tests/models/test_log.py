@@ -180,6 +180,20 @@ def test_a_checkpoint_says_what_was_true_when_it_was_written_last(first: int, se
     assert file.read(read_at) == says
 
 
+@pytest.mark.parametrize(("stops_at", "says"), [(14, 0), (15, 7)])
+def test_a_checkpoint_is_not_written_while_its_process_is_gone(stops_at: int, says: int) -> None:
+    """LR-5, LR-6, LR-9."""
+    file = Checkpoint(10)
+    file.boot(0, 0, 5)
+    file.set(7, 5)
+    file.stop(stops_at)
+    assert [file.read(now) for now in (15, 95)] == [says] * 2
+    file.boot(says, 95, 125)
+    file.set(9, 96)
+
+    assert [file.read(now) for now in (124, 125)] == [says, 9]
+
+
 def test_a_clean_stop_writes_its_checkpoints_at_once() -> None:
     """LR-7; a new process reads what was written, whatever it set itself to at its start."""
     file = Checkpoint(10)

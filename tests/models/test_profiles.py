@@ -28,7 +28,8 @@ CLIENT_SWITCHES = [
     ("flush_waits_for_parts", "3.9.1", "3.9.2"),  # KAFKA-19479, A50
     ("flush_waits_for_parts", "4.0.1", "4.0.2"),
     ("flush_waits_for_parts", "4.1.0", "4.1.1"),
-    ("metadata_timeout_has_cause", "3.8", "3.9.1"),  # A3
+    ("metadata_timeout_has_cause", "3.8", "3.9.0"),  # KAFKA-16965, A3
+    ("metadata_timeout_names_partition", "3.9.0", "3.9.1"),  # KAFKA-8862, A3
     ("request_timeout_is_timed_out", "3.4", "3.5"),  # N4
     ("new_epoch_skips_backoff", "3.6.0", "3.6.1"),  # A30
     ("any_epoch_change_skips_backoff", "3.6.0", "3.6.1"),  # KAFKA-16226, A30

@@ -18,7 +18,7 @@ from ksim_models.quorum_messages import (
 )
 from ksim_models.raft_peers import Peers
 from ksim_models.raft_roles import Role
-from ksim_models.units import ms, s
+from ksim_models.units import NEVER, ms, s
 from lone_voter import FORMED, LoneVoter
 from scripted import Half
 
@@ -277,6 +277,46 @@ def test_a_connection_that_stays_silent_is_closed_though_nobody_waits_for_its_an
 
     assert peers.wake_at == ms(2_000)
     assert (peers.time_out(ms(2_000), out), out) == (["c1"], [Close("->c1")])
+
+
+def test_a_lost_connection_is_tried_again_later_and_later_and_at_once_when_one_stood() -> None:
+    """reconnect.backoff.ms of the quorum's clients: 50 ms, doubled up to 500."""
+    names = iter(range(1, 100))
+    peers = Peers(("c1", "c3"), lambda peer: f"->{peer}#{next(names)}", ms(2_000), ms(20))
+    request = VoteRequest("c2", 1, 1, 1, pre_vote=True)
+    out: list[Effect] = []
+    pauses, now = [], 0
+    for number in range(1, 7):
+        peers.ask("c1", request, now, out)
+        if number == 6:
+            peers.opened("->c1#6", out)
+        peers.closed(f"->c1#{number}", now)
+        assert (peers.pause_ends(["c1", "c3"]), peers.unconnected_at("c3", now)) == (now + ms(20), now + ms(20))
+        pauses.append(peers.by_name["c1"].reconnect_at - now)
+        now = peers.by_name["c1"].reconnect_at
+
+    assert pauses == [ms(pause) for pause in (50, 100, 200, 400, 500, 50)]
+    peers.forget()
+    assert (peers.wake_at, peers.pause_ends(["c1", "c3"]), peers.any_asked(), peers.by_connection) == (NEVER, NEVER, False, {})
+
+
+def test_an_answer_that_nobody_waits_for_any_more_lets_the_next_question_go() -> None:
+    """RequestManager, InterBrokerSendThread: one request is on the wire at a time."""
+    peers = Peers(("c1",), lambda peer: f"->{peer}", ms(2_000), ms(20))
+    first, second = (VoteRequest("c2", epoch, 1, 1, pre_vote=True) for epoch in (1, 2))
+    out: list[Effect] = []
+    peers.ask("c1", first, 0, out)
+    peers.opened("->c1", out)
+    peers.forget_questions()
+    peers.ask("c1", second, ms(5), out)
+    assert out == [Open("->c1", "c1"), Send("->c1", first)]
+
+    assert peers.answered("->c1", out) is None
+    assert out[2:] == [Send("->c1", second)]
+    peer = peers.answered("->c1", out)
+    assert (peer, peers.is_ready("c1", ms(5)), peers.wake_at) == (peers.by_name["c1"], True, NEVER)
+    peers.closed("->c1", ms(9))
+    assert peers.is_ready("c1", ms(9)), "nothing was asked, so nothing failed"
 
 
 def test_a_candidate_whose_drawn_pause_is_none_stands_again_at_once() -> None:
