@@ -10,7 +10,8 @@ from typing import Protocol
 
 from ksim.dice import Dice
 from ksim.loop import Loop
-from ksim.plan import FaultPlan, Plan
+from ksim.plan import FaultPlan, FrameTrigger, Plan
+from ksim.scenario_shape import TO_CONTROLLERS
 from ksim_models.broker import Broker
 from ksim_models.commit_book import CommitBook
 from ksim_models.controller import Controller, NewTopic, formed_cluster
@@ -146,11 +147,16 @@ def _names_a_controller(fault: FaultPlan) -> bool:
     return any(str(who).startswith("controller") for end in fault.between for who in end)
 
 
+def _strikes_what_brokers_ask(plan: Plan) -> bool:
+    """Heartbeats and AlterPartition, each with a connection and a time-out of its own: only brokers of a quorum have these. One voter is a quorum, too."""
+    return any(isinstance(fault.when, FrameTrigger) and fault.when.api in TO_CONTROLLERS for fault in plan.faults)
+
+
 def add_controllers(plan: Plan, loop: Loop, dice: Dice, heartbeats: Mapping[str, Micros], now: Micros) -> Controllers:
     topics = [NewTopic(topic.name, topic.assignment, topic.given) for topic in plan.topics if topic.exists]
     names = [broker.name for broker in plan.brokers]
     profile, config = plan.broker_profile, plan.brokers[0].config
-    if len(plan.controllers) == 1:
+    if len(plan.controllers) == 1 and not _strikes_what_brokers_ask(plan):
         controller = Controller(plan.controllers[0], profile, config, dice, names, topics, first_contact=heartbeats, active_since=now)
         controller.answers_idle_fetches = any(fault.one_way and _names_a_controller(fault) for fault in plan.faults)
         loop.add(controller)

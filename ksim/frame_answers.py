@@ -11,7 +11,13 @@ from typing import Any
 
 from ksim_models.errors import ErrorCode
 from ksim_models.messages import (
+    AlterPartitionRequest,
+    AlterPartitionResponse,
     ApiVersionsRequest,
+    BrokerHeartbeatRequest,
+    BrokerHeartbeatResponse,
+    BrokerRegistrationRequest,
+    BrokerRegistrationResponse,
     FetchedPartition,
     FetchRequest,
     FetchResponse,
@@ -83,6 +89,9 @@ APIS: dict[type, str] = {
     LeaveGroupRequest: "LeaveGroup",
     OffsetCommitRequest: "OffsetCommit",
     OffsetFetchRequest: "OffsetFetch",
+    BrokerHeartbeatRequest: "BrokerHeartbeat",
+    BrokerRegistrationRequest: "BrokerRegistration",
+    AlterPartitionRequest: "AlterPartition",
 }
 WHOLE: dict[type, type[Any]] = {
     AddOffsetsToTxnRequest: AddOffsetsToTxnResponse,
@@ -106,6 +115,12 @@ def refusal(request: object, error: ErrorCode) -> object:
             return FetchResponse(tuple(FetchedPartition(position.partition, error) for position in request.partitions))
         case ConsumerFetchRequest():
             return ConsumerFetchResponse(tuple(ConsumerFetchedPartition(position.partition, error) for position in request.partitions))
+        case BrokerHeartbeatRequest():
+            return BrokerHeartbeatResponse(error, is_caught_up=False, is_fenced=True)
+        case BrokerRegistrationRequest():
+            return BrokerRegistrationResponse(error, -1)
+        case AlterPartitionRequest():
+            return AlterPartitionResponse(error, ())
         case MetadataRequest() if error is ErrorCode.REBOOTSTRAP_REQUIRED:  # Said of the whole answer, not of a topic (KIP-1102).
             return MetadataResponse((), (), error)
         case MetadataRequest():
@@ -140,6 +155,12 @@ def replaced(response: object, error: ErrorCode) -> object:
             return FetchResponse(tuple(FetchedPartition(fetched.partition, error) for fetched in response.partitions))
         case ConsumerFetchResponse():
             return ConsumerFetchResponse(tuple(ConsumerFetchedPartition(fetched.partition, error) for fetched in response.partitions))
+        case BrokerHeartbeatResponse():
+            return BrokerHeartbeatResponse(error, is_caught_up=False, is_fenced=True)
+        case BrokerRegistrationResponse():
+            return BrokerRegistrationResponse(error, -1)
+        case AlterPartitionResponse():
+            return AlterPartitionResponse(error, ())
         case MetadataResponse() if error is ErrorCode.REBOOTSTRAP_REQUIRED:
             return MetadataResponse(response.brokers, response.topics, error)
         case MetadataResponse():
@@ -163,6 +184,8 @@ def partitions_of(request: object) -> Sequence[str]:
     match request:
         case ProduceRequest():
             return [batch.partition for batch in request.batches]
+        case AlterPartitionRequest():
+            return [item.partition for item in request.items]
         case FetchRequest() | ConsumerFetchRequest():
             return [position.partition for position in request.partitions]
         case AddPartitionsToTxnRequest() | OffsetFetchRequest():

@@ -335,12 +335,14 @@ EXAMPLES: Mapping[str, str] = {
     "partition": 'partition = "payments-0"',
     "before": "before = 100",
 }
+TO_CONTROLLERS = ("BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
+"""What brokers ask of the active controller."""
 APIS = (
     *("Produce", "Metadata", "InitProducerId", "ApiVersions", "Fetch"),
     *("FindCoordinator", "AddPartitionsToTxn", "AddOffsetsToTxn", "TxnOffsetCommit", "EndTxn", "WriteTxnMarkers"),
     *("JoinGroup", "SyncGroup", "Heartbeat", "LeaveGroup", "ConsumerGroupHeartbeat", "OffsetCommit", "OffsetFetch", "ListOffsets", "OffsetForLeaderEpoch"),
+    *TO_CONTROLLERS,
 )
-LATER_APIS = ("BrokerHeartbeat", "BrokerRegistration", "AlterPartition")
 RECORDS = "offered refused accepted acked failed unknown sends ok absent lost ghost duplicated reordered misrouted hidden torn aborted_read removed".split()
 METRICS = ("record-send-total", "record-retry-total", "record-error-total", *BREAKER_FIGURES)
 LATENCIES = ("ack_avg_ms", "ack_p50_ms", "ack_p95_ms", "ack_p99_ms", "ack_p999_ms", "ack_max_ms")

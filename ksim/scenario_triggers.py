@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from ksim.plan import CountTrigger, FrameTrigger, Who
 from ksim.problems import shown
-from ksim.scenario_names import BROKER, CONSUMER, PRODUCER, Names, read_who
+from ksim.scenario_names import BROKER, CONSUMER, CONTROLLER, PRODUCER, Names, read_who
 from ksim.scenario_reading import Table, name_of
-from ksim.scenario_shape import APIS, COUNT_TRIGGERS, FRAME_TRIGGER, LATER_APIS, TRANSACTION_PHASES
+from ksim.scenario_shape import APIS, COUNT_TRIGGERS, FRAME_TRIGGER, TO_CONTROLLERS, TRANSACTION_PHASES
 from ksim.scenario_values import COUNT, DURATION, NUMBER, PROBABILITY, TEXT, choice
 
 PRODUCE = "Produce"
@@ -21,7 +21,7 @@ OF_CONSUMERS = (
 )
 SENDERS = {
     "Fetch": (BROKER, CONSUMER),
-    "WriteTxnMarkers": (BROKER,),
+    **dict.fromkeys(("WriteTxnMarkers", *TO_CONTROLLERS), (BROKER,)),
     "AddPartitionsToTxn": (PRODUCER, BROKER),
     **dict.fromkeys(("Metadata", "ApiVersions", "FindCoordinator"), (PRODUCER, CONSUMER)),
     **dict.fromkeys(OF_CONSUMERS, (CONSUMER,)),
@@ -76,7 +76,7 @@ def _frame_trigger(table: Table, names: Names, side: str) -> FrameTrigger:
         api=api,
         side=key if table.has(key) else side,
         sender=_end(table, "from", names, SENDERS.get(api, (PRODUCER,))),
-        receiver=_end(table, "to", names, (BROKER,)),
+        receiver=_end(table, "to", names, (CONTROLLER,) if api in TO_CONTROLLERS else (BROKER,)),
         topic=table.choose("topic", names.partitions, "a topic of this scenario"),
         partition=read_partition(table, names),
         connection=table.take("connection", TEXT),
@@ -89,10 +89,6 @@ def _frame_trigger(table: Table, names: Names, side: str) -> FrameTrigger:
 
 
 def _api(table: Table, key: str) -> str:
-    given = table.content.get(key, PRODUCE)
-    if isinstance(given, str) and given in LATER_APIS:
-        table.problem(key, f"{name_of(table.path)}: {given} is not yet supported.", names=APIS)
-        return PRODUCE
     return PRODUCE if not table.has(key) else table.choose(key, APIS, "an API whose exchanges can be hit") or PRODUCE
 
 

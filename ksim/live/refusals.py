@@ -5,8 +5,9 @@ Not Kafka's: the limits of the clients that ksim.live starts (Reading.java, libr
 
 from __future__ import annotations
 
-from ksim.plan import Plan
+from ksim.plan import FrameTrigger, Plan
 from ksim.problems import ScenarioError
+from ksim.scenario_shape import TO_CONTROLLERS
 from ksim_models.config import Origin, Problem
 
 
@@ -53,6 +54,15 @@ def refuse_what_is_not_replayed(plan: Plan) -> None:
         )
         for one in plan.applications
         if not one.group_metadata and not one.per_partition and clients[one.consumer] != "java"
+    ]
+    problems += [
+        refused(
+            given=fault.when.api,
+            possible="`ksim run`, or an exchange of clients",
+            message=f"{fault.name}: exchanges of brokers with their controller are simulated, and not replayed: the proxy does not read them.",
+        )
+        for fault in plan.faults
+        if isinstance(fault.when, FrameTrigger) and fault.when.api in TO_CONTROLLERS
     ]
     if problems:
         raise ScenarioError(problems)

@@ -136,8 +136,10 @@ class QuorumController:
         self._follow_the_leadership(now, out)
         if self.active is not None:
             self.raft.append([MetadataEntry(self.raft.epoch, record, tuple(told)) for record, told in self.active.drain(now)])
+            if not self.raft.others:
+                self._follow_the_leadership(now, out)  # What the only voter appends is committed.
         self.thread.serve_parked(now, out)
-        if ends and (self._exit_at <= now or self.raft.has_remote_leader):  # KafkaRaftClient.maybeCompleteShutdown
+        if ends and (self._exit_at <= now or self.raft.has_remote_leader or not self.raft.others):  # KafkaRaftClient.maybeCompleteShutdown
             self.running, self.active = False, None
             out.append(Exit())
 

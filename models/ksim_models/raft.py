@@ -101,7 +101,9 @@ class RaftVoter(RaftObserver):
         super().start(now)
         self.parked, self.votes, self.backing_off, self.ending, self.retries = {}, {}, False, False, 0
         self._lead_nothing()
-        if self.leader == self.name:
+        if not self.others:
+            self._stand(now)  # Nobody to wait for: it leads at once.
+        elif self.leader == self.name:
             self.role, self.until = Role.RESIGNED, now + self._election_timeout()
             self.unacknowledged = [*self.others]
         elif self.disk.voted == self.name and (self.profile.pre_vote or not self.leader):  # The file keeps the vote beside the leader since 4.0.
@@ -213,6 +215,8 @@ class RaftVoter(RaftObserver):
         else:
             self._enter_an_epoch_of_its_own()
             self.votes, self.until = {self.name: True}, now + self._election_timeout()
+            if not self.others:
+                self._count(now)
 
     def _is_rejected(self) -> bool:
         return len(self.votes) - sum(self.votes.values()) > len(self.others) + 1 - self.majority
@@ -303,7 +307,7 @@ class RaftVoter(RaftObserver):
     def _count_on_a_majority(self, now: Micros) -> None:
         """KC-86. Before 3.7 a leader that nobody hears leads on."""
         self.fetched = {}
-        self.until = now + self.fetch_timeout * 3 // 2 if self.profile.check_quorum else NEVER
+        self.until = now + self.fetch_timeout * 3 // 2 if self.profile.check_quorum and self.others else NEVER  # The only voter always has one.
 
     def _make_known(self, now: Micros, out: list[Effect]) -> None:
         """BeginQuorumEpoch: to whoever has not answered; from 3.9 to all, again and again."""

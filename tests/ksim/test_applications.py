@@ -9,26 +9,9 @@ from ksim.problems import ScenarioError
 from ksim.processing import Processing
 from ksim_models.consumer_facts import CommittedOffset, PollFailed, Processed, Read
 from ksim_models.facts import Fault, ProducerId, Transaction
+from orders import orders
 
-COPY = """
-kafka = "{kafka}"
-seed = 7
-[cluster]
-config.group.initial.rebalance.delay.ms = 0
-config.offsets.topic.num.partitions = 4
-config.transaction.state.log.num.partitions = 4
-config.transaction.abort.timed.out.transaction.cleanup.interval.ms = 500
-[topics.orders]
-partitions = 2
-[topics.payments]
-[producers.feed]
-config.batch.size = 500
-[[workload]]
-producer = "feed"
-topic = "orders"
-records = 400
-every = "10ms"
-"""
+ABORTS_SOON = "config.transaction.abort.timed.out.transaction.cleanup.interval.ms = 500"
 APPLICATION = """
 [producers.{name}-writer]
 {producer}
@@ -60,7 +43,7 @@ def fault(at: str, do: str, who: str, more: str = "") -> str:
 
 
 def play(*parts: str, kafka: str = "4.3") -> Run:
-    return simulate(Scenario.loads(COPY.format(kafka=kafka) + "".join(parts)))
+    return simulate(Scenario.loads(orders(kafka, cluster=ABORTS_SOON) + "".join(parts)))
 
 
 def done(run: Run) -> tuple[int, int, int, int]:
@@ -313,7 +296,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
 def test_what_makes_no_application_is_refused_by_name(text: str, words: str) -> None:
     with pytest.raises(ScenarioError) as refused:
-        Scenario.loads(COPY.format(kafka="4.3") + text)
+        Scenario.loads(orders(cluster=ABORTS_SOON) + text)
 
     assert any(words in problem.message for problem in refused.value.problems)
 

@@ -13,26 +13,8 @@ from ksim import Run, Scenario, ScenarioError, simulate
 from ksim.processing import Processing
 from ksim_models.consumer_facts import CommittedOffset, PollFailed, Processed, Read
 from ksim_models.facts import Transaction
+from orders import orders
 
-WORLD = """
-kafka = "{kafka}"
-client = "librdkafka"
-seed = 7
-[cluster]
-config.group.initial.rebalance.delay.ms = 0
-config.offsets.topic.num.partitions = 4
-config.transaction.state.log.num.partitions = 4
-[topics.orders]
-partitions = 2
-[topics.payments]
-[producers.feed]
-config.batch.size = 500
-[[workload]]
-producer = "feed"
-topic = "orders"
-records = 400
-every = "10ms"
-"""
 APPLICATION = """
 [producers.{name}-writer]
 {producer}
@@ -61,7 +43,7 @@ def application(name: str = "one", *, producer: str = "", transactional: bool = 
 
 
 def play(*parts: str, kafka: str = "4.3") -> Run:
-    return simulate(Scenario.loads(WORLD.format(kafka=kafka) + "".join(parts)))
+    return simulate(Scenario.loads(orders(kafka, client="librdkafka") + "".join(parts)))
 
 
 def done(run: Run) -> tuple[int, int, int, int]:
@@ -272,4 +254,4 @@ def test_the_java_client_may_be_either_half() -> None:
 
 def test_a_producer_for_each_partition_is_the_java_clients_only() -> None:
     with pytest.raises(ScenarioError, match="Java client only"):
-        Scenario.loads(WORLD.format(kafka="4.3") + application(more='producers = "per-partition"'))
+        Scenario.loads(orders(client="librdkafka") + application(more='producers = "per-partition"'))

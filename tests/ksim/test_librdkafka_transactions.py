@@ -10,24 +10,9 @@ from ksim import Scenario, simulate
 from ksim.report import report_on
 from ksim_models.consumer_facts import CommittedOffset, Processed
 from ksim_models.facts import MarkerWritten, Transaction
+from orders import orders
 
 COPY = """
-kafka = "4.3"
-seed = 7
-[cluster]
-config.group.initial.rebalance.delay.ms = 0
-config.offsets.topic.num.partitions = 4
-config.transaction.state.log.num.partitions = 4
-[topics.orders]
-partitions = 2
-[topics.payments]
-[producers.feed]
-config.batch.size = 500
-[[workload]]
-producer = "feed"
-topic = "orders"
-records = 400
-every = "10ms"
 [producers.writer]
 client = "librdkafka"
 {setting}
@@ -79,7 +64,7 @@ def test_all_its_transactions_share_an_epoch_whatever_the_brokers_speak(kafka: s
 @pytest.mark.parametrize("struck", ["", "broker-2", "copy", "coordinator(copy-1)"])
 def test_an_application_that_writes_with_it_makes_one_of_each_input(struck: str) -> None:
     """KIP-447 with rd_kafka_send_offsets_to_transaction, behind a Java consumer."""
-    run = simulate(Scenario.loads(COPY.format(setting=TRANSACTIONAL) + (CRASH.format(who=struck) if struck else "")))
+    run = simulate(Scenario.loads(orders() + COPY.format(setting=TRANSACTIONAL) + (CRASH.format(who=struck) if struck else "")))
 
     one = run.verdict.processing[0]
     assert (one.processed_once, one.processed_twice, one.skipped) == (400, 0, 0)
@@ -89,7 +74,7 @@ def test_an_application_that_writes_with_it_makes_one_of_each_input(struck: str)
 
 
 def test_an_application_that_flushes_with_it_before_it_commits_makes_at_least_one_of_each_input() -> None:
-    run = simulate(Scenario.loads(COPY.format(setting=PLAIN) + CRASH.format(who="copy")))
+    run = simulate(Scenario.loads(orders() + COPY.format(setting=PLAIN) + CRASH.format(who="copy")))
 
     one = run.verdict.processing[0]
     assert one.processed_once + one.processed_twice == 400

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode as E
 from ksim_models.machine import Close, Effect, Open, Send
 from ksim_models.messages import LeaderChangeRecord, NoOpRecord
+from ksim_models.profiles import broker_profile
 from ksim_models.quorum_messages import (
     BeginQuorumEpochRequest,
     EndQuorumEpochRequest,
@@ -16,6 +18,8 @@ from ksim_models.quorum_messages import (
     VoteRequest,
     VoteResponse,
 )
+from ksim_models.raft import RaftVoter
+from ksim_models.raft_log import RaftDisk, RaftLog
 from ksim_models.raft_peers import Peers
 from ksim_models.raft_roles import Role
 from ksim_models.units import NEVER, ms, s
@@ -329,3 +333,19 @@ def test_a_candidate_whose_drawn_pause_is_none_stands_again_at_once() -> None:
 
     assert (voter.raft.role, voter.raft.epoch, voter.raft.retries) == (Role.CANDIDATE, 3, 2)
     assert voter.raft.until > voter.now
+
+
+@pytest.mark.parametrize("version", ["3.3", "3.9", "4.1"])
+def test_an_only_voter_leads_at_once_when_it_starts_commits_what_it_appends_and_never_resigns(version: str) -> None:
+    """KafkaRaftClient.initialize (isOnlyVoter); LeaderState.timeUntilCheckQuorumExpires: with one voter it should never get expired."""
+    raft = RaftVoter("c1", ("c1",), broker_profile(version), BrokerConfig(), Half(), str, RaftDisk(RaftLog(FORMED), 1, "c1"))
+    raft.start(0)
+
+    assert (raft.role, raft.epoch, raft.is_established) == (Role.LEADER, 2, True)
+
+    raft.append([MetadataEntry(2, NoOpRecord())])
+    out: list[Effect] = []
+    raft.poll(s(60), out)
+
+    assert raft.committed == raft.log.end_offset == 3
+    assert (raft.role, out) == (Role.LEADER, [])

@@ -14,26 +14,8 @@ from ksim_models.consumer_facts import PollFailed, Read
 from ksim_models.facts import Ended
 from ksim_models.machine import Event
 from ksim_models.units import ms
+from orders import orders
 
-CLUSTER = """
-kafka = "{kafka}"
-seed = {seed}
-[cluster]
-config.group.initial.rebalance.delay.ms = 0
-config.offsets.topic.num.partitions = 2
-config.transaction.state.log.num.partitions = 2
-{sessions}
-[topics.orders]
-partitions = 2
-[topics.payments]
-[producers.feed]
-config.batch.size = 500
-[[workload]]
-producer = "feed"
-topic = "orders"
-records = 150
-every = "10ms"
-"""
 MEMBER = """
 [consumers.{name}]
 topics = ["orders"]
@@ -76,7 +58,7 @@ SESSIONS = "".join(
 
 
 def cluster(kafka: str, seed: int) -> str:
-    return CLUSTER.format(kafka=kafka, seed=seed, sessions=SESSIONS if kafka >= "4" else "")
+    return orders(kafka, seed=seed, records=150, internal=2, cluster=SESSIONS if kafka >= "4" else "")
 
 
 def application(name: str, records: int, work: int, how: str) -> str:
