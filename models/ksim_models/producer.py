@@ -388,7 +388,7 @@ class Producer:
                 if self.outcomes.measured:
                     out.append(Note(drained(batch, node)))
         topic_ids = self.metadata.topic_ids if self.profile.produces_by_topic_id else ()
-        whose = ("", 1, True) if transactions is None else (transactions.transactional_id, 2 if transactions.is_v2 else 1, transactions.knows_abortable)
+        whose = () if transactions is None else (transactions.transactional_id, 2 if transactions.is_v2 else 1, transactions.knows_abortable)
         request = ProduceRequest(acks, self.config.request_timeout_ms, tuple(on_wire), topic_ids, *whose)
         self.network.send(node, request, batches, now, out, answered=acks != 0)
         if acks == 0:
