@@ -27,7 +27,7 @@ class BrokerSessions:
         self._profile = profile
         self._last_contact: dict[str, Micros] = dict(last_contact)
         self._scan_from: Micros = 0
-        """The scans come a period after it, two periods after it, and so on."""
+        """A scan comes then, and one each period from then on."""
 
     def restart(self, unfenced: Iterable[str], now: Micros) -> None:
         """KC-3: every living broker gets a full new session. Simplified: 4.0 gave one to fenced brokers too, which only delays their restart."""

@@ -383,18 +383,21 @@ BROKER_SWITCHES = (
         "A member of the consumer protocol that was fenced and joins again",
         {False: "is refused until its session is over", True: "is let in at once"},
         "KAFKA-19233",
+        idle_topic=_no_transactions,
     ),
     Switch(
         "epoch_waits_for_revocations",
         "The epoch of a member that has to give up more partitions while it gives up some",
         {False: "rises by one, so that what it commits meanwhile may be refused", True: "stays"},
         "KAFKA-19974",
+        idle_topic=_no_transactions,
     ),
     Switch(
         "takes_its_own_for_free",
         "A member that is to have again what it has just given up",
         {False: "gets it with its next heartbeat", True: "gets it at once"},
         "KAFKA-19449",
+        idle_topic=_no_transactions,
     ),
     Switch(
         "commits_by_partition_epoch",

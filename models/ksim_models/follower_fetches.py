@@ -124,13 +124,10 @@ class FollowerFetches:
             return ErrorCode.NOT_LEADER_OR_FOLLOWER
         if session.follower not in replica.leadership.followers:
             return ErrorCode.UNKNOWN_LEADER_EPOCH
-        if self.profile.refuses_stale_fetches and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1):
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER
-        if (
-            not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset
-            and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None
-        ):
-            return ErrorCode.OFFSET_OUT_OF_RANGE
+        beyond = not replica.log.log_start_offset <= position.fetch_offset <= replica.log.log_end_offset
+        stale = self.profile.refuses_stale_fetches and -1 < session.broker_epoch < self.image.broker_epochs.get(session.follower, -1)
+        if (beyond or stale) and replica.diverges(position.last_fetched_epoch, position.fetch_offset) is None:
+            return ErrorCode.OFFSET_OUT_OF_RANGE if beyond else ErrorCode.NOT_LEADER_OR_FOLLOWER  # Its state is behind the read of the log.
         return NONE
 
     def _answer_fetch(self, session: FetchSession, told: list[FetchedPartition] | None) -> None:

@@ -96,9 +96,9 @@ class BrokerThread:
 
         Simplified: real seconds are a little longer, and traffic moves the moments at which requests are looked at.
         """
-        if moment <= self.state_since or moment >= NEVER:
-            return moment if moment >= NEVER else self.state_since
-        return self.state_since + -(-(moment - self.state_since) // SECOND) * SECOND
+        if moment >= NEVER:
+            return moment
+        return self.state_since + max(0, -(-(moment - self.state_since) // SECOND)) * SECOND
 
     # Connecting.
 

@@ -19,6 +19,8 @@ from ksim_models.transaction_messages import (
     FindCoordinatorRequest,
     TxnOffsetCommitRequest,
 )
+from ksim_models.transaction_pending import Group
+from ksim_models.transactional_calls import JavaClient
 from ksim_models.units import ms
 from scripted_transactions import APIS, Transactional
 
@@ -364,6 +366,20 @@ def test_s2_n14_when_it_is_noticed_that_a_batch_has_no_answer(then: str, noticed
     client._do("pass 1200")
 
     assert next(at for at, fact in client.facts if isinstance(fact, Disconnected)) - sent_at == ms(noticed)
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_t29_offsets_go_with_the_place_of_their_consumer_and_the_leader_epochs_of_what_it_read(v2: bool) -> None:
+    """KIP-447, KIP-320: what sendOffsetsToTransaction is given."""
+    client = Transactional(v2=v2)
+    client._do("start")
+    group = Group("g", "m", 5, "i")
+    JavaClient(client.manager, 60_000).call("send-offsets", client.now, {"t-1": 5, "t-0": 7}, group, {"t-1": 3})
+    for line in ("turn", *(() if v2 else ("reply AddOffsets",)), "reply FindCoordinator", "pass 100"):
+        client._do(line)
+    asked = next(request for _, request in client.pending if isinstance(request, TxnOffsetCommitRequest))
+
+    assert asked == TxnOffsetCommitRequest("t", "g", 13131, 1, (("t-1", 5), ("t-0", 7)), "m", 5, 2 if v2 else 1, "i", (3, -1))
 
 
 @pytest.mark.parametrize(("call", "told"), [("commit", ["commit-sent"]), ("abort", [])])

@@ -92,6 +92,8 @@ def test_what_a_fetch_finds(offset: int, last_epoch: int, says: tuple[E, list[in
         pytest.param(FetchPartition("t-0", 0, 3, -1), 2, E.UNKNOWN_LEADER_EPOCH, id="RP-10 a newer one"),
         pytest.param(FetchPartition("t-0", 0, 2, -1, 9), 2, E.INCONSISTENT_TOPIC_ID, id="KC-73 another topic of this name"),
         pytest.param(FetchPartition("t-0", 0, 2, -1), 1, E.NOT_LEADER_OR_FOLLOWER, id="RP-11 an earlier life of the follower"),
+        pytest.param(FetchPartition("t-0", 9, 2, -1), 1, E.OFFSET_OUT_OF_RANGE, id="RP-12 an earlier life, behind the end: what the log says comes first"),
+        pytest.param(FetchPartition("t-0", 4, 2, 0), 1, E.NONE, id="RP-12 an earlier life whose log is another: told where they part"),
         pytest.param(FetchPartition("t-0", 0, 2, -1), 3, E.NONE, id="RP-11 one that this broker has not heard of yet"),
         pytest.param(FetchPartition("t-0", 0, 2, -1), -1, E.NONE, id="RP-11 a follower that names no epoch"),
         pytest.param(FetchPartition("t-9", 0, 2, -1), 2, E.UNKNOWN_TOPIC_OR_PARTITION, id="BP-22 no such partition"),

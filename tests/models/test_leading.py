@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from ksim_models.errors import ErrorCode as E
-from ksim_models.facts import Appended, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
+from ksim_models.facts import Appended, Deduplicated, HighWatermark, LogStartMoved, MarkerWritten, Rejected, TimedOut
 from ksim_models.machine import Asked, Effect, Note, Opened, Received
 from ksim_models.messages import (
     AlterPartitionRequest,
@@ -309,6 +309,33 @@ def test_a_follower_whose_log_left_the_leaders_is_told_where() -> None:
     alone.tell(Received("b2->b1#1", FetchRequest("b2", 2, False, (position,), (), 500)))
 
     assert [(entry.diverging_epoch, entry.diverging_end_offset, entry.batches) for entry in fetched(alone)[0].partitions] == [(0, 3, ())]
+
+
+def test_what_the_history_is_told_of_a_produce_request() -> None:
+    alone = LoneBroker(partition(isr=("b1",), epoch=3))
+    client = alone.client()
+    batch = RecordBatch("t-0", "p1", range(3, 5), 100, 7, 0, 0)
+    for _ in range(2):
+        alone.tell(Received(client, ProduceRequest(1, 30_000, (batch,))))
+    alone.tell(Received(client, ProduceRequest(1, 30_000, (dataclasses.replace(batch, partition="t-7"),))))
+
+    assert alone.facts == [
+        Appended("b1", "t-0", "p1", range(3, 5), 0, 3),
+        HighWatermark("b1", "t-0", 2),
+        Deduplicated("b1", "t-0", "p1", range(3, 5), 0),
+        Rejected("b1", "t-7", "p1", range(3, 5), "UNKNOWN_TOPIC_OR_PARTITION"),
+    ]
+
+
+@pytest.mark.parametrize(("kafka", "hint"), [("4.3", ("b2", 1)), ("3.6", ("", -1))])
+def test_who_is_refused_is_told_who_leads(kafka: str, hint: tuple[str, int]) -> None:
+    """BP-14 (KIP-951, 3.7)."""
+    alone = LoneBroker(partition("b2", epoch=1), kafka=kafka)
+    client = alone.client()
+    alone.produce(client, acks=1)
+    (result,) = alone.answers(client)[0].results
+
+    assert (result.error, result.leader, result.leader_epoch) == (E.NOT_LEADER_OR_FOLLOWER, *hint)
 
 
 @pytest.mark.parametrize(("kafka", "hint"), [("4.3", ("b2", 1)), ("3.6", ("", -1))])

@@ -10,9 +10,10 @@ from ksim_models.application import Thread
 from ksim_models.batch import BATCH_OVERHEAD, record_bytes
 from ksim_models.librdkafka_broker_thread import BrokerThread, Request, State
 from ksim_models.librdkafka_config import LibrdkafkaConfig
+from ksim_models.librdkafka_idempotence import LibrdkafkaIdempotence, Verdict
 from ksim_models.librdkafka_queue import MESSAGE_OVERHEAD_AT_MOST, REQUEST_OVERHEAD, Message, MessageBatch, PartitionQueue
 from ksim_models.units import NEVER, SECOND, ms
-from scripted import Calls, Drawn, Half
+from scripted import Calls, Drawn, Half, Recording
 
 
 def message(number: int, *, size: int = 100, at: int = 0, timeout: int = NEVER, backoff: int = 0, last_id: int = 0) -> Message:
@@ -143,25 +144,97 @@ def test_l5_sequences_count_from_the_first_message_of_an_epoch_and_begin_again_a
 
 
 @pytest.mark.parametrize(
-    ("recorded", "ratio", "shrinks"),
+    ("ratio", "draw", "left"),
     [
-        pytest.param([0, 1, 2], 500_000, True, id="half of it is left"),
-        pytest.param([0, 1, 2], 1_100_000, False, id="it would grow: it goes as it is"),
+        pytest.param(500_000, 0.5, 0.5, id="half of it is left"),
+        pytest.param(500_000, 0.0, 0.4, id="a tenth less, as its spread lets it"),
+        pytest.param(1_100_000, 0.5, None, id="it would grow: it goes as it is"),
     ],
 )
-def test_a_batch_that_is_compressed_has_the_size_of_its_records_compressed_behind_a_plain_header(recorded: list[int], ratio: int, shrinks: bool) -> None:
-    """rd_kafka_msgset_writer_compress; the draw lies in the middle."""
-    queue = queue_of(*map(message, recorded))
+def test_a_batch_that_is_compressed_has_the_size_of_its_records_compressed_behind_a_plain_header(ratio: int, draw: float, left: float | None) -> None:
+    """rd_kafka_msgset_writer_compress."""
+    queue = queue_of(*map(message, range(3)))
     for one in queue.messages:
         one.thread.arrivals.compression_ratio = ratio
     batch = queue.take_batch(0)
     assert isinstance(batch, MessageBatch)
     plain = batch.size_bytes
     assert plain == BATCH_OVERHEAD + sum(record_bytes(100, delta) for delta in range(3))
-    batch.compress(0.5)
+    batch.compress(draw)
     on_wire = batch.on_wire("p1", transactional=False)
 
-    assert (on_wire.size_bytes, on_wire.raw_bytes) == ((BATCH_OVERHEAD + (plain - BATCH_OVERHEAD) // 2, plain) if shrinks else (plain, 0))
+    expected = (plain, 0) if left is None else (BATCH_OVERHEAD + int((plain - BATCH_OVERHEAD) * left), plain)
+    assert (on_wire.size_bytes, on_wire.raw_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "expects_error_at", "retries", "verdict"),
+    [
+        pytest.param("DUPLICATE_SEQUENCE_NUMBER", 5, 5, 1, Verdict.DUPLICATE, id="it had been written"),
+        pytest.param("OUT_OF_ORDER_SEQUENCE_NUMBER", 6, 5, 0, Verdict.BUMP_AND_RETRY, id="an earlier one in flight has failed"),
+        pytest.param("OUT_OF_ORDER_SEQUENCE_NUMBER", 5, 5, 0, Verdict.FATAL, id="it is the first in flight"),
+        pytest.param("OUT_OF_ORDER_SEQUENCE_NUMBER", 4, 5, 0, Verdict.FATAL, id="it was acknowledged before"),
+        pytest.param("UNKNOWN_PRODUCER_ID", 5, 5, 0, Verdict.BUMP_AND_RETRY, id="all before it are acknowledged, and it is no retry"),
+        pytest.param("UNKNOWN_PRODUCER_ID", 5, 5, 1, Verdict.FATAL, id="it may have been written"),
+        pytest.param("UNKNOWN_PRODUCER_ID", 6, 5, 0, Verdict.FATAL, id="one before it has no outcome"),
+        pytest.param("NOT_ENOUGH_REPLICAS", 5, 5, 1, Verdict.ORDINARY, id="another error"),
+    ],
+)
+def test_l6_what_an_error_means_for_a_batch_with_a_sequence(error: str, first: int, expects_error_at: int, retries: int, verdict: Verdict) -> None:
+    """rd_kafka_handle_idempotent_Produce_error: sequences 0 to 4 were acknowledged."""
+    queue = queue_of(message(first))
+    batch = queue.take_batch(0)
+    assert batch is not None
+    queue.next_ack_sequence, queue.next_error_sequence = 5, expects_error_at
+    batch.first_sequence, batch.messages[0].retries = first, retries
+
+    assert LibrdkafkaIdempotence(0).judge(batch, error) is verdict
+
+
+@pytest.mark.parametrize(
+    ("acked", "failed", "then"),
+    [
+        pytest.param(3, 3, (5, 5), id="as expected"),
+        pytest.param(3, 5, (5, 5), id="an error was expected further on"),
+        pytest.param(3, 9, (5, 9), id="and stays so"),
+    ],
+)
+def test_l8_what_is_expected_behind_a_batch_that_succeeded(acked: int, failed: int, then: tuple[int, int]) -> None:
+    """rd_kafka_handle_idempotent_Produce_success: the next error is expected where it was, unless nothing has failed."""
+    queue = queue_of(message(0), message(1))
+    batch = queue.take_batch(0)
+    assert batch is not None
+    queue.next_ack_sequence, queue.next_error_sequence, batch.first_sequence = acked, failed, 3
+    LibrdkafkaIdempotence(0).succeeded(batch)
+
+    assert (queue.next_ack_sequence, queue.next_error_sequence) == then
+
+
+def test_a_producer_id_is_asked_for_half_a_second_after_birth_and_after_each_attempt_in_vain_and_its_last_epoch_is_followed_by_0() -> None:
+    """rd_kafka_idemp_pid_timer_restart; rd_kafka_pid_bump."""
+    one, queue = LibrdkafkaIdempotence(7), queue_of()
+    assert (one.producer_id, one.epoch, one.wants_an_id, one.ask_at) == (-1, -1, True, 7 + SECOND // 2)
+    one.asked()
+    assert (one.wants_an_id, one.ask_at) == (False, NEVER)
+    one.not_given(ms(900))
+    assert (one.wants_an_id, one.ask_at) == (True, ms(1_400))
+    one.given(4_000, 32_766)
+    found = [(one.is_assigned, one.is_draining, one.epoch, one.is_stale(queue))]
+    queue.producer_id, queue.epoch = 4_000, 32_766
+    for _ in range(2):
+        found.append((one.is_assigned, one.is_draining, one.epoch, one.is_stale(queue)))
+        one.drain()
+        found.append((one.is_assigned, one.is_draining, one.epoch, one.is_stale(queue)))
+        one.bump()
+
+    assert found == [
+        (True, False, 32_766, True),
+        (True, False, 32_766, False),
+        (False, True, 32_766, False),
+        (True, False, 32_767, True),
+        (False, True, 32_767, True),
+    ]
+    assert (one.epoch, one.is_assigned) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +291,16 @@ def test_a_reconnect_waits_for_a_backoff_that_doubles_and_varies(fall: float, wa
     assert one.reconnect_at - later == ms(waits[0]), "reconnect.backoff.max.ms after the last attempt was due it begins anew"
 
 
+def test_every_thread_of_every_client_draws_its_waits_by_itself() -> None:
+    dice = Recording()
+    for name in ("b1", "b2"):
+        one = BrokerThread(name, name, "p1", LibrdkafkaConfig(), dice, 0, learned=True)
+        for _ in range(2):
+            one.back_off(0)
+
+    assert dice.drawn == [("reconnect", "p1", name, ordinal) for name in ("b1", "b2") for ordinal in (1, 2)]
+
+
 def test_a_connection_is_tried_when_its_backoff_is_over_in_whole_milliseconds_and_given_up_by_the_second() -> None:
     """socket.connection.setup.timeout.ms counts from the attempt; it is looked at every second from then on."""
     one = thread(reconnect_backoff_ms=100, socket_connection_setup_timeout_ms=1_500)
@@ -251,7 +334,9 @@ def test_requests_that_carry_no_records_go_before_those_that_do_in_their_order()
 
 def test_max_in_flight_counts_what_somebody_still_waits_for() -> None:
     one, queue = thread(max_in_flight_requests_per_connection=2), queue_of()
-    one.enqueue(produce(queue, 9))
+    made = produce(queue, 9)
+    one.enqueue(made)
+    assert (made.sent, made.given_up, made.retries) == (False, False, 0)
     assert not one.can_send, "no connection"
     one.state = State.UP
     found = [one.can_send]
