@@ -5,9 +5,9 @@ Not Kafka's: the limits of the clients that ksim.live starts (Reading.java, libr
 
 from __future__ import annotations
 
+from ksim.live.wire import API_NAMES
 from ksim.plan import FrameTrigger, Plan
-from ksim.problems import ScenarioError
-from ksim.scenario_shape import TO_CONTROLLERS
+from ksim.problems import ScenarioError, listed
 from ksim_models.config import Origin, Problem
 
 
@@ -58,11 +58,11 @@ def refuse_what_is_not_replayed(plan: Plan) -> None:
     problems += [
         refused(
             given=fault.when.api,
-            possible="`ksim run`, or an exchange of clients",
-            message=f"{fault.name}: exchanges of brokers with their controller are simulated, and not replayed: the proxy does not read them.",
+            possible=f"`ksim run`, or {listed(API_NAMES.values())}",
+            message=f"{fault.name}: exchanges of {fault.when.api} are simulated, and not replayed: the proxy does not tell them from others.",
         )
         for fault in plan.faults
-        if isinstance(fault.when, FrameTrigger) and fault.when.api in TO_CONTROLLERS
+        if isinstance(fault.when, FrameTrigger) and fault.when.api not in API_NAMES.values()
     ]
     if problems:
         raise ScenarioError(problems)

@@ -24,3 +24,15 @@ def exponential_backoff(initial_ms: int, max_ms: int, failures: int, draw: float
             break
     spread = int((1 - jitter + 2 * jitter * draw) * doubled)
     return min(max_ms, spread) if capped else spread
+
+
+def succession_backoff_ms(place: int, count: int, most_ms: int) -> int:
+    """strictExponentialElectionBackoffMs: of those whom a leader that resigned prefers the first stands at once, the others one after the other.
+
+    place: among the `count` preferred, from 0; below 0: not one of them.
+    """
+    if place == 0 or not count:
+        return 0
+    if place < 0:
+        return most_ms
+    return min(most_ms, (most_ms >> (count - 1)) << (place - 1))

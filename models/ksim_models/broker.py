@@ -112,7 +112,7 @@ class Broker:
         self.membership = self._new_membership(previous_epoch, start_at)
         self.asking = TopicAsking(self.config, self.image, self.membership)
         own, here = (self.name, self.profile, self.config), (self.image, self.replicas, self.leading)
-        ids = ProducerIds(self.number, self.incarnation, lambda: self.membership.open)
+        ids = ProducerIds(self.number, self.incarnation, lambda: self.membership.has_controller)
         self.coordination = Coordination(*own, *here, self.asking.ask, self._reply, self._name_connection, ids.next, start_at, self._is_open, self.loading)
         self.tasks = LogTasks(self.name, self.config, self.replicas, start_at, long_ago=self.incarnation == 0)
         disk = self.logs, self.topic_ids, self.directories

@@ -116,6 +116,11 @@ class Membership:
         return min(self.register_at, self.heartbeat_at, self.alter_at, self.gives_up_at) if self.open else self.gives_up_at
 
     @property
+    def has_controller(self) -> bool:
+        """It would be answered now, as far as it knows."""
+        return self.open
+
+    @property
     def why_it_gave_up(self) -> str:
         """The setting that says how long it tries."""
         return "initial.broker.registration.timeout.ms" if self.epoch < 0 else "log.dir.failure.timeout.ms"

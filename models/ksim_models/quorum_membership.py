@@ -49,6 +49,10 @@ class QuorumMembership(Membership):
     def _leader(self) -> str:
         return self.observer.leader
 
+    @property
+    def has_controller(self) -> bool:
+        return self.observer.leader != ""
+
     def already_a_member(self, epoch: int, metadata_offset: int, first_heartbeat_at: Micros) -> None:
         super().already_a_member(epoch, metadata_offset, first_heartbeat_at)
         self.observer.high_watermark = metadata_offset

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ksim_models.backoff import succession_backoff_ms
 from ksim_models.broker_variants import ElectionBackoff
 from ksim_models.config import BrokerConfig
 from ksim_models.errors import ErrorCode
@@ -398,13 +399,8 @@ class RaftVoter(RaftObserver):
         return ErrorCode.FENCED_LEADER_EPOCH if epoch < self.epoch else ErrorCode.NONE
 
     def _succession_pause(self, preferred: tuple[str, ...]) -> Micros:
-        """strictExponentialElectionBackoffMs: the first at once, the others one after the other."""
-        place, count = (preferred.index(self.name) if self.name in preferred else -1), len(preferred)
-        if place == 0 or not preferred:
-            return 0
-        if place < 0:
-            return ms(self.election_backoff_max_ms)
-        return ms(min(self.election_backoff_max_ms, (self.election_backoff_max_ms >> (count - 1)) << (place - 1)))
+        place = preferred.index(self.name) if self.name in preferred else -1
+        return ms(succession_backoff_ms(place, len(preferred), self.election_backoff_max_ms))
 
     def _serve_fetch(self, connection: str, request: RaftFetchRequest, now: Micros, out: list[Effect]) -> None:
         response = self._fetched(request)

@@ -101,8 +101,15 @@ def test_who_takes_part_in_them_is_checked(when: str, words: str) -> None:
         run(f'do = "lose-request"\nwhen = {when}')
 
 
-def test_a_replay_refuses_them_by_name() -> None:
-    plan = Scenario.loads(HEAD + '[[fault]]\nname = "struck"\ndo = "lose-request"\nwhen = { request = "BrokerHeartbeat" }\n').plan()
+@pytest.mark.parametrize("api", ["BrokerHeartbeat", "AlterPartition", "OffsetCommit", "Heartbeat"])
+def test_a_replay_refuses_by_name_what_its_proxy_does_not_know(api: str) -> None:
+    plan = Scenario.loads(HEAD + f'[[fault]]\nname = "struck"\ndo = "lose-request"\nwhen = {{ request = "{api}" }}\n').plan()
 
-    with pytest.raises(ScenarioError, match="exchanges of brokers with their controller are simulated, and not replayed"):
+    with pytest.raises(ScenarioError, match=f"struck: exchanges of {api} are simulated, and not replayed") as caught:
         refuse_what_is_not_replayed(plan)
+
+    assert "WriteTxnMarkers" in caught.value.problems[0].possible
+
+
+def test_a_replay_takes_what_its_proxy_knows() -> None:
+    refuse_what_is_not_replayed(Scenario.loads(HEAD + '[[fault]]\ndo = "lose-request"\nwhen = { request = "EndTxn" }\n').plan())

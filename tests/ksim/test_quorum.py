@@ -242,3 +242,12 @@ def test_a_broker_whose_heartbeat_is_refused_when_it_is_too_old_to_be_repeated_s
     assert set(states.values()) <= {"unfenced"}
     assert found.history.of(ControllerChanged)
     assert found.verdict.records["ok"] == 300
+
+
+@pytest.mark.parametrize("controllers", [1, 3])
+def test_brokers_of_a_quorum_have_producer_ids_to_give_while_they_know_who_leads(controllers: int) -> None:  # TC-20, KIP-730
+    text = 'kafka = "4.3"\nseed = 7\ncluster.controllers = {}\n[topics.t]\n[producers.p1]\n{}\n[[workload]]\ntopic = "t"\nrecords = 10\nevery = "5ms"\n{}'
+    plain = simulate(Scenario.loads(text.format(controllers, "", "")))
+    transactional = simulate(Scenario.loads(text.format(controllers, 'config.transactional.id = "a"', "transaction = { records = 5 }\n")))
+
+    assert (plain.verdict.records["ok"], transactional.verdict.records["ok"]) == (10, 10)
