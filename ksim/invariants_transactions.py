@@ -79,6 +79,7 @@ class TransactionInvariants:
         """INV-10: each transactional record is committed, aborted, or open, and no producer has two transactions open in one partition.
 
         Whose records were all deleted stays open until its marker comes (ProducerStateManager.onLogStartOffsetIncremented leaves ongoingTxns alone).
+        Who has forgotten all its producers (PS-50) and cuts off a marker does not know that the transaction is open again (UnifiedLog.rebuildProducerState).
         """
         if not broker.running or partition not in broker.replicas:
             return
@@ -86,7 +87,8 @@ class TransactionInvariants:
         scan.read(log)
         known = log.producers.transactions.open
         here = {pid for pid, first in known.items() if first >= log.log_start_offset}
-        if not here <= scan.open.keys() <= known.keys() or any(scan.open[pid] != known[pid] for pid in here):
+        told = {pid: first for pid, first in scan.open.items() if first >= log.producers.unread_below}
+        if not here <= scan.open.keys() or not told.keys() <= known.keys() or any(first != known[pid] for pid, first in told.items() if pid in here):
             self.broken("INV-10", f"{partition} on {broker.name}: {known} are taken for open, and {scan.open} are")
 
     def follow_coordinator(self, fact: TransactionState) -> None:

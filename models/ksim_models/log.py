@@ -301,9 +301,12 @@ class Log:
                 self.producers.remember(batch)
 
     def _reload_producers(self, now: Micros) -> None:
-        """PS-53: from the newest snapshot that is left, and the log behind it. Where nobody was remembered nobody is looked for."""
+        """PS-53: from the newest snapshot that is left, and the log behind it.
+
+        Where nobody was remembered nobody is looked for (rebuildProducerState), also whose transaction is open again because its marker was cut off.
+        """
         producers, end = self.producers, self.log_end_offset
-        had_any = bool(producers.entries)
+        had_any = bool(producers.entries or producers.transactions.undecided)
         start = producers.reload(self.log_start_offset, end, now, self.forget_producers_after)
         if had_any:
             for segment in self.segments[-2:]:
@@ -312,6 +315,8 @@ class Log:
                     start = segment.base_offset
                     producers.take_snapshot(start)
             self._remember(self.between(start, end))
+        else:
+            producers.unread_below = end
         producers.take_snapshot(end)
 
     def _recover_producers(self, now: Micros) -> None:

@@ -61,12 +61,14 @@ class Snapshot:
 class ProducerState:
     """Per producer id, and the snapshot files beside the log, oldest first. A new leader knows what the old one knew: it appended the same batches (PS-54)."""
 
-    __slots__ = ("entries", "snapshots", "transactions")
+    __slots__ = ("entries", "snapshots", "transactions", "unread_below")
 
     def __init__(self) -> None:
         self.entries: dict[int, ProducerEntry] = {}
         self.transactions = PartitionTransactions()
         self.snapshots: list[Snapshot] = []
+        self.unread_below = 0
+        """What stands before this offset was not read again, so a transaction that is open there may be unknown."""
 
     def judge(self, batch: RecordBatch) -> tuple[Answer, int]:
         """What a leader does with a client's batch (PS-10, PS-12, PS-13), and the base offset of the original where it is a duplicate.

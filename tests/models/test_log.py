@@ -235,3 +235,24 @@ def test_where_snapshots_are_missing_those_of_the_last_two_segments_are_taken_ag
     assert (log.log_start_offset, [segment.base_offset for segment in log.segments]) == (0, [0, 2, 4])
     assert [snapshot.offset for snapshot in log.producers.snapshots] == [2, 4, 5]
     assert [[known[2] for known in entry.batches] for entry in log.producers.entries.values()] == [[0, 2, 4], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("remembered", "committed", "open_again"),
+    [
+        pytest.param(True, 2, {7: 0}, id="the producer is remembered"),
+        pytest.param(False, 1, {7: 0}, id="the marker was not committed, so somebody is known (unreplicatedTxns)"),
+        pytest.param(False, 2, {}, id="nobody is remembered, so nobody is looked for"),
+    ],
+)
+def test_whose_marker_is_cut_off_has_an_open_transaction_again(*, remembered: bool, committed: int, open_again: dict[int, int]) -> None:
+    """PS-50, PS-53: UnifiedLog.rebuildProducerState reads nothing where isEmptyBeforeTruncation."""
+    log = Log()
+    log.append_as_leader(replace(batch(producer_id=7, sequence=0), transactional=True, producer_epoch=0), 0)
+    log.append_as_leader(RecordBatch("t-0", "", range(1), 78, 7, 0, transactional=True, marker=Marker(True, 0)), 0)
+    log.advance_high_watermark(committed, 0)
+    if not remembered:
+        log.producers.expire(s(100), s(1))
+    log.truncate_to(1)
+
+    assert log.producers.transactions.open == open_again
