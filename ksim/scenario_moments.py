@@ -1,4 +1,4 @@
-"""Moments of a transaction that a fault waits for and that never come: refused, since a fault that never strikes proves nothing.
+"""Moments of a transaction that a fault waits for and that never come: told beforehand, since a fault that never strikes proves nothing.
 
 Kafka: what a program calls of KafkaProducer; only one that reads, too, sends offsets (sendOffsetsToTransaction, T3).
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ksim.plan import CountTrigger, FaultPlan, ProducerPlan, WorkloadPlan
-from ksim.problems import listed, shown
+from ksim.problems import listed
 from ksim.scenario_reading import Reading
 from ksim.scenario_shape import TRANSACTION_PHASES
 from ksim_models.copying import CopyHabits
@@ -17,7 +17,7 @@ OFFSETS = ("before-offsets",)
 COMMITS = ("before-commit", "after-commit-sent")
 
 
-def refuse_moments_that_never_come(
+def tell_of_moments_that_never_come(
     reading: Reading,
     faults: Iterable[FaultPlan],
     producers: Sequence[ProducerPlan],
@@ -34,24 +34,18 @@ def refuse_moments_that_never_come(
     for application in applications:
         phases.update((name, list(TRANSACTION_PHASES)) for name in application.writers if name in with_id)
     for fault in faults:
-        if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction":
-            _check(reading, fault, fault.when, phases)
+        if isinstance(fault.when, CountTrigger) and fault.when.kind == "transaction" and (why := _why_never(fault.when, phases)):
+            reading.notes.append(f"warning: fault.{fault.index} never strikes: {why}.")
 
 
-def _check(reading: Reading, fault: FaultPlan, when: CountTrigger, phases: dict[str, list[str]]) -> None:
-    path = ("fault", fault.index, "when")
+def _why_never(when: CountTrigger, phases: dict[str, list[str]]) -> str:
+    """phases: per producer that begins transactions. "" where the moment may come."""
     begin = [name for name in phases if when.producer in ("", name)]
     if not begin:
-        who = when.producer or "no producer of this scenario"
-        never = f"{who} begins {'no' if when.producer else 'a'} transaction, so this moment never comes."
-        possible = listed(phases) if phases else "transaction = { records = 10 } of a workload whose producer has a transactional.id, or an application"
-        reading.problem(
-            (*path, "from" if when.producer else "transaction"),
-            f"fault.{fault.index}.when: {never}",
-            given=shown(when.producer or when.count),
-            possible=possible,
-        )
-    elif when.phase and not any(when.phase in phases[name] for name in begin):
-        because = "only an application that reads, too, sends offsets" if when.phase in OFFSETS else 'every transaction ends with "abort"'
-        possible = listed(phase for phase in TRANSACTION_PHASES if any(phase in phases[name] for name in begin))
-        reading.problem((*path, "phase"), f"fault.{fault.index}.when: {when.phase} never comes here: {because}.", given=when.phase, possible=possible)
+        others = f"; {listed(phases)} would" if phases else ""
+        return f"{when.producer or 'no producer of this scenario'} begins {'no' if when.producer else 'a'} transaction{others}"
+    possible = [phase for phase in TRANSACTION_PHASES if any(phase in phases[name] for name in begin)]
+    if not when.phase or when.phase in possible:
+        return ""
+    because = "only an application that reads, too, sends offsets" if when.phase in OFFSETS else 'every transaction ends with "abort"'
+    return f"{when.phase} never comes, since {because}; what comes is {listed(possible)}"

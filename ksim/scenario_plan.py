@@ -18,7 +18,7 @@ from ksim.scenario_chaos import read_chaos
 from ksim.scenario_cluster import read_brokers, read_releases, read_topics
 from ksim.scenario_consumers import read_consumers
 from ksim.scenario_faults import read_faults
-from ksim.scenario_moments import refuse_moments_that_never_come
+from ksim.scenario_moments import tell_of_moments_that_never_come
 from ksim.scenario_names import Names
 from ksim.scenario_producers import ClientLibrary, read_client, read_producers
 from ksim.scenario_reading import Reading, Source, Table
@@ -76,7 +76,7 @@ def make_plan(data: dict[str, object], source: Source, folder: FilePath | None, 
     check_transactions(reading, workloads, writers)
     applications = read_applications(reading, data.get("applications"), consumers.plans, producers.plans, writers, workloads, topics)
     faults = read_faults(reading, data.get("fault"), names, workloads, writers, releases.brokers, data.get("chaos"))
-    refuse_moments_that_never_come(reading, faults, writers, workloads, applications)
+    tell_of_moments_that_never_come(reading, faults, writers, workloads, applications)
     chaos = read_chaos(reading, data.get("chaos"), names, faults, releases.brokers)
     tell_of_the_minimum(reading, faults, topics, releases.brokers)
     network = read_network(reading, data.get("network"), names)
