@@ -234,7 +234,6 @@ MISTAKES = [
     Mistake("a slow path in bytes", FAULT + 'at=1\ndo="slow"\nbetween=["p1", "brokers"]\nbandwidth="1MB/s"', 5, None, "Gbit/s"),
     Mistake("a slow path without bandwidth", FAULT + 'at=1\ndo="slow"\nbetween=["p1", "brokers"]\nbandwidth="0Mbit/s"', 5, None, "Gbit/s"),
     Mistake("the bandwidth of a cut", FAULT + 'at=1\ndo="cut"\nbetween=["p1", "brokers"]\nbandwidth="1Mbit/s"', 5, None, "cut has no bandwidth"),
-    Mistake("a transaction of nobody", CRASH + 'who="broker-1"\nwhen={ transaction = 2, phase = "before-commit" }', 5, None, "begins a transaction"),
     Mistake("a reassignment to nobody", REASSIGN + "to = []", 4, None, "names nobody"),
     Mistake("a reassignment to an unknown broker", REASSIGN + "to = [1, 9]", 4, "broker-3", "there is no 9"),
     Mistake("a reassignment to one broker twice", REASSIGN + "to = [1, 1]", 4, None, "InvalidReplicaAssignmentException"),

@@ -86,8 +86,11 @@ def test_a_planted_bug_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("skipped" in copies.check(copies.drawn(seed)).harm for seed in range(16))
 
 
-def test_the_results_are_of_all_rows_and_without_harm() -> None:
+def test_the_results_are_of_all_rows_and_of_one_known_harm() -> None:
     results: dict[str, Any] = json.loads(copies.RESULTS.read_text(encoding="utf-8"))
 
     assert set(results["counts"]) == {f"{release} {group}" for release, group in copies.ROWS}
-    assert all(kind in ("once", "not finished", "allowed") for counts in results["counts"].values() for kind in counts)
+    harm = {
+        row: bad for row, counts in results["counts"].items() if (bad := {kind: counts[kind] for kind in counts.keys() - {"once", "not finished", "allowed"}})
+    }
+    assert harm == {"4.3 2": {"harm": 1}}  # Seed 2527: pendingTxnOffsetCommits, which is Kafka's own (T13, t-copy-stale-offsets).
