@@ -60,8 +60,10 @@ FOUND = (
     "stay in the Java client (TransactionManager.pendingTxnOffsetCommits is cleared by answers only), and go with the next transaction's: 92 inputs twice, "
     "with every exactly-once setting, also of 4.3. Played on a cluster of 4.3.0: t-copy-stale-offsets in experiments/agreement.",
     "seed 5170 of read_process_write.py: a transactional thread that falls asleep behind an overdue request looked at it in the past.",
-    "seed 21983 (the only one of 20000..22399 that failed, on later code): a follower that has forgotten its producers and cuts off a marker does not know "
-    "that the transaction is open again (isEmptyBeforeTruncation in UnifiedLog.rebuildProducerState). INV-10 allows it by name.",
+    "seed 21983 (this one and the next are all that failed of 20000..26699, on later code): a follower that has forgotten its producers and cuts off "
+    "a marker does not know that the transaction is open again (isEmptyBeforeTruncation in UnifiedLog.rebuildProducerState). INV-10 allows it by name.",
+    "seed 25268: without idempotence a record stood in the log twice, and DeleteRecords took the first copy: the second is behind later records. "
+    "The verdict names it.",
     "what is stopped after 10 s: clients up to 4.1 that split a batch into itself until delivery.timeout.ms, as Kafka does (H-012, A45); "
     "and two in which an application asked in vain for ever: a run without an end, which has one now.",
     "read on from there: what an administrator does on the way, an unclean election or an altered setting, is part of what the verdict allows.",
