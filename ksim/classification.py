@@ -204,6 +204,11 @@ def _by_partition(producer: Producer) -> dict[str, list[tuple[int, int, Acked | 
     return result
 
 
+def acked_before_the_start(result: Classified, producer: Producer, partition: str) -> Runs:
+    """Its records whose acknowledged place has been removed since, whether they stand elsewhere or not."""
+    return _before(_by_partition(producer).get(partition, []), result.logs[partition].log_start_offset)
+
+
 def _before(pieces: list[tuple[int, int, Acked | Failed]], log_start: int) -> Runs:
     """Records that were acknowledged at an offset below the start of the log."""
     below = []

@@ -35,8 +35,6 @@ class Effective:
     """The scenario lets a machine lose its power, and some broker does not flush every record before it answers."""
     forgets_producers: bool
     """A broker may have forgotten a producer when it retries: producer.id.expiration.ms is shorter than its delivery time-out."""
-    start_moves: bool
-    """Records of this partition may be removed, by retention or on request."""
     threads: int
     """Workloads of this producer that write to this topic: each is a thread of its own."""
     transaction_version: int = 2
@@ -95,12 +93,6 @@ PERMITTED = (
         "several workloads of one producer: while a send() is blocked, another thread's may pass it",
         lambda c: c.threads > 1,
         "client A12, A20: a smaller record finds room in an open batch",
-    ),
-    Permission(
-        "reordered",
-        "enable.idempotence=false, and the log's start moved: of a record that stood there twice the second place is left",
-        lambda c: not c.idempotence and c.retries > 0 and c.start_moves,
-        "client section 3.6; scenario.md section 3",
     ),
     Permission("hidden", "acks=0", lambda c: c.acks == 0, "broker section 1.5: nothing is waited for"),
     Permission("hidden", "acks=1", lambda c: c.acks == 1, "broker section 1.5: acknowledged at the local append"),
@@ -193,7 +185,6 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
         unclean_on_request=any(fault.get("kind") == "unclean" and fault.get("partition") == partition for fault in _faults(run, "elect")),
         unflushed_power_loss=bool(_faults(run, "power-loss")) and any(_number(value, 2) > 1 for value in of_topic("flush.messages") or [2]),
         forgets_producers=any(_number(value, A_DAY_MS) < _patience(own) for value in of_topic("producer.id.expiration.ms")),
-        start_moves=_start_moves(run, partition),
         threads=_threads(run, producer, partition.rpartition("-")[0]),
         transaction_version=_transaction_version(run, producer) if is_transactional else 2,
         commits_in_spite_of_failures=is_transactional and not client.startswith("librdkafka") and clients_release < (3, 2, 0),
@@ -208,12 +199,6 @@ def effective(run: Mapping[str, object], producer: str, partition: str, replicas
             or any(_flag(value) for value in [*(of.get("unclean.leader.election.enable") for of in everywhere), *altered])
         ),
     )
-
-
-def _start_moves(run: Mapping[str, object], partition: str) -> bool:
-    scenario = run.get("scenario")
-    tables = [scenario.get(kind) for kind in ("cluster", "topics")] if isinstance(scenario, dict) else []
-    return any(fault.get("partition") == partition for fault in _faults(run, "delete-records")) or "retention" in str([*tables, *_faults(run, "alter")])
 
 
 def _patience(producer: Mapping[str, object]) -> int:

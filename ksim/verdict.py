@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ksim.atomicity import fate
-from ksim.classification import ANOMALIES, CLASSES, Classified, classify
+from ksim.classification import ANOMALIES, CLASSES, Classified, acked_before_the_start, classify
 from ksim.history import History
 from ksim.permitted import JEPSEN, effective, permission
 from ksim.population import Producer
@@ -145,8 +145,11 @@ def _allowance(history: History, result: Classified, name: str, producer: str, p
     allowed = permission(name, config) if config else None
     if allowed:
         return allowed.because, []
-    if name == "reordered" and config and not config.idempotence and not (runs := minus(runs, union(population.ended_as(Failed)))):
-        return "enable.idempotence=false: a send that was given up may still arrive, behind what was sent since", []
+    if name == "reordered" and config and not config.idempotence:
+        if not (runs := minus(runs, union(population.ended_as(Failed)))):
+            return "enable.idempotence=false: a send that was given up may still arrive, behind what was sent since", []
+        if not (runs := minus(runs, acked_before_the_start(result, population, partition))):
+            return "enable.idempotence=false: it stood in the log twice, and its first place has been removed", []
     if name == "torn" and not (runs := minus(runs, _with_a_lost_part(history, result, producer))):
         return "a part of the transaction is lost, which is allowed", []
     if name in ("duplicated", "reordered") and not (runs := minus(runs, population.resent)):
