@@ -94,6 +94,8 @@ APIS: dict[type, str] = {
     AlterPartitionRequest: "AlterPartition",
 }
 WHOLE: dict[type, type[Any]] = {
+    InitProducerIdRequest: InitProducerIdResponse,
+    FindCoordinatorRequest: FindCoordinatorResponse,
     AddOffsetsToTxnRequest: AddOffsetsToTxnResponse,
     EndTxnRequest: EndTxnResponse,
     JoinGroupRequest: JoinGroupResponse,
@@ -102,31 +104,36 @@ WHOLE: dict[type, type[Any]] = {
     ConsumerGroupHeartbeatRequest: ConsumerGroupHeartbeatResponse,
     LeaveGroupRequest: LeaveGroupResponse,
     OffsetFetchRequest: OffsetFetchResponse,
+    BrokerHeartbeatRequest: BrokerHeartbeatResponse,
+    BrokerRegistrationRequest: BrokerRegistrationResponse,
+    AlterPartitionRequest: AlterPartitionResponse,
 }
-"""With one error for the whole, and nothing else."""
+"""With one error for the whole, whatever was asked."""
+BESIDE_THE_ERROR: dict[type, dict[str, Any]] = {
+    InitProducerIdResponse: {"producer_id": -1, "producer_epoch": -1},
+    FindCoordinatorResponse: {"node": ""},
+    BrokerHeartbeatResponse: {"is_caught_up": False, "is_fenced": True},
+    BrokerRegistrationResponse: {"broker_epoch": -1},
+    AlterPartitionResponse: {"results": ()},
+}
+"""What such an answer has to say besides; the others have defaults."""
+
+
+def _refused_as_a_whole(response: type[Any], error: ErrorCode) -> object:
+    return response(error, **BESIDE_THE_ERROR.get(response, {}))
 
 
 def refusal(request: object, error: ErrorCode) -> object:
     """As a broker would have answered that refused."""
     match request:
-        case InitProducerIdRequest():
-            return InitProducerIdResponse(error, -1, -1)
         case FetchRequest():
             return FetchResponse(tuple(FetchedPartition(position.partition, error) for position in request.partitions))
         case ConsumerFetchRequest():
             return ConsumerFetchResponse(tuple(ConsumerFetchedPartition(position.partition, error) for position in request.partitions))
-        case BrokerHeartbeatRequest():
-            return BrokerHeartbeatResponse(error, is_caught_up=False, is_fenced=True)
-        case BrokerRegistrationRequest():
-            return BrokerRegistrationResponse(error, -1)
-        case AlterPartitionRequest():
-            return AlterPartitionResponse(error, ())
         case MetadataRequest() if error is ErrorCode.REBOOTSTRAP_REQUIRED:  # Said of the whole answer, not of a topic (KIP-1102).
             return MetadataResponse((), (), error)
         case MetadataRequest():
             return MetadataResponse((), tuple(TopicMetadata(topic, error, ()) for topic in request.topics))
-        case FindCoordinatorRequest():
-            return FindCoordinatorResponse(error, "")
         case AddPartitionsToTxnRequest():
             return AddPartitionsToTxnResponse(tuple((partition, error) for partition in request.partitions))
         case AddPartitionsToTxnBatchRequest():
@@ -143,30 +150,20 @@ def refusal(request: object, error: ErrorCode) -> object:
         case OffsetForLeaderEpochRequest():
             return OffsetForLeaderEpochResponse(tuple((partition, error, -1, -1) for partition, _, _ in request.partitions))
     assert type(request) in WHOLE, f"the scenario was checked: {request}"
-    return WHOLE[type(request)](error)
+    return _refused_as_a_whole(WHOLE[type(request)], error)
 
 
 def replaced(response: object, error: ErrorCode) -> object:
     """The broker did the work; who asked is told otherwise."""
     match response:
-        case InitProducerIdResponse():
-            return InitProducerIdResponse(error, -1, -1)
         case FetchResponse():
             return FetchResponse(tuple(FetchedPartition(fetched.partition, error) for fetched in response.partitions))
         case ConsumerFetchResponse():
             return ConsumerFetchResponse(tuple(ConsumerFetchedPartition(fetched.partition, error) for fetched in response.partitions))
-        case BrokerHeartbeatResponse():
-            return BrokerHeartbeatResponse(error, is_caught_up=False, is_fenced=True)
-        case BrokerRegistrationResponse():
-            return BrokerRegistrationResponse(error, -1)
-        case AlterPartitionResponse():
-            return AlterPartitionResponse(error, ())
         case MetadataResponse() if error is ErrorCode.REBOOTSTRAP_REQUIRED:
             return MetadataResponse(response.brokers, response.topics, error)
         case MetadataResponse():
             return MetadataResponse(response.brokers, tuple(replace(topic, error=error, partitions=()) for topic in response.topics))
-        case FindCoordinatorResponse():
-            return FindCoordinatorResponse(error, "")
         case AddPartitionsToTxnResponse() | TxnOffsetCommitResponse() | OffsetCommitResponse():
             return replace(response, results=tuple((partition, error) for partition, _ in response.results))
         case AddPartitionsToTxnBatchResponse():
@@ -177,7 +174,7 @@ def replaced(response: object, error: ErrorCode) -> object:
         case ListOffsetsResponse() | OffsetForLeaderEpochResponse():
             return replace(response, results=tuple((result[0], error, -1, -1) for result in response.results))
     assert type(response) in WHOLE.values(), f"the scenario was checked: {response}"
-    return type(response)(error)  # type: ignore[call-arg]
+    return _refused_as_a_whole(type(response), error)
 
 
 def partitions_of(request: object) -> Sequence[str]:
