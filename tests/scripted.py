@@ -45,9 +45,14 @@ IN_ORDER: dict[str, Any] = {"max_in_flight_requests_per_connection": 1}
 PATIENT: dict[str, Any] = {"delivery_timeout_ms": 60_000}
 
 
+def row(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
+    """Of a table of scripts, each under its settings."""
+    return pytest.param(config, list(script), id=title)
+
+
 def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    """A row of a table of vectors, under the settings of Kafka's SenderTest but for `config`."""
-    return pytest.param(S_SET | config, list(script), id=title)
+    """A row under the settings of Kafka's SenderTest but for `config`."""
+    return row(title, S_SET | config, *script)
 
 
 class Half:

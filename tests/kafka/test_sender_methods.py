@@ -9,19 +9,15 @@ from typing import Any
 
 import pytest
 
-from scripted import IN_ORDER, S_SET, Client, Lines
+from scripted import IN_ORDER, S_SET, Client, Lines, row
 
 SETTINGS: dict[str, Any] = {"enable_idempotence": True, "request_timeout_ms": 5_000, "delivery_timeout_ms": 120_000}
 OUT_OF_ORDER = "OUT_OF_ORDER_SEQUENCE_NUMBER"
 IDEMPOTENT_IN_ORDER = IN_ORDER | {"retries": 10}
 
 
-def method(name: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    return pytest.param(config, list(script), id=name)
-
-
 PLAIN = [
-    method(
+    row(
         "testRetries the second loss is one too many",
         {"retries": 1},
         ("send", "sent 0"),
@@ -30,7 +26,7 @@ PLAIN = [
         ("disconnect", "failed 0 NetworkException"),
         ("at 2000", ""),
     ),
-    method(
+    row(
         "testCanRetryWithoutIdempotence an authorization error is final at once, and of no consequence for the next record",
         {},
         ("send", "sent 0"),
@@ -38,14 +34,14 @@ PLAIN = [
         ("send", "sent 1"),
         ("answer 1 NONE 0", "acked 1 at 0"),
     ),
-    method(
+    row(
         "testInflightBatchesExpireOnDeliveryTimeout the acknowledgement that is taken in when the time is over comes too late",
         IN_ORDER,
         ("send", "sent 0"),
         ("at 1500", "failed 0 TimeoutException"),
         ("answer 0 NONE 0", ""),
     ),
-    method(
+    row(
         "testExpiredBatchesInMultiplePartitions",
         IN_ORDER,
         ("append p0", ""),
@@ -54,7 +50,7 @@ PLAIN = [
         ("at 1500", "failed 0 TimeoutException; failed 1 TimeoutException"),
         ("answer 0 NONE 0, 1 NONE 0", ""),
     ),
-    method(
+    row(
         "testNoDoubleDeallocation the batch expires, then its request times out: its memory comes back once",
         {"request_timeout_ms": 2000},
         ("send", "sent 0"),
@@ -62,14 +58,14 @@ PLAIN = [
         ("at 6000", ""),
         ("send", "sent 1"),
     ),
-    method(
+    row(
         "testUnsupportedForMessageFormatInProduceRequest",
         {},
         ("send", "sent 0"),
         ("answer 0 UNSUPPORTED_FOR_MESSAGE_FORMAT", "failed 0 UnsupportedForMessageFormatException"),
         ("send", "sent 1"),
     ),
-    method(
+    row(
         "testSplitBatchAndSend without sequences the parts go one after the other at once, and a part that fails takes no other with it",
         {"retries": 1, "batch_size": 300},
         ("send x2", "sent 0-1"),
@@ -78,7 +74,7 @@ PLAIN = [
 ]
 
 IDEMPOTENT = [
-    method(
+    row(
         "testBumpEpochWhenOutOfOrderSequenceReceived",
         IDEMPOTENT_IN_ORDER,
         ("send", "sent 0 e0s0"),
@@ -86,7 +82,7 @@ IDEMPOTENT = [
         ("answer 0 NONE 0", "acked 0 at 0"),
         ("state", "e1 next 1 acked 0 (offset 0)"),
     ),
-    method(
+    row(
         "testEpochBumpOnOutOfOrderSequenceForNextBatch",
         {},
         ("send x2", "sent 0-1 e0s0"),
@@ -96,7 +92,7 @@ IDEMPOTENT = [
         (f"answer 2 {OUT_OF_ORDER}", "epoch 1; sent 2 e1s0"),
         ("state", "e1 next 1 acked -1 (offset 1)"),
     ),
-    method(
+    row(
         "testShouldRaiseOutOfOrderSequenceExceptionToUserIfLogWasNotTruncated the log begins before what was acknowledged: a new epoch all the same",
         {},
         ("send", "sent 0 e0s0"),
@@ -105,7 +101,7 @@ IDEMPOTENT = [
         ("answer 1 UNKNOWN_PRODUCER_ID lso=10", "epoch 1; sent 1 e1s0"),
         ("state", "e1 next 1 acked -1 (offset 1000)"),
     ),
-    method(
+    row(
         "testCorrectHandlingOfOutOfOrderResponses the second is refused first: both wait, in order, and go one at a time",
         {},
         ("send", "sent 0 e0s0"),
@@ -118,7 +114,7 @@ IDEMPOTENT = [
         ("answer 0 NONE 0", "acked 0 at 0; sent 1 e0s1; sent 2 e0s2"),
         ("answer 1 NONE 1", "acked 1 at 1"),
     ),
-    method(
+    row(
         "testIdempotenceWithMultipleInflights",
         {},
         ("send", "sent 0 e0s0"),
@@ -128,14 +124,14 @@ IDEMPOTENT = [
         ("answer 1 NONE 1", "acked 1 at 1"),
         ("state", "e0 next 2 acked 1 (offset 1)"),
     ),
-    method(
+    row(
         "testUnsupportedForMessageFormatInProduceRequest is not fatal, but leaves a gap to be numbered anew",
         {},
         ("send", "sent 0 e0s0"),
         ("answer 0 UNSUPPORTED_FOR_MESSAGE_FORMAT", "failed 0 UnsupportedForMessageFormatException; epoch 1"),
         ("send", "sent 1 e1s0"),
     ),
-    method(
+    row(
         "testEpochBumpAfterLastInFlightBatchFailsIdempotentProducer the first expired, the second was written, the last expires: a new epoch",
         {"request_timeout_ms": 60_000, "delivery_timeout_ms": 5_000},
         ("send", "sent 0 e0s0"),
@@ -151,7 +147,7 @@ IDEMPOTENT = [
         ("refresh", "epoch 1"),
         ("state", "e1 next 0 acked -1 (offset 500)"),
     ),
-    method(
+    row(
         "testFailedInflightBatchAfterEpochBump the other partition is not renumbered",
         {},
         ("send", "sent 0 e0s0"),

@@ -9,6 +9,7 @@ import pytest
 
 from ksim_models.errors import ErrorCode
 from ksim_models.transaction_states import Failure, IllegalState
+from scripted import row
 from scripted_transactions import Transactional
 
 Script = list[tuple[str, str]]
@@ -27,13 +28,9 @@ BUMPED = (
 FATAL_SEND = ("send p0", "refused 1 KafkaException")
 
 
-def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    return pytest.param(config, list(script), id=title)
-
-
 ERRORS = [
-    vector("PV-130 initialized twice", {}, ("start", ""), ("init", "init throws IllegalStateException"), ("send p0", "AddPartitions t-0")),
-    vector(
+    row("PV-130 initialized twice", {}, ("start", ""), ("init", "init throws IllegalStateException"), ("send p0", "AddPartitions t-0")),
+    row(
         "C6 a transaction.timeout.ms that is none: the request is lost in the client",
         {"transaction_timeout_ms": 0, "max_block_ms": 500},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -42,8 +39,8 @@ ERRORS = [
         ("init", ""),
         ("pass 500", "init throws TimeoutException"),
     ),
-    vector("PV-131 send() before init", {}, ("send p0", "refused 0 IllegalStateException")),
-    vector(
+    row("PV-131 send() before init", {}, ("send p0", "refused 0 IllegalStateException")),
+    row(
         "PV-131 send() before begin, and between transactions",
         {},
         *ACKED,
@@ -52,14 +49,14 @@ ERRORS = [
         ("reply EndTxn", "commit returns; [READY]"),
         ("send p0", "refused 2 IllegalStateException"),
     ),
-    vector(
+    row(
         "PV-131 send() behind an abortable error",
         {},
         *FIRST_RECORD,
         ("answer 0 INVALID_TXN_STATE", "failed 0 InvalidTxnStateException; [ABORTABLE_ERROR: TransactionAbortableException(InvalidTxnStateException)]"),
         FATAL_SEND,
     ),
-    vector(
+    row(
         "PV-131 send() behind a fatal error",
         {},
         *FIRST_RECORD,
@@ -68,7 +65,7 @@ ERRORS = [
         ("commit", "commit throws KafkaException(ClusterAuthorizationException)"),
         ("abort", "abort throws KafkaException(ClusterAuthorizationException)"),
     ),
-    vector(
+    row(
         "PV-131 before 3.1.1 send() said so in other words, and never that it was fenced",
         {"kafka": "3.1.0"},
         ("send p0", "refused 0 IllegalStateException"),
@@ -78,13 +75,13 @@ ERRORS = [
         ("send p0", "refused 2 KafkaException"),
         ("commit", "commit throws ProducerFencedException"),
     ),
-    vector(
+    row(
         "PV-133 FindCoordinator of an unknown version",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
         ("reply FindCoordinator UNSUPPORTED_VERSION", "init throws KafkaException; [FATAL_ERROR: KafkaException]"),
     ),
-    vector(
+    row(
         "PV-134 no permission for the id, says FindCoordinator",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -93,7 +90,7 @@ ERRORS = [
             "init throws TransactionalIdAuthorizationException; [FATAL_ERROR: TransactionalIdAuthorizationException]",
         ),
     ),
-    vector(
+    row(
         "PV-135 no permission for the id, says InitProducerId: it may be called again",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -103,7 +100,7 @@ ERRORS = [
         ("init", "InitProducerId; [INITIALIZING]"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-136 nor for the cluster",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -113,7 +110,7 @@ ERRORS = [
         ("init", "InitProducerId; [INITIALIZING]"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-135 up to 3.5 that was the end",
         {"kafka": "3.5"},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -125,7 +122,7 @@ ERRORS = [
         ),
     ),
     *(
-        vector(
+        row(
             f"PV-137 {error} for a partition is fatal",
             {},
             ("start", ""),
@@ -139,7 +136,7 @@ ERRORS = [
         )
     ),
     *(
-        vector(
+        row(
             f"PV-137 {error} for offsets is fatal",
             {},
             ("start", ""),
@@ -151,7 +148,7 @@ ERRORS = [
             ("INVALID_TXN_STATE", "InvalidTxnStateException"),
         )
     ),
-    vector(
+    row(
         "PV-138 no permission for one topic: none of the partitions was added",
         {},
         ("start", ""),
@@ -163,7 +160,7 @@ ERRORS = [
         ),
         ("abort", "abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-139 the same while a commit waits",
         {},
         ("start", ""),
@@ -176,7 +173,7 @@ ERRORS = [
             " commit throws TopicAuthorizationException; [ABORTABLE_ERROR: TopicAuthorizationException]",
         ),
     ),
-    vector(
+    row(
         "PV-140 nothing had begun: no end is sent",
         {},
         ("start", ""),
@@ -187,7 +184,7 @@ ERRORS = [
         ("send p1", "AddPartitions t-1"),
         ("reply AddPartitions", "sent 1 e1s0"),
     ),
-    vector(
+    row(
         "PV-142 a batch that is tried again goes on behind an abortable error",
         {},
         *FIRST_RECORD,
@@ -201,7 +198,7 @@ ERRORS = [
         ABORTING,
         ("reply EndTxn", "abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-143 and so does one that is refused behind it",
         {},
         *FIRST_RECORD,
@@ -210,7 +207,7 @@ ERRORS = [
         ("answer 0 NOT_LEADER_OR_FOLLOWER", "sent 0 e1s0"),
         ("answer 0 NONE 0", "acked 0"),
     ),
-    vector(
+    row(
         "PV-145 no permission for the group, says FindCoordinator",
         {},
         ("start", ""),
@@ -222,7 +219,7 @@ ERRORS = [
         ),
     ),
     *(
-        vector(
+        row(
             f"PV-{number} {error} for the offsets can be aborted",
             {},
             ("start", ""),
@@ -242,7 +239,7 @@ ERRORS = [
         )
     ),
     *(
-        vector(
+        row(
             f"PV-148 {error} for one of the offsets is fatal",
             {},
             ("start", ""),
@@ -259,7 +256,7 @@ ERRORS = [
             ("UNSUPPORTED_FOR_MESSAGE_FORMAT", "UnsupportedForMessageFormatException"),
         )
     ),
-    vector(
+    row(
         "PV-151 an old epoch, says EndTxn: fenced",
         {},
         *ACKED,
@@ -270,7 +267,7 @@ ERRORS = [
         ("abort", "abort throws ProducerFencedException"),
         ("begin", "begin throws ProducerFencedException"),
     ),
-    vector(
+    row(
         "PV-152 an old epoch, says Produce: it may be aborted (KIP-588)",
         {},
         *FIRST_RECORD,
@@ -278,7 +275,7 @@ ERRORS = [
         ABORTING,
         *BUMPED,
     ),
-    vector(
+    row(
         "PV-154 a batch fails while the commit waits: it is not sent, and no epoch is raised",
         {},
         *FIRST_RECORD,
@@ -292,7 +289,7 @@ ERRORS = [
         ("epoch", "13131/1"),
         ("next t-0", "0"),
     ),
-    vector(
+    row(
         "PV-155 a batch fails before: the abort brings another epoch",
         {},
         *FIRST_RECORD,
@@ -300,7 +297,7 @@ ERRORS = [
         ABORTING,
         *BUMPED,
     ),
-    vector(
+    row(
         "PV-157 the coordinator is sought also behind an abortable error",
         {},
         *FIRST_RECORD,
@@ -312,14 +309,14 @@ ERRORS = [
         ),
         ("reply FindCoordinator", ""),
     ),
-    vector(
+    row(
         "PV-158 aborted before anything was sent",
         {},
         ("start", ""),
         ("append p0", ""),
         ("abort", "failed 0 TransactionAbortedException; abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-160 a batch that is tried again is sent, and succeeds, before the abort",
         {},
         *FIRST_RECORD,
@@ -328,7 +325,7 @@ ERRORS = [
         ("answer 0 NONE 0", "acked 0; EndTxn abort"),
         ("reply EndTxn", "abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-161 only adds that failed: no end is sent",
         {},
         ("start", ""),
@@ -336,7 +333,7 @@ ERRORS = [
         ("reply AddOffsets GROUP_AUTHORIZATION_FAILED", "send-offsets throws GroupAuthorizationException; [ABORTABLE_ERROR: GroupAuthorizationException]"),
         ("abort", "abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-163 a batch expires in the queue",
         {},
         *ACKED,
@@ -344,7 +341,7 @@ ERRORS = [
         ("send p0", ""),
         ("pass 3000", "failed 1 TimeoutException; [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]"),
     ),
-    vector(
+    row(
         "PV-163 before 4.1 the reason is the time-out itself",
         UNWRAPPED,
         *ACKED,
@@ -352,7 +349,7 @@ ERRORS = [
         ("send p0", ""),
         ("pass 3000", "failed 1 TimeoutException; [ABORTABLE_ERROR: TimeoutException]"),
     ),
-    vector(
+    row(
         "PV-168 without epochs on request the number of a failed batch is used again",
         OLD,
         *ACKED,
@@ -365,7 +362,7 @@ ERRORS = [
         ("next t-0", "2"),
         ("epoch", "13131/1"),
     ),
-    vector(
+    row(
         "PV-169 and where the broker forgot the producer they begin with 0",
         OLD,
         *ACKED,
@@ -378,7 +375,7 @@ ERRORS = [
         ("next t-0", "0"),
     ),
     *(
-        vector(
+        row(
             f"PV-170 {error}: the abort brings another epoch",
             {},
             *ACKED,
@@ -395,7 +392,7 @@ ERRORS = [
             ("UNKNOWN_PRODUCER_ID", "UnknownProducerIdException"),
         )
     ),
-    vector(
+    row(
         "PV-172 the coordinator forgot the producer: no end, but another epoch",
         {},
         ("start", ""),
@@ -404,7 +401,7 @@ ERRORS = [
         ("abort", "InitProducerId 13131/1; [INITIALIZING]"),
         ("reply InitProducerId", "epoch 2; abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-173 so for offsets",
         {},
         *ACKED,
@@ -413,7 +410,7 @@ ERRORS = [
         ABORTING,
         *BUMPED,
     ),
-    vector(
+    row(
         "PV-175 TRANSACTION_ABORTABLE, says Produce",
         {},
         *FIRST_RECORD,
@@ -421,7 +418,7 @@ ERRORS = [
         ABORTING,
         *BUMPED,
     ),
-    vector(
+    row(
         "PV-176 INVALID_TXN_STATE, says Produce",
         {},
         *FIRST_RECORD,
@@ -430,7 +427,7 @@ ERRORS = [
         *BUMPED,
     ),
     *(
-        vector(
+        row(
             f"PV-178 {error}: what waits fails too, and so does the commit",
             {"retries": 1},
             *FIRST_RECORD,
@@ -463,7 +460,7 @@ ERRORS = [
             ),
         )
     ),
-    vector(
+    row(
         "PV-164 a batch expires while the commit waits: it is failed and sent all the same (A38)",
         {"request_timeout_ms": 5000, "delivery_timeout_ms": 5000},
         *ACKED,
@@ -481,7 +478,7 @@ ERRORS = [
         ("next t-1", "1"),
     ),
     *(
-        vector(
+        row(
             f"PV-166 a batch that was tried again expires: {title}",
             config,
             *FIRST_RECORD,
@@ -493,7 +490,7 @@ ERRORS = [
             ("without epochs on request that is the end", OLD, "failed 0 TimeoutException; [FATAL_ERROR: KafkaException]"),
         )
     ),
-    vector(
+    row(
         "PV-167 while another one is outstanding nothing is resolved",
         {},
         *FIRST_RECORD,
@@ -504,7 +501,7 @@ ERRORS = [
         ("pass 2000", "failed 0 TimeoutException; [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]"),
         ("pass 100", ""),
     ),
-    vector(
+    row(
         "PV-179 a late answer of a batch that has expired changes nothing",
         {"request_timeout_ms": 5000, "delivery_timeout_ms": 5000},
         *FIRST_RECORD,
@@ -513,7 +510,7 @@ ERRORS = [
         ABORTING,
         *BUMPED,
     ),
-    vector(
+    row(
         "PV-184 that the coordinator raises epochs is remembered while it is away",
         {},
         *FIRST_RECORD,
@@ -524,7 +521,7 @@ ERRORS = [
         ("pass 100", "EndTxn abort"),
         *BUMPED,
     ),
-    vector(
+    row(
         "PV-229 a record too large makes the commit fail",
         {"max_request_size": 90},
         ("start", ""),
@@ -533,14 +530,14 @@ ERRORS = [
         ("abort", "InitProducerId 13131/1; [INITIALIZING]"),
         ("reply InitProducerId", "epoch 2; abort returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-229 before 3.2 it was committed without that record (A10)",
         {"max_request_size": 90, "kafka": "3.1.0"},
         ("start", ""),
         ("send p0", "refused 0 RecordTooLargeException"),
         ("commit", "commit returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-075 retention took all that the broker knew: the numbers begin with 0 again under the same epoch",
         {},
         *ACKED,
@@ -548,7 +545,7 @@ ERRORS = [
         ("answer 1 UNKNOWN_PRODUCER_ID lso=10", "sent 1 e1s0"),
         ("answer 1 NONE 11", "acked 1"),
     ),
-    vector(
+    row(
         "PV-182 an abort before anything began",
         {},
         ("abort", "abort throws IllegalStateException"),
@@ -557,7 +554,7 @@ ERRORS = [
     ),
 ]
 TIMED_OUT = [
-    vector(
+    row(
         "PV-190 an abort that timed out must be repeated",
         {"max_block_ms": 500},
         *ACKED,
@@ -571,7 +568,7 @@ TIMED_OUT = [
         ("abort", "abort returns"),
         ("begin", "[IN_TRANSACTION]"),
     ),
-    vector(
+    row(
         "PV-191 so must a commit",
         {"max_block_ms": 500},
         *ACKED,
@@ -585,7 +582,7 @@ TIMED_OUT = [
         ("commit", "commit returns"),
         ("begin", "[IN_TRANSACTION]"),
     ),
-    vector(
+    row(
         "PV-192 and initTransactions",
         {"max_block_ms": 500},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -602,7 +599,7 @@ TIMED_OUT = [
         ("begin", "[IN_TRANSACTION]"),
     ),
     *(
-        vector(
+        row(
             f"PV-193 {call}: the request is sent again, the call gets what it began",
             {"max_block_ms": 500},
             *ACKED,
@@ -617,7 +614,7 @@ TIMED_OUT = [
         for call, state in (("commit", "COMMITTING_TRANSACTION"), ("abort", "ABORTING_TRANSACTION"))
     ),
     *(
-        vector(
+        row(
             f"PV-194 {other} behind a {call} that timed out",
             {"max_block_ms": 500},
             *ACKED,
@@ -627,14 +624,14 @@ TIMED_OUT = [
         )
         for call, other, state in (("commit", "abort", "COMMITTING_TRANSACTION"), ("abort", "commit", "ABORTING_TRANSACTION"))
     ),
-    vector(
+    row(
         "PV-196 begin behind an initTransactions that timed out",
         {"max_block_ms": 5},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
         ("pass 5", "init throws TimeoutException"),
         ("begin", "begin throws IllegalStateException"),
     ),
-    vector(
+    row(
         "PV-194 before 3.1.1 an operation that came to its end in the background need not be repeated",
         {"max_block_ms": 500, "kafka": "3.1.0"},
         *ACKED,
@@ -647,7 +644,7 @@ TIMED_OUT = [
 ]
 
 CLOSED = [
-    vector(
+    row(
         "PV-197 a commit that waits is sent before the client ends",
         {},
         *FIRST_RECORD,
@@ -656,7 +653,7 @@ CLOSED = [
         ("answer 0 NONE 0", "acked 0; EndTxn commit"),
         ("reply EndTxn", "exits; commit returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-197 an open transaction is aborted (A51, T10)",
         {},
         *FIRST_RECORD,
@@ -664,14 +661,14 @@ CLOSED = [
         ("answer 0 NONE 0", "acked 0; EndTxn abort; [ABORTING_TRANSACTION]"),
         ("reply EndTxn", "exits; [READY]"),
     ),
-    vector(
+    row(
         "PV-199 by force: the commit that waits fails",
         {},
         *FIRST_RECORD,
         COMMITTING,
         ("close 0", "failed 0 KafkaException; exits; commit throws KafkaException"),
     ),
-    vector(
+    row(
         "PV-200 what cannot be aborted is left as it is",
         {"max_block_ms": 500},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -682,7 +679,7 @@ CLOSED = [
         ("close", "exits"),
     ),
     *(
-        vector(
+        row(
             f"PV-200 testSenderShouldCloseWhenTransactionManagerInErrorState a commit that timed out stands before the abort, {kafka}",
             {"max_block_ms": 500, "kafka": kafka},
             *FIRST_RECORD,
@@ -698,7 +695,7 @@ CLOSED = [
             ("3.7.1", ("close", "exits")),
         )
     ),
-    vector("PV-202 behind close() every call throws", {}, ("start", ""), ("close", "exits; [READY]"), ("init", "init throws IllegalStateException")),
+    row("PV-202 behind close() every call throws", {}, ("start", ""), ("close", "exits; [READY]"), ("init", "init throws IllegalStateException")),
 ]
 
 

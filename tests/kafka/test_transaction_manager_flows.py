@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scripted import row
 from scripted_transactions import Transactional
 
 STARTED = (("start", ""), ("send p0", "AddPartitions t-0"), ("reply AddPartitions", "sent 0 e1s0"))
@@ -15,12 +16,8 @@ ASKING = (FINDING, ("reply FindCoordinator", ""), ("pass 100", "InitProducerId")
 FORCED = "exits; init throws KafkaException"
 
 
-def method(name: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    return pytest.param(config, list(script), id=name)
-
-
 METHODS = [
-    method(
+    row(
         "shouldNotAddPartitionsToTransactionWhenTopicAuthorizationFailed",
         {},
         ("start", ""),
@@ -28,7 +25,7 @@ METHODS = [
         ("reply AddPartitions TOPIC_AUTHORIZATION_FAILED", f"failed 0 TopicAuthorizationException; {TOPIC_REFUSED}"),
         ("abort", "abort returns; [READY]"),
     ),
-    method(
+    row(
         "shouldNotSendAbortTxnRequestWhenOnlyAddOffsetsRequestFailed",
         {},
         ("start", ""),
@@ -36,7 +33,7 @@ METHODS = [
         ("abort", "[ABORTING_TRANSACTION]"),
         ("reply AddOffsets GROUP_AUTHORIZATION_FAILED", "send-offsets throws GroupAuthorizationException; abort returns; [READY]"),
     ),
-    method(
+    row(
         "testCommitTransactionWithInFlightProduceRequest",
         {},
         *STARTED,
@@ -45,7 +42,7 @@ METHODS = [
         ("answer 0 NONE 0", "acked 0; EndTxn commit"),
         ("reply EndTxn", "commit returns; [READY]"),
     ),
-    method(
+    row(
         "testCommitTransactionWithUnsentProduceRequest",
         {},
         ("start", ""),
@@ -55,7 +52,7 @@ METHODS = [
         ("answer 0 NONE 0", "acked 0; EndTxn commit"),
         ("reply EndTxn", "commit returns; [READY]"),
     ),
-    method(
+    row(
         "testDisconnectAndRetry",
         {},
         FINDING,
@@ -65,7 +62,7 @@ METHODS = [
         ("pass 100", "InitProducerId"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    method(
+    row(
         "testCoordinatorNotAvailable",
         {},
         FINDING,
@@ -75,7 +72,7 @@ METHODS = [
         ("pass 100", "InitProducerId"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    method(
+    row(
         "testTransitionToAbortableErrorOnMultipleBatchExpiry",
         {},
         ("start", ""),
@@ -86,7 +83,7 @@ METHODS = [
         ("reply AddPartitions", ""),
         ("pass 10000", "failed 0 TimeoutException; failed 1 TimeoutException; [ABORTABLE_ERROR: TransactionAbortableException(TimeoutException)]"),
     ),
-    method(
+    row(
         "testRecoveryFromAbortableErrorTransactionStarted",
         {},
         *STARTED,
@@ -103,13 +100,13 @@ METHODS = [
         ("answer 3 NONE 5", "acked 3; EndTxn commit"),
         ("reply EndTxn", "commit returns; [READY]"),
     ),
-    method(
+    row(
         "testTransactionAbortableExceptionInInitProducerId",
         {},
         *ASKING,
         ("reply InitProducerId TRANSACTION_ABORTABLE", "init throws TransactionAbortableException; [ABORTABLE_ERROR: TransactionAbortableException]"),
     ),
-    method(
+    row(
         "testTransactionAbortableExceptionInEndTxn",
         {},
         *STARTED,
@@ -119,7 +116,7 @@ METHODS = [
         ("begin", "begin throws KafkaException"),
     ),
     *(
-        method(
+        row(
             f"testInvalidProducerEpochConvertToProducerFencedInAddPartitionToTxn {error}",
             {},
             ("start", ""),
@@ -129,7 +126,7 @@ METHODS = [
         )
         for error in ("INVALID_PRODUCER_EPOCH", "PRODUCER_FENCED")
     ),
-    method(
+    row(
         "testMaybeAddPartitionToTransactionInTransactionV2 nothing is asked for",
         {"v2": True},
         ("start", ""),
@@ -138,7 +135,7 @@ METHODS = [
         ("answer 0 NONE 0", "acked 0"),
         ("answer 1 NONE 1", "acked 1"),
     ),
-    method(
+    row(
         "testTransactionalIdAuthorizationFailureInAddPartitions and what was acknowledged stays",
         {},
         *STARTED,
@@ -149,7 +146,7 @@ METHODS = [
             "failed 1 TransactionalIdAuthorizationException; [FATAL_ERROR: TransactionalIdAuthorizationException]",
         ),
     ),
-    method(
+    row(
         "testTooLargeBatchesAreSafelyRemoved its parts are sent under its numbers, and nothing expires later",
         {"batch_size": 16_384},
         ("start", ""),
@@ -161,7 +158,7 @@ METHODS = [
         ("pass 4000", ""),
         ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"),
     ),
-    method(
+    row(
         "testIncompleteTransactionAbortOnShutdown a partition was added, and nothing was sent",
         {},
         *STARTED,
@@ -169,8 +166,8 @@ METHODS = [
         ("close", "EndTxn abort; [ABORTING_TRANSACTION]"),
         ("reply EndTxn", "exits; [READY]"),
     ),
-    method("testCloseIsForcedOnPendingFindCoordinator", {"request_timeout_ms": 30_000}, FINDING, ("close 1000000", ""), ("pass 999", ""), ("pass 1", FORCED)),
-    method(
+    row("testCloseIsForcedOnPendingFindCoordinator", {"request_timeout_ms": 30_000}, FINDING, ("close 1000000", ""), ("pass 999", ""), ("pass 1", FORCED)),
+    row(
         "testCloseIsForcedOnPendingInitProducerId",
         {"request_timeout_ms": 30_000},
         *ASKING,
@@ -178,7 +175,7 @@ METHODS = [
         ("pass 999", ""),
         ("pass 1", FORCED),
     ),
-    method(
+    row(
         "testCloseIsForcedOnPendingAddOffsetRequest what is under way and no end of a transaction has no outcome",
         {"request_timeout_ms": 30_000},
         ("start", ""),
@@ -187,7 +184,7 @@ METHODS = [
         ("pass 999", ""),
         ("pass 1", "exits"),
     ),
-    method(
+    row(
         "testInitTransactionTimeout, and once more",
         {"max_block_ms": 500},
         *ASKING,
@@ -196,7 +193,7 @@ METHODS = [
         ("init", ""),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    method(
+    row(
         "testInitTransactionsResponseAfterTimeout",
         {"max_block_ms": 500},
         *ASKING,

@@ -6,17 +6,14 @@ from typing import Any
 
 import pytest
 
+from scripted import row
 from scripted_transactions import Transactional
 
 Script = list[tuple[str, str]]
 
 
-def vector(title: str, config: dict[str, Any], *script: tuple[str, str]) -> Any:
-    return pytest.param(config, list(script), id=title)
-
-
 NORMAL = [
-    vector(
+    row(
         "PV-100 a transaction with records and offsets",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -36,7 +33,7 @@ NORMAL = [
         ("answer 0 NONE 0", "acked 0; EndTxn commit"),
         ("reply EndTxn", "commit returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-101 a partition is added once",
         {},
         ("start", ""),
@@ -46,7 +43,7 @@ NORMAL = [
         ("answer 0 NONE 0", "acked 0-1"),
         ("send p0", "sent 2 e1s2"),
     ),
-    vector(
+    row(
         "PV-103 version 2: partitions and offsets are added by those who write them",
         {"v2": True},
         ("start", ""),
@@ -59,7 +56,7 @@ NORMAL = [
         ("commit", "EndTxn commit; [COMMITTING_TRANSACTION]"),
         ("reply EndTxn", "epoch 2; commit returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-104 version 2: the end of a transaction brings the next epoch",
         {"v2": True},
         ("start", ""),
@@ -70,7 +67,7 @@ NORMAL = [
         ("begin", "[IN_TRANSACTION]"),
         ("send p0", "sent 1 e2s0"),
     ),
-    vector(
+    row(
         "PV-106 version 2 holds from the next transaction on, and begins with another epoch",
         {},
         ("start", ""),
@@ -87,8 +84,8 @@ NORMAL = [
         ("begin", "[IN_TRANSACTION]"),
         ("send p0", "sent 2 e2s0"),
     ),
-    vector("PV-107 version 1, though the client could do more", {}, ("start", ""), ("send p0", "AddPartitions t-0")),
-    vector(
+    row("PV-107 version 1, though the client could do more", {}, ("start", ""), ("send p0", "AddPartitions t-0")),
+    row(
         "PV-109 commit flushes",
         {"linger_ms": 50},
         ("start", ""),
@@ -98,7 +95,7 @@ NORMAL = [
         ("answer 0 NONE 0", "acked 0; EndTxn commit"),
         ("reply EndTxn", "commit returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-110 data of a partition that is in the transaction waits while another is added",
         {"linger_ms": 50},
         ("start", ""),
@@ -109,7 +106,7 @@ NORMAL = [
         ("pass 50", ""),
         ("reply AddPartitions", "sent 0-2 e1s0; sent 1 e1s0"),
     ),
-    vector(
+    row(
         "PV-112 the end waits for all batches",
         {},
         ("start", ""),
@@ -121,7 +118,7 @@ NORMAL = [
         ("answer 1 NONE 1", "acked 1; EndTxn commit"),
         ("reply EndTxn", "commit returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-113 linger is over with the transaction, and back in the next one",
         {"linger_ms": 50, "v2": True},
         ("start", ""),
@@ -135,7 +132,7 @@ NORMAL = [
         ("pass 1", "sent 2 e2s0"),
     ),
     *(
-        vector(
+        row(
             f"PV-113 KAFKA-12870 {kafka}",
             {"linger_ms": 50, "kafka": kafka},
             ("start", ""),
@@ -153,7 +150,7 @@ NORMAL = [
         )
         for kafka, sent_at_once, sent_later in (("2.8.0", "sent 1 e1s1", ""), ("2.8.1", "", "sent 1 e1s1"))
     ),
-    vector(
+    row(
         "PV-115 nothing is drained before its partition was added",
         {},
         ("start", ""),
@@ -161,7 +158,7 @@ NORMAL = [
         ("pass 500", ""),
         ("reply AddPartitions", "sent 0 e1s0"),
     ),
-    vector(
+    row(
         "PV-116 the first partition is asked for again after 20 ms",
         {},
         ("start", ""),
@@ -171,7 +168,7 @@ NORMAL = [
         ("pass 1", "AddPartitions t-0"),
         ("reply AddPartitions", "sent 0 e1s0"),
     ),
-    vector(
+    row(
         "PV-118 a further one after retry.backoff.ms",
         {},
         ("start", ""),
@@ -183,7 +180,7 @@ NORMAL = [
         ("pass 1", "AddPartitions t-1"),
     ),
     *(
-        vector(
+        row(
             f"PV-119 {error} is tried again",
             {},
             ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -207,7 +204,7 @@ NORMAL = [
         )
         for error in ("UNKNOWN_TOPIC_OR_PARTITION", "REQUEST_TIMED_OUT", "COORDINATOR_LOAD_IN_PROGRESS", "CONCURRENT_TRANSACTIONS")
     ),
-    vector(
+    row(
         "PV-121 the coordinator is sought anew when the request is lost",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -218,7 +215,7 @@ NORMAL = [
         ("pass 100", "InitProducerId"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-121 and when it cannot be reached, at once",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -230,7 +227,7 @@ NORMAL = [
         ("pass 100", "InitProducerId"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-121 and when it says that it is none",
         {},
         ("init", "FindCoordinator transaction; [INITIALIZING]"),
@@ -241,7 +238,7 @@ NORMAL = [
         ("pass 100", "InitProducerId"),
         ("reply InitProducerId", "epoch 1; init returns; [READY]"),
     ),
-    vector(
+    row(
         "PV-122 version 2: a batch waits for the end of the transaction before",
         {"v2": True},
         ("start", ""),
