@@ -114,15 +114,22 @@ def shade_faults(run: Run, axes: Any, *, named: bool = True, at_height: tuple[fl
     """at_height: where the first name stands, and how much higher each of the next ones, in heights of the panel."""
     began: dict[str, int] = {}
     told: list[str] = []
+
+    def tell(name: str, at: Micros) -> None:
+        """Each once, where it first struck."""
+        if not named or name in told:
+            return
+        told.append(name)
+        place = at / SECOND, at_height[0] + at_height[1] * (len(told) % 8)
+        axes.annotate(f" {name}", place, xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
+
     for at, fact in run.history.of(Fault):
         if fact.phase == "begin":
             began[fact.name] = at
         elif fact.phase == "hit":
             axes.axvline(at / SECOND, color="#c8412f", linewidth=0.8, alpha=0.6)
+            tell(fact.name, at)
         elif fact.name in began and fact.phase in ("end", "summary"):
             begin = began.pop(fact.name)
-            told.append(fact.name)
             axes.axvspan(begin / SECOND, at / SECOND, color="#c8412f", alpha=0.08)
-            if named:
-                place = begin / SECOND, at_height[0] + at_height[1] * (len(told) % 8)
-                axes.annotate(f" {fact.name}", place, xycoords=("data", "axes fraction"), fontsize=9, color="#c8412f")
+            tell(fact.name, begin)

@@ -10,6 +10,7 @@ from ksim.plots_metrics import chosen, save_metrics
 from ksim.scenario import Scenario
 from ksim.simulation import simulate
 from ksim.sweeps import sweep
+from ksim_models.facts import Fault
 
 
 def test_a_timeline_is_drawn_with_the_same_bytes_each_time(tmp_path: Path) -> None:
@@ -18,6 +19,15 @@ def test_a_timeline_is_drawn_with_the_same_bytes_each_time(tmp_path: Path) -> No
 
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert "leader dies" in (tmp_path / "one.svg").read_text(encoding="utf-8")
+
+
+def test_a_fault_that_strikes_several_frames_is_named_once(tmp_path: Path) -> None:
+    fault = {"name": "gone", "do": "lose-request", "when": {"request": "Produce", "nth": 3, "times": 3}}
+    run = simulate(Scenario(**{**Scenario.load("reorder").data, "fault": [fault], "expect": {}}))
+    save_timeline(run, tmp_path / "one.svg")
+
+    assert sum(one.phase == "hit" for _, one in run.history.of(Fault)) == 3
+    assert (tmp_path / "one.svg").read_text(encoding="utf-8").count(" gone ") == 1
 
 
 def test_partitions_with_new_leaders_at_one_moment_share_a_label(tmp_path: Path) -> None:
