@@ -139,6 +139,12 @@ BROKER_SWITCHES = (
         idle_topic=_one_replica,
     ),
     Switch(
+        "retries_heartbeats_in_session",
+        "A broker whose heartbeat hangs",
+        {False: "waits 30 s for its answer, and is fenced meanwhile", True: "repeats it within its session"},
+        "KAFKA-14392",
+    ),
+    Switch(
         "reports_failed_directories",
         "A broker that loses one of several log directories",
         {False: "stays leader of what stood there, and fails every request for it", True: "says so to the controller, which moves what stood there"},

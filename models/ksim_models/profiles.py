@@ -206,6 +206,8 @@ class BrokerProfile:
     """3.7 (KC-58): the clean-shutdown file carries the broker epoch, so that a registration can say "I stopped cleanly"."""
     demoted_while_shutting_down: bool
     """3.3.2 (KAFKA-14296): a broker that shuts down stops leading when the controller has given its partitions to others; before, it led on to the end."""
+    retries_heartbeats_in_session: bool
+    """3.3.2 (KAFKA-14392, KC-15): a heartbeat or registration waits half a session for its answer; before, controller.socket.timeout.ms."""
     deletes_strays_first: bool
     """3.7 (KAFKA-14616): a broker that starts deletes logs of deleted topics before it takes its roles; before, after it, with the role of a new topic."""
     reports_failed_directories: bool
@@ -371,6 +373,7 @@ def broker_profile(version: str) -> BrokerProfile:
         matches_epochs_of_fetches=_has_fix(release, (3, 9, 1), (4, 0, 1), (4, 1, 0)),
         clean_shutdown_epoch=release >= (3, 7, 0),
         demoted_while_shutting_down=release >= (3, 3, 2),
+        retries_heartbeats_in_session=release >= (3, 3, 2),
         deletes_strays_first=release >= (3, 7, 0),
         reports_failed_directories=release >= (3, 7, 0),
         exits_with_untold_directories=release >= (3, 8, 0),

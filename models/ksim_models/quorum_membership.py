@@ -40,8 +40,10 @@ class QuorumMembership(Membership):
         self.start_at = start_at
         self.observer = RaftObserver(broker, controllers, profile, config, dice, name_connection, disk)
         self.observer.start(start_at)
-        patience = ms(self.session_timeout_ms // 2) if self.retries_exponentially else self.heartbeat_every  # KC-15.
-        self.lifecycle = ControllerChannel(self._leader, name_connection, min(SOCKET_TIMEOUT, patience), patience)
+        session, in_session = ms(self.session_timeout_ms), profile.retries_heartbeats_in_session  # KC-15
+        patience = self.heartbeat_every if not self.retries_exponentially else session // 2 if in_session else session
+        attempt = min(SOCKET_TIMEOUT, patience) if in_session else SOCKET_TIMEOUT
+        self.lifecycle = ControllerChannel(self._leader, name_connection, attempt, patience)
         self.changes = ControllerChannel(self._leader, name_connection, SOCKET_TIMEOUT, NEVER)
         self.topics: list[CreateTopicsRequest] = []
         """To be created, when the channel is free."""

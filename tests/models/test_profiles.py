@@ -87,6 +87,7 @@ CLIENT_SWITCHES = [
 
 BROKER_SWITCHES = [
     ("demoted_while_shutting_down", "3.3.1", "3.3.2"),  # H-049
+    ("retries_heartbeats_in_session", "3.3.1", "3.3.2"),  # KAFKA-14392, KC-15
     ("deletes_strays_first", "3.6", "3.7"),  # KAFKA-14616
     ("broker_epoch_in_fetch", "3.4", "3.5"),  # KIP-903
     ("refuses_stale_fetches", "3.6", "3.7"),  # KAFKA-15221, RP-12

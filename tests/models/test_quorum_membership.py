@@ -143,6 +143,22 @@ def test_answers_go_to_the_broker_and_free_the_channel() -> None:
     assert alone.machine.lifecycle.is_idle
 
 
+@pytest.mark.parametrize(("version", "again"), [("3.3.1", 30_000), ("3.3.2", 4_500), ("4.1", 2_000)])
+def test_a_heartbeat_that_hangs_is_repeated(version: str, again: int) -> None:
+    """KC-15, KAFKA-14392, KAFKA-19294: when the time of one attempt is over."""
+    alone = Alone(version=version, member=True)
+    while not alone.asked(BrokerHeartbeatRequest):
+        alone.now = alone.machine.wake_at
+        alone.wake()
+    began = alone.now
+    while len(alone.asked(BrokerHeartbeatRequest)) == 1:
+        alone.now = alone.machine.wake_at
+        alone.wake()
+
+    assert alone.now - began >= ms(again)
+    assert alone.now - began <= ms(again + 2_200)  # Behind its backoff, or at the next interval.
+
+
 def test_changes_of_the_isr_and_new_topics_are_asked_for_one_at_a_time() -> None:
     """Simplified: on one channel; changes go first."""
     alone = Alone(member=True)
